@@ -1,0 +1,143 @@
+//! The event log of a run: append-only, hash-chained, the only truth about the run.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    score::Score,
+    task::{Outcome, Scope, Task},
+};
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Number of the event, from 0, without gaps.
+    pub seq: u64,
+    /// When it was written; never an input to anything.
+    pub at: Timestamp,
+    /// SHA-256 of the line before, in hex; 64 zeros for the first.
+    pub prev: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Kind {
+    /// The run began, with its rows sealed.
+    Started {
+        /// What is to be reached.
+        task: Task,
+        /// Who plans, as given to `--planner`.
+        planner: String,
+        /// Version of the binary.
+        version: String,
+        /// How many rows the planner may use and how many are sealed.
+        rows: Rows,
+        /// The sandbox layers in force, by name.
+        layers: Vec<String>,
+    },
+    /// The scope was frozen by the first `plan`.
+    Scoped {
+        /// The scope.
+        scope: Scope,
+    },
+    /// The planner said something.
+    Said {
+        /// Its words.
+        text: String,
+        /// Tokens that the reply cost, where known.
+        tokens: Option<u64>,
+        /// Dollars that the reply cost, where known.
+        usd: Option<f64>,
+    },
+    /// A tool was called.
+    Called {
+        /// Number of the step, from 1.
+        step: u32,
+        /// The call's id, as the planner gave it.
+        id: String,
+        /// The tool.
+        tool: String,
+        /// Its arguments, as the planner gave them.
+        args: Value,
+    },
+    /// A tool returned.
+    Returned {
+        /// Number of the step.
+        step: u32,
+        /// The call's id.
+        id: String,
+        /// The tool.
+        tool: String,
+        /// Whether it succeeded.
+        ok: bool,
+        /// Its output, or the error as the planner sees it.
+        output: Value,
+        /// Wall-clock seconds.
+        seconds: f64,
+    },
+    /// A step, or the run (step `None`), was judged.
+    Scored {
+        /// Number of the step.
+        step: Option<u32>,
+        /// The judgement.
+        #[serde(flatten)]
+        score: Score,
+    },
+    /// The scope was changed, with approval.
+    Amended {
+        /// The field of [`Scope`].
+        field: String,
+        /// Its value before.
+        from: Value,
+        /// Its value after.
+        to: Value,
+        /// Why.
+        reason: String,
+    },
+    /// A guard of the loop fired.
+    Guarded {
+        /// Name of the guard.
+        guard: String,
+        /// What it saw.
+        why: String,
+    },
+    /// The conversation was shortened.
+    Compacted {
+        /// Messages dropped.
+        dropped: u32,
+    },
+    /// The grader's result on the sealed rows.
+    Graded {
+        /// The result.
+        grade: Box<crate::grade::Grade>,
+    },
+    /// The run ended. Always the last event.
+    Ended {
+        /// As what.
+        outcome: Outcome,
+        /// Why, in one line.
+        why: String,
+        /// The run's directory.
+        run: PathBuf,
+    },
+}
+
+/// Row counts of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Rows read from the user's files.
+    pub read: usize,
+    /// Rows the planner may use.
+    pub open: usize,
+    /// Rows set aside for the grader.
+    pub sealed: usize,
+    /// Rows dropped because they repeat a sealed row exactly or nearly (with a user's own test file).
+    pub dropped: usize,
+}

@@ -1,0 +1,81 @@
+//! What a model must offer to be scored. Implemented by `tools::models`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// One turn of a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+impl Message {
+    /// A user's turn.
+    pub fn user(content: impl Into<String>) -> Self {
+        Message { role: "user".into(), content: content.into() }
+    }
+}
+
+/// Log-likelihood of one continuation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loglikelihood {
+    /// Sum of the natural-log probabilities of the continuation's tokens.
+    pub sum: f64,
+    /// Number of those tokens.
+    pub tokens: usize,
+    /// Whether greedy decoding would have produced exactly this continuation.
+    pub greedy: bool,
+}
+
+/// One generated text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// The text up to, not including, the stop.
+    pub text: String,
+    /// Whether it ended at a stop token or string rather than at the length limit.
+    pub stopped: bool,
+}
+
+/// An error of a model, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ModelError(pub String);
+
+/// Called with (done, total) while a model works through requests.
+pub type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// A scorable model. Synchronous; prompts are chats, rendered by the model's own template.
+pub trait LanguageModel {
+    /// For each prompt, the log-likelihood of each of its continuations (each followed by the end-of-turn token).
+    /// The prompt's computation is shared between its continuations. Results are in the order of the requests.
+    fn loglikelihood(
+        &mut self,
+        requests: &[(Vec<Message>, Vec<String>)],
+        on: OnProgress<'_>,
+    ) -> Result<Vec<Vec<Loglikelihood>>, ModelError>;
+
+    /// Greedy text for each prompt, at most `max_new_tokens` tokens, ending at the end-of-turn token.
+    fn generate(
+        &mut self,
+        prompts: &[Vec<Message>],
+        max_new_tokens: usize,
+        on: OnProgress<'_>,
+    ) -> Result<Vec<Generated>, ModelError>;
+
+    /// Longest sequence in tokens.
+    fn max_length(&self) -> usize;
+}
+
+/// Opens models for the grader, which knows nothing about how they work.
+pub trait Models {
+    /// Opens the base, or the base with an adapter merged onto it.
+    fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn LanguageModel>, ModelError>;
+    /// SHA-256 over the weights, config and tokenizer of a model directory or GGUF file.
+    fn hash(&self, model: &Path) -> Result<String, ModelError>;
+    /// Checks that an adapter fits `base`: only expected tensors, of the right shapes, all finite, trained on this base.
+    fn check_adapter(&self, base: &Path, adapter: &Path) -> Result<(), ModelError>;
+}

@@ -1,0 +1,119 @@
+//! What a run is asked to reach, and what it ended as.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// What a run is to reach, in the user's words and numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// The request, as typed.
+    pub request: String,
+    /// The user's data files, as given.
+    pub files: Vec<PathBuf>,
+    /// A test file of the user's own; without it rows are sealed from `files`.
+    pub test: Option<PathBuf>,
+    /// Share of rows to seal; `None` is the default rule of [`crate::seal`].
+    pub test_share: Option<f64>,
+    /// The base model if the user named one.
+    pub base: Option<String>,
+    /// Targets that must hold on the sealed rows.
+    pub goals: Vec<Goal>,
+    /// Wall-clock limit in minutes.
+    pub minutes: Option<f64>,
+    /// Most steps (tool calls) the planner may take.
+    pub steps: Option<u32>,
+    /// Most money the planner may cost, in US dollars.
+    pub usd: Option<f64>,
+    /// Seed of everything random in the run, except which rows are sealed.
+    pub seed: u64,
+}
+
+/// One target: `METRIC>=X`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Goal {
+    /// Name of the metric, for example `accuracy`.
+    pub metric: String,
+    /// The least value that meets the goal, as a fraction.
+    pub at_least: f64,
+}
+
+/// The kind of job a request and its data amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// One label out of a closed set for each input.
+    Classification,
+    /// A JSON object taken out of each input.
+    Extraction,
+    /// Free text for each input, compared by a rule.
+    Generation,
+}
+
+/// What may not change once a run has started, unless an `Amended` event says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The base model as named: `nano`, a directory, a GGUF file or a Hub id.
+    pub base: String,
+    /// SHA-256 of the base's weights, config and tokenizer.
+    pub base_sha256: String,
+    /// SHA-256 of the open (not sealed) rows that the run may train on.
+    pub data_sha256: String,
+    /// The kind of job.
+    pub kind: JobKind,
+    /// The training method, for example `lora`.
+    pub method: String,
+    /// Longest example in tokens.
+    pub max_length: usize,
+    /// Name of the headline metric.
+    pub metric: String,
+}
+
+/// What a run ended as; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every goal holds on the sealed rows and every artefact passed its check.
+    Met,
+    /// The run finished, but a goal does not hold.
+    NotMet,
+    /// A budget or the deadline was reached.
+    Budget,
+    /// An approval, a credential or a resource is missing.
+    Blocked,
+    /// The planner could not plan.
+    PlannerFailed,
+    /// A defect of Tunesmith itself.
+    Internal,
+    /// The user cancelled.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The process exit code of this outcome.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Met => 0,
+            Outcome::NotMet => 3,
+            Outcome::Budget => 4,
+            Outcome::Blocked => 5,
+            Outcome::PlannerFailed => 6,
+            Outcome::Internal => 70,
+            Outcome::Cancelled => 130,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Met => "goal met",
+            Outcome::NotMet => "goal not met",
+            Outcome::Budget => "budget reached",
+            Outcome::Blocked => "blocked",
+            Outcome::PlannerFailed => "planner failed",
+            Outcome::Internal => "internal error",
+            Outcome::Cancelled => "cancelled",
+        })
+    }
+}
