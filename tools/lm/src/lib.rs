@@ -1,1 +1,18 @@
-//! x
+//! Decoder models: LoRA training, generation and formats. Pure and synchronous; no network, no clock.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`model`] | what is in this directory or file |
+//! | [`config`], [`weights`], [`tokens`], [`chat`] | its shape, tensors, tokenizer and chat template |
+//! | [`lora`] | what did training change |
+//! | [`gguf`] | how does it reach llama.cpp |
+//! | [`error`] | what can go wrong |
+
+pub mod chat;
+pub mod config;
+pub mod error;
+pub mod gguf;
+pub mod lora;
+pub mod model;
+pub mod tokens;
+pub mod weights;

@@ -1,0 +1,56 @@
+//! What can go wrong, as values a caller can match.
+
+use std::{io, path::Path};
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One line each: what was wrong, and what to do about it where that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done to which file.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The model's configuration is wrong or not supported.
+    #[error("config: {0}")]
+    Config(String),
+    /// The model's tensors are missing, of the wrong shape, or not finite.
+    #[error("weights: {0}")]
+    Weights(String),
+    /// The tokenizer is missing or cannot do what is asked.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The chat template is missing, wrong, or refused the messages.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// The adapter does not fit the base or is damaged.
+    #[error("adapter: {0}")]
+    Adapter(String),
+    /// The GGUF file is damaged or uses something that is not supported.
+    #[error("gguf: {0}")]
+    Gguf(String),
+    /// The rows cannot be used as they are.
+    #[error("data: {0}")]
+    Data(String),
+    /// Training cannot start or go on.
+    #[error("training: {0}")]
+    Train(String),
+    /// Text cannot be generated as asked.
+    #[error("generation: {0}")]
+    Generate(String),
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Wraps a system error with what was being done, for example `cannot read`, and to which file.
+    pub fn io(what: &str, path: &Path, source: io::Error) -> Self {
+        Error::Io { what: format!("{what} {}", path.display()), source }
+    }
+}
