@@ -1,0 +1,118 @@
+//! The functions that transformers gives to chat templates.
+
+use minijinja::{Environment, Error, ErrorKind, Value, functions, value::Kwargs};
+
+use crate::json;
+
+/// A fixed day for `strftime_now`: the real one would make two runs of the same template differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Today {
+    /// For example 2026.
+    pub year: i32,
+    /// 1 to 12.
+    pub month: u32,
+    /// 1 to 31.
+    pub day: u32,
+}
+
+/// Marks an error that `raise_exception` made, so that it can be told from a broken template.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Raised(pub(crate) String);
+
+pub(crate) fn register(environment: &mut Environment<'static>, today: Option<Today>) {
+    environment.add_filter("tojson", json::tojson);
+    environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
+        let text = message.to_string();
+        Err(Error::new(ErrorKind::InvalidOperation, text.clone()).with_source(Raised(text)))
+    });
+    environment.add_function("dict", dict);
+    if let Some(today) = today {
+        environment.add_function("strftime_now", move |format: &str| today.format(format));
+    }
+}
+
+/// Python's `dict`, which besides a map takes pairs.
+fn dict(value: Option<Value>, more: Kwargs) -> Result<Value, Error> {
+    let value = match value {
+        Some(pairs) if pairs.kind() == minijinja::value::ValueKind::Seq => {
+            let mut map = Vec::new();
+            for pair in pairs.try_iter()? {
+                map.push((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));
+            }
+            Some(Value::from_iter(map))
+        }
+        other => other,
+    };
+    functions::dict(value, more)
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+impl Today {
+    /// Python's `strftime` at midnight of this day.
+    fn format(&self, format: &str) -> Result<String, Error> {
+        let month = MONTHS.get(self.month.wrapping_sub(1) as usize).copied().unwrap_or("");
+        let weekday = DAYS[self.weekday()];
+        let mut out = String::new();
+        let mut chars = format.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                out.push(c);
+                continue;
+            }
+            match chars.next() {
+                Some('Y') => out.push_str(&self.year.to_string()),
+                Some('y') => out.push_str(&format!("{:02}", self.year.rem_euclid(100))),
+                Some('m') => out.push_str(&format!("{:02}", self.month)),
+                Some('d') => out.push_str(&format!("{:02}", self.day)),
+                Some('e') => out.push_str(&format!("{:2}", self.day)),
+                Some('-') => match chars.next() {
+                    Some('d') => out.push_str(&self.day.to_string()),
+                    Some('m') => out.push_str(&self.month.to_string()),
+                    other => return Err(unknown(other)),
+                },
+                Some('B') => out.push_str(month),
+                Some('b' | 'h') => out.push_str(&month[..month.len().min(3)]),
+                Some('A') => out.push_str(weekday),
+                Some('a') => out.push_str(&weekday[..3]),
+                Some('F') => out.push_str(&format!("{}-{:02}-{:02}", self.year, self.month, self.day)),
+                Some('H' | 'M' | 'S') => out.push_str("00"),
+                Some('I') => out.push_str("12"),
+                Some('p') => out.push_str("AM"),
+                Some('T') => out.push_str("00:00:00"),
+                Some('%') => out.push('%'),
+                other => return Err(unknown(other)),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Days since Sunday, by Sakamoto's method.
+    fn weekday(&self) -> usize {
+        const SHIFT: [i32; 12] = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4];
+        let year = if self.month < 3 { self.year - 1 } else { self.year };
+        let shift = SHIFT.get(self.month.wrapping_sub(1) as usize).copied().unwrap_or(0);
+        (year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + shift + self.day as i32)
+            .rem_euclid(7) as usize
+    }
+}
+
+fn unknown(directive: Option<char>) -> Error {
+    let name = directive.map(String::from).unwrap_or_default();
+    Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know %{name}"))
+}

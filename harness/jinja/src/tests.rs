@@ -1,0 +1,104 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use serde_json::{Value, json};
+
+use crate::{Error, Options, Template, Today};
+
+fn chat(source: &str, context: Value) -> Result<String, Error> {
+    Template::new(source, &Options::chat())?.render(context)
+}
+
+#[test]
+fn blocks_are_trimmed_as_transformers_trims_them() {
+    let source = "{% for m in messages %}\n    {% if true %}\n  {{ m }}\n    {% endif %}\n{% endfor %}\nend\n";
+    assert_eq!(chat(source, json!({"messages": ["a", "b"]})).unwrap(), "  a\n  b\nend");
+}
+
+#[test]
+fn tojson_writes_what_python_writes() {
+    let value = json!({"b": [1, 2.0, 1e16, 1e-5, null, true], "a": "<é\u{1f600}\"\n\u{1}>", "e": [], "f": {}});
+    let render = |filter: &str| chat(&format!("{{{{ v | {filter} }}}}"), json!({"v": value})).unwrap();
+    assert_eq!(
+        render("tojson"),
+        r#"{"b": [1, 2.0, 1e+16, 1e-05, null, true], "a": "<é😀\"\n\u0001>", "e": [], "f": {}}"#
+    );
+    assert_eq!(
+        render("tojson(ensure_ascii=true, sort_keys=true, separators=(',', ':'))"),
+        r#"{"a":"<\u00e9\ud83d\ude00\"\n\u0001>","b":[1,2.0,1e+16,1e-05,null,true],"e":[],"f":{}}"#
+    );
+    assert_eq!(
+        chat("{{ {'a': [1, {'b': 2}], 'c': {}} | tojson(indent=2) }}", json!({})).unwrap(),
+        "{\n  \"a\": [\n    1,\n    {\n      \"b\": 2\n    }\n  ],\n  \"c\": {}\n}"
+    );
+}
+
+#[test]
+fn a_refusal_is_told_from_a_broken_template() {
+    let refuse = "{{ raise_exception('roles must\nalternate') }}";
+    assert_eq!(chat(refuse, json!({})), Err(Error::Raised("roles must alternate".into())));
+    let in_a_macro = "{% macro m() %}{{ raise_exception('no') }}{% endmacro %}{{ m() }}";
+    assert_eq!(chat(in_a_macro, json!({})), Err(Error::Raised("no".into())));
+    assert!(matches!(chat("{% if %}", json!({})), Err(Error::Syntax(line)) if line.contains("line 1")));
+    assert!(matches!(chat("{{ a.b.c }}", json!({})), Err(Error::Render(_))));
+}
+
+#[test]
+fn an_endless_template_ends_with_an_error() {
+    let source = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
+    let error = chat(source, json!({})).unwrap_err();
+    assert_eq!(error.to_string().lines().count(), 1);
+    assert!(error.to_string().contains("fuel"), "{error}");
+    let recursive = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
+    assert!(matches!(chat(recursive, json!({})), Err(Error::Render(_))));
+    let long = "{% for a in range(9999) %}{{ s }}{% endfor %}";
+    let error = chat(long, json!({"s": "x".repeat(100_000)})).unwrap_err();
+    assert!(matches!(error, Error::Render(_)), "{error}");
+}
+
+#[test]
+fn generation_tags_leave_only_their_content() {
+    let source = "a\n  {%- generation -%}\n  b {% set x = 1 %}\n{% endgeneration %}\nc{{ x }}{%generation%}d{%+ endgeneration +%}\ne";
+    assert_eq!(chat(source, json!({})).unwrap(), "ab \ncd\ne".replace("b \nc", "b c"));
+    assert_eq!(chat("{{ add_generation_prompt }} {% if generation %}{% endif %}", json!({})).unwrap(), " ");
+}
+
+#[test]
+fn python_methods_do_what_python_does() {
+    let cases = [
+        ("'a-b-c'.rsplit('-', 1)", r#"["a-b", "c"]"#),
+        ("' a  b '.rsplit()", r#"["a", "b"]"#),
+        ("' a b  c '.rsplit(none, 1)", r#"["a b", "c"]"#),
+        ("'a-b'.split('-')[-1]", r#""b""#),
+        ("'prefix'.removeprefix('pre')", r#""fix""#),
+        ("'suffix'.removesuffix('fix')", r#""suf""#),
+        ("'a=b=c'.partition('=')", r#"["a", "=", "b=c"]"#),
+        ("'abc'.partition('=')", r#"["abc", "", ""]"#),
+        ("'a=b=c'.rpartition('=')", r#"["a=b", "=", "c"]"#),
+        ("'7'.zfill(3) ~ '-7'.zfill(4)", r#""007-007""#),
+        ("'a'.ljust(3) ~ 'b'.rjust(3, '.') ~ 'ab'.center(5, '*')", r#""a  ..b**ab*""#),
+        ("['x', 'y'].index('y')", "1"),
+        ("[1, 2, 3][::-1]", "[3, 2, 1]"),
+        ("dict([('a', 1)], b=2)", r#"{"a": 1, "b": 2}"#),
+    ];
+    for (expression, expected) in cases {
+        assert_eq!(chat(&format!("{{{{ ({expression}) | tojson }}}}"), json!({})).unwrap(), expected, "{expression}");
+    }
+}
+
+#[test]
+fn the_date_is_only_the_one_handed_in() {
+    let source =
+        "{% if strftime_now is defined %}{{ strftime_now('%A %d %B %Y, %-d %b %y') }}{% else %}none{% endif %}";
+    assert_eq!(chat(source, json!({})).unwrap(), "none");
+    let options = Options { today: Some(Today { year: 2024, month: 7, day: 6 }), ..Options::chat() };
+    let text = Template::new(source, &options).unwrap().render(json!({})).unwrap();
+    assert_eq!(text, "Saturday 06 July 2024, 6 Jul 24");
+}
+
+#[test]
+fn evaluation_prompts_keep_their_white_space_and_name_unknown_variables() {
+    let options = Options::eval();
+    let render = |source: &str| Template::new(source, &options).and_then(|t| t.render(json!({"q": "why"})));
+    assert_eq!(render("{% if true %}\n{{ q }}{% endif %}\n").unwrap(), "\nwhy\n");
+    assert!(render("{{ a }}").is_err());
+}
