@@ -10,6 +10,7 @@
 
 pub mod chat;
 pub mod config;
+pub mod corpus;
 pub mod error;
 pub mod gguf;
 pub mod lora;
