@@ -1,7 +1,36 @@
 //! Runs commands confined to a work directory.
-use std::path::PathBuf;
-/// The directory that jobs may write.
-pub struct Workdir {
-    #[allow(dead_code)]
-    root: PathBuf,
-}
+//!
+//! A [`Job`] is a command with limits. [`Local`] starts it inside a [`Workdir`] under a supervisor: the same binary,
+//! re-executed, single-threaded, which confines the job, watches its limits and kills its whole process tree. The
+//! supervisor is entered through [`init_main`], which a binary that starts jobs calls before anything else.
+//!
+//! Confinement is made of [`Layer`]s. A layer that the kernel does not offer is reported by [`Local::layers`] and in
+//! [`Finished::layers`]; it is never passed over in silence.
+
+mod cancel;
+mod doctor;
+mod job;
+mod layer;
+mod local;
+mod workdir;
+
+mod init;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
+mod probe;
+mod wire;
+
+#[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(not(target_os = "linux"))]
+use other as platform;
+
+pub use cancel::Cancel;
+pub use doctor::Check;
+pub use init::init_main;
+pub use job::{Ended, Finished, Job, Limit, Limits, Line, Net, Stdin};
+pub use layer::{Layer, Status};
+pub use local::{Local, Running};
+pub use workdir::{PathError, Workdir};

@@ -1,0 +1,58 @@
+//! The smallest program that starts jobs: `companion [--open] JOB WORKDIR`, where JOB is a job as JSON.
+//!
+//! The tests use it as the supervisor, as a caller that can be killed, and (`companion hog ...`) as a job that uses too
+//! much of something.
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tunesmith_sandbox::{Ended, Job, Line, Local, Workdir, init_main};
+
+type Error = Box<dyn std::error::Error>;
+
+fn main() -> Result<ExitCode, Error> {
+    if let Some(code) = init_main() {
+        return Ok(code);
+    }
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["hog", what, amount] => hog(what, amount.parse()?),
+        ["--open", job, workdir] => run(Local::new().unconfined(), job, workdir),
+        [job, workdir] => run(Local::new(), job, workdir),
+        _ => Err("usage: companion [--open] JOB WORKDIR".into()),
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(local: Local, job: &str, workdir: &str) -> Result<ExitCode, Error> {
+    let job: Job = serde_json::from_str(job)?;
+    let mut running = local.spawn(&Workdir::open(Path::new(workdir))?, job)?;
+    while let Some(line) = running.lines.recv().await {
+        match line {
+            Line::Out(line) => println!("{line}"),
+            Line::Err(line) => eprintln!("{line}"),
+        }
+    }
+    Ok(match running.wait().await.ended {
+        Ended::Exit(code) => ExitCode::from(u8::try_from(code)?),
+        other => return Err(format!("{other:?}").into()),
+    })
+}
+
+fn hog(what: &str, amount: usize) -> Result<ExitCode, Error> {
+    match what {
+        "memory" => {
+            let bytes = vec![1_u8; amount];
+            std::thread::sleep(Duration::from_secs(30));
+            println!("{}", bytes.len());
+        }
+        "threads" => {
+            let sleep = || std::thread::spawn(|| std::thread::sleep(Duration::from_secs(30)));
+            let threads: Vec<_> = (0..amount).map(|_| sleep()).collect();
+            println!("{}", threads.len());
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        }
+        _ => return Err(format!("there is nothing called `{what}` to use up").into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,54 @@
+//! The way into the supervisor.
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use crate::wire::{self, Policy};
+use crate::{Layer, Status, platform, probe};
+
+/// Becomes a supervisor if this process was started as one; a binary calls it before anything else.
+///
+/// Returns `None` in an ordinary process, and the exit code to leave with in a supervisor.
+pub fn init_main() -> Option<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    match args.next()?.as_str() {
+        wire::INIT => Some(supervise(args.next().as_deref() == Some(wire::CONFINED))),
+        probe::PROBE => Some(probe::run(&args.collect::<Vec<_>>())),
+        _ => None,
+    }
+}
+
+fn supervise(confined: bool) -> ExitCode {
+    let closed = if confined { platform::close_inherited() } else { Ok(()) };
+    match converse(confined, closed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the supervisor of a job cannot go on: {error}");
+            ExitCode::from(70)
+        }
+    }
+}
+
+fn converse(confined: bool, closed: io::Result<()>) -> io::Result<()> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let policy: Policy = wire::read(&mut socket)?;
+    let input = match policy.stdin {
+        None => None,
+        Some(length) => Some(read_exactly(&mut socket, length)?),
+    };
+    socket.set_nonblocking(true)?;
+    let mut finished = platform::supervise(policy, input, &socket, confined);
+    if let Err(error) = closed {
+        let layer = finished.layers.iter_mut().find(|(layer, _)| *layer == Layer::Descriptors);
+        layer.into_iter().for_each(|(_, status)| *status = Status::Unavailable(error.to_string()));
+    }
+    socket.set_nonblocking(false)?;
+    wire::write(&mut socket, &finished)
+}
+
+fn read_exactly(from: &mut UnixStream, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}

@@ -1,0 +1,94 @@
+//! Files, TCP and signals by Landlock: what a job may read, and that it writes nothing but its workdir.
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
+};
+
+use crate::Net;
+use crate::wire::Policy;
+
+/// The rights asked for; on an older kernel the crate leaves out what that kernel does not know.
+const WANTED: ABI = ABI::V6;
+
+/// Programs and libraries.
+const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
+
+/// What the dynamic loader, the C library and common tools look at. No secrets: neither all of /etc nor all of /proc.
+const SETTINGS: &[&str] = &[
+    "/etc/alternatives",
+    "/etc/group",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+    "/etc/locale.alias",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/passwd",
+    "/etc/python3",
+    "/etc/terminfo",
+    "/etc/timezone",
+    "/proc/cpuinfo",
+    "/proc/filesystems",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/sys/kernel/osrelease",
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/uptime",
+    "/proc/version",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm/transparent_hugepage",
+];
+
+/// What programs that use the network look at.
+const NETWORK: &[&str] =
+    &["/etc/ca-certificates", "/etc/gai.conf", "/etc/hosts", "/etc/pki", "/etc/resolv.conf", "/etc/services", "/etc/ssl"];
+
+const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+
+/// Collects the rules for a job; paths that do not exist are left out.
+pub(super) fn rules(policy: &Policy) -> Result<RulesetCreated, RulesetError> {
+    let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(WANTED))?;
+    if policy.job.net == Net::None {
+        ruleset = ruleset.handle_access(AccessNet::from_all(WANTED))?;
+    }
+    let network = if policy.job.net == Net::Full { NETWORK } else { &[] };
+    ruleset
+        .scope(Scope::from_all(WANTED))?
+        .create()?
+        .add_rules(path_beneath_rules(SYSTEM, read()))?
+        .add_rules(path_beneath_rules(SETTINGS, read()))?
+        .add_rules(path_beneath_rules(network, read()))?
+        .add_rules(path_beneath_rules([&policy.program], read()))?
+        .add_rules(path_beneath_rules(&policy.job.reads, read()))?
+        .add_rules(path_beneath_rules(DEVICES, AccessFs::from_file(WANTED)))?
+        .add_rules(path_beneath_rules(&policy.job.writes, write()))?
+        .add_rules(path_beneath_rules([&policy.workdir], write()))
+}
+
+/// Adds what the calling process may know about itself, and confines it for good.
+pub(super) fn enforce(ruleset: RulesetCreated) -> Result<(), RulesetError> {
+    let itself = PathFd::new(Path::new("/proc/self"));
+    let ruleset = match itself {
+        Ok(itself) => ruleset.add_rule(PathBeneath::new(itself, read()))?,
+        Err(_) => ruleset,
+    };
+    ruleset.restrict_self()?;
+    Ok(())
+}
+
+fn read() -> BitFlags<AccessFs> {
+    AccessFs::from_read(WANTED)
+}
+
+/// Everything but making devices and controlling them.
+fn write() -> BitFlags<AccessFs> {
+    AccessFs::from_all(WANTED) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+}

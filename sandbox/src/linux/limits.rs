@@ -1,0 +1,118 @@
+//! The limits of a job: those that the kernel holds, and those that are polled.
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::tree::Process;
+use super::{disk, sys, tree};
+use crate::{Limit, Limits};
+
+/// Polling takes at most a twentieth of a processor.
+const SHARE: u32 = 20;
+const FASTEST: Duration = Duration::from_millis(25);
+const SLOWEST: Duration = Duration::from_secs(2);
+/// More files than this at once is a leak.
+const OPEN_FILES: u64 = 8192;
+/// The first change of memory that is worth a closer look.
+const NOTABLE: u64 = 4 << 20;
+
+/// Resource limits, ready to be set in the child.
+#[derive(Clone, Copy)]
+pub(super) struct KernelLimits {
+    file_bytes: u64,
+    cpu_seconds: u64,
+    tasks: u64,
+    data_bytes: u64,
+}
+
+impl KernelLimits {
+    pub fn of(limits: &Limits) -> Self {
+        // The kernel counts all tasks of the user, those outside the job too; for root it counts none.
+        let others = if sys::is_root() || limits.processes.is_none() { 0 } else { tree::tasks_of_user() };
+        KernelLimits {
+            file_bytes: limits.file_bytes.unwrap_or(u64::MAX),
+            cpu_seconds: limits.cpu.map_or(u64::MAX, |cpu| cpu.as_secs().saturating_add(1)),
+            tasks: limits.processes.map_or(u64::MAX, |count| others + u64::from(count)),
+            // Polling may miss a single huge request; this does not. It counts memory that is reserved and never
+            // used, stacks of threads above all, so it is far above what is asked for.
+            data_bytes: limits.memory.map_or(u64::MAX, |bytes| bytes.saturating_mul(2).saturating_add(1 << 30)),
+        }
+    }
+
+    /// Sets the limits of the calling process for good.
+    pub fn set(self) -> io::Result<()> {
+        sys::lower_limit(libc::RLIMIT_CORE, 0, 0)?;
+        sys::lower_limit(libc::RLIMIT_NOFILE, OPEN_FILES, 0)?;
+        sys::lower_limit(libc::RLIMIT_FSIZE, self.file_bytes, 0)?;
+        // A job that ignores the signal at the soft limit is killed at the hard one.
+        sys::lower_limit(libc::RLIMIT_CPU, self.cpu_seconds, 1)?;
+        sys::lower_limit(libc::RLIMIT_NPROC, self.tasks, 0)?;
+        sys::lower_limit(libc::RLIMIT_DATA, self.data_bytes, 0)
+    }
+}
+
+/// Looks at a running job now and then.
+pub(super) struct Meter {
+    limits: Limits,
+    workdir: PathBuf,
+    page: u64,
+    ticks: u64,
+    pub peak_memory: u64,
+    next: Instant,
+    next_disk: Instant,
+}
+
+impl Meter {
+    pub fn new(limits: Limits, workdir: PathBuf) -> Self {
+        let (page, ticks) = sys::units();
+        let now = Instant::now();
+        Meter { limits, workdir, page, ticks, peak_memory: 0, next: now, next_disk: now }
+    }
+
+    /// When to look again.
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Names the limit that the job has passed, if any.
+    pub fn look(&mut self) -> Option<Limit> {
+        let start = Instant::now();
+        let tree = tree::below(std::process::id().cast_signed());
+        let passed = self.tasks(&tree).or_else(|| self.cpu(&tree)).or_else(|| self.memory(&tree));
+        let passed = passed.or_else(|| if start >= self.next_disk { self.disk() } else { None });
+        let now = Instant::now();
+        self.next = now + ((now - start) * SHARE).clamp(FASTEST, SLOWEST);
+        passed
+    }
+
+    fn tasks(&self, tree: &[Process]) -> Option<Limit> {
+        (tree::tasks(tree) > u64::from(self.limits.processes?)).then_some(Limit::Processes)
+    }
+
+    fn cpu(&self, tree: &[Process]) -> Option<Limit> {
+        let used = sys::ended_usage().0 + tree::cpu(tree, self.ticks);
+        (used > self.limits.cpu?).then_some(Limit::Cpu)
+    }
+
+    fn memory(&mut self, tree: &[Process]) -> Option<Limit> {
+        let limit = self.limits.memory.unwrap_or(u64::MAX);
+        let upper = tree::resident(tree, self.page);
+        // The exact number costs a walk over all pages, so it is only taken where it could matter.
+        if upper > limit || upper > self.peak_memory + self.peak_memory / 16 + NOTABLE {
+            let exact = tree::proportional(tree, self.page);
+            self.peak_memory = self.peak_memory.max(exact);
+            return (exact > limit).then_some(Limit::Memory);
+        }
+        None
+    }
+
+    /// Measures the workdir, on a pace of its own because it may hold many files.
+    pub fn disk(&mut self) -> Option<Limit> {
+        let limit = self.limits.disk_bytes?;
+        let start = Instant::now();
+        let used = disk::usage(&self.workdir);
+        let now = Instant::now();
+        self.next_disk = now + ((now - start) * SHARE).max(FASTEST);
+        used.map_or(true, |bytes| bytes > limit).then_some(Limit::Disk)
+    }
+}

@@ -1,0 +1,107 @@
+//! The processes below the supervisor, as /proc shows them.
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use super::sys;
+
+/// One process below the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub pid: i32,
+    parent: i32,
+    pub group: i32,
+    zombie: bool,
+    ticks: u64,
+    threads: u64,
+    pages: u64,
+}
+
+/// All descendants of a process. With a subreaper as the root, a daemon cannot leave this tree.
+pub(super) fn below(root: i32) -> Vec<Process> {
+    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
+    for process in all() {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found = children.remove(&root).unwrap_or_default();
+    let mut next = 0;
+    while let Some(process) = found.get(next) {
+        let more = children.remove(&process.pid).unwrap_or_default();
+        found.extend(more);
+        next += 1;
+    }
+    found
+}
+
+fn all() -> impl Iterator<Item = Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+}
+
+/// Reads a line of /proc/PID/stat. The name in it may hold anything, so the fields are counted from its end.
+fn parse(pid: i32, stat: &str) -> Option<Process> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Process {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        zombie: matches!(*fields.first()?, "Z" | "X"),
+        ticks: number(11)? + number(12)? + number(13)? + number(14)?,
+        threads: number(17)?,
+        pages: number(21)?,
+    })
+}
+
+/// Processes and threads that are alive.
+pub(super) fn tasks(tree: &[Process]) -> u64 {
+    tree.iter().filter(|process| !process.zombie).map(|process| process.threads).sum()
+}
+
+/// Processor time of the processes and of their children that they waited for.
+pub(super) fn cpu(tree: &[Process], ticks_per_second: u64) -> Duration {
+    let ticks: u64 = tree.iter().map(|process| process.ticks).sum();
+    Duration::from_millis(ticks * 1000 / ticks_per_second)
+}
+
+/// Bytes of memory with shared pages counted in each process: cheap, and never too little.
+pub(super) fn resident(tree: &[Process], page: u64) -> u64 {
+    tree.iter().map(|process| process.pages * page).sum()
+}
+
+/// Bytes of memory with shared pages counted once.
+pub(super) fn proportional(tree: &[Process], page: u64) -> u64 {
+    tree.iter().map(|process| share(process.pid).unwrap_or(process.pages * page)).sum()
+}
+
+fn share(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+}
+
+/// Processes and threads of the user that runs this one: the kernel's limit counts them all.
+pub(super) fn tasks_of_user() -> u64 {
+    let user = sys::real_user().to_string();
+    let mine = |pid: i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        Some(uid.split_whitespace().next()? == user)
+    };
+    all().filter(|process| mine(process.pid) == Some(true)).map(|process| process.threads).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let stat = "7 (a) S 1 (b) R 5 9 9 0 -1 0 0 0 0 0 10 20 30 40 20 0 3 0 99 4096 12 0";
+        let process = parse(7, stat);
+        let expected = Process { pid: 7, parent: 5, group: 9, zombie: false, ticks: 100, threads: 3, pages: 12 };
+        assert_eq!(process, Some(expected));
+        assert_eq!(parse(7, "7 (a"), None);
+    }
+}

@@ -1,0 +1,329 @@
+//! Starts jobs on this machine.
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::wire::{self, Policy, Stop};
+use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Status, Stdin, Workdir, platform};
+
+/// Where jobs look for programs, unless [`Job::env`] says otherwise.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The longest line that arrives in one piece.
+const LINE_BYTES: usize = 1 << 20;
+/// How long output may still arrive once all processes of a job are dead.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Starts jobs on this machine.
+#[derive(Debug, Clone)]
+pub struct Local {
+    init: PathBuf,
+    confined: bool,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Local {
+    /// Confines jobs; the current program is the supervisor, so its `main` must call [`crate::init_main`] first.
+    pub fn new() -> Self {
+        // On Linux this names the running program even after its file was replaced.
+        let itself = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+        Self::with_init(itself.unwrap_or_default())
+    }
+
+    /// Confines jobs with another program as the supervisor.
+    pub fn with_init(exe: PathBuf) -> Self {
+        Local { init: exe, confined: true }
+    }
+
+    /// Only watches jobs: limits on time, memory, processes, disk and output hold, nothing is confined.
+    pub fn permissive() -> Self {
+        Local { confined: false, ..Self::new() }
+    }
+
+    /// The same starter with confinement taken away.
+    pub fn unconfined(self) -> Self {
+        Local { confined: false, ..self }
+    }
+
+    /// Whether jobs are confined at all.
+    pub fn is_confined(&self) -> bool {
+        self.confined
+    }
+
+    /// What confines a job on this machine.
+    pub fn layers(&self) -> Vec<(Layer, Status)> {
+        platform::layers(self.confined)
+    }
+
+    /// The layers that no job should run unnoticed without, and that are not fully there.
+    pub fn missing(&self) -> Vec<(Layer, Status)> {
+        let mut layers = self.layers();
+        layers.retain(|(layer, status)| layer.is_base() && *status != Status::Enforced);
+        layers
+    }
+
+    pub(crate) fn init(&self) -> &Path {
+        &self.init
+    }
+
+    /// Starts a job; must be called inside a tokio runtime.
+    ///
+    /// A program that does not exist is an error here; what goes wrong later is an [`Ended::Failed`].
+    pub fn spawn(&self, dir: &Workdir, mut job: Job) -> io::Result<Running> {
+        let program = find_program(dir, &job)?;
+        let input = match std::mem::take(&mut job.stdin) {
+            Stdin::Null => None,
+            Stdin::Bytes(bytes) => Some(bytes),
+        };
+        let output_bytes = job.limits.output_bytes.unwrap_or(u64::MAX);
+        let policy = Policy {
+            job,
+            program,
+            workdir: dir.path().to_path_buf(),
+            stdin: input.as_ref().map(|bytes| bytes.len() as u64),
+        };
+        let mut greeting = wire::frame(&policy)?;
+        greeting.extend(input.unwrap_or_default());
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut child = self.supervisor(theirs.into()).spawn()?;
+        let (lines_in, lines) = mpsc::channel(256);
+        let left = AtomicU64::new(output_bytes);
+        let output = Arc::new(Output { left, over: Cancel::default(), dead: Cancel::default() });
+        let mut readers = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            readers.push(tokio::spawn(read_lines(stdout, Line::Out, lines_in.clone(), output.clone())));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            readers.push(tokio::spawn(read_lines(stderr, Line::Err, lines_in, output.clone())));
+        }
+        let cancel = Cancel::default();
+        let socket = UnixStream::from_std(ours)?;
+        let watch = Watch { child, socket, readers, output: output.clone(), cancel: cancel.clone() };
+        Ok(Running { lines, cancel, output, finished: Some(tokio::spawn(watch.run(greeting))) })
+    }
+
+    fn supervisor(&self, socket: OwnedFd) -> Command {
+        let mut command = Command::new(&self.init);
+        let mode = if self.confined { wire::CONFINED } else { "open" };
+        command.args([wire::INIT, mode]).stdin(Stdio::from(socket)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: Ctrl-C on the terminal reaches the caller, who decides what becomes of the job.
+        command.process_group(0);
+        if self.confined {
+            // What the supervisor does not have, no job can read out of it.
+            command.env_clear();
+        }
+        command
+    }
+}
+
+/// A job that was started; dropping it kills the job.
+#[derive(Debug)]
+pub struct Running {
+    /// The job's output; it ends when the job has ended.
+    pub lines: mpsc::Receiver<Line>,
+    cancel: Cancel,
+    output: Arc<Output>,
+    finished: Option<JoinHandle<Finished>>,
+}
+
+impl Running {
+    /// Kills the job with all its processes.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Kills the job as soon as this flag is raised.
+    pub fn cancel_on(&self, flag: &Cancel) {
+        let (flag, own, output) = (flag.clone(), self.cancel.clone(), self.output.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = flag.cancelled() => own.cancel(),
+                () = output.dead.cancelled() => {}
+            }
+        });
+    }
+
+    /// Waits for the end; output that was not received yet is dropped.
+    pub async fn wait(mut self) -> Finished {
+        self.lines.close();
+        while self.lines.try_recv().is_ok() {}
+        match self.finished.take() {
+            Some(task) => task.await.unwrap_or_else(|error| failed(format!("the watching task ended: {error}"))),
+            None => failed("the job was already waited for".into()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+fn failed(why: String) -> Finished {
+    Finished { ended: Ended::Failed(why), wall: Duration::ZERO, cpu: None, peak_memory: None, layers: Vec::new() }
+}
+
+/// Finds the program as the job would, so that a wrong name is an error before anything is started.
+fn find_program(dir: &Workdir, job: &Job) -> io::Result<PathBuf> {
+    let name = job.argv.first().map(String::as_str).unwrap_or_default();
+    let missing = |why: &str| Err(io::Error::new(io::ErrorKind::NotFound, format!("cannot run `{name}`: {why}")));
+    if name.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty; name a program"));
+    }
+    if name.contains('/') {
+        let path = dir.path().join(name);
+        return if path.is_file() { Ok(path) } else { missing("there is no such file") };
+    }
+    let path = job.env.get("PATH").map_or(PATH, String::as_str);
+    let found = std::env::split_paths(path).map(|folder| dir.path().join(folder).join(name)).find(|at| at.is_file());
+    match found {
+        Some(program) => Ok(program),
+        None => missing(&format!("it is not in {path}")),
+    }
+}
+
+/// What the two readers of one job share.
+#[derive(Debug)]
+struct Output {
+    /// How many bytes may still be printed.
+    left: AtomicU64,
+    /// Raised when that was not enough.
+    over: Cancel,
+    /// Raised when every process of the job is dead.
+    dead: Cancel,
+}
+
+impl Output {
+    /// Takes bytes from what is left, or raises the alarm.
+    fn take(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        let took = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        if took.is_err() {
+            self.over.cancel();
+        }
+    }
+
+    /// The end of all reading: a process that survived its job may hold a pipe open for ever.
+    async fn ended(&self) {
+        self.dead.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    }
+}
+
+async fn read_lines(
+    mut from: impl AsyncRead + Unpin,
+    line: fn(String) -> Line,
+    to: mpsc::Sender<Line>,
+    output: Arc<Output>,
+) {
+    let mut pending: Vec<u8> = Vec::new();
+    let mut chunk = vec![0; 16 << 10];
+    loop {
+        let count = tokio::select! {
+            biased;
+            read = from.read(&mut chunk) => read.unwrap_or(0),
+            () = output.ended() => 0,
+        };
+        if count == 0 {
+            break;
+        }
+        output.take(count);
+        if output.over.is_cancelled() {
+            // The pipe is still emptied: a broken one would end the job before its limit does.
+            continue;
+        }
+        let mut rest = &chunk[..count];
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            pending.extend(&rest[..end]);
+            // Nobody may be listening any more, which is no reason to hold up the job.
+            let _ = to.send(line(text(&mut pending))).await;
+            rest = &rest[end + 1..];
+        }
+        pending.extend(rest);
+        if pending.len() >= LINE_BYTES {
+            let _ = to.send(line(text(&mut pending))).await;
+        }
+    }
+    if !pending.is_empty() {
+        let _ = to.send(line(text(&mut pending))).await;
+    }
+}
+
+fn text(bytes: &mut Vec<u8>) -> String {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    bytes.clear();
+    text
+}
+
+/// Everything that watches one job on the caller's side.
+struct Watch {
+    child: Child,
+    socket: UnixStream,
+    readers: Vec<JoinHandle<()>>,
+    output: Arc<Output>,
+    cancel: Cancel,
+}
+
+impl Watch {
+    async fn run(mut self, greeting: Vec<u8>) -> Finished {
+        let answer = self.converse(&greeting).await;
+        drop(self.socket);
+        let status = self.child.wait().await;
+        self.output.dead.cancel();
+        for reader in self.readers {
+            let _ = reader.await;
+        }
+        match answer {
+            Ok(Finished { ended: Ended::Exit(_) | Ended::Signal(_), wall, cpu, peak_memory, layers })
+                if self.output.over.is_cancelled() =>
+            {
+                Finished { ended: Ended::Limit(Limit::Output), wall, cpu, peak_memory, layers }
+            }
+            Ok(finished) => finished,
+            Err(error) => {
+                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                failed(format!("the supervisor was lost ({status}): {error}"))
+            }
+        }
+    }
+
+    async fn converse(&mut self, greeting: &[u8]) -> io::Result<Finished> {
+        let (mut from, mut to) = self.socket.split();
+        let stop = async {
+            // A supervisor that refuses the policy answers at once, so failing to send is not an error by itself.
+            let _ = to.write_all(greeting).await;
+            let stop = tokio::select! {
+                () = self.cancel.cancelled() => Stop::Cancel,
+                () = self.output.over.cancelled() => Stop::Output,
+            };
+            let _ = to.write_all(&[stop.to_byte()]).await;
+            std::future::pending().await
+        };
+        let answer = async {
+            let length = from.read_u32_le().await?;
+            let mut body = vec![0; length as usize];
+            from.read_exact(&mut body).await?;
+            Ok(serde_json::from_slice(&body)?)
+        };
+        tokio::select! {
+            answer = answer => answer,
+            never = stop => never,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Everywhere but Linux: jobs are watched by the clock alone, and every other layer is reported as missing.
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::wire::{Policy, Stop};
+use crate::{Ended, Finished, Layer, Limit, Status};
+
+const PACE: Duration = Duration::from_millis(20);
+
+pub(crate) fn close_inherited() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn try_trace(_pid: i32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn try_signal(_pid: i32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn fork_daemon() -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn total_memory() -> Option<u64> {
+    None
+}
+
+pub(crate) fn layers(confined: bool) -> Vec<(Layer, Status)> {
+    use Layer::*;
+    let all = [
+        Files, Network, Syscalls, Environment, Descriptors, Privileges, Tree, Signals, Memory, Processes, Disk, Metadata,
+    ];
+    let status = |layer| match layer {
+        Environment if confined => Status::Enforced,
+        _ => Status::Unavailable("only Linux is supported".into()),
+    };
+    all.map(|layer| (layer, status(layer))).into()
+}
+
+pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
+    let start = Instant::now();
+    let ended = match launch(&policy, input, confined) {
+        Ok(child) => watch(child, policy.job.limits.wall.map(|wall| start + wall), socket),
+        Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),
+    };
+    Finished { ended, wall: start.elapsed(), cpu: None, peak_memory: None, layers: layers(confined) }
+}
+
+fn launch(policy: &Policy, input: Option<Vec<u8>>, confined: bool) -> io::Result<Child> {
+    let mut command = Command::new(&policy.program);
+    command.args(policy.job.argv.iter().skip(1)).current_dir(&policy.workdir).process_group(0);
+    if confined {
+        command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8").env("HOME", &policy.workdir);
+    }
+    command.envs(&policy.job.env);
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child = command.spawn()?;
+    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), input) {
+        std::thread::spawn(move || io::Write::write_all(&mut pipe, &bytes));
+    }
+    Ok(child)
+}
+
+fn watch(mut child: Child, deadline: Option<Instant>, mut socket: &UnixStream) -> Ended {
+    let ended = loop {
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => return ended(status),
+            Err(error) => return Ended::Failed(error.to_string()),
+        }
+        let mut byte = [0];
+        match socket.read(&mut byte) {
+            Ok(1) if Stop::from_byte(byte[0]) == Stop::Output => break Ended::Limit(Limit::Output),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            _ => break Ended::Cancelled,
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            break Ended::Limit(Limit::Wall);
+        }
+        std::thread::sleep(PACE);
+    };
+    // The group goes first; killing the child alone would leave its children.
+    let _ = Command::new("/bin/kill").args(["-KILL", "--", &format!("-{}", child.id())]).status();
+    let _ = child.kill();
+    let _ = child.wait();
+    ended
+}
+
+fn ended(status: ExitStatus) -> Ended {
+    status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Exit)
+}

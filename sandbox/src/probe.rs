@@ -1,0 +1,83 @@
+//! Attempts to escape, run as jobs by the self-test and by this crate's tests.
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::platform;
+
+/// The first argument of a probe.
+pub(crate) const PROBE: &str = "sandbox-probe";
+/// The exit code of an attempt that was stopped; one that got through leaves with 0.
+pub(crate) const STOPPED: u8 = 10;
+
+/// The variables that every job has.
+const VARIABLES: &[&str] = &["HOME", "LANG", "PATH", "TMPDIR"];
+
+/// Makes one attempt: its name, and for most of them what it aims at.
+pub(crate) fn run(args: &[String]) -> ExitCode {
+    let name = args.first().map(String::as_str).unwrap_or_default();
+    let target = args.get(1).map(String::as_str).unwrap_or_default();
+    match attempt(name, target) {
+        Ok(proof) => {
+            println!("{proof}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("stopped: {error}");
+            ExitCode::from(STOPPED)
+        }
+    }
+}
+
+fn attempt(name: &str, target: &str) -> io::Result<String> {
+    let process = || target.parse::<i32>().map_err(io::Error::other);
+    match name {
+        "read" => fs::read_to_string(target),
+        "write" => fs::write(target, "escaped").map(|()| format!("wrote {target}")),
+        "link" => {
+            std::os::unix::fs::symlink(target, "link")?;
+            fs::write("link", "escaped").map(|()| format!("wrote {target} through a link"))
+        }
+        "tcp" => TcpStream::connect(target).map(|_| format!("connected to {target}")),
+        "udp" => UdpSocket::bind("127.0.0.1:0")?.send_to(b"escaped", target).map(|sent| format!("sent {sent} bytes")),
+        "socket" => std::os::unix::net::UnixStream::connect(target).map(|_| format!("connected to {target}")),
+        "env" => variables(),
+        "files" => open_files(),
+        "trace" => platform::try_trace(process()?).map(|()| format!("traced {target}")),
+        "signal" => platform::try_signal(process()?).map(|()| format!("may signal {target}")),
+        "daemon" => daemon(),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no probe `{name}`"))),
+    }
+}
+
+fn variables() -> io::Result<String> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let more: Vec<_> = names.filter(|name| !VARIABLES.contains(&name.as_str())).collect();
+    if more.is_empty() { Err(io::Error::other("only the fixed variables are visible")) } else { Ok(more.join(" ")) }
+}
+
+fn open_files() -> io::Result<String> {
+    // The directory itself is open while it is listed, so a name that no longer resolves afterwards was that one.
+    let names: Vec<_> = fs::read_dir("/proc/self/fd")?.flatten().map(|entry| entry.path()).collect();
+    let standard = |path: &std::path::Path| ["0", "1", "2"].iter().any(|number| path.ends_with(number));
+    let more = names.into_iter().filter(|path| !standard(path) && fs::read_link(path).is_ok());
+    let more: Vec<_> = more.map(|path| path.display().to_string()).collect();
+    if more.is_empty() { Err(io::Error::other("only the standard files are open")) } else { Ok(more.join(" ")) }
+}
+
+/// Leaves a daemon behind, in a session of its own, and prints its number.
+fn daemon() -> io::Result<String> {
+    let (mut from, mut to): (PipeReader, PipeWriter) = io::pipe()?;
+    if platform::fork_daemon()? {
+        write!(to, "{}", std::process::id())?;
+        drop((from, to));
+        std::thread::sleep(Duration::from_secs(60));
+        std::process::exit(0);
+    }
+    drop(to);
+    let mut pid = String::new();
+    from.read_to_string(&mut pid)?;
+    Ok(pid)
+}
