@@ -5,15 +5,24 @@
 //! | [`model`] | what is in this directory or file |
 //! | [`config`], [`weights`], [`tokens`], [`chat`] | its shape, tensors, tokenizer and chat template |
 //! | [`lora`] | what did training change |
+//! | [`engine`] | the arithmetic of the decoder, forward and backward |
+//! | [`rng`] | where does randomness come from |
 //! | [`gguf`] | how does it reach llama.cpp |
 //! | [`error`] | what can go wrong |
 
 pub mod chat;
 pub mod config;
 pub mod corpus;
+pub mod engine;
 pub mod error;
 pub mod gguf;
 pub mod lora;
 pub mod model;
+mod peft;
+pub mod optim;
+pub mod pretrain;
+pub mod rng;
+mod storage;
 pub mod tokens;
+pub mod train;
 pub mod weights;

@@ -1,6 +1,8 @@
-//! LoRA adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
+//! LoRA adapters: what training changes, and how it is added to the base. Their files are PEFT's, see `peft.rs`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, sync::Arc};
+
+use candle_core::{Device, Tensor};
 
 use crate::{
     config::Config,
@@ -20,7 +22,7 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// Dropout before A while training.
     pub lora_dropout: f64,
-    /// Which of [`TARGETS`] are changed, in that order.
+    /// Which of [`TARGETS`] are changed.
     pub target_modules: Vec<String>,
     /// The base that the adapter was trained on, as a name for people.
     pub base_model_name_or_path: Option<String>,
@@ -47,6 +49,30 @@ impl LoraConfig {
         let rank = self.r as f64;
         (self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }) as f32
     }
+
+    /// Checks the numbers and names.
+    pub fn check(&self) -> Result<()> {
+        let bad = |what: String| Err(Error::Adapter(what));
+        if self.r == 0 || self.r > 4096 {
+            return bad(format!("r is {}, it must be between 1 and 4096", self.r));
+        }
+        if !self.lora_alpha.is_finite() || self.lora_alpha <= 0.0 {
+            return bad(format!("lora_alpha is {}, it must be above 0", self.lora_alpha));
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return bad(format!("lora_dropout is {}, it must be at least 0 and below 1", self.lora_dropout));
+        }
+        if self.target_modules.is_empty() {
+            return bad(format!("target_modules is empty, name some of {}", TARGETS.join(", ")));
+        }
+        match self.target_modules.iter().find(|name| !TARGETS.contains(&name.as_str())) {
+            Some(name) => {
+                let name = crate::storage::printable(name);
+                bad(format!("target module {name} is not supported, use some of {}", TARGETS.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// One module's update: `A` is `[r, in]`, `B` is `[out, r]`, both row-major.
@@ -68,20 +94,64 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Reads an adapter and checks every key, shape and number against the base's `config`.
-    pub fn load(dir: &Path, _config: &Config) -> Result<Self> {
-        Err(Error::Adapter(format!("{} cannot be read yet", dir.display())))
+    /// Checks that the adapter changes exactly the modules it says, with the shapes of the base's `config`.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        self.config.check()?;
+        let modules = modules(config, &self.config.target_modules);
+        if let Some(name) = self.tensors.keys().find(|name| !modules.iter().any(|(module, ..)| module == *name)) {
+            return Err(Error::Adapter(format!("{} is not a module of the base", crate::storage::printable(name))));
+        }
+        for (name, out, inner) in modules {
+            let pair = self.tensors.get(&name).ok_or_else(|| Error::Adapter(format!("{name} is missing")))?;
+            if pair.a.len() != self.config.r * inner || pair.b.len() != out * self.config.r {
+                return Err(Error::Adapter(format!("{name} does not have the shape of the base")));
+            }
+        }
+        Ok(())
     }
 
-    /// Writes `adapter_config.json`, `adapter_model.safetensors` and `README.md` into `dir`.
-    pub fn save(&self, dir: &Path) -> Result<()> {
-        Err(Error::Adapter(format!("{} cannot be written yet", dir.display())))
+    /// The base with `scaling * B A` added to each changed layer, computed in f32. Other tensors are shared.
+    pub fn merge(&self, base: &Weights, config: &Config) -> Result<Weights> {
+        self.check(config)?;
+        base.check(config)?;
+        let mut merged = base.clone();
+        for (name, out, inner) in modules(config, &self.config.target_modules) {
+            let Some(pair) = self.tensors.get(&name) else { continue };
+            let Some(weight) = target(&mut merged, &name) else {
+                return Err(Error::Adapter(format!("{name} is not a module of the base")));
+            };
+            let sum = self.add(pair, weight, out, inner).map_err(|e| Error::Adapter(format!("{name}: {e}")))?;
+            if sum.iter().any(|x| !x.is_finite()) {
+                return Err(Error::Adapter(format!("{name} overflows when it is merged")));
+            }
+            *weight = Arc::new(sum);
+        }
+        Ok(merged)
     }
 
-    /// The base with `scaling * B A` added to each changed layer, computed in f32.
-    pub fn merge(&self, _base: &Weights, _config: &Config) -> Result<Weights> {
-        Err(Error::Adapter("merging is not there yet".into()))
+    fn add(&self, pair: &LoraPair, weight: &[f32], out: usize, inner: usize) -> candle_core::Result<Vec<f32>> {
+        let cpu = &Device::Cpu;
+        let a = Tensor::from_slice(&pair.a, (self.config.r, inner), cpu)?;
+        let b = Tensor::from_slice(&pair.b, (out, self.config.r), cpu)?;
+        let delta = (b.matmul(&a)? * f64::from(self.config.scaling()))?;
+        (Tensor::from_slice(weight, (out, inner), cpu)? + delta)?.flatten_all()?.to_vec1()
     }
+}
+
+/// The weight that a module's name means.
+fn target<'a>(weights: &'a mut Weights, module: &str) -> Option<&'a mut Arc<Vec<f32>>> {
+    let (layer, name) = module.strip_prefix("layers.")?.split_once('.')?;
+    let layer = weights.layers.get_mut(layer.parse::<usize>().ok()?)?;
+    Some(match name {
+        "self_attn.q_proj" => &mut layer.q,
+        "self_attn.k_proj" => &mut layer.k,
+        "self_attn.v_proj" => &mut layer.v,
+        "self_attn.o_proj" => &mut layer.o,
+        "mlp.gate_proj" => &mut layer.gate,
+        "mlp.up_proj" => &mut layer.up,
+        "mlp.down_proj" => &mut layer.down,
+        _ => return None,
+    })
 }
 
 /// The names of all modules that `targets` select, with their `(out, in)` sizes, in layer order.

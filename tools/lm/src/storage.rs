@@ -1,0 +1,134 @@
+//! Safetensors files and whole-or-nothing writing, as weights and adapters both need them.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
+
+use candle_core::{DType, Device, safetensors::Load};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView, View};
+
+use crate::{
+    error::{Error, Result},
+    weights::Dtype,
+};
+
+/// A file in memory, paged in when read.
+pub(crate) struct Mapped(Mmap);
+
+impl Mapped {
+    /// Maps a file for reading.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
+        // SAFETY: the map is private to this process and only read. Another process that shortens the file meanwhile
+        // can kill this one with a bus error; heavy readers run as a worker of their own for that reason.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io("cannot map", path, e))?;
+        Ok(Self(map))
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its tensors, with every offset checked.
+    pub(crate) fn tensors(&self) -> Result<SafeTensors<'_>, String> {
+        SafeTensors::deserialize(&self.0).map_err(|e| printable(&format!("not a safetensors file: {e}")))
+    }
+}
+
+/// A tensor's numbers in f32; an error says what is wrong without naming it.
+pub(crate) fn to_f32(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>, String> {
+    if view.shape() != shape {
+        return Err(format!("has the shape {:?}, expected {shape:?}", view.shape()));
+    }
+    if !matches!(view.dtype(), Stored::F32 | Stored::F16 | Stored::BF16) {
+        return Err(format!("is stored as {:?}, only F32, F16 and BF16 are supported", view.dtype()));
+    }
+    let values = view
+        .load(&Device::Cpu)
+        .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>())
+        .map_err(|e| printable(&e.to_string()))?;
+    match values.iter().all(|x| x.is_finite()) {
+        true => Ok(values),
+        false => Err("holds a number that is not finite".into()),
+    }
+}
+
+/// One tensor on its way into a file: converted when it is written, so that only one copy exists at a time.
+pub(crate) struct Item<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: Dtype,
+}
+
+impl View for Item<'_> {
+    fn dtype(&self) -> Stored {
+        match self.dtype {
+            Dtype::F32 => Stored::F32,
+            Dtype::BF16 => Stored::BF16,
+            Dtype::F16 => Stored::F16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(to_bytes(self.values, self.dtype))
+    }
+
+    fn data_len(&self) -> usize {
+        self.values.len() * if self.dtype == Dtype::F32 { 4 } else { 2 }
+    }
+}
+
+/// Little-endian bytes of `values` in another width.
+pub(crate) fn to_bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Dtype::BF16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+    }
+}
+
+/// Writes a safetensors file whole or not at all. Its bytes depend on the items alone.
+pub(crate) fn save(path: &Path, items: Vec<(String, Item<'_>)>) -> Result<()> {
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    atomic(path, |temporary| safetensors::serialize_to_file(items, Some(metadata), temporary).map_err(io::Error::other))
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    atomic(path, |temporary| File::create(temporary)?.write_all(bytes))
+}
+
+/// Lets `write` fill a temporary file beside `path`, then gives it its name.
+pub(crate) fn atomic(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+    let fail = |e| Error::io("cannot write", path, e);
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".partial-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let temporary = builder.tempfile_in(parent).map_err(fail)?;
+    write(temporary.path()).map_err(fail)?;
+    File::open(temporary.path()).and_then(|file| file.sync_all()).map_err(fail)?;
+    temporary.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// Messages that quote a hostile file: no control characters, a sane length.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
