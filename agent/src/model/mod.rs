@@ -1,0 +1,206 @@
+//! The planner's models: one trait, and what goes in and comes out of it.
+//!
+//! Only this module speaks to a language model that plans.
+
+pub mod intake;
+pub mod openai;
+pub mod scripted;
+pub mod spec;
+mod transport;
+mod wire;
+
+use std::{fmt, time::Duration};
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+/// A language model that can call tools.
+pub trait ChatModel: Send + Sync {
+    /// Asks for the next turn of the assistant. `on` hears the reply as it arrives.
+    fn chat<'a>(
+        &'a self,
+        request: Request<'a>,
+        on: &'a mut (dyn FnMut(Delta<'_>) + Send),
+    ) -> BoxFuture<'a, Result<Reply, ModelError>>;
+}
+
+/// What a model is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The conversation so far, oldest first.
+    pub messages: &'a [Message],
+    /// The tools it may call.
+    pub tools: &'a [ToolSpec],
+}
+
+/// A tool, as a model sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolSpec {
+    /// The name to call.
+    pub name: String,
+    /// One or two sentences.
+    pub description: String,
+    /// JSON Schema of the arguments.
+    pub schema: Value,
+}
+
+/// One message of the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Who the model is and how it works.
+    System(String),
+    /// The user, or the loop speaking for them.
+    User(String),
+    /// The model itself.
+    Assistant {
+        /// What it said.
+        text: String,
+        /// What it called.
+        calls: Vec<Call>,
+    },
+    /// The result of a call.
+    Tool {
+        /// The call's id.
+        id: String,
+        /// The result, as text.
+        content: String,
+    },
+}
+
+/// One call of a tool, as the model wrote it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Call {
+    /// The id; empty where the model gave none.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// The arguments: JSON if all went well.
+    pub arguments: String,
+    /// Provider data that must be sent back unread (Gemini's thought signatures).
+    pub extra: Option<Value>,
+}
+
+/// The assistant's turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// What it said.
+    pub text: String,
+    /// What it wants called, in order.
+    pub calls: Vec<Call>,
+    /// Why it stopped.
+    pub finish: Finish,
+    /// Tokens, where the provider says.
+    pub usage: Option<Usage>,
+    /// Dollars, where they are known.
+    pub usd: Option<f64>,
+}
+
+/// Why a model stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// It wants tools called.
+    Calls,
+    /// It ran into its length limit.
+    Length,
+    /// A filter stopped it.
+    Filter,
+    /// Anything else, in the provider's word; empty when it gave none.
+    Other(String),
+}
+
+/// Tokens of one exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read.
+    pub prompt: u64,
+    /// Tokens written.
+    pub completion: u64,
+}
+
+/// A piece of a reply as it arrives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delta<'a> {
+    /// More text.
+    Text(&'a str),
+    /// A call has begun.
+    Call {
+        /// The tool.
+        name: &'a str,
+    },
+    /// The attempt failed; all that was heard of this reply is void.
+    Again {
+        /// What went wrong.
+        error: &'a ModelError,
+        /// How long it waits before it asks again.
+        wait: Duration,
+    },
+}
+
+/// Why a model gave no reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelError {
+    /// The kind; decides what happens next.
+    pub kind: ErrorKind,
+    /// HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// One line.
+    pub message: String,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// The kinds of [`ModelError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The key is missing, wrong or not allowed.
+    Auth,
+    /// The account cannot pay.
+    Billing,
+    /// Too many requests.
+    Rate,
+    /// The conversation does not fit the model.
+    ContextTooLong,
+    /// The provider understood and declined.
+    Refused,
+    /// The provider failed.
+    Server,
+    /// It could not be reached, or the connection broke.
+    Network,
+    /// It answered something that is not a reply.
+    Protocol,
+}
+
+impl ModelError {
+    /// An error without an HTTP status.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        ModelError { kind, status: None, message: message.into(), retry_after: None }
+    }
+
+    /// Whether asking again may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, ErrorKind::Rate | ErrorKind::Server | ErrorKind::Network)
+    }
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            ErrorKind::Auth => "the provider rejects the key",
+            ErrorKind::Billing => "the provider wants payment",
+            ErrorKind::Rate => "the provider limits the rate",
+            ErrorKind::ContextTooLong => "the conversation is too long for the model",
+            ErrorKind::Refused => "the provider declined the request",
+            ErrorKind::Server => "the provider failed",
+            ErrorKind::Network => "the provider cannot be reached",
+            ErrorKind::Protocol => "the provider's answer makes no sense",
+        };
+        match self.status {
+            Some(status) => write!(f, "{what} (http {status}): {}", self.message),
+            None => write!(f, "{what}: {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for ModelError {}

@@ -1,0 +1,164 @@
+//! `--planner SPEC`: which planner, at which address, with which key.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::{
+    ChatModel, ErrorKind, ModelError,
+    openai::{Endpoint, OpenAi},
+    scripted::Scripted,
+};
+
+/// Who plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Planner {
+    /// The built-in rules; no model.
+    Playbook,
+    /// A model behind an OpenAI-compatible address.
+    Hosted(Hosted),
+    /// Turns read from a file.
+    Scripted(PathBuf),
+}
+
+/// Where a model answers, and the name of the variable that holds its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hosted {
+    /// Base address, without `/chat/completions`.
+    pub base: String,
+    /// The model's name.
+    pub model: String,
+    /// The environment variable with the key. Only this one is ever read for this address.
+    pub key: Option<&'static str>,
+    /// Whether the key must be there.
+    pub needs_key: bool,
+    /// Whether asking costs nothing, as on the user's own machine.
+    pub free: bool,
+}
+
+/// The forms that [`parse`] knows, for messages and help.
+pub const FORMS: &str = "playbook, openai:MODEL, anthropic:MODEL, gemini:MODEL, hf:MODEL, together:MODEL, ollama:MODEL, \
+                         vllm:MODEL, url:BASE#MODEL, scripted:FILE";
+
+/// Why a `--planner` makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// No such form.
+    #[error("unknown planner {0:?}; use one of: {FORMS}")]
+    Unknown(String),
+    /// A form without what follows the colon.
+    #[error("planner {given:?} is incomplete; write {form}")]
+    Incomplete {
+        /// As given.
+        given: String,
+        /// The full form.
+        form: &'static str,
+    },
+    /// The address of a `url:` is none.
+    #[error("{0:?} is not an http or https address; write url:https://HOST/v1#MODEL")]
+    Address(String),
+    /// A form that a later version will know.
+    #[error("planner {0}: is not in this version; use one of: {FORMS}")]
+    NotYet(&'static str),
+}
+
+/// (name, base address, key variable, key needed, free, full form)
+type Provider = (&'static str, &'static str, Option<&'static str>, bool, bool, &'static str);
+
+const PROVIDERS: [Provider; 7] = [
+    ("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY"), true, false, "openai:MODEL"),
+    ("anthropic", "https://api.anthropic.com/v1", Some("ANTHROPIC_API_KEY"), true, false, "anthropic:MODEL"),
+    (
+        "gemini",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        Some("GEMINI_API_KEY"),
+        true,
+        false,
+        "gemini:MODEL",
+    ),
+    ("hf", "https://router.huggingface.co/v1", Some("HF_TOKEN"), true, false, "hf:MODEL"),
+    ("together", "https://api.together.xyz/v1", Some("TOGETHER_API_KEY"), true, false, "together:MODEL"),
+    ("ollama", "http://localhost:11434/v1", None, false, true, "ollama:MODEL"),
+    ("vllm", "http://localhost:8000/v1", Some("VLLM_API_KEY"), false, true, "vllm:MODEL"),
+];
+
+/// Reads a `--planner`.
+pub fn parse(spec: &str) -> Result<Planner, SpecError> {
+    let spec = spec.trim();
+    if spec == "playbook" {
+        return Ok(Planner::Playbook);
+    }
+    let (form, rest) = spec.split_once(':').ok_or_else(|| unfinished(spec))?;
+    let incomplete = |form| SpecError::Incomplete { given: spec.to_owned(), form };
+    match form {
+        "scripted" if rest.is_empty() => Err(incomplete("scripted:FILE")),
+        "scripted" => Ok(Planner::Scripted(PathBuf::from(rest))),
+        "url" => address(rest).map(Planner::Hosted),
+        "replay" => Err(SpecError::NotYet("replay")),
+        "local" => Err(SpecError::NotYet("local")),
+        _ => match PROVIDERS.iter().find(|provider| provider.0 == form) {
+            Some(provider) if rest.trim().is_empty() => Err(incomplete(provider.5)),
+            Some(&(_, base, key, needs_key, free, _)) => {
+                Ok(Planner::Hosted(Hosted { base: base.into(), model: rest.trim().into(), key, needs_key, free }))
+            }
+            None => Err(SpecError::Unknown(spec.to_owned())),
+        },
+    }
+}
+
+/// A word without a colon: a provider that lacks its model, or nothing known.
+fn unfinished(spec: &str) -> SpecError {
+    let forms = PROVIDERS.iter().map(|p| (p.0, p.5)).chain([("url", "url:BASE#MODEL"), ("scripted", "scripted:FILE")]);
+    match forms.into_iter().find(|(name, _)| *name == spec) {
+        Some((_, form)) => SpecError::Incomplete { given: spec.to_owned(), form },
+        None => SpecError::Unknown(spec.to_owned()),
+    }
+}
+
+/// `BASE#MODEL`. The key of a named provider is never sent to an address that the user typed.
+fn address(rest: &str) -> Result<Hosted, SpecError> {
+    let incomplete = || SpecError::Incomplete { given: format!("url:{rest}"), form: "url:BASE#MODEL" };
+    let (base, model) = rest.split_once('#').ok_or_else(incomplete)?;
+    if model.trim().is_empty() {
+        return Err(incomplete());
+    }
+    let host = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+    if !host.is_some_and(|host| !host.is_empty() && reqwest::Url::parse(base).is_ok()) {
+        return Err(SpecError::Address(base.to_owned()));
+    }
+    Ok(Hosted {
+        base: base.trim_end_matches('/').to_owned(),
+        model: model.trim().to_owned(),
+        key: Some("TUNESMITH_API_KEY"),
+        needs_key: false,
+        free: false,
+    })
+}
+
+impl Planner {
+    /// Opens the model; `None` for the playbook, which needs none. `env` looks up a variable.
+    pub fn open(
+        &self,
+        env: &dyn Fn(&str) -> Option<String>,
+        seed: u64,
+    ) -> Result<Option<Box<dyn ChatModel>>, ModelError> {
+        match self {
+            Planner::Playbook => Ok(None),
+            Planner::Scripted(file) => Ok(Some(Box::new(Scripted::open(file)?))),
+            Planner::Hosted(hosted) => Ok(Some(Box::new(OpenAi::new(hosted.endpoint(env)?, seed)?))),
+        }
+    }
+}
+
+impl Hosted {
+    /// The endpoint with its key.
+    pub fn endpoint(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Endpoint, ModelError> {
+        let key = self.key.and_then(env).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+        if let (None, true, Some(variable)) = (&key, self.needs_key, self.key) {
+            let message = format!("no key for {}; set {variable}, or use --planner playbook", self.base);
+            return Err(ModelError::new(ErrorKind::Auth, message));
+        }
+        let key = key.map(SecretString::from);
+        Ok(Endpoint { base: self.base.clone(), model: self.model.clone(), key, free: self.free })
+    }
+}

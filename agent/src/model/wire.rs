@@ -1,0 +1,210 @@
+//! The chat-completions format, written strictly and read leniently.
+//!
+//! Servers that call themselves compatible differ in every detail, so a reply is read from JSON values: what is missing
+//! or unknown stays unknown, and nothing unexpected ends the stream.
+
+use serde_json::{Map, Value, json};
+
+use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage, transport};
+
+/// A reply may not be larger: a server could send for ever.
+const MOST_BYTES: usize = 4 << 20;
+
+/// The body of a request.
+pub fn request(model: &str, request: Request<'_>, with_usage: bool) -> Value {
+    let messages: Vec<Value> = request.messages.iter().map(message).collect();
+    let mut body = json!({"model": model, "messages": messages, "stream": true});
+    if with_usage {
+        body["stream_options"] = json!({"include_usage": true});
+    }
+    if !request.tools.is_empty() {
+        let tool = |tool: &super::ToolSpec| {
+            let function = json!({"name": tool.name, "description": tool.description, "parameters": tool.schema});
+            json!({"type": "function", "function": function})
+        };
+        body["tools"] = request.tools.iter().map(tool).collect();
+    }
+    body
+}
+
+fn message(message: &Message) -> Value {
+    match message {
+        Message::System(text) => json!({"role": "system", "content": text}),
+        Message::User(text) => json!({"role": "user", "content": text}),
+        Message::Tool { id, content } => json!({"role": "tool", "tool_call_id": id, "content": content}),
+        Message::Assistant { text, calls } if calls.is_empty() => json!({"role": "assistant", "content": text}),
+        Message::Assistant { text, calls } => {
+            let content = if text.is_empty() { Value::Null } else { Value::from(text.as_str()) };
+            let calls: Vec<Value> = calls.iter().map(call).collect();
+            json!({"role": "assistant", "content": content, "tool_calls": calls})
+        }
+    }
+}
+
+fn call(call: &Call) -> Value {
+    let function = json!({"name": call.name, "arguments": call.arguments});
+    let mut value = json!({"id": call.id, "type": "function", "function": function});
+    if let Some(extra) = &call.extra {
+        value["extra_content"] = extra.clone();
+    }
+    value
+}
+
+/// A reply that is being put together from the chunks of a stream.
+#[derive(Default)]
+pub struct Gathering {
+    text: String,
+    calls: Vec<Partial>,
+    finish: Option<String>,
+    usage: Option<Usage>,
+    usd: Option<f64>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Partial {
+    index: Option<u64>,
+    call: Call,
+}
+
+impl Gathering {
+    /// Takes the next chunk and tells `on` what is new.
+    pub fn take(&mut self, chunk: &Value, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<(), ModelError> {
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+            return Err(error_in_stream(error));
+        }
+        self.take_usage(chunk);
+        // The last chunk with the usage has no choices; only the first choice was asked for.
+        let Some(choice) = chunk.pointer("/choices/0") else { return Ok(()) };
+        let finish = choice.get("finish_reason").and_then(Value::as_str).filter(|reason| !reason.is_empty());
+        if let Some(reason) = finish {
+            self.finish = Some(reason.to_owned());
+        }
+        // A server that does not stream sends `message` where others send `delta`.
+        let delta = choice.get("delta").or_else(|| choice.get("message")).unwrap_or(&Value::Null);
+        for field in ["content", "refusal"] {
+            let text = text_of(&delta[field]);
+            self.grow(text.len())?;
+            if !text.is_empty() {
+                on(Delta::Text(&text));
+                self.text.push_str(&text);
+            }
+        }
+        for piece in delta["tool_calls"].as_array().into_iter().flatten() {
+            self.take_call(piece, on)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server said that the reply is complete.
+    pub fn is_finished(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// The reply. `free` when asking costs nothing.
+    pub fn reply(self, free: bool) -> Result<Reply, ModelError> {
+        let finish = match self.finish.as_deref() {
+            Some("stop" | "end_turn" | "eos") => Finish::Stop,
+            Some("tool_calls" | "function_call" | "tool_use") => Finish::Calls,
+            Some("length" | "max_tokens") => Finish::Length,
+            Some("content_filter" | "refusal") => Finish::Filter,
+            other => Finish::Other(other.unwrap_or_default().to_owned()),
+        };
+        if finish == Finish::Filter && self.calls.is_empty() {
+            let message = "a content filter stopped the reply; rephrase the task or take another model";
+            return Err(ModelError::new(ErrorKind::Refused, message));
+        }
+        let calls = self.calls.into_iter().map(|partial| partial.call).collect();
+        let usd = self.usd.or(free.then_some(0.0));
+        Ok(Reply { text: self.text, calls, finish, usage: self.usage, usd })
+    }
+
+    fn take_usage(&mut self, chunk: &Value) {
+        let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) else { return };
+        let count = |name: &str| usage.get(name).and_then(Value::as_u64);
+        // Half a count would look like a whole one, so both must be there.
+        if let (Some(prompt), Some(completion)) = (count("prompt_tokens"), count("completion_tokens")) {
+            self.usage = Some(Usage { prompt, completion });
+        }
+        let cost = usage.get("cost").and_then(Value::as_f64).filter(|cost| cost.is_finite() && *cost >= 0.0);
+        self.usd = cost.or(self.usd);
+    }
+
+    fn take_call(&mut self, piece: &Value, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<(), ModelError> {
+        let function = &piece["function"];
+        let index = piece["index"].as_u64();
+        let id = piece["id"].as_str().unwrap_or_default();
+        let name = function["name"].as_str().unwrap_or_default();
+        let arguments = match &function["arguments"] {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            // Some servers send the object itself, whole.
+            value => value.to_string(),
+        };
+        self.grow(arguments.len() + name.len() + id.len())?;
+        let at = match self.calls.iter().rposition(|partial| continues(partial, index, id, name)) {
+            Some(at) => at,
+            None => {
+                self.calls.push(Partial { index, call: Call { id: id.to_owned(), ..Call::default() } });
+                self.calls.len() - 1
+            }
+        };
+        let call = &mut self.calls[at].call;
+        // Some servers repeat id and name in every piece, others send them once, none splits them.
+        if call.id.is_empty() {
+            call.id = id.to_owned();
+        }
+        if call.name.is_empty() && !name.is_empty() {
+            call.name = name.to_owned();
+            on(Delta::Call { name });
+        }
+        call.arguments.push_str(&arguments);
+        if let Some(extra) = piece.get("extra_content") {
+            call.extra = Some(extra.clone());
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), ModelError> {
+        self.bytes += bytes;
+        if self.bytes > MOST_BYTES {
+            return Err(ModelError::new(ErrorKind::Protocol, format!("the reply is longer than {MOST_BYTES} bytes")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a piece with this index, id and name belongs to `partial`, which may be the last of several.
+fn continues(partial: &Partial, index: Option<u64>, id: &str, name: &str) -> bool {
+    let call = &partial.call;
+    if index.is_some() && partial.index.is_some() && index != partial.index {
+        return false;
+    }
+    if !id.is_empty() && !call.id.is_empty() {
+        return id == call.id;
+    }
+    // Without ids, a name after complete arguments is the next call, even under the same index.
+    name.is_empty() || call.name.is_empty() || serde_json::from_str::<Map<String, Value>>(&call.arguments).is_err()
+}
+
+/// Text as a string or as a list of parts.
+fn text_of(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+/// An error that a server sends after a 200.
+fn error_in_stream(error: &Value) -> ModelError {
+    let status = ["status", "code", "http_code"].iter().find_map(|field| {
+        let code = error.get(field)?;
+        code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())
+    });
+    let body = json!({ "error": error }).to_string();
+    match status.filter(|status| (400..600).contains(status)) {
+        Some(status) => transport::typed(status, &body, None),
+        None => ModelError::new(ErrorKind::Server, transport::words(&body)),
+    }
+}

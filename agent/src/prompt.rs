@@ -1,0 +1,84 @@
+//! What a planner's model is told before it starts. The knowledge itself is data, in `knowledge/`.
+
+use serde::Deserialize;
+use tunesmith_harness::{event::Rows, recipe::Row, task::Task};
+
+use crate::show::{Share, cut};
+
+const PLANNER: &str = include_str!("knowledge/planner.md");
+const LESSONS: &str = include_str!("knowledge/lessons.toml");
+
+/// One rule of the trade.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lesson {
+    /// A short name.
+    pub id: String,
+    /// The rule.
+    pub text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lessons {
+    lesson: Vec<Lesson>,
+}
+
+/// The lessons, in the order in which they are taught.
+pub fn lessons() -> Result<Vec<Lesson>, toml::de::Error> {
+    toml::from_str::<Lessons>(LESSONS).map(|lessons| lessons.lesson)
+}
+
+/// The system prompt.
+pub fn system() -> Result<String, toml::de::Error> {
+    let lines: Vec<String> = lessons()?.iter().map(|lesson| format!("- {}", lesson.text)).collect();
+    Ok(PLANNER.trim_end().replace("{lessons}", &lines.join("\n")))
+}
+
+/// The open rows, as the model is told of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Dataset<'a> {
+    /// Where they are, relative to the workdir.
+    pub path: &'a str,
+    /// How many there are.
+    pub rows: Rows,
+    /// The columns, in the file's order.
+    pub columns: &'a [String],
+    /// A few rows, shown only with [`Share::Samples`].
+    pub samples: &'a [Row],
+}
+
+/// The first user message: the request, the data, and what bounds the work.
+pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> String {
+    let mut lines = vec![
+        format!("Request: {}", task.request),
+        format!(
+            "Data: {} with {} rows you may use ({} more are sealed), columns {}",
+            data.path,
+            data.rows.open,
+            data.rows.sealed,
+            data.columns.iter().map(|column| format!("{column:?}")).collect::<Vec<_>>().join(", ")
+        ),
+        format!("Base model: {base}"),
+    ];
+    for goal in &task.goals {
+        lines.push(format!("Goal: {} >= {} on the sealed rows", goal.metric, goal.at_least));
+    }
+    let limits = [
+        task.minutes.map(|minutes| format!("{minutes} minutes")),
+        task.steps.map(|steps| format!("{steps} tool calls")),
+        task.usd.map(|usd| format!("{usd} US dollars for your own replies")),
+    ];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    if !limits.is_empty() {
+        lines.push(format!("Budget: {}", limits.join(", ")));
+    }
+    match share {
+        Share::None => lines.push("The rows are private: you work from columns, counts and scores.".to_owned()),
+        Share::Samples => {
+            let rows = data.samples.iter().map(|row| cut(&serde_json::Value::Object(row.clone()).to_string(), 400));
+            lines.extend(rows.map(|row| format!("Sample row: {row}")));
+        }
+    }
+    lines.join("\n")
+}

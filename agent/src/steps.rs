@@ -1,0 +1,203 @@
+//! One step: a call is logged, made, logged again with its result, and judged. Both planners take their steps here.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+use tunesmith_harness::{
+    event::Kind,
+    log::{Log, LogError},
+    score::Score,
+    task::Scope,
+};
+use tunesmith_sandbox::Cancel;
+use tunesmith_tools::tool::{AnyTool, Cx, ToolError};
+
+/// Receives every event as it happens: the log, perhaps with a terminal beside it.
+pub trait Journal: Send {
+    /// Takes one event.
+    fn record(&mut self, kind: Kind) -> Result<(), LogError>;
+    /// Makes everything taken so far survive a crash; called after each finished step.
+    fn sync(&mut self) -> Result<(), LogError>;
+}
+
+impl Journal for Log {
+    fn record(&mut self, kind: Kind) -> Result<(), LogError> {
+        self.append(kind, jiff::Timestamp::now()).map(drop)
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        Log::sync(self)
+    }
+}
+
+/// Reads the scope out of a successful `plan`'s output.
+pub type ScopeOf<'a> = dyn Fn(&Value) -> Option<Scope> + Send + Sync + 'a;
+
+/// How long a tool that was told to stop may take to do so before it is dropped.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Takes steps, counts them, and keeps the scope frozen.
+pub struct Steps<'a> {
+    tools: Vec<&'a dyn AnyTool>,
+    cx: &'a Cx<'a>,
+    scope_of: &'a ScopeOf<'a>,
+    may_amend: bool,
+    scope: Option<Scope>,
+    taken: u32,
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub struct Step {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The output, or why there is none.
+    pub result: Result<Value, ToolError>,
+    /// What its scorers say.
+    pub scores: Vec<Score>,
+}
+
+/// A call to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The call's id.
+    pub id: &'a str,
+    /// The tool.
+    pub tool: &'a str,
+    /// The arguments; `Err` holds the text that is not JSON and what is wrong with it.
+    pub args: Result<&'a Value, (&'a str, &'a str)>,
+}
+
+impl<'a> Steps<'a> {
+    /// Steps with `tools`. `may_amend` says whether a later `plan` may change the scope (`--allow scope`).
+    pub fn new(tools: Vec<&'a dyn AnyTool>, cx: &'a Cx<'a>, scope_of: &'a ScopeOf<'a>, may_amend: bool) -> Self {
+        Steps { tools, cx, scope_of, may_amend, scope: None, taken: 0 }
+    }
+
+    /// How many steps were taken.
+    pub fn taken(&self) -> u32 {
+        self.taken
+    }
+
+    /// The frozen scope, once there is one.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// Takes one step. Only a log that cannot be written is an error; a tool's failure is a result.
+    pub async fn take(&mut self, asked: Asked<'_>, journal: &mut dyn Journal) -> Result<Step, LogError> {
+        self.taken += 1;
+        let number = self.taken;
+        let (id, tool) = (asked.id.to_owned(), asked.tool.to_owned());
+        let args = asked.args.map_or_else(|(raw, _)| Value::from(raw), Value::clone);
+        journal.record(Kind::Called { step: number, id: id.clone(), tool: tool.clone(), args })?;
+
+        let began = Instant::now();
+        let mut result = match asked.args {
+            Ok(args) => self.call(asked.tool, args.clone()).await,
+            Err((_, why)) => Err(malformed(why)),
+        };
+        let mut amended = Vec::new();
+        if let (Ok(output), "plan") = (&result, asked.tool) {
+            match self.freeze(output, asked.args.ok()) {
+                Ok(events) => amended = events,
+                Err(denied) => result = Err(denied),
+            }
+        }
+        let scores = match (&result, self.find(asked.tool)) {
+            (Ok(output), Some(tool)) => tool.scores(output, self.cx.dir),
+            _ => Vec::new(),
+        };
+        let output = result.as_ref().map_or_else(|error| Value::from(error.to_string()), Value::clone);
+        let seconds = began.elapsed().as_secs_f64();
+        journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds })?;
+        for event in amended {
+            journal.record(event)?;
+        }
+        for score in &scores {
+            journal.record(Kind::Scored { step: Some(number), score: score.clone() })?;
+        }
+        journal.sync()?;
+        Ok(Step { number, result, scores })
+    }
+
+    fn find(&self, name: &str) -> Option<&'a dyn AnyTool> {
+        self.tools.iter().copied().find(|tool| tool.name() == name)
+    }
+
+    /// Calls the tool with a stop of its own, raised by the user's cancel and by the run's deadline.
+    async fn call(&self, name: &str, args: Value) -> Result<Value, ToolError> {
+        let Some(tool) = self.find(name) else {
+            let known: Vec<&str> = self.tools.iter().map(|tool| tool.name()).collect();
+            return Err(ToolError::Failed(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
+        };
+        let stop = Cancel::default();
+        let cx = Cx { cancel: stop.clone(), ..*self.cx };
+        let mut call = tool.call(&cx, args);
+        let stopped = tokio::select! {
+            biased;
+            result = &mut call => return result,
+            () = self.cx.cancel.cancelled() => ToolError::Cancelled,
+            () = until(self.cx.deadline) => ToolError::Limit("the run's time is up".to_owned()),
+        };
+        stop.cancel();
+        match timeout(GRACE, call).await {
+            // What was finished all the same is kept: a trainer that stops at its last checkpoint has a result.
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(ToolError::Cancelled)) | Err(_) => Err(stopped),
+            Ok(Err(error)) => Err(error),
+        }
+    }
+
+    /// The first plan freezes the scope; a later one may not change it unless the user allowed that.
+    fn freeze(&mut self, output: &Value, args: Option<&Value>) -> Result<Vec<Kind>, ToolError> {
+        let Some(new) = (self.scope_of)(output) else { return Ok(Vec::new()) };
+        let Some(old) = &self.scope else {
+            self.scope = Some(new.clone());
+            return Ok(vec![Kind::Scoped { scope: new }]);
+        };
+        let changes = changes(old, &new);
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !self.may_amend {
+            let fields: Vec<&str> = changes.iter().map(|(field, ..)| field.as_str()).collect();
+            let why =
+                format!("the scope is frozen and this plan changes {}; that needs --allow scope", fields.join(", "));
+            return Err(ToolError::Denied(why));
+        }
+        self.scope = Some(new);
+        let reason = args.and_then(|args| args.get("reason")?.as_str()).unwrap_or("no reason given").to_owned();
+        let event = |(field, from, to)| Kind::Amended { field, from, to, reason: reason.clone() };
+        Ok(changes.into_iter().map(event).collect())
+    }
+}
+
+/// Resolves at the deadline, or never.
+pub async fn until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(Instant::from_std(deadline)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn malformed(why: &str) -> ToolError {
+    let message = format!("{why}; send one JSON object that fits the tool's schema");
+    ToolError::Invalid(vec![tunesmith_tools::tool::FieldError { pointer: String::new(), message }])
+}
+
+/// The fields in which two scopes differ, with both values.
+fn changes(old: &Scope, new: &Scope) -> Vec<(String, Value, Value)> {
+    let fields = |scope: &Scope| match serde_json::to_value(scope) {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let mut new = fields(new);
+    let old = fields(old).into_iter();
+    old.filter_map(|(field, from)| {
+        let to = new.remove(&field)?;
+        (from != to).then_some((field, from, to))
+    })
+    .collect()
+}

@@ -1,0 +1,166 @@
+//! A whole planned run against a server: a 429, a cut stream and a malformed call on the way, and it succeeds.
+
+use serde_json::{Value, json};
+use tunesmith::{
+    model::openai::{Endpoint, OpenAi, Pace},
+    planner_loop::{Budget, End, LoopEnd, Planning, Spent, drive},
+    show::Share,
+};
+use tunesmith_harness::event::Kind;
+use tunesmith_tools::tool::AnyTool;
+
+use crate::{
+    fakes::{Fake, Kept, World, finish, passed, plan, scope, scope_of},
+    server::{Answer, Asked, Server},
+};
+
+/// The body in which no provider but one writes its errors.
+const FOREIGN_429: &str = r#"{"object":"error","message":"slow down","code":429}"#;
+
+pub fn endpoint(server: &Server) -> Endpoint {
+    Endpoint { base: server.base.clone(), model: "m".into(), key: Some("sk-secret".into()), free: false }
+}
+
+/// Retries without waiting, so that a test over a real socket takes no time.
+pub fn quick() -> Pace {
+    Pace { backoff: std::time::Duration::ZERO, ..Pace::default() }
+}
+
+fn called(step: u32, id: &str, tool: &str, args: Value) -> Kind {
+    Kind::Called { step, id: id.into(), tool: tool.into(), args }
+}
+
+fn returned(step: u32, id: &str, tool: &str, ok: bool, output: Value) -> Kind {
+    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0 }
+}
+
+fn said(text: &str) -> Kind {
+    Kind::Said { text: text.into(), tokens: Some(110), usd: None }
+}
+
+/// The messages of a request in short: role, then what matters.
+fn short(asked: &Asked) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let messages = asked.body["messages"].as_array().unwrap();
+    let shown = |message: &Value| match message["tool_calls"].as_array() {
+        Some(calls) => calls.iter().map(|call| text(&call["function"]["arguments"])).collect::<Vec<_>>().join(";"),
+        None => text(&message["content"]),
+    };
+    messages.iter().map(|message| (text(&message["role"]), shown(message))).collect()
+}
+
+#[tokio::test]
+async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
+    let server = Server::start(vec![
+        Answer::calls("First the data.", &[("c1", "data_inspect", "{}")]),
+        Answer::status(429, FOREIGN_429).header("retry-after", "0"),
+        // Broken beyond repair: the error goes to the model.
+        Answer::calls("", &[("c2", "plan", r#"{"max_length": sixty}"#)]),
+        // The cut reply calls a tool that must never run.
+        Answer::calls("I will", &[("c9", "destroy", "{}")]).cut_after(3),
+        Answer::calls("", &[("c3", "plan", r#"{"max_length": 60,}"#)]),
+        // One call with the id of an earlier one, one without an id.
+        Answer::calls("", &[("c3", "train", r#"{"rate": 0.001}"#), ("", "evaluate", "")]),
+        Answer::calls("All done.", &[("c5", "finish", r#"{"summary": "better"}"#)]),
+    ])
+    .await;
+    let inspect = Fake::new("data_inspect", |_| Ok(json!({"rows": 10})));
+    let train = Fake::new("train", |args| Ok(json!({"rate": args["rate"]}))).scored(passed("train.loss", 0.5));
+    let evaluate = Fake::new("evaluate", |_| Err(tunesmith_tools::tool::ToolError::Failed("no adapter".into())));
+    let destroy = Fake::new("destroy", |_| panic!("a cut reply was used"));
+    let (plan, finish) = (plan(), finish());
+    let tools: [&dyn AnyTool; 6] = [&inspect, &plan, &train, &evaluate, &destroy, &finish];
+    let world = World::new();
+    let model = OpenAi::with_pace(endpoint(&server), 1, quick()).unwrap();
+    let mut kept = Kept::default();
+    let mut restarts = Vec::new();
+    let mut on = |delta: tunesmith::model::Delta<'_>| {
+        if let tunesmith::model::Delta::Again { error, .. } = delta {
+            restarts.push((error.kind, error.status));
+        }
+    };
+    let planning = Planning {
+        model: &model,
+        tools: &tools,
+        cx: &world.cx(),
+        budget: Budget { steps: Some(20), ..Budget::default() },
+        system: "be good".into(),
+        request: "tune it".into(),
+        share: Share::Samples,
+        scope_of: &scope_of,
+        may_amend: false,
+    };
+    let end = drive(planning, &mut kept, &mut on).await.unwrap();
+
+    let finished = End::Finished(json!({"summary": "better"}));
+    let spent = Spent { tokens: Some(550), usd: None };
+    assert_eq!(end, LoopEnd { end: finished, why: "the planner finished".into(), steps: 6, spent });
+    use tunesmith::model::ErrorKind::{Network, Rate};
+    assert_eq!(restarts, [(Rate, Some(429)), (Network, None)]);
+
+    let wrong = "invalid arguments: : the arguments are not valid JSON: expected value at line 1 column 16; \
+                 send one JSON object that fits the tool's schema";
+    let expected = vec![
+        said("First the data."),
+        called(1, "c1", "data_inspect", json!({})),
+        returned(1, "c1", "data_inspect", true, json!({"rows": 10})),
+        said(""),
+        called(2, "c2", "plan", json!(r#"{"max_length": sixty}"#)),
+        returned(2, "c2", "plan", false, json!(wrong)),
+        said(""),
+        called(3, "c3", "plan", json!({"max_length": 60})),
+        returned(3, "c3", "plan", true, json!({"scope": scope(60)})),
+        Kind::Scoped { scope: scope(60) },
+        said(""),
+        called(4, "call_4", "train", json!({"rate": 0.001})),
+        returned(4, "call_4", "train", true, json!({"rate": 0.001})),
+        Kind::Scored { step: Some(4), score: passed("train.loss", 0.5) },
+        called(5, "call_5", "evaluate", json!({})),
+        returned(5, "call_5", "evaluate", false, json!("no adapter")),
+        said("All done."),
+        called(6, "c5", "finish", json!({"summary": "better"})),
+        returned(6, "c5", "finish", true, json!({"summary": "better"})),
+    ];
+    assert_eq!(kept.events, expected);
+    assert_eq!(kept.synced, [3, 6, 10, 14, 16, 19]);
+
+    let asked = server.asked();
+    assert_eq!(asked.len(), 7);
+    for request in &asked {
+        assert_eq!(request.line, "POST /v1/chat/completions HTTP/1.1");
+        assert_eq!(request.headers["authorization"], "Bearer sk-secret");
+        assert_eq!(request.body["model"], "m");
+        let names: Vec<&str> =
+            request.body["tools"].as_array().unwrap().iter().map(|t| t["function"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["data_inspect", "plan", "train", "evaluate", "destroy", "finish"]);
+    }
+    // Whatever failed on the way was asked again with the same messages.
+    assert_eq!(asked[1].body, asked[2].body);
+    assert_eq!(asked[3].body, asked[4].body);
+    let last = short(&asked[6]);
+    let pair = |role: &str, text: &str| (role.to_owned(), text.to_owned());
+    assert_eq!(
+        last,
+        [
+            pair("system", "be good"),
+            pair("user", "tune it"),
+            pair("assistant", "{}"),
+            pair("tool", r#"{"ok":true,"output":{"rows":10},"left":{"steps":19}}"#),
+            pair("assistant", r#"{"not_json":"{\"max_length\": sixty}"}"#),
+            pair("tool", &json!({"ok": false, "error": wrong, "left": {"steps": 18}}).to_string()),
+            pair("assistant", r#"{"max_length":60}"#),
+            pair("tool", &json!({"ok": true, "output": {"scope": scope(60)}, "left": {"steps": 17}}).to_string()),
+            pair("assistant", r#"{"rate":0.001};{}"#),
+            pair(
+                "tool",
+                r#"{"ok":true,"output":{"rate":0.001},"scores":[{"scorer":"train.loss","verdict":"pass","value":0.5,"why":"as it should be"}],"left":{"steps":16}}"#
+            ),
+            pair("tool", r#"{"ok":false,"error":"no adapter","left":{"steps":15}}"#),
+        ]
+    );
+    let ids = |message: &Value| message["tool_calls"].as_array().unwrap().iter().map(|c| c["id"].clone()).collect();
+    let calls: Vec<Value> = ids(&asked[6].body["messages"][8]);
+    assert_eq!(calls, [json!("call_4"), json!("call_5")]);
+    assert_eq!(asked[6].body["messages"][9]["tool_call_id"], "call_4");
+    assert_eq!(asked[6].body["messages"][10]["tool_call_id"], "call_5");
+}

@@ -1,0 +1,236 @@
+//! How an OpenAI-compatible endpoint is read: errors typed, oddities of servers taken as they come.
+
+use serde_json::{Value, json};
+use tunesmith::model::{
+    Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage,
+    openai::{Endpoint, OpenAi, Pace},
+};
+
+use crate::{
+    dialogue::{endpoint, quick},
+    server::{Answer, Server, delta, finish},
+};
+
+/// What the model says when the server gives these answers, and what was heard on the way.
+async fn chat(answers: Vec<Answer>) -> (Result<Reply, ModelError>, String, Server) {
+    let server = Server::start(answers).await;
+    let model = OpenAi::with_pace(endpoint(&server), 1, quick()).unwrap();
+    let mut heard = String::new();
+    let messages = [Message::User("hello".into())];
+    let mut on = |delta: Delta<'_>| match delta {
+        Delta::Text(text) => heard.push_str(text),
+        Delta::Call { name } => heard.push_str(&format!("<{name}>")),
+        Delta::Again { .. } => heard.push('|'),
+    };
+    let reply = model.chat(Request { messages: &messages, tools: &[] }, &mut on).await;
+    (reply, heard, server)
+}
+
+fn call(id: &str, name: &str, arguments: &str) -> Call {
+    Call { id: id.into(), name: name.into(), arguments: arguments.into(), extra: None }
+}
+
+fn error(kind: ErrorKind, status: u16, message: &str) -> ModelError {
+    ModelError { kind, status: Some(status), message: message.into(), retry_after: None }
+}
+
+#[tokio::test]
+async fn every_failure_is_typed_by_its_status_whatever_its_body() {
+    let openai = r#"{"error":{"message":"Incorrect API key: sk-secret","type":"invalid_request_error","code":"x"}}"#;
+    let cases = [
+        (401, openai, ErrorKind::Auth, "Incorrect API key: [key]"),
+        (403, "<html>no\n entry</html>", ErrorKind::Auth, "<html>no entry</html>"),
+        (402, r#"{"error":"pay first"}"#, ErrorKind::Billing, "pay first"),
+        (429, r#"{"error":{"message":"broke","code":"insufficient_quota"}}"#, ErrorKind::Billing, "broke"),
+        (404, r#"{"detail":"no such model"}"#, ErrorKind::Refused, "no such model"),
+        (400, r#"[{"error":{"code":400,"message":"bad"}}]"#, ErrorKind::Refused, "bad"),
+        (400, r#"{"message":"maximum context length is 8"}"#, ErrorKind::ContextTooLong, "maximum context length is 8"),
+        (302, "", ErrorKind::Protocol, "no message"),
+    ];
+    for (status, body, kind, message) in cases {
+        // The header of a redirect leads to another host; nothing may go there.
+        let answer = Answer::status(status, body).header("location", "http://192.0.2.1/steal");
+        let (reply, heard, server) = chat(vec![answer]).await;
+        assert_eq!((reply, heard.as_str()), (Err(error(kind, status, message)), ""), "{status} {body}");
+        assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn transient_failures_are_asked_again_and_the_last_one_is_told() {
+    let body = r#"{"object":"error","message":"slow down","code":429}"#;
+    let answers = vec![
+        Answer::status(429, body).header("retry-after", "0"),
+        Answer::status(503, "busy"),
+        Answer::stream(&[delta(json!({"content": "hi"})), finish("stop")]),
+    ];
+    let (reply, heard, server) = chat(answers).await;
+    let usage = None;
+    let expected = Reply { text: "hi".into(), calls: vec![], finish: Finish::Stop, usage, usd: None };
+    assert_eq!((reply, heard.as_str()), (Ok(expected), "||hi"));
+    assert_eq!(server.asked().len(), 3);
+
+    let (reply, _, server) = chat((0..9).map(|n| Answer::status(500 + n, "down")).collect()).await;
+    assert_eq!(reply, Err(error(ErrorKind::Server, 504, "down")));
+    assert_eq!(server.asked().len(), 5);
+}
+
+#[tokio::test]
+async fn pieces_may_end_inside_a_character_and_inside_the_json_of_arguments() {
+    let mut answer = Answer::calls("Grüße, 世界 🙂", &[("a", "plan", r#"{"text":"naïve \"x\" 🙂"}"#)]);
+    let whole = answer.pieces.concat();
+    // Every piece is one byte: each character and each line is cut everywhere it can be.
+    answer.pieces = whole.iter().map(|byte| vec![*byte]).collect();
+    let (reply, heard, _) = chat(vec![answer]).await;
+    let expected = Reply {
+        text: "Grüße, 世界 🙂".into(),
+        calls: vec![call("a", "plan", r#"{"text":"naïve \"x\" 🙂"}"#)],
+        finish: Finish::Calls,
+        usage: Some(Usage { prompt: 100, completion: 10 }),
+        usd: None,
+    };
+    assert_eq!((reply, heard.as_str()), (Ok(expected), "Grüße, 世界 🙂<plan>"));
+}
+
+#[tokio::test]
+async fn nothing_of_a_cut_reply_is_used_wherever_it_is_cut() {
+    let whole = || Answer::calls("Hi.", &[("a", "plan", "{}")]);
+    // The last three pieces say that the reply is complete; before them every cut is noticed.
+    let complete = whole().pieces.len() - 3;
+    for pieces in 0..=complete {
+        for polite in [false, true] {
+            // A polite cut ends the body properly, but in the middle of the reply.
+            let cut = Answer { cut: !polite, ..whole().cut_after(pieces) };
+            let (reply, heard, server) = chat(vec![cut, whole()]).await;
+            let reply = reply.unwrap();
+            assert_eq!((reply.text.as_str(), reply.calls), ("Hi.", vec![call("a", "plan", "{}")]), "{pieces}");
+            assert!(heard.ends_with("|Hi.<plan>"), "{heard}");
+            assert_eq!(server.asked().len(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_always_cuts_is_given_up() {
+    let (reply, _, server) = chat((0..9).map(|_| Answer::calls("Hi.", &[]).cut_after(1)).collect()).await;
+    assert_eq!(reply.map_err(|error| (error.kind, error.status)), Err((ErrorKind::Network, None)));
+    assert_eq!(server.asked().len(), 5);
+}
+
+/// The calls that come out of these deltas.
+async fn calls_of(deltas: &[Value]) -> Vec<Call> {
+    let mut events: Vec<Value> = deltas.iter().map(|calls| delta(json!({ "tool_calls": calls }))).collect();
+    events.push(finish("tool_calls"));
+    chat(vec![Answer::stream(&events)]).await.0.unwrap().calls
+}
+
+#[tokio::test]
+async fn call_deltas_are_put_together_however_a_server_splits_them() {
+    // Two calls whose pieces alternate.
+    let mixed = [
+        json!([{"index": 0, "id": "a", "function": {"name": "x", "arguments": "{\"p\""}}]),
+        json!([{"index": 1, "id": "b", "function": {"name": "y", "arguments": ""}}]),
+        json!([{"index": 0, "function": {"arguments": ":1}"}}, {"index": 1, "function": {"arguments": "{}"}}]),
+    ];
+    assert_eq!(calls_of(&mixed).await, [call("a", "x", "{\"p\":1}"), call("b", "y", "{}")]);
+    // Whole calls, all under index 0, with the name as id or with no id at all, arguments as an object.
+    let same_index = [
+        json!([{"index": 0, "id": "1", "function": {"name": "x", "arguments": "{}"}}]),
+        json!([{"index": 0, "id": "2", "function": {"name": "x", "arguments": "{}"}}]),
+    ];
+    assert_eq!(calls_of(&same_index).await, [call("1", "x", "{}"), call("2", "x", "{}")]);
+    let no_ids = [
+        json!([{"index": 0, "function": {"name": "x", "arguments": {"p": 1}}}]),
+        json!([{"function": {"name": "y", "arguments": "{}"}}]),
+    ];
+    assert_eq!(calls_of(&no_ids).await, [call("", "x", "{\"p\":1}"), call("", "y", "{}")]);
+    // Id and name repeated with every piece.
+    let repeated = [
+        json!([{"index": 0, "id": "a", "function": {"name": "x", "arguments": "{\"p\""}}]),
+        json!([{"index": 0, "id": "a", "function": {"name": "x", "arguments": ":1}"}}]),
+    ];
+    assert_eq!(calls_of(&repeated).await, [call("a", "x", "{\"p\":1}")]);
+    // A signature that must go back unread.
+    let signed = json!([{"index": 0, "id": "a", "function": {"name": "x"}, "extra_content": {"google": {"s": "1"}}}]);
+    let expected = Call { extra: Some(json!({"google": {"s": "1"}})), ..call("a", "x", "") };
+    assert_eq!(calls_of(&[signed]).await, [expected]);
+}
+
+#[tokio::test]
+async fn oddities_of_compatible_servers_are_taken_as_they_come() {
+    let text =
+        |text: &str, finish: Finish| Ok(Reply { text: text.into(), calls: vec![], finish, usage: None, usd: None });
+    // Empty and unknown reasons, unknown fields, content in parts, null everywhere, half a usage.
+    let odd = [
+        json!({"choices": [{"delta": {"content": [{"type": "text", "text": "a"}], "reasoning_content": "hm"},
+               "finish_reason": ""}], "usage": null}),
+        json!({"choices": [{"delta": {"content": null, "tool_calls": null}, "finish_reason": "stop_sequence"}],
+               "usage": {"prompt_tokens": 3}}),
+        json!({"nothing": "known"}),
+    ];
+    let (reply, ..) = chat(vec![Answer::stream(&odd)]).await;
+    assert_eq!(reply, text("a", Finish::Other("stop_sequence".into())));
+    // `[DONE]` without any reason is an end, too.
+    let (reply, ..) = chat(vec![Answer::stream(&[delta(json!({"content": "b"}))])]).await;
+    assert_eq!(reply, text("b", Finish::Other(String::new())));
+    // A price, where the provider tells it.
+    let priced = [finish("stop"), json!({"usage": {"prompt_tokens": 1, "completion_tokens": 2, "cost": 0.25}})];
+    let (reply, ..) = chat(vec![Answer::stream(&priced)]).await;
+    let reply = reply.unwrap();
+    assert_eq!((reply.usage, reply.usd), (Some(Usage { prompt: 1, completion: 2 }), Some(0.25)));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_stream_is_understood() {
+    let body = "{\n \"choices\": [{\"message\": {\"content\": \"hi\", \"tool_calls\": [{\"id\": \"a\", \"function\": \
+                {\"name\": \"x\", \"arguments\": \"{}\"}}]}, \"finish_reason\": \"tool_calls\"}]}";
+    let mut answer = Answer::status(200, body);
+    answer.headers = vec![("content-type", "application/json".into())];
+    let (reply, ..) = chat(vec![answer]).await;
+    let reply = reply.unwrap();
+    assert_eq!((reply.text.as_str(), reply.calls), ("hi", vec![call("a", "x", "{}")]));
+}
+
+#[tokio::test]
+async fn an_error_inside_a_stream_has_its_kind() {
+    let integer = json!({"error": {"message": "slow", "code": 429}});
+    let whole = || Answer::stream(&[delta(json!({"content": "x"})), finish("stop")]);
+    let (reply, heard, _) = chat(vec![Answer::stream(&[delta(json!({"content": "par"})), integer]), whole()]).await;
+    assert_eq!((reply.unwrap().text.as_str(), heard.as_str()), ("x", "par|x"));
+    let wrong_key = json!({"error": {"message": "key", "code": "401"}});
+    let (reply, ..) = chat(vec![Answer::stream(&[wrong_key])]).await;
+    assert_eq!(reply, Err(error(ErrorKind::Auth, 401, "key")));
+    let (reply, ..) = chat(vec![Answer::stream(&[finish("content_filter")])]).await;
+    assert_eq!(reply.map_err(|error| error.kind), Err(ErrorKind::Refused));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_usage_is_asked_without_it() {
+    let refusal = Answer::status(400, r#"{"message":"unknown field stream_options"}"#);
+    let (reply, _, server) = chat(vec![refusal, Answer::stream(&[finish("stop")])]).await;
+    assert_eq!(reply.unwrap().usage, None);
+    let options: Vec<Value> = server.asked().iter().map(|asked| asked.body["stream_options"].clone()).collect();
+    assert_eq!(options, [json!({"include_usage": true}), Value::Null]);
+}
+
+#[tokio::test]
+async fn without_a_key_no_authorization_is_sent_and_free_endpoints_cost_nothing() {
+    let server = Server::start(vec![Answer::stream(&[finish("stop")])]).await;
+    let endpoint = Endpoint { key: None, free: true, ..endpoint(&server) };
+    let model = OpenAi::with_pace(endpoint, 1, Pace::default()).unwrap();
+    let reply = model.chat(Request { messages: &[], tools: &[] }, &mut |_| {}).await.unwrap();
+    assert_eq!(reply.usd, Some(0.0));
+    let headers = server.asked()[0].headers.clone();
+    let names: Vec<&str> = headers.keys().map(String::as_str).collect();
+    assert_eq!(names, ["accept", "content-length", "content-type", "host", "user-agent"]);
+}
+
+#[tokio::test]
+async fn a_key_is_never_shown() {
+    let endpoint = Endpoint { base: "http://x".into(), model: "m".into(), key: Some("sk-secret".into()), free: false };
+    assert!(!format!("{endpoint:?}").contains("sk-secret"));
+    let broken = Endpoint { key: Some("two\nlines".into()), ..endpoint };
+    let error = OpenAi::new(broken, 0).err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Auth);
+    assert!(!error.message.contains("lines\n") && !error.message.contains("two"));
+}

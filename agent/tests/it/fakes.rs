@@ -1,0 +1,187 @@
+//! Tools, a journal and a context for tests of the loop.
+
+use std::{path::Path, time::Instant};
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tunesmith::steps::Journal;
+use tunesmith_harness::{
+    event::Kind,
+    log::LogError,
+    score::{Score, Verdict},
+    task::{JobKind, Scope},
+};
+use tunesmith_sandbox::{Cancel, Local, Workdir};
+use tunesmith_tools::tool::{AnyTool, Cx, FieldError, ToolError};
+
+pub type Answer = Box<dyn Fn(&Value) -> Result<Value, ToolError> + Send + Sync>;
+
+/// A tool that answers from a function.
+pub struct Fake {
+    name: &'static str,
+    schema: Value,
+    answer: Answer,
+    scores: Vec<Score>,
+}
+
+impl Fake {
+    pub fn new(
+        name: &'static str,
+        answer: impl Fn(&Value) -> Result<Value, ToolError> + Send + Sync + 'static,
+    ) -> Self {
+        Fake { name, schema: json!({"type": "object"}), answer: Box::new(answer), scores: Vec::new() }
+    }
+
+    pub fn scored(mut self, score: Score) -> Self {
+        self.scores.push(score);
+        self
+    }
+}
+
+impl AnyTool for Fake {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn description(&self) -> &str {
+        "A tool of a test."
+    }
+
+    fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    fn call<'a>(&'a self, _: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
+        Box::pin(async move { (self.answer)(&args) })
+    }
+
+    fn scores(&self, _: &Value, _: &Workdir) -> Vec<Score> {
+        self.scores.clone()
+    }
+}
+
+/// A tool that works until it is told to stop.
+pub struct Endless;
+
+impl AnyTool for Endless {
+    fn name(&self) -> &str {
+        "train"
+    }
+
+    fn description(&self) -> &str {
+        "Never ends by itself."
+    }
+
+    fn schema(&self) -> &Value {
+        &Value::Null
+    }
+
+    fn call<'a>(&'a self, cx: &'a Cx<'a>, _: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
+        Box::pin(async {
+            cx.cancel.cancelled().await;
+            Err(ToolError::Cancelled)
+        })
+    }
+
+    fn scores(&self, _: &Value, _: &Workdir) -> Vec<Score> {
+        Vec::new()
+    }
+}
+
+/// Keeps events, with wall-clock seconds set to zero so that they compare.
+#[derive(Default)]
+pub struct Kept {
+    pub events: Vec<Kind>,
+    /// How many events there were at each sync.
+    pub synced: Vec<usize>,
+}
+
+impl Journal for Kept {
+    fn record(&mut self, mut kind: Kind) -> Result<(), LogError> {
+        if let Kind::Returned { seconds, .. } = &mut kind {
+            *seconds = 0.0;
+        }
+        self.events.push(kind);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        self.synced.push(self.events.len());
+        Ok(())
+    }
+}
+
+/// The parts of a [`Cx`] that someone must own.
+pub struct World {
+    dir: Workdir,
+    jobs: Local,
+    pub cancel: Cancel,
+    pub deadline: Option<Instant>,
+    _temp: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Workdir::create(&temp.path().join("work")).unwrap();
+        World { dir, jobs: Local::new(), cancel: Cancel::default(), deadline: None, _temp: temp }
+    }
+
+    pub fn cx(&self) -> Cx<'_> {
+        Cx {
+            dir: &self.dir,
+            jobs: &self.jobs,
+            base: Path::new("/nowhere"),
+            seed: 0,
+            deadline: self.deadline,
+            cancel: self.cancel.clone(),
+            hub: None,
+            on: &|_| {},
+        }
+    }
+}
+
+/// Reads a scope out of the fake plan's output.
+pub fn scope_of(output: &Value) -> Option<Scope> {
+    serde_json::from_value(output.get("scope")?.clone()).ok()
+}
+
+pub fn scope(max_length: usize) -> Scope {
+    Scope {
+        base: "nano".into(),
+        base_sha256: "b".into(),
+        data_sha256: "d".into(),
+        kind: JobKind::Classification,
+        method: "lora".into(),
+        max_length,
+        metric: "accuracy".into(),
+    }
+}
+
+/// A plan tool whose scope has the asked-for length.
+pub fn plan() -> Fake {
+    Fake::new("plan", |args| {
+        let Some(length) = args["max_length"].as_u64() else {
+            return Err(invalid("/max_length", "is required"));
+        };
+        Ok(json!({"scope": scope(length as usize)}))
+    })
+}
+
+pub fn finish() -> Fake {
+    Fake::new("finish", |args| Ok(json!({"summary": args["summary"]})))
+}
+
+pub fn invalid(pointer: &str, message: &str) -> ToolError {
+    ToolError::Invalid(vec![FieldError { pointer: pointer.into(), message: message.into() }])
+}
+
+pub fn passed(scorer: &str, value: f64) -> Score {
+    Score {
+        scorer: scorer.into(),
+        value: Some(value),
+        interval: None,
+        verdict: Verdict::Pass,
+        why: "as it should be".into(),
+    }
+}

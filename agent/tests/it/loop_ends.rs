@@ -1,0 +1,255 @@
+//! How the loop ends: finish, budgets, cancel, guards, a model that cannot be asked.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tunesmith::{
+    model::{ErrorKind, scripted::Scripted},
+    planner_loop::{Budget, End, LoopEnd, Planning, Spent, drive},
+    show::Share,
+};
+use tunesmith_harness::{event::Kind, task::Outcome};
+use tunesmith_tools::tool::{AnyTool, ToolError};
+
+use crate::fakes::{Endless, Fake, Kept, World, finish, invalid, plan, scope, scope_of};
+
+/// Plays a script in the loop and says how it ended.
+struct Play<'a> {
+    world: World,
+    tools: Vec<&'a dyn AnyTool>,
+    budget: Budget,
+    share: Share,
+    may_amend: bool,
+}
+
+impl<'a> Play<'a> {
+    fn new(tools: &[&'a dyn AnyTool]) -> Self {
+        let (budget, share) = (Budget::default(), Share::Samples);
+        Play { world: World::new(), tools: tools.to_vec(), budget, share, may_amend: false }
+    }
+
+    async fn run(&self, turns: &[Value]) -> (LoopEnd, Vec<Kind>) {
+        let script: String = turns.iter().map(|turn| format!("{turn}\n")).collect();
+        let model = Scripted::parse(&script, "test").unwrap();
+        let mut kept = Kept::default();
+        let planning = Planning {
+            model: &model,
+            tools: &self.tools,
+            cx: &self.world.cx(),
+            budget: self.budget,
+            system: "s".into(),
+            request: "r".into(),
+            share: self.share,
+            scope_of: &scope_of,
+            may_amend: self.may_amend,
+        };
+        let end = drive(planning, &mut kept, &mut |_| {}).await.unwrap();
+        (end, kept.events)
+    }
+}
+
+fn call(name: &str, arguments: Value) -> Value {
+    json!({"calls": [{"name": name, "arguments": arguments}]})
+}
+
+fn guards(events: &[Kind]) -> Vec<(&str, &str)> {
+    let guard = |event: &Kind| matches!(event, Kind::Guarded { .. });
+    events.iter().filter(|event| guard(event)).filter_map(names).collect()
+}
+
+fn names(event: &Kind) -> Option<(&str, &str)> {
+    match event {
+        Kind::Guarded { guard, why } => Some((guard, why)),
+        _ => None,
+    }
+}
+
+/// The results of the steps: whether it worked, and the output.
+fn results(events: &[Kind]) -> Vec<(bool, Value)> {
+    let result = |event: &Kind| match event {
+        Kind::Returned { ok, output, .. } => Some((*ok, output.clone())),
+        _ => None,
+    };
+    events.iter().filter_map(result).collect()
+}
+
+fn end(end: End, why: &str, steps: u32) -> LoopEnd {
+    LoopEnd { end, why: why.into(), steps, spent: Spent { tokens: Some(0), usd: Some(0.0) } }
+}
+
+#[tokio::test]
+async fn talk_without_calls_is_nudged_twice_and_then_ends_the_run() {
+    let finish = finish();
+    let play = Play::new(&[&finish]);
+    let talk = json!({"text": "I would train a model."});
+    let (ended, events) = play.run(&[talk.clone(), talk.clone(), talk.clone()]).await;
+    let why = "the planner is stuck: 3 turns in a row without a call";
+    assert_eq!(ended, end(End::Stuck, why, 0));
+    assert_eq!(ended.outcome(), Some(Outcome::PlannerFailed));
+    let fired = [1, 2, 3].map(|n| ("text_only", format!("{n} turns in a row without a call")));
+    assert_eq!(guards(&events), fired.each_ref().map(|(guard, why)| (*guard, why.as_str())));
+    // A call between the turns clears the count.
+    let (ended, _) = play
+        .run(&[talk.clone(), talk.clone(), call("nothing", json!({})), talk.clone(), talk, call("finish", json!({}))])
+        .await;
+    assert_eq!(ended.end, End::Finished(json!({"summary": null})));
+}
+
+#[tokio::test]
+async fn the_same_call_with_the_same_result_ends_the_run_at_the_third_strike() {
+    let look = Fake::new("look", |_| Ok(json!("nothing new")));
+    let play = Play::new(&[&look]);
+    // The order of keys makes no difference.
+    let turns = [json!({"a": 1, "b": 2}), json!({"b": 2, "a": 1})].map(|args| call("look", args));
+    let (ended, events) = play.run(&turns.iter().cycle().take(9).cloned().collect::<Vec<_>>()).await;
+    let why = "look called 5 times in a row with the same arguments and result";
+    assert_eq!(ended, end(End::Stuck, &format!("the planner is stuck: {why}"), 5));
+    let fired: Vec<&str> = guards(&events).iter().map(|(guard, _)| *guard).collect();
+    assert_eq!(fired, ["repetition"; 3]);
+}
+
+#[tokio::test]
+async fn polling_something_that_changes_is_no_repetition() {
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let look = Fake::new("look", move |_| Ok(json!(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed))));
+    let finish = finish();
+    let mut turns = vec![call("look", json!({})); 9];
+    turns.push(call("finish", json!({"summary": "s"})));
+    let (ended, events) = Play::new(&[&look, &finish]).run(&turns).await;
+    assert_eq!((ended.end, guards(&events)), (End::Finished(json!({"summary": "s"})), vec![]));
+}
+
+#[tokio::test]
+async fn malformed_arguments_in_a_row_end_the_run_at_the_third_strike() {
+    let plan = plan();
+    let turns: Vec<Value> = (0..9).map(|n| call("plan", json!(format!("{{broken {n}")))).collect();
+    let (ended, events) = Play::new(&[&plan]).run(&turns).await;
+    let why = "the planner is stuck: 4 calls in a row with arguments that do not fit";
+    assert_eq!(ended, end(End::Stuck, why, 4));
+    let fired: Vec<&str> = guards(&events).iter().map(|(guard, _)| *guard).collect();
+    assert_eq!(fired, ["malformed_arguments"; 3]);
+    // Arguments that are JSON but do not fit the schema count the same.
+    let turns: Vec<Value> = (0..9).map(|n| call("plan", json!({ "n": n }))).collect();
+    assert_eq!(Play::new(&[&plan]).run(&turns).await.0, end(End::Stuck, why, 4));
+}
+
+#[tokio::test]
+async fn the_scope_of_the_first_plan_stays_unless_the_user_allowed_a_change() {
+    let (plan, finish) = (plan(), finish());
+    let turns = [
+        call("plan", json!({})),
+        call("plan", json!({"max_length": 60})),
+        call("plan", json!({"max_length": 60, "other": 1})),
+        call("plan", json!({"max_length": 20, "reason": "out of memory"})),
+        call("finish", json!({})),
+    ];
+    let mut play = Play::new(&[&plan, &finish]);
+    let (_, events) = play.run(&turns).await;
+    let why = "not allowed: the scope is frozen and this plan changes max_length; that needs --allow scope";
+    let ok = |length| (true, json!({"scope": scope(length)}));
+    let required = invalid("/max_length", "is required").to_string();
+    let last = (true, json!({"summary": null}));
+    assert_eq!(results(&events), [(false, json!(required)), ok(60), ok(60), (false, json!(why)), last.clone()]);
+    let scoped = |events: &[Kind]| {
+        let kinds = |event: &&Kind| matches!(event, Kind::Scoped { .. } | Kind::Amended { .. });
+        events.iter().filter(kinds).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(scoped(&events), [Kind::Scoped { scope: scope(60) }]);
+
+    play.may_amend = true;
+    let (_, events) = play.run(&turns).await;
+    assert_eq!(results(&events)[3..], [ok(20), last]);
+    let amended =
+        Kind::Amended { field: "max_length".into(), from: json!(60), to: json!(20), reason: "out of memory".into() };
+    assert_eq!(scoped(&events), [Kind::Scoped { scope: scope(60) }, amended]);
+}
+
+#[tokio::test]
+async fn a_finish_that_is_refused_does_not_end_the_run() {
+    let finish = Fake::new("finish", |args| match args["ready"].as_bool() {
+        Some(true) => Ok(json!("ok")),
+        _ => Err(ToolError::Failed("no adapter yet".into())),
+    });
+    let turns = [call("finish", json!({})), call("finish", json!({"ready": true}))];
+    let (ended, _) = Play::new(&[&finish]).run(&turns).await;
+    assert_eq!(ended, end(End::Finished(json!("ok")), "the planner finished", 2));
+    assert_eq!(ended.outcome(), None);
+}
+
+#[tokio::test]
+async fn the_step_budget_holds_inside_one_reply() {
+    let look = Fake::new("look", |args| Ok(args.clone()));
+    let mut play = Play::new(&[&look]);
+    play.budget.steps = Some(2);
+    let calls: Vec<Value> = (0..5).map(|n| json!({"name": "look", "arguments": {"n": n}})).collect();
+    let (ended, events) = play.run(&[json!({ "calls": calls })]).await;
+    assert_eq!(ended, end(End::Budget, "the budget of 2 steps is used up", 2));
+    assert_eq!(ended.outcome(), Some(Outcome::Budget));
+    assert_eq!(results(&events).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_stops_a_running_tool() {
+    let mut play = Play::new(&[&Endless]);
+    play.world.deadline = Some(tokio::time::Instant::now().into_std() + Duration::from_secs(600));
+    let began = tokio::time::Instant::now();
+    let (ended, events) = play.run(&[call("train", json!({}))]).await;
+    assert_eq!(began.elapsed().as_secs(), 600);
+    assert_eq!(ended, end(End::Budget, "the run's time is up", 1));
+    assert_eq!(results(&events), [(false, json!("stopped by a limit: the run's time is up"))]);
+    assert!(!play.world.cancel.is_cancelled(), "the user did not cancel");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_stops_a_running_tool() {
+    let play = Play::new(&[&Endless]);
+    let cancel = play.world.cancel.clone();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cancel.cancel();
+    };
+    let turns = [call("train", json!({}))];
+    let ((ended, events), ()) = tokio::join!(play.run(&turns), later);
+    assert_eq!(ended, end(End::Cancelled, "cancelled", 1));
+    assert_eq!(ended.outcome(), Some(Outcome::Cancelled));
+    assert_eq!(results(&events), [(false, json!("cancelled"))]);
+}
+
+#[tokio::test]
+async fn a_run_whose_time_is_up_asks_for_nothing() {
+    let mut play = Play::new(&[]);
+    play.world.deadline = Some(Instant::now());
+    let (ended, events) = play.run(&[call("train", json!({}))]).await;
+    assert_eq!((ended, events), (end(End::Budget, "the run's time is up", 0), vec![]));
+}
+
+#[tokio::test]
+async fn a_script_that_runs_out_says_so() {
+    let (ended, _) = Play::new(&[]).run(&[]).await;
+    assert_eq!(ended.end, End::Model(ErrorKind::Protocol));
+    assert!(ended.why.ends_with("script test has no more turns; end it with a call of finish"), "{}", ended.why);
+    let error = Scripted::parse("{\"text\": \"a\"}\n\n{\"txt\": 1}", "s.jsonl").err().unwrap();
+    assert!(error.message.starts_with("line 3 of script s.jsonl is not a turn: unknown field `txt`"), "{error}");
+}
+
+#[tokio::test]
+async fn calls_written_as_text_are_run_and_unknown_tools_are_named() {
+    let finish = finish();
+    let turns = [
+        json!({"text": "<tool_call>{\"name\": \"fly\", \"arguments\": {}}</tool_call>"}),
+        json!({"text": "```json\n{\"name\": \"finish\", \"arguments\": {\"summary\": \"s\"}}\n```"}),
+    ];
+    let (ended, events) = Play::new(&[&finish]).run(&turns).await;
+    assert_eq!(ended.end, End::Finished(json!({"summary": "s"})));
+    assert_eq!(results(&events)[0], (false, json!("there is no tool \"fly\"; there are: finish")));
+}
+
+#[tokio::test]
+async fn with_nothing_shared_tools_that_show_rows_cannot_be_called() {
+    let read = Fake::new("read_file", |_| panic!("rows were read"));
+    let finish = finish();
+    let mut play = Play::new(&[&read, &finish]);
+    play.share = Share::None;
+    let (_, events) = play.run(&[call("read_file", json!({})), call("finish", json!({}))]).await;
+    assert_eq!(results(&events)[0], (false, json!("there is no tool \"read_file\"; there are: finish")));
+}

@@ -1,0 +1,50 @@
+//! What a planner's model is told.
+
+use serde_json::json;
+use tunesmith::{
+    prompt::{Dataset, lessons, request, system},
+    show::Share,
+};
+use tunesmith_harness::{
+    event::Rows,
+    task::{Goal, Task},
+};
+
+#[test]
+fn the_system_prompt_holds_every_lesson_and_stays_lean() {
+    let system = system().unwrap();
+    for lesson in lessons().unwrap() {
+        assert!(system.contains(&format!("- {}\n", lesson.text)), "{}", lesson.id);
+    }
+    assert!(!system.contains("{lessons}"));
+    assert!(system.len() < 4_500, "{} bytes", system.len());
+}
+
+#[test]
+fn rows_are_told_only_where_they_may_be_shared() {
+    let task = Task {
+        request: "sort tickets".into(),
+        files: vec![],
+        test: None,
+        test_share: None,
+        base: None,
+        goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
+        minutes: Some(10.0),
+        steps: Some(30),
+        usd: None,
+        seed: 0,
+    };
+    let columns = ["text".to_owned(), "label".to_owned()];
+    let samples = [json!({"text": "private words", "label": "a"}).as_object().unwrap().clone()];
+    let rows = Rows { read: 100, open: 80, sealed: 20, dropped: 0 };
+    let data = Dataset { path: "data/train.jsonl", rows, columns: &columns, samples: &samples };
+    let common = "Request: sort tickets\n\
+                  Data: data/train.jsonl with 80 rows you may use (20 more are sealed), columns \"text\", \"label\"\n\
+                  Base model: nano\n\
+                  Goal: accuracy >= 0.9 on the sealed rows\n\
+                  Budget: 10 minutes, 30 tool calls\n";
+    let shared = format!("{common}Sample row: {{\"text\":\"private words\",\"label\":\"a\"}}");
+    assert_eq!(request(&task, "nano", &data, Share::Samples), shared);
+    let private = format!("{common}The rows are private: you work from columns, counts and scores.");
+    assert_eq!(request(&task, "nano", &data, Share::None), private);
+}

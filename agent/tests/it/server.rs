@@ -1,0 +1,151 @@
+//! A scripted HTTP server on loopback that answers exactly what a test says, down to where it cuts a connection.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// One answer.
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    /// Sent one by one, each as its own chunk.
+    pub pieces: Vec<Vec<u8>>,
+    /// Whether the connection breaks instead of ending.
+    pub cut: bool,
+}
+
+/// One request, as it came in.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub line: String,
+    pub headers: BTreeMap<String, String>,
+    pub body: Value,
+}
+
+pub struct Server {
+    /// The base address for an endpoint.
+    pub base: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Answer {
+    pub fn status(status: u16, body: &str) -> Self {
+        let pieces = vec![body.as_bytes().to_vec()];
+        Answer { status, headers: vec![("content-type", "text/plain".into())], pieces, cut: false }
+    }
+
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// A stream of these events, and `[DONE]`.
+    pub fn stream(events: &[Value]) -> Self {
+        let mut pieces: Vec<Vec<u8>> = events.iter().map(|event| format!("data: {event}\n\n").into_bytes()).collect();
+        pieces.push(b"data: [DONE]\n\n".to_vec());
+        Answer { status: 200, headers: vec![("content-type", "text/event-stream".into())], pieces, cut: false }
+    }
+
+    /// The stream of a reply that calls tools: (id, name, arguments).
+    pub fn calls(text: &str, calls: &[(&str, &str, &str)]) -> Self {
+        let mut events = vec![delta(json!({"role": "assistant", "content": text}))];
+        for (index, (id, name, arguments)) in calls.iter().enumerate() {
+            // The arguments come in two parts, as from real servers.
+            let (head, tail) = arguments.split_at(arguments.len() / 2);
+            events.push(delta(json!({"tool_calls": [{
+                "index": index, "id": id, "type": "function", "function": {"name": name, "arguments": head}}]})));
+            events.push(delta(json!({"tool_calls": [{"index": index, "function": {"arguments": tail}}]})));
+        }
+        events.push(finish(if calls.is_empty() { "stop" } else { "tool_calls" }));
+        events.push(json!({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}));
+        Answer::stream(&events)
+    }
+
+    /// The same answer, with the connection broken after `pieces`.
+    pub fn cut_after(mut self, pieces: usize) -> Self {
+        self.pieces.truncate(pieces);
+        self.cut = true;
+        self
+    }
+}
+
+pub fn delta(delta: Value) -> Value {
+    json!({"id": "x", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+}
+
+pub fn finish(reason: &str) -> Value {
+    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+}
+
+impl Server {
+    /// Serves `answers` in order, one per connection, and then 500.
+    pub async fn start(answers: Vec<Answer>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/v1", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        tokio::spawn(async move {
+            let mut answers = VecDeque::from(answers);
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let request = read(&mut socket).await;
+                log.lock().unwrap().push(request);
+                let answer = answers.pop_front().unwrap_or_else(|| Answer::status(501, "no more answers in this test"));
+                write(&mut socket, answer).await;
+            }
+        });
+        Server { base, asked }
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+async fn read(socket: &mut TcpStream) -> Asked {
+    let mut bytes = Vec::new();
+    let head = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+        assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "the request broke off");
+    };
+    let text = String::from_utf8(bytes[..head].to_vec()).unwrap();
+    let mut lines = text.lines();
+    let line = lines.next().unwrap().to_owned();
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length: usize = headers["content-length"].parse().unwrap();
+    while bytes.len() < head + 4 + length {
+        assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "the request broke off");
+    }
+    let body = serde_json::from_slice(&bytes[head + 4..]).unwrap();
+    Asked { line, headers, body }
+}
+
+async fn write(socket: &mut TcpStream, answer: Answer) {
+    let mut head = format!("HTTP/1.1 {} X\r\ntransfer-encoding: chunked\r\nconnection: close\r\n", answer.status);
+    for (name, value) in &answer.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    for piece in &answer.pieces {
+        let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+        socket.write_all(&chunk).await.unwrap();
+        socket.flush().await.unwrap();
+    }
+    if !answer.cut {
+        socket.write_all(b"0\r\n\r\n").await.unwrap();
+    }
+    // Without the last chunk the reader notices that something is missing.
+    let _ = socket.shutdown().await;
+}
