@@ -52,9 +52,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget that a task names.
+    /// The budget that a task names. Steps are always bounded: nobody may be watching.
     pub fn of(task: &Task) -> Self {
-        Budget { steps: task.steps, tokens: None, usd: task.usd }
+        const STEPS: u32 = 100;
+        Budget { steps: Some(task.steps.unwrap_or(STEPS)), tokens: None, usd: task.usd }
     }
 }
 

@@ -34,8 +34,8 @@ impl Journal for Log {
 /// Reads the scope out of a successful `plan`'s output.
 pub type ScopeOf<'a> = dyn Fn(&Value) -> Option<Scope> + Send + Sync + 'a;
 
-/// How long a tool that was told to stop may take to do so before it is dropped.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a tool may take to stop: by itself at the deadline, which it knows, and once more after it was told to.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Takes steps, counts them, and keeps the scope frozen.
 pub struct Steps<'a> {
@@ -139,11 +139,11 @@ impl<'a> Steps<'a> {
             biased;
             result = &mut call => return result,
             () = self.cx.cancel.cancelled() => ToolError::Cancelled,
-            () = until(self.cx.deadline) => ToolError::Limit("the run's time is up".to_owned()),
+            () = until(self.cx.deadline.map(|deadline| deadline + GRACE)) => ToolError::Limit("the run's time is up".into()),
         };
         stop.cancel();
         match timeout(GRACE, call).await {
-            // What was finished all the same is kept: a trainer that stops at its last checkpoint has a result.
+            // What was finished all the same is kept.
             Ok(Ok(output)) => Ok(output),
             Ok(Err(ToolError::Cancelled)) | Err(_) => Err(stopped),
             Ok(Err(error)) => Err(error),

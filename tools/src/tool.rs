@@ -102,7 +102,7 @@ pub enum ToolError {
 
 /// One field that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{pointer}: {message}")]
+#[error("{pointer}{}{message}", if .pointer.is_empty() { "" } else { ": " })]
 pub struct FieldError {
     /// JSON pointer to the field; empty for the whole.
     pub pointer: String,

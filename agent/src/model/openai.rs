@@ -107,7 +107,12 @@ impl OpenAi {
         let mut stream = client.chat().create_stream_byot::<_, Value>(body).await.map_err(model_error)?;
         let mut gathering = wire::Gathering::default();
         while let Some(chunk) = stream.next().await {
-            gathering.take(&chunk.map_err(model_error)?, on)?;
+            match chunk {
+                Ok(chunk) => gathering.take(&chunk, on)?,
+                // What is lost after the end is the usage at most, which then stays unknown.
+                Err(_) if gathering.is_finished() => break,
+                Err(error) => return Err(model_error(error)),
+            }
         }
         if !gathering.is_finished() && !done.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(ModelError::new(ErrorKind::Network, "the stream broke off before the reply was complete"));

@@ -23,6 +23,9 @@ use super::{ErrorKind, ModelError};
 /// Sends a request; reqwest in earnest, a function in tests.
 pub type Http = BoxCloneSyncService<HttpRequestFactory, Response, OpenAIError>;
 
+/// A reply may not be larger: a server could send for ever.
+pub const MOST_BYTES: usize = 4 << 20;
+
 /// The largest part of an error's body that is read.
 const ERROR_BYTES: usize = 64 << 10;
 
@@ -101,6 +104,9 @@ async fn watched(response: Response, idle: Duration, done: Arc<AtomicBool>) -> R
         while let Some(bytes) = silenced.next().await {
             let error = |error: std::io::Error| ModelError::new(ErrorKind::Network, error.to_string());
             whole.extend_from_slice(&bytes.map_err(error).map_err(boxed)?);
+            if whole.len() > MOST_BYTES {
+                return Err(boxed(too_large()));
+            }
         }
         let value: Value = serde_json::from_slice(&whole).map_err(|error| {
             boxed(ModelError::new(ErrorKind::Protocol, format!("the answer is not the JSON it claims to be: {error}")))
@@ -187,6 +193,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let now = jiff::fmt::rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok()?;
     let seconds = until.timestamp().as_second() - now.timestamp().as_second();
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// The error of a reply that grows beyond [`MOST_BYTES`].
+pub fn too_large() -> ModelError {
+    ModelError::new(ErrorKind::Protocol, format!("the reply is longer than {MOST_BYTES} bytes"))
 }
 
 fn silent(what: &str, limit: Duration) -> ModelError {

@@ -7,9 +7,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage, transport};
 
-/// A reply may not be larger: a server could send for ever.
-const MOST_BYTES: usize = 4 << 20;
-
 /// The body of a request.
 pub fn request(model: &str, request: Request<'_>, with_usage: bool) -> Value {
     let messages: Vec<Value> = request.messages.iter().map(message).collect();
@@ -167,8 +164,8 @@ impl Gathering {
 
     fn grow(&mut self, bytes: usize) -> Result<(), ModelError> {
         self.bytes += bytes;
-        if self.bytes > MOST_BYTES {
-            return Err(ModelError::new(ErrorKind::Protocol, format!("the reply is longer than {MOST_BYTES} bytes")));
+        if self.bytes > transport::MOST_BYTES {
+            return Err(transport::too_large());
         }
         Ok(())
     }
@@ -183,8 +180,10 @@ fn continues(partial: &Partial, index: Option<u64>, id: &str, name: &str) -> boo
     if !id.is_empty() && !call.id.is_empty() {
         return id == call.id;
     }
-    // Without ids, a name after complete arguments is the next call, even under the same index.
-    name.is_empty() || call.name.is_empty() || serde_json::from_str::<Map<String, Value>>(&call.arguments).is_err()
+    // Without ids, another name is another call, and so is the same name after complete arguments.
+    name.is_empty()
+        || call.name.is_empty()
+        || (name == call.name && serde_json::from_str::<Map<String, Value>>(&call.arguments).is_err())
 }
 
 /// Text as a string or as a list of parts.

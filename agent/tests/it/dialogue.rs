@@ -98,7 +98,7 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
     use tunesmith::model::ErrorKind::{Network, Rate};
     assert_eq!(restarts, [(Rate, Some(429)), (Network, None)]);
 
-    let wrong = "invalid arguments: : the arguments are not valid JSON: expected value at line 1 column 16; \
+    let wrong = "invalid arguments: the arguments are not valid JSON: expected value at line 1 column 16; \
                  send one JSON object that fits the tool's schema";
     let expected = vec![
         said("First the data."),

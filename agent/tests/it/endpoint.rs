@@ -111,6 +111,24 @@ async fn nothing_of_a_cut_reply_is_used_wherever_it_is_cut() {
 }
 
 #[tokio::test]
+async fn a_cut_after_the_end_of_the_reply_loses_only_the_usage() {
+    let whole = Answer::calls("Hi.", &[("a", "plan", "{}")]);
+    let upto_finish = whole.pieces.len() - 2;
+    let (reply, heard, server) = chat(vec![whole.cut_after(upto_finish)]).await;
+    let calls = vec![call("a", "plan", "{}")];
+    let expected = Reply { text: "Hi.".into(), calls, finish: Finish::Calls, usage: None, usd: None };
+    assert_eq!((reply, heard.as_str(), server.asked().len()), (Ok(expected), "Hi.<plan>", 1));
+}
+
+#[tokio::test]
+async fn a_reply_without_end_is_given_up() {
+    let text = "x".repeat(1 << 20);
+    let events: Vec<Value> = (0..6).map(|_| delta(json!({ "content": text }))).collect();
+    let (reply, ..) = chat(vec![Answer::stream(&events)]).await;
+    assert_eq!(reply, Err(ModelError::new(ErrorKind::Protocol, "the reply is longer than 4194304 bytes")));
+}
+
+#[tokio::test]
 async fn a_server_that_always_cuts_is_given_up() {
     let (reply, _, server) = chat((0..9).map(|_| Answer::calls("Hi.", &[]).cut_after(1)).collect()).await;
     assert_eq!(reply.map_err(|error| (error.kind, error.status)), Err((ErrorKind::Network, None)));
@@ -139,6 +157,12 @@ async fn call_deltas_are_put_together_however_a_server_splits_them() {
         json!([{"index": 0, "id": "2", "function": {"name": "x", "arguments": "{}"}}]),
     ];
     assert_eq!(calls_of(&same_index).await, [call("1", "x", "{}"), call("2", "x", "{}")]);
+    let empty = [
+        json!([{"index": 0, "id": "1", "function": {"name": "x", "arguments": ""}}]),
+        json!([{"index": 0, "id": "2", "function": {"name": "x", "arguments": ""}}]),
+        json!([{"function": {"name": "y"}}]),
+    ];
+    assert_eq!(calls_of(&empty).await, [call("1", "x", ""), call("2", "x", ""), call("", "y", "")]);
     let no_ids = [
         json!([{"index": 0, "function": {"name": "x", "arguments": {"p": 1}}}]),
         json!([{"function": {"name": "y", "arguments": "{}"}}]),
@@ -223,6 +247,18 @@ async fn without_a_key_no_authorization_is_sent_and_free_endpoints_cost_nothing(
     let headers = server.asked()[0].headers.clone();
     let names: Vec<&str> = headers.keys().map(String::as_str).collect();
     assert_eq!(names, ["accept", "content-length", "content-type", "host", "user-agent"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_to_refuse() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = Endpoint { base: format!("http://{free}/v1"), model: "m".into(), key: None, free: true };
+    let model = OpenAi::with_pace(endpoint, 1, quick()).unwrap();
+    let mut tries = 1;
+    let mut on = |delta: Delta<'_>| tries += u32::from(matches!(delta, Delta::Again { .. }));
+    let error = model.chat(Request { messages: &[], tools: &[] }, &mut on).await.unwrap_err();
+    assert_eq!((error.kind, tries), (ErrorKind::Network, 5));
+    assert!(error.message.to_lowercase().contains("connection refused"), "{error}");
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! Tools, a journal and a context for tests of the loop.
 
-use std::{path::Path, time::Instant};
+use std::{collections::VecDeque, path::Path, sync::Mutex, time::Instant};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use tunesmith::steps::Journal;
+use tunesmith::{
+    model::{ChatModel, Delta, ErrorKind, Message, ModelError, Reply, Request},
+    steps::Journal,
+};
 use tunesmith_harness::{
     event::Kind,
     log::LogError,
@@ -85,6 +88,31 @@ impl AnyTool for Endless {
 
     fn scores(&self, _: &Value, _: &Workdir) -> Vec<Score> {
         Vec::new()
+    }
+}
+
+/// A model that gives prepared replies and keeps what it was asked.
+pub struct Talker {
+    replies: Mutex<VecDeque<Result<Reply, ModelError>>>,
+    pub seen: Mutex<Vec<Vec<Message>>>,
+}
+
+impl Talker {
+    pub fn new(replies: Vec<Result<Reply, ModelError>>) -> Self {
+        Talker { replies: Mutex::new(replies.into()), seen: Mutex::default() }
+    }
+}
+
+impl ChatModel for Talker {
+    fn chat<'a>(
+        &'a self,
+        request: Request<'a>,
+        _: &'a mut (dyn FnMut(Delta<'_>) + Send),
+    ) -> BoxFuture<'a, Result<Reply, ModelError>> {
+        self.seen.lock().unwrap().push(request.messages.to_vec());
+        let next = self.replies.lock().unwrap().pop_front();
+        let none = || Err(ModelError::new(ErrorKind::Protocol, "no more replies in this test"));
+        Box::pin(async move { next.unwrap_or_else(none) })
     }
 }
 

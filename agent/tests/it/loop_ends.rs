@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tunesmith::{
-    model::{ErrorKind, scripted::Scripted},
+    model::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Usage, scripted::Scripted},
     planner_loop::{Budget, End, LoopEnd, Planning, Spent, drive},
     show::Share,
 };
 use tunesmith_harness::{event::Kind, task::Outcome};
 use tunesmith_tools::tool::{AnyTool, ToolError};
 
-use crate::fakes::{Endless, Fake, Kept, World, finish, invalid, plan, scope, scope_of};
+use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, plan, scope, scope_of};
 
 /// Plays a script in the loop and says how it ended.
 struct Play<'a> {
@@ -30,10 +30,13 @@ impl<'a> Play<'a> {
 
     async fn run(&self, turns: &[Value]) -> (LoopEnd, Vec<Kind>) {
         let script: String = turns.iter().map(|turn| format!("{turn}\n")).collect();
-        let model = Scripted::parse(&script, "test").unwrap();
+        self.run_with(&Scripted::parse(&script, "test").unwrap()).await
+    }
+
+    async fn run_with(&self, model: &dyn ChatModel) -> (LoopEnd, Vec<Kind>) {
         let mut kept = Kept::default();
         let planning = Planning {
-            model: &model,
+            model,
             tools: &self.tools,
             cx: &self.world.cx(),
             budget: self.budget,
@@ -43,9 +46,15 @@ impl<'a> Play<'a> {
             scope_of: &scope_of,
             may_amend: self.may_amend,
         };
-        let end = drive(planning, &mut kept, &mut |_| {}).await.unwrap();
+        let mut on = |_: Delta<'_>| {};
+        let end = send(drive(planning, &mut kept, &mut on)).await.unwrap();
         (end, kept.events)
     }
+}
+
+/// A run may be moved to another thread.
+fn send<F: Future + Send>(future: F) -> F {
+    future
 }
 
 fn call(name: &str, arguments: Value) -> Value {
@@ -194,7 +203,8 @@ async fn the_deadline_stops_a_running_tool() {
     play.world.deadline = Some(tokio::time::Instant::now().into_std() + Duration::from_secs(600));
     let began = tokio::time::Instant::now();
     let (ended, events) = play.run(&[call("train", json!({}))]).await;
-    assert_eq!(began.elapsed().as_secs(), 600);
+    // A tool knows the deadline and has five seconds to stop by itself, a trainer at its last checkpoint.
+    assert_eq!(began.elapsed().as_secs(), 605);
     assert_eq!(ended, end(End::Budget, "the run's time is up", 1));
     assert_eq!(results(&events), [(false, json!("stopped by a limit: the run's time is up"))]);
     assert!(!play.world.cancel.is_cancelled(), "the user did not cancel");
@@ -252,4 +262,118 @@ async fn with_nothing_shared_tools_that_show_rows_cannot_be_called() {
     play.share = Share::None;
     let (_, events) = play.run(&[call("read_file", json!({})), call("finish", json!({}))]).await;
     assert_eq!(results(&events)[0], (false, json!("there is no tool \"read_file\"; there are: finish")));
+}
+
+/// A reply that calls one tool.
+fn reply(name: &str, arguments: &str) -> Reply {
+    let call = Call { name: name.into(), arguments: arguments.into(), ..Call::default() };
+    let usage = Some(Usage { prompt: 40, completion: 10 });
+    Reply { text: String::new(), calls: vec![call], finish: Finish::Calls, usage, usd: Some(0.1) }
+}
+
+/// The contents of the tool messages of a conversation.
+fn contents(messages: &[Message]) -> Vec<Value> {
+    let content = |message: &Message| match message {
+        Message::Tool { content, .. } => Some(serde_json::from_str(content).unwrap()),
+        _ => None,
+    };
+    messages.iter().filter_map(content).collect()
+}
+
+#[tokio::test]
+async fn tokens_and_dollars_end_the_run_when_they_are_used_up() {
+    let look = Fake::new("look", |args| Ok(args.clone()));
+    let mut play = Play::new(&[&look]);
+    let replies = || (0..9).map(|n| Ok(reply("look", &format!("{{\"n\":{n}}}")))).collect();
+    play.budget = Budget { tokens: Some(100), ..Budget::default() };
+    // The second reply reaches the limit, so its call is not made.
+    let (ended, _) = play.run_with(&Talker::new(replies())).await;
+    assert_eq!((ended.end, ended.steps, ended.why.as_str()), (End::Budget, 1, "100 of 100 tokens used"));
+    play.budget = Budget { usd: Some(0.25), ..Budget::default() };
+    let (ended, _) = play.run_with(&Talker::new(replies())).await;
+    assert_eq!((ended.end, ended.steps, ended.why.as_str()), (End::Budget, 2, "0.3000 of 0.25 US dollars used"));
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_watched_blocks_the_run() {
+    let look = Fake::new("look", |args| Ok(args.clone()));
+    let mut play = Play::new(&[&look]);
+    play.budget.usd = Some(5.0);
+    let unpriced = Reply { usd: None, ..reply("look", "{}") };
+    let (ended, _) = play.run_with(&Talker::new(vec![Ok(unpriced)])).await;
+    let why = "the provider does not say what a reply costs, so --usd cannot be kept; run without it or with another \
+               planner";
+    let spent = Spent { tokens: Some(50), usd: None };
+    assert_eq!(ended, LoopEnd { end: End::UnknownCost, why: why.into(), steps: 0, spent });
+    assert_eq!(ended.outcome(), Some(Outcome::Blocked));
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_asked_ends_the_run_with_its_reason() {
+    for (kind, outcome) in [(ErrorKind::Auth, Outcome::Blocked), (ErrorKind::Server, Outcome::PlannerFailed)] {
+        let error = ModelError { kind, status: Some(499), message: "no".into(), retry_after: None };
+        let (ended, events) = Play::new(&[]).run_with(&Talker::new(vec![Err(error.clone())])).await;
+        assert_eq!(ended, end(End::Model(kind), &error.to_string(), 0));
+        assert_eq!((ended.outcome(), events), (Some(outcome), vec![]));
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_too_long_is_shortened_from_its_old_end() {
+    let look = Fake::new("look", |args| Ok(json!({"n": args["n"], "text": "x".repeat(1_000)})));
+    let finish = finish();
+    let mut replies: Vec<_> = (0..4).map(|n| Ok(reply("look", &format!("{{\"n\":{n}}}")))).collect();
+    let too_long = || Err(ModelError::new(ErrorKind::ContextTooLong, "8k"));
+    replies.extend([too_long(), Ok(reply("finish", "{}"))]);
+    let play = Play::new(&[&look, &finish]);
+    let model = Talker::new(replies);
+    let (ended, events) = play.run_with(&model).await;
+    assert_eq!(ended.end, End::Finished(json!({"summary": null})));
+    assert_eq!(events.iter().filter(|event| **event == Kind::Compacted { dropped: 2 }).count(), 1);
+    let seen = contents(model.seen.lock().unwrap().last().unwrap());
+    let kept: Vec<bool> = seen.iter().map(|content| content.get("shortened").is_none()).collect();
+    assert_eq!(kept, [false, false, true, true]);
+    // When nothing is left to shorten, the run ends.
+    let (ended, _) = play.run_with(&Talker::new(vec![too_long()])).await;
+    assert_eq!(ended.outcome(), Some(Outcome::PlannerFailed));
+}
+
+#[tokio::test]
+async fn long_outputs_are_cut_and_strikes_are_told_beside_the_result() {
+    let look = Fake::new("look", |_| Ok(json!({"head": 1, "text": "é".repeat(20_000), "tail": 2})));
+    let model = Talker::new((0..5).map(|_| Ok(reply("look", "{}"))).collect());
+    let (_, events) = Play::new(&[&look]).run_with(&model).await;
+    // The log has it whole.
+    assert_eq!(results(&events)[0].1["text"].as_str().unwrap().len(), 40_000);
+    let seen = contents(model.seen.lock().unwrap().last().unwrap());
+    let text = seen[0]["output_cut"].as_str().unwrap();
+    assert!(text.starts_with("{\"head\":1") && text.ends_with("\"tail\":2}"), "{text}");
+    assert!(text.contains("bytes cut") && text.len() < 6_100, "{}", text.len());
+    let notes: Vec<bool> = seen.iter().map(|content| content.get("note").is_some()).collect();
+    assert_eq!(notes, [false, false, true, true]);
+}
+
+#[tokio::test]
+async fn a_call_that_was_cut_at_the_length_limit_is_said_to_be_so() {
+    let look = Fake::new("look", |_| panic!("half a call was run"));
+    let cut = Reply { finish: Finish::Length, ..reply("look", "{\"a\": 1") };
+    let (_, events) = Play::new(&[&look]).run_with(&Talker::new(vec![Ok(cut)])).await;
+    let why = "invalid arguments: your reply was cut at its length limit, so the arguments are incomplete; write \
+               less; send one JSON object that fits the tool's schema";
+    assert_eq!(results(&events), [(false, json!(why))]);
+}
+
+#[tokio::test]
+async fn with_nothing_shared_no_row_reaches_the_model() {
+    let inspect = Fake::new("data_inspect", |_| {
+        Ok(json!({"rows": 2, "samples": [{"text": "private"}], "columns": [{"name": "text", "examples": ["private"]}]}))
+    });
+    let mut play = Play::new(&[&inspect]);
+    play.share = Share::None;
+    let model = Talker::new(vec![Ok(reply("data_inspect", "{}")), Err(ModelError::new(ErrorKind::Server, "end"))]);
+    play.run_with(&model).await;
+    let shown =
+        json!({"rows": 2, "samples": "[not shared]", "columns": [{"name": "text", "examples": "[not shared]"}]});
+    let seen = contents(model.seen.lock().unwrap().last().unwrap());
+    assert_eq!(seen, [json!({"ok": true, "output": shown})]);
 }

@@ -75,3 +75,15 @@ fn a_missing_key_names_its_variable() {
         assert_eq!(error.message, message);
     }
 }
+
+#[test]
+fn opening_gives_a_model_or_says_why_not() {
+    let none = |_: &str| None;
+    assert!(parse("playbook").unwrap().open(&none, 0).unwrap().is_none());
+    assert!(parse("ollama:m").unwrap().open(&none, 0).unwrap().is_some());
+    let script = tempfile::NamedTempFile::new().unwrap();
+    let spec = format!("scripted:{}", script.path().display());
+    assert!(parse(&spec).unwrap().open(&none, 0).unwrap().is_some());
+    let error = parse("scripted:/no/such.jsonl").unwrap().open(&none, 0).err().unwrap();
+    assert!(error.message.starts_with("cannot read script /no/such.jsonl: "), "{error}");
+}
