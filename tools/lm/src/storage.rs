@@ -128,6 +128,21 @@ pub(crate) fn atomic(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -
     Ok(())
 }
 
+/// No text file of a model is larger.
+const LARGEST_TEXT: u64 = 256 << 20;
+
+/// The text of a file; `None` where there is none.
+pub(crate) fn read_optional(path: &Path) -> Result<Option<String>> {
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("cannot read", path, e)),
+        Ok(meta) if meta.len() > LARGEST_TEXT => {
+            Err(Error::io("cannot read", path, io::Error::other("the file is too large")))
+        }
+        Ok(_) => std::fs::read_to_string(path).map(Some).map_err(|e| Error::io("cannot read", path, e)),
+    }
+}
+
 /// Messages that quote a hostile file: no control characters, a sane length.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -2,9 +2,14 @@
 
 use std::{path::Path, sync::OnceLock};
 
+use serde_json::{Map, Value};
 use tokenizers::Tokenizer as Inner;
 
-use crate::error::{Error, Result};
+use crate::{
+    config::token_ids,
+    error::{Error, Result},
+    storage::{printable, read_optional},
+};
 
 /// A tokenizer with the ids that end a text.
 #[derive(Clone)]
@@ -18,30 +23,72 @@ pub struct Tokenizer {
     config_json: Option<String>,
     /// Token that starts a text.
     pub bos: Option<u32>,
-    /// Tokens that end a generated text, sorted; may be empty.
+    /// Token that ends a text: the tokenizer's own word for it.
+    pub eos: Option<u32>,
+    /// Tokens that end a generated text, `eos` among them, sorted; may be empty.
     pub stops: Vec<u32>,
     /// Token that fills.
     pub pad: Option<u32>,
+    /// Whether llama.cpp should put `bos` before a text; templates that write it themselves say no.
+    pub add_bos: bool,
 }
 
 impl Tokenizer {
     /// Reads `tokenizer.json` and what `tokenizer_config.json`, `generation_config.json` and `config.json` add to it.
     pub fn from_dir(dir: &Path) -> Result<Self> {
-        let path = dir.join("tokenizer.json");
-        Self::from_json(&std::fs::read_to_string(&path).map_err(|e| Error::io("cannot read", &path, e))?)
+        let Some(json) = read_optional(&dir.join("tokenizer.json"))? else {
+            return Err(Error::Tokenizer(format!(
+                "{} has no tokenizer.json; bases with only a SentencePiece or vocabulary file are not supported",
+                dir.display()
+            )));
+        };
+        let mut tokenizer = Self::from_json(&json)?;
+        let object = |name: &str| -> Result<(Option<String>, Map<String, Value>)> {
+            let Some(text) = read_optional(&dir.join(name))? else { return Ok((None, Map::new())) };
+            let map = serde_json::from_str(&text).map_err(|e| Error::Tokenizer(format!("{name} is not JSON: {e}")))?;
+            Ok((Some(text), map))
+        };
+        let (config_json, config) = object("tokenizer_config.json")?;
+        let (_, generation) = object("generation_config.json")?;
+        let (_, model) = object("config.json")?;
+        tokenizer.config_json = config_json;
+        let named = |field: &str| tokenizer.named(&config, field);
+        let ids = |map: &Map<String, Value>, field: &str| token_ids(map, field);
+        let first = |field: &str, key: &str| -> Result<Option<u32>> {
+            // A null in the tokenizer's own file means that there is none, whatever the other files say.
+            match config.contains_key(field) {
+                true => Ok(named(field)),
+                false => Ok(ids(&model, key)?.first().copied()),
+            }
+        };
+        let (bos, pad) = (first("bos_token", "bos_token_id")?, first("pad_token", "pad_token_id")?);
+        let mut stops = ids(&generation, "eos_token_id")?;
+        stops.extend(ids(&model, "eos_token_id")?);
+        stops.extend(named("eos_token"));
+        stops.sort_unstable();
+        stops.dedup();
+        let eos = named("eos_token").or(ids(&model, "eos_token_id")?.first().copied());
+        let add_bos = config.get("add_bos_token").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Self { bos, eos, pad, stops, add_bos, ..tokenizer })
     }
 
     /// Reads the text of a `tokenizer.json`; no ids are known to start or end a text.
     pub fn from_json(json: &str) -> Result<Self> {
-        let inner = Inner::from_bytes(json).map_err(|e| Error::Tokenizer(format!("tokenizer.json: {e}")))?;
+        let fail = |e| Error::Tokenizer(printable(&format!("tokenizer.json: {e}")));
+        let mut inner = Inner::from_bytes(json).map_err(fail)?;
+        // Settings for batches that some files carry; they would cut or fill what is encoded here.
+        inner.with_truncation(None).map_err(fail)?;
+        inner.with_padding(None);
         Ok(Self {
             inner,
             plain: OnceLock::new(),
             json: json.into(),
             config_json: None,
             bos: None,
+            eos: None,
             stops: Vec::new(),
             pad: None,
+            add_bos: false,
         })
     }
 
@@ -80,9 +127,10 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// Number of tokens, added ones included.
+    /// One more than the largest token id, added ones included.
     pub fn len(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        let largest = self.inner.get_vocab(true).into_values().max();
+        largest.map_or(0, |id| id as usize + 1)
     }
 
     /// Whether there are no tokens.
@@ -98,6 +146,19 @@ impl Tokenizer {
     /// The text of `tokenizer_config.json`, byte for byte as it was read.
     pub fn config_json(&self) -> Option<&str> {
         self.config_json.as_deref()
+    }
+
+    /// The first special token that is written in `text`: text from strangers that has one could fake a turn.
+    pub fn special_in(&self, text: &str) -> Option<String> {
+        let mut tokens: Vec<_> = self.inner.get_added_tokens_decoder().into_values().filter(|t| t.special).collect();
+        tokens.sort_by(|a, b| a.content.cmp(&b.content));
+        tokens.into_iter().map(|t| t.content).find(|content| !content.is_empty() && text.contains(content.as_str()))
+    }
+
+    /// The id of a token that `tokenizer_config.json` names, as a text or as an object with a `content`.
+    fn named(&self, config: &Map<String, Value>, field: &str) -> Option<u32> {
+        let value = config.get(field)?;
+        self.token_id(value.as_str().or_else(|| value.get("content")?.as_str())?)
     }
 
     /// Starts decoding token by token, special tokens left out.
@@ -142,10 +203,11 @@ impl DecodeStream<'_> {
 }
 
 fn encode(inner: &Inner, text: &str) -> Result<Vec<u32>> {
-    let encoding = inner.encode_fast(text, false).map_err(|e| Error::Tokenizer(format!("cannot encode: {e}")))?;
+    let encoding =
+        inner.encode_fast(text, false).map_err(|e| Error::Tokenizer(printable(&format!("cannot encode: {e}"))))?;
     Ok(encoding.get_ids().to_vec())
 }
 
 fn decode(inner: &Inner, ids: &[u32], skip: bool) -> Result<String> {
-    inner.decode(ids, skip).map_err(|e| Error::Tokenizer(format!("cannot decode: {e}")))
+    inner.decode(ids, skip).map_err(|e| Error::Tokenizer(printable(&format!("cannot decode: {e}"))))
 }

@@ -1,0 +1,182 @@
+//! Reading a model of the llama architecture.
+
+use std::{path::Path, sync::Arc};
+
+use candle_core::{
+    DType, Device, Tensor,
+    quantized::{GgmlDType, QStorage, QTensor},
+};
+
+use super::{
+    LAYER, Rows,
+    bytes::{File, Info},
+    permute, vocab,
+};
+use crate::{
+    chat::ChatTemplate,
+    config::Config,
+    error::{Error, Result},
+    model::{Model, check_vocabulary},
+    storage::{Mapped, printable},
+    tokens::Tokenizer,
+    weights::Weights,
+};
+
+/// Reads a GGUF file of the llama architecture; its `sha256` is left to [`Model::open`].
+pub fn read(path: &Path) -> Result<Model> {
+    let map = Mapped::open(path)?;
+    let file = File::parse(map.bytes()).map_err(|e| Error::Gguf(format!("{}: {e}", path.display())))?;
+    let architecture = file.string("general.architecture").map_err(Error::Gguf)?;
+    if architecture != "llama" {
+        return Err(Error::Gguf(format!("the architecture {} is not supported, only llama", printable(architecture))));
+    }
+    let tokenizer = vocab::to_tokenizer(&file).map_err(Error::Gguf)?;
+    let config = config(&file, &tokenizer)?;
+    check_vocabulary(&tokenizer, &config)?;
+    let chat = chat(&file, &tokenizer)?;
+    let weights = weights(&file, &config)?;
+    Ok(Model { config, weights, tokenizer, chat, path: path.into(), sha256: String::new() })
+}
+
+fn config(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Config> {
+    if let Some(key) = file.values.keys().find(|key| key.starts_with("llama.rope.scaling.") && !harmless(file, key)) {
+        return Err(Error::Gguf(format!("{} is not supported, use a model without it", printable(key))));
+    }
+    for key in ["llama.expert_count", "llama.attention.sliding_window"] {
+        if file.int(key).map_err(Error::Gguf)?.is_some_and(|n| n > 0) {
+            return Err(Error::Gguf(format!("{key} is not supported, use a model without it")));
+        }
+    }
+    let optional = |key: &str| -> Result<Option<usize>> {
+        let value = file.int(&format!("llama.{key}")).map_err(Error::Gguf)?;
+        value.map(|n| usize::try_from(n).map_err(|_| Error::Gguf(format!("llama.{key} is too large")))).transpose()
+    };
+    let size = |key: &str| optional(key)?.ok_or_else(|| Error::Gguf(format!("llama.{key} is missing")));
+    let number = |key: &str| file.float(&format!("llama.{key}")).map_err(Error::Gguf);
+    let (hidden_size, heads) = (size("embedding_length")?, size("attention.head_count")?);
+    let head_dim = match optional("attention.key_length")? {
+        Some(width) => width,
+        None => hidden_size.checked_div(heads).unwrap_or(0),
+    };
+    for key in ["attention.value_length", "rope.dimension_count"] {
+        if optional(key)?.is_some_and(|width| width != head_dim) {
+            return Err(Error::Gguf(format!("llama.{key} differs from the size of a head, which is not supported")));
+        }
+    }
+    let embedding = file.tensors.get("token_embd.weight");
+    let config = Config {
+        vocab_size: embedding
+            .and_then(|info| info.shape.first().copied())
+            .ok_or_else(|| Error::Gguf("token_embd.weight is missing".into()))?,
+        hidden_size,
+        intermediate_size: size("feed_forward_length")?,
+        num_hidden_layers: size("block_count")?,
+        num_attention_heads: heads,
+        num_key_value_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
+        head_dim,
+        max_position_embeddings: size("context_length")?,
+        rms_norm_eps: number("attention.layer_norm_rms_epsilon")?.map_or(1e-5, shortest),
+        rope_theta: number("rope.freq_base")?.map_or(10_000.0, shortest),
+        tie_word_embeddings: !file.tensors.contains_key("output.weight"),
+        bos_token_id: tokenizer.bos,
+        eos_token_ids: tokenizer.stops.clone(),
+        pad_token_id: tokenizer.pad,
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// The header holds f32; the number a person wrote is the shortest that rounds to it (1e-5, not 9.99999974e-6).
+fn shortest(x: f64) -> f64 {
+    (x as f32).to_string().parse().unwrap_or(x)
+}
+
+fn harmless(file: &File<'_>, key: &str) -> bool {
+    match key {
+        "llama.rope.scaling.type" => file.string(key) == Ok("none"),
+        "llama.rope.scaling.factor" => file.float(key) == Ok(Some(1.0)),
+        "llama.rope.scaling.finetuned" => true,
+        _ => false,
+    }
+}
+
+fn chat(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
+    if !file.values.contains_key("tokenizer.chat_template") {
+        return Ok(None);
+    }
+    let source = file.string("tokenizer.chat_template").map_err(Error::Gguf)?;
+    let text = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
+    ChatTemplate::new(source, &text(tokenizer.bos), &text(tokenizer.eos)).map(Some)
+}
+
+fn weights(file: &File<'_>, config: &Config) -> Result<Weights> {
+    let mut names = vec![("token_embd.weight".to_string(), Rows::Plain)];
+    for layer in 0..config.num_hidden_layers {
+        names.extend(LAYER.iter().map(|(part, rows)| (format!("blk.{layer}.{part}.weight"), *rows)));
+    }
+    names.push(("output_norm.weight".into(), Rows::Plain));
+    if !config.tie_word_embeddings {
+        names.push(("output.weight".into(), Rows::Plain));
+    }
+    if let Some(extra) = file.tensors.keys().find(|name| !names.iter().any(|(known, _)| known == *name)) {
+        return Err(Error::Gguf(format!("the tensor {} is not supported", printable(extra))));
+    }
+    // `collect` asks in the same order as `names`.
+    let mut names = names.into_iter();
+    Weights::collect(config, |_, shape| {
+        let (name, rows) = names.next().ok_or_else(|| Error::Gguf("a tensor is missing".into()))?;
+        let fail = |e: String| Error::Gguf(format!("{name} {e}"));
+        let info = file.tensors.get(name.as_str()).ok_or_else(|| fail("is missing".into()))?;
+        if info.shape != shape {
+            return Err(fail(format!("has the shape {:?}, expected {shape:?}", info.shape)));
+        }
+        let values = decode(info).map_err(fail)?;
+        if values.iter().any(|x| !x.is_finite()) {
+            return Err(fail("holds a number that is not finite".into()));
+        }
+        let columns = shape.last().copied().unwrap_or(1);
+        Ok(Arc::new(match rows {
+            Rows::Plain => values,
+            _ => permute(&values, config.head_dim, columns, true),
+        }))
+    })
+}
+
+fn decode(info: &Info<'_>) -> Result<Vec<f32>, String> {
+    let numbers = info.shape.iter().try_fold(1usize, |n, size| n.checked_mul(*size)).ok_or("is too large")?;
+    let dtype = match info.dtype {
+        0 => GgmlDType::F32,
+        1 => GgmlDType::F16,
+        2 => GgmlDType::Q4_0,
+        3 => GgmlDType::Q4_1,
+        6 => GgmlDType::Q5_0,
+        7 => GgmlDType::Q5_1,
+        8 => GgmlDType::Q8_0,
+        10 => GgmlDType::Q2K,
+        11 => GgmlDType::Q3K,
+        12 => GgmlDType::Q4K,
+        13 => GgmlDType::Q5K,
+        14 => GgmlDType::Q6K,
+        30 => GgmlDType::BF16,
+        other => return Err(format!("is stored as type {other}, which is not supported")),
+    };
+    let columns = info.shape.last().copied().unwrap_or(0);
+    if !columns.is_multiple_of(dtype.block_size()) {
+        return Err(format!("has rows of {columns} numbers, which are no whole blocks"));
+    }
+    let size = (numbers / dtype.block_size()).checked_mul(dtype.type_size()).ok_or("is too large")?;
+    let bytes = info.rest.get(..size).ok_or("is cut off")?;
+    let raw = |dtype| Tensor::from_raw_buffer(bytes, dtype, &[numbers], &Device::Cpu);
+    let tensor = match dtype {
+        GgmlDType::F32 => raw(DType::F32),
+        GgmlDType::F16 => raw(DType::F16),
+        GgmlDType::BF16 => raw(DType::BF16),
+        // Blocks are read in place by the library, which needs them where the format puts them.
+        _ if !(bytes.as_ptr() as usize).is_multiple_of(8) => return Err("is not aligned".into()),
+        _ => QStorage::from_data(bytes.into(), &Device::Cpu, dtype)
+            .and_then(|storage| QTensor::new(storage, info.shape.as_slice())?.dequantize(&Device::Cpu)),
+    };
+    tensor
+        .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
+        .map_err(|e| printable(&format!("cannot be read: {e}")))
+}
