@@ -21,8 +21,12 @@ pub enum Share {
 const SHOWS_ROWS: [&str; 3] = ["read_file", "shell", "generate"];
 
 /// Fields of the other tools' outputs that hold rows.
-const ROW_FIELDS: [&str; 8] =
-    ["samples", "sample", "rows_sample", "examples", "example", "errors", "mistakes", "duplicates_sample"];
+const ROW_FIELDS: [&str; 6] = ["samples", "sample", "examples", "example", "errors", "mistakes"];
+
+/// Fields that hold names of columns or words of the tool's own, never a cell.
+const OWN_WORDS: [&str; 7] = ["name", "column", "columns", "input", "target", "why", "note"];
+
+const HIDDEN: &str = "[not shared]";
 
 impl Share {
     /// Whether a tool may be offered.
@@ -32,17 +36,22 @@ impl Share {
 
     /// An output without what may not be shared.
     fn view(self, output: &Value) -> Value {
-        match (self, output) {
-            (Share::None, Value::Object(map)) => {
-                let field = |(key, value): (&String, &Value)| {
-                    let hidden = ROW_FIELDS.contains(&key.as_str()) && (value.is_array() || value.is_object());
-                    (key.clone(), if hidden { Value::from("[not shared]") } else { self.view(value) })
-                };
-                Value::Object(map.iter().map(field).collect())
-            }
-            (Share::None, Value::Array(items)) => items.iter().map(|item| self.view(item)).collect(),
-            _ => output.clone(),
+        match self {
+            Share::None => without_rows("", output),
+            Share::Samples => output.clone(),
         }
+    }
+}
+
+/// An output without rows: the fields that hold them go, and so does all running text, because a tool that is added
+/// later may put a cell into a field of any name.
+fn without_rows(field: &str, output: &Value) -> Value {
+    match output {
+        Value::Object(_) | Value::Array(_) if ROW_FIELDS.contains(&field) => HIDDEN.into(),
+        Value::Object(map) => map.iter().map(|(field, value)| (field.clone(), without_rows(field, value))).collect(),
+        Value::Array(items) => items.iter().map(|item| without_rows(field, item)).collect(),
+        Value::String(text) if !OWN_WORDS.contains(&field) && text.contains(char::is_whitespace) => HIDDEN.into(),
+        other => other.clone(),
     }
 }
 

@@ -365,15 +365,19 @@ async fn a_call_that_was_cut_at_the_length_limit_is_said_to_be_so() {
 
 #[tokio::test]
 async fn with_nothing_shared_no_row_reaches_the_model() {
-    let inspect = Fake::new("data_inspect", |_| {
-        Ok(json!({"rows": 2, "samples": [{"text": "private"}], "columns": [{"name": "text", "examples": ["private"]}]}))
+    let output = json!({
+        "rows": 2, "path": "data/train.jsonl", "samples": [{"text": "private"}], "longest": "a private text",
+        "columns": [{"name": "the text", "examples": ["private"], "values": ["some private words", 3]}],
     });
+    let inspect = Fake::new("data_inspect", move |_| Ok(output.clone()));
     let mut play = Play::new(&[&inspect]);
     play.share = Share::None;
     let model = Talker::new(vec![Ok(reply("data_inspect", "{}")), Err(ModelError::new(ErrorKind::Server, "end"))]);
     play.run_with(&model).await;
-    let shown =
-        json!({"rows": 2, "samples": "[not shared]", "columns": [{"name": "text", "examples": "[not shared]"}]});
+    let shown = json!({
+        "rows": 2, "path": "data/train.jsonl", "samples": "[not shared]", "longest": "[not shared]",
+        "columns": [{"name": "the text", "examples": "[not shared]", "values": ["[not shared]", 3]}],
+    });
     let seen = contents(model.seen.lock().unwrap().last().unwrap());
     assert_eq!(seen, [json!({"ok": true, "output": shown})]);
 }
