@@ -56,7 +56,8 @@ impl Local {
             checks.push(Check { layer, tried: tried.into(), status });
         }
         checks.push(self.daemon(&dir).await?);
-        let rest: Vec<_> = layers.into_iter().filter(|(layer, _)| checks.iter().all(|check| check.layer != *layer)).collect();
+        let rest: Vec<_> =
+            layers.into_iter().filter(|(layer, _)| checks.iter().all(|check| check.layer != *layer)).collect();
         checks.extend(rest.into_iter().map(|(layer, status)| Check { layer, tried: "not tried".into(), status }));
         Ok(checks)
     }

@@ -6,6 +6,14 @@
 //!
 //! Confinement is made of [`Layer`]s. A layer that the kernel does not offer is reported by [`Local::layers`] and in
 //! [`Finished::layers`]; it is never passed over in silence.
+//!
+//! # What is not confined yet
+//!
+//! - Names, modes and times of files outside can be seen and, with the caller's rights, changed; contents cannot.
+//! - A job with [`Net::Full`] reaches local servers through sockets in the file system as well.
+//! - Memory, the workdir's size and, for root, the number of processes are polled: a burst passes them for a moment.
+//! - Pages of a file in memory that no process has mapped count for no limit but [`Limits::file_bytes`].
+//! - Of `/proc`, a job's first process sees its own part, and the processes that it starts do not see theirs.
 
 mod cancel;
 mod doctor;

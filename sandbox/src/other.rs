@@ -33,7 +33,18 @@ pub(crate) fn total_memory() -> Option<u64> {
 pub(crate) fn layers(confined: bool) -> Vec<(Layer, Status)> {
     use Layer::*;
     let all = [
-        Files, Network, Syscalls, Environment, Descriptors, Privileges, Tree, Signals, Memory, Processes, Disk, Metadata,
+        Files,
+        Network,
+        Syscalls,
+        Environment,
+        Descriptors,
+        Privileges,
+        Tree,
+        Signals,
+        Memory,
+        Processes,
+        Disk,
+        Metadata,
     ];
     let status = |layer| match layer {
         Environment if confined => Status::Enforced,

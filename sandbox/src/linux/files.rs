@@ -48,8 +48,15 @@ const SETTINGS: &[&str] = &[
 ];
 
 /// What programs that use the network look at.
-const NETWORK: &[&str] =
-    &["/etc/ca-certificates", "/etc/gai.conf", "/etc/hosts", "/etc/pki", "/etc/resolv.conf", "/etc/services", "/etc/ssl"];
+const NETWORK: &[&str] = &[
+    "/etc/ca-certificates",
+    "/etc/gai.conf",
+    "/etc/hosts",
+    "/etc/pki",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+];
 
 const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
@@ -69,7 +76,7 @@ pub(super) fn rules(policy: &Policy) -> Result<RulesetCreated, RulesetError> {
         .add_rules(path_beneath_rules([&policy.program], read()))?
         .add_rules(path_beneath_rules(&policy.job.reads, read()))?
         .add_rules(path_beneath_rules(DEVICES, AccessFs::from_file(WANTED)))?
-        .add_rules(path_beneath_rules(&policy.job.writes, write()))?
+        .add_rules(path_beneath_rules(&policy.job.writes, write() | AccessFs::IoctlDev))?
         .add_rules(path_beneath_rules([&policy.workdir], write()))
 }
 
@@ -88,7 +95,7 @@ fn read() -> BitFlags<AccessFs> {
     AccessFs::from_read(WANTED)
 }
 
-/// Everything but making devices and controlling them.
+/// Everything but making devices and controlling them; a device that a job is given by name it may control.
 fn write() -> BitFlags<AccessFs> {
     AccessFs::from_all(WANTED) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
 }

@@ -195,9 +195,7 @@ pub(super) fn wait_readable(files: &[BorrowedFd<'_>], timeout: Duration) {
 pub(super) fn landlock_version() -> c_int {
     const VERSION: u32 = 1;
     // SAFETY: with this flag the kernel reads no memory and answers with a number.
-    let version = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION)
-    };
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, VERSION) };
     check_long(version).unwrap_or(0)
 }
 

@@ -1,0 +1,117 @@
+//! Jobs that use too much of something.
+use std::fs;
+use std::time::Duration;
+
+use tunesmith_sandbox::{Ended, Job, Limit, Limits};
+
+use crate::support::{Place, companion, is_root, shell};
+
+const MIB: u64 = 1 << 20;
+
+fn limited(job: Job, change: impl FnOnce(&mut Limits)) -> Job {
+    let mut job = job;
+    change(&mut job.limits);
+    job
+}
+
+fn hog(what: &str, amount: u64) -> Job {
+    Job::new([companion(), "hog".into(), what.into(), amount.to_string()])
+}
+
+#[tokio::test]
+async fn time() {
+    let job = limited(shell("sleep 30"), |limits| limits.wall = Some(Duration::from_millis(300)));
+    let (finished, _) = Place::new().run(job).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Wall));
+    assert!(finished.wall >= Duration::from_millis(300) && finished.wall < Duration::from_millis(1300));
+}
+
+#[tokio::test]
+async fn processor_time_of_all_processes_together() {
+    let script = "for i in 1 2 3; do (while :; do :; done) & done; wait";
+    let job = limited(shell(script), |limits| limits.cpu = Some(Duration::from_millis(500)));
+    let (finished, _) = Place::new().run(job).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Cpu));
+    assert!(finished.cpu.unwrap() >= Duration::from_millis(500) && finished.wall < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn memory() {
+    let over = limited(hog("memory", 300 * MIB), |limits| limits.memory = Some(128 * MIB));
+    let (finished, _) = Place::new().run(over).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Memory));
+    let within = limited(hog("memory", 100 * MIB), |limits| {
+        limits.memory = Some(200 * MIB);
+        limits.wall = Some(Duration::from_millis(800));
+    });
+    let (finished, _) = Place::new().run(within).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Wall));
+    let peak = finished.peak_memory.unwrap();
+    assert!((95 * MIB..200 * MIB).contains(&peak), "{peak}");
+}
+
+#[tokio::test]
+async fn memory_of_several_processes_together() {
+    let script = "for i in 1 2 3 4; do \"$COMPANION\" hog memory 60000000 & done; wait";
+    let job = limited(shell(script), |limits| limits.memory = Some(150 * MIB));
+    assert_eq!(Place::new().run(job).await.0.ended, Ended::Limit(Limit::Memory));
+}
+
+#[tokio::test]
+async fn processes() {
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 30 & done; echo all; wait";
+    let job = limited(shell(script), |limits| limits.processes = Some(10));
+    let (finished, output) = Place::new().run(job).await;
+    // Root is stopped by polling; for everybody else the kernel refuses the process, and the shell gives up.
+    if is_root() {
+        assert_eq!(finished.ended, Ended::Limit(Limit::Processes));
+    } else {
+        assert_eq!(output, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn threads_count_as_processes() {
+    let job = limited(hog("threads", 100), |limits| limits.processes = Some(50));
+    let (finished, _) = Place::new().run(job).await;
+    let expected = if is_root() { Ended::Limit(Limit::Processes) } else { Ended::Exit(101) };
+    assert_eq!(finished.ended, expected);
+}
+
+#[tokio::test]
+async fn the_size_of_a_file() {
+    let place = Place::new();
+    let job = limited(shell("exec head -c 3000000 /dev/zero > file"), |limits| limits.file_bytes = Some(1_000_000));
+    assert_eq!(place.run(job).await.0.ended, Ended::Limit(Limit::FileSize));
+    assert_eq!(fs::metadata(place.dir.path().join("file")).unwrap().len(), 1_000_000);
+}
+
+#[tokio::test]
+async fn bytes_in_the_workdir() {
+    let script = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done";
+    let job = limited(shell(script), |limits| limits.disk_bytes = Some(20_000_000));
+    assert_eq!(Place::new().run(job).await.0.ended, Ended::Limit(Limit::Disk));
+}
+
+#[tokio::test]
+async fn bytes_in_the_workdir_that_were_written_at_the_last_moment() {
+    let job = limited(shell("head -c 3000000 /dev/zero > f"), |limits| limits.disk_bytes = Some(1_000_000));
+    assert_eq!(Place::new().run(job).await.0.ended, Ended::Limit(Limit::Disk));
+}
+
+#[tokio::test]
+async fn output() {
+    let job = limited(shell("yes"), |limits| limits.output_bytes = Some(MIB));
+    let (finished, output) = Place::new().run(job).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Output));
+    let bytes: usize = output.iter().map(|line| line.len() + 1).sum();
+    assert!(bytes as u64 <= MIB, "{bytes}");
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads() {
+    let job = limited(shell("head -c 1500000 /dev/zero"), |limits| limits.output_bytes = Some(MIB));
+    let place = Place::new();
+    let running = crate::support::confined().spawn(&place.dir, job).unwrap();
+    assert_eq!(running.wait().await.ended, Ended::Limit(Limit::Output));
+}

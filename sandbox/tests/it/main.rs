@@ -1,0 +1,10 @@
+//! Runs real jobs: tries to escape, to pass limits, and to leave something behind.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod escape;
+mod life;
+mod limits;
+mod support;
+mod tree;
+mod workdir;

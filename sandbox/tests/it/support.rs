@@ -1,0 +1,97 @@
+//! A workdir, something outside it that must stay as it is, and a way to run jobs.
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tunesmith_sandbox::{Ended, Finished, Job, Line, Local, Workdir};
+
+pub const PROBE: &str = "sandbox-probe";
+/// What a probe that was stopped leaves with, and one that got through.
+pub const STOPPED: Ended = Ended::Exit(10);
+pub const ESCAPED: Ended = Ended::Exit(0);
+
+/// The program of `examples/companion.rs`, which `cargo test` builds beside the tests.
+pub fn companion() -> String {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().unwrap().parent().unwrap().join("examples/companion");
+    assert!(path.exists(), "run `cargo build -p tunesmith-sandbox --examples` first");
+    path.into_os_string().into_string().unwrap()
+}
+
+pub struct Place {
+    pub dir: Workdir,
+    outside: TempDir,
+    _inside: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("canary"), "canary").unwrap();
+        Place { dir: Workdir::open(inside.path()).unwrap(), outside, _inside: inside }
+    }
+
+    /// A file that no job may read or write.
+    pub fn canary(&self) -> PathBuf {
+        self.outside.path().join("canary")
+    }
+
+    pub fn outside(&self) -> &Path {
+        self.outside.path()
+    }
+
+    /// Runs a job confined and gives its end and its standard output.
+    pub async fn run(&self, job: Job) -> (Finished, Vec<String>) {
+        run(&confined(), &self.dir, job).await
+    }
+
+    /// Runs a probe twice: confined, and with confinement off to prove that it tries something.
+    pub async fn attempt(&self, name: &str, target: &str) -> (Ended, Ended) {
+        let job = Job::new([companion().as_str(), PROBE, name, target]);
+        let (stopped, _) = self.run(job.clone()).await;
+        let (escaped, _) = run(&confined().unconfined(), &self.dir, job).await;
+        (stopped.ended, escaped.ended)
+    }
+}
+
+pub fn confined() -> Local {
+    Local::with_init(companion().into())
+}
+
+pub async fn run(local: &Local, dir: &Workdir, job: Job) -> (Finished, Vec<String>) {
+    let mut running = local.spawn(dir, job).unwrap();
+    let mut output = Vec::new();
+    while let Some(line) = running.lines.recv().await {
+        if let Line::Out(line) = line {
+            output.push(line);
+        }
+    }
+    (running.wait().await, output)
+}
+
+/// A job of a shell, which may also start the companion.
+pub fn shell(script: &str) -> Job {
+    let mut job = Job::new(["sh", "-c", script]);
+    job.reads.push(companion().into());
+    job.env.insert("COMPANION".into(), companion());
+    job
+}
+
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+pub fn alive(pid: &str) -> bool {
+    Path::new("/proc").join(pid).exists()
+}
+
+/// Whether a process is gone within three seconds.
+pub fn dies(pid: &str) -> bool {
+    let end = Instant::now() + Duration::from_secs(3);
+    while alive(pid) && Instant::now() < end {
+        std::thread::yield_now();
+    }
+    !alive(pid)
+}
