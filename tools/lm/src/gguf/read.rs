@@ -1,6 +1,6 @@
 //! Reading a model of the llama architecture.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use candle_core::{
     DType, Device, Tensor,
@@ -118,7 +118,8 @@ fn weights(file: &File<'_>, config: &Config) -> Result<Weights> {
     if !config.tie_word_embeddings {
         names.push(("output.weight".into(), Rows::Plain));
     }
-    if let Some(extra) = file.tensors.keys().find(|name| !names.iter().any(|(known, _)| known == *name)) {
+    let known: BTreeSet<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some(extra) = file.tensors.keys().find(|name| !known.contains(**name)) {
         return Err(Error::Gguf(format!("the tensor {} is not supported", printable(extra))));
     }
     // `collect` asks in the same order as `names`.

@@ -1,0 +1,66 @@
+//! Checks with the real PEFT, transformers and llama.cpp. They need what the repository does not carry, so each is
+//! skipped with a message unless its environment variable says where the peer is:
+//! `TUNESMITH_PEER_PYTHON` (a Python with torch, transformers, peft) and `TUNESMITH_PEER_LLAMA` (llama.cpp's `bin`).
+
+use std::{path::Path, process::Command};
+
+use tunesmith_lm::{
+    gguf::{self, Quant},
+    lora::Adapter,
+    model::Model,
+};
+
+use crate::golden;
+
+fn peer(variable: &str) -> Option<String> {
+    let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
+    if found.is_none() {
+        eprintln!("skipped: set {variable} to run this check");
+    }
+    found
+}
+
+fn run(python: &str, script: &str, arguments: &[&Path]) {
+    let output = Command::new(python).arg(golden(script)).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    println!("{}", text(&output.stdout));
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn our_adapters_load_in_peft_with_every_key() {
+    let Some(python) = peer("TUNESMITH_PEER_PYTHON") else { return };
+    for name in ["tied", "wide", "shards"] {
+        let model = Model::open(&golden("llama").join(name)).unwrap();
+        let adapter = Adapter::load(&model.path.join("adapter"), &model.config).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        adapter.save(dir.path()).unwrap();
+        // The merged model too: its logits in transformers are those of the adapter on its base.
+        let merged = dir.path().join("merged");
+        crate::copy(&model.path, &merged);
+        for entry in std::fs::read_dir(&merged).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains("safetensors") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let weights = adapter.merge(&model.weights, &model.config).unwrap();
+        weights.save(&merged, &model.config, tunesmith_lm::weights::Dtype::F32).unwrap();
+        std::fs::write(merged.join("config.json"), model.config.to_json()).unwrap();
+        run(&python, "check_peft.py", &[&model.path, dir.path(), &merged]);
+    }
+}
+
+#[test]
+fn our_gguf_files_run_in_llama_cpp() {
+    let (Some(python), Some(llama)) = (peer("TUNESMITH_PEER_PYTHON"), peer("TUNESMITH_PEER_LLAMA")) else { return };
+    for name in ["tied", "wide"] {
+        let model = Model::open(&golden("llama").join(name)).unwrap();
+        for quant in [Quant::F32, Quant::F16, Quant::Q8_0] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(format!("{}.gguf", quant.name()));
+            gguf::write(&path, &model, quant).unwrap();
+            run(&python, "check_llama_cpp.py", &[Path::new(&llama), &model.path, &path]);
+        }
+    }
+}
