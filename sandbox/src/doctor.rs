@@ -32,7 +32,7 @@ impl Local {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let own = std::process::id().to_string();
-        let attempts: [(Layer, &str, &str, &str); 8] = [
+        let attempts: [(Layer, &str, &str, &str); 9] = [
             (Layer::Files, "read a file outside", "read", text(&canary)),
             (Layer::Files, "write a file outside", "write", text(&canary)),
             (Layer::Files, "write a file outside through a link", "link", text(&canary)),
@@ -40,6 +40,7 @@ impl Local {
             (Layer::Network, "send a datagram", "udp", &address),
             (Layer::Environment, "see a variable of the caller", "env", ""),
             (Layer::Syscalls, "trace the caller", "trace", &own),
+            (Layer::Syscalls, "make calls that no job needs", "calls", ""),
             (Layer::Signals, "signal the caller", "signal", &own),
         ];
         let layers = self.layers();

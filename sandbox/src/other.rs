@@ -22,6 +22,10 @@ pub(crate) fn try_signal(_pid: i32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn try_calls() -> Vec<&'static str> {
+    Vec::new()
+}
+
 pub(crate) fn fork_daemon() -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }

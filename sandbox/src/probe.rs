@@ -47,6 +47,7 @@ fn attempt(name: &str, target: &str) -> io::Result<String> {
         "files" => open_files(),
         "trace" => platform::try_trace(process()?).map(|()| format!("traced {target}")),
         "signal" => platform::try_signal(process()?).map(|()| format!("may signal {target}")),
+        "calls" => calls(),
         "daemon" => daemon(),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no probe `{name}`"))),
     }
@@ -56,6 +57,11 @@ fn variables() -> io::Result<String> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let more: Vec<_> = names.filter(|name| !VARIABLES.contains(&name.as_str())).collect();
     if more.is_empty() { Err(io::Error::other("only the fixed variables are visible")) } else { Ok(more.join(" ")) }
+}
+
+fn calls() -> io::Result<String> {
+    let passed = platform::try_calls();
+    if passed.is_empty() { Err(io::Error::other("every call was denied")) } else { Ok(passed.join(", ")) }
 }
 
 fn open_files() -> io::Result<String> {

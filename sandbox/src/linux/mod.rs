@@ -23,6 +23,11 @@ pub(crate) fn try_trace(pid: i32) -> io::Result<()> {
     sys::try_trace(pid)
 }
 
+/// What a probe may do and safe code cannot: make calls that are to be denied; names those that were not.
+pub(crate) fn try_calls() -> Vec<&'static str> {
+    sys::try_calls()
+}
+
 /// What a probe may do and safe code cannot: leave a daemon behind; true in the daemon.
 pub(crate) fn fork_daemon() -> io::Result<bool> {
     sys::fork_daemon()

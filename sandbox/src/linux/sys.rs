@@ -228,6 +228,44 @@ pub(super) fn try_signal(pid: pid_t) -> io::Result<()> {
     check(unsafe { libc::kill(pid, 0) }).map(drop)
 }
 
+/// Makes system calls that a filter should deny, in ways that do nothing, and names those that it did not deny.
+pub(super) fn try_calls() -> Vec<&'static str> {
+    let caller = c_long::from(std::os::unix::process::parent_id().cast_signed());
+    let namespaces = c_long::from(libc::CLONE_NEWUSER | libc::CLONE_FS);
+    let (vsock, packet) = (c_long::from(libc::AF_VSOCK), c_long::from(libc::AF_PACKET));
+    let (datagram, stream) = (c_long::from(libc::SOCK_DGRAM), c_long::from(libc::SOCK_STREAM));
+    // A call with nothing in it, with a file that is not open, or with flags that exclude each other.
+    let calls: &[(&str, c_long, [c_long; 3])] = &[
+        ("bpf", libc::SYS_bpf, [-1, 0, 0]),
+        ("clone", libc::SYS_clone, [namespaces, 0, 0]),
+        ("clone3", libc::SYS_clone3, [0, 0, 0]),
+        ("io_uring_setup", libc::SYS_io_uring_setup, [0, 0, 0]),
+        ("ioctl TIOCSTI", libc::SYS_ioctl, [0, 0x5412, 0]),
+        ("keyctl", libc::SYS_keyctl, [-1, 0, 0]),
+        ("kill everybody", libc::SYS_kill, [-1, 0, 0]),
+        ("mq_open", libc::SYS_mq_open, [0, 0, 0]),
+        ("msgctl", libc::SYS_msgctl, [-1, 0, 0]),
+        ("open_tree", libc::SYS_open_tree, [-1, 0, 0]),
+        ("pidfd_getfd", libc::SYS_pidfd_getfd, [-1, 0, 0]),
+        ("prlimit64 of the caller", libc::SYS_prlimit64, [caller, 0, 0]),
+        ("process_vm_readv", libc::SYS_process_vm_readv, [caller, 0, 0]),
+        ("semget", libc::SYS_semget, [0, 0, 0]),
+        ("setns", libc::SYS_setns, [-1, 0, 0]),
+        ("shmget", libc::SYS_shmget, [0, 0, 0]),
+        ("socket AF_PACKET", libc::SYS_socket, [packet, datagram, 0]),
+        ("socket AF_VSOCK", libc::SYS_socket, [vsock, stream, 0]),
+        ("unshare", libc::SYS_unshare, [1, 0, 0]),
+    ];
+    let denied = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS));
+    let passed = calls.iter().filter(|(_, number, [a, b, c])| {
+        // SAFETY: no argument is a valid pointer, so the kernel touches no memory of this process, and every call
+        // fails or does nothing; a socket that is made stays open until the probe ends.
+        let result = unsafe { libc::syscall(*number, *a, *b, *c, 0, 0, 0) };
+        !check_long(result).is_err_and(|error| denied(&error))
+    });
+    passed.map(|(name, ..)| *name).collect()
+}
+
 /// Starts a session and leaves a child behind in it; true in that child.
 pub(super) fn fork_daemon() -> io::Result<bool> {
     // SAFETY: the only caller is a probe, which has one thread.

@@ -134,6 +134,26 @@ async fn a_namespace_cannot_be_made() {
 }
 
 #[tokio::test]
+async fn calls_that_no_job_needs_are_denied() {
+    let place = Place::new();
+    let job = Job::new([companion().as_str(), PROBE, "calls"]);
+    let (finished, output) = place.run(job.clone()).await;
+    assert_eq!((finished.ended, output), (STOPPED, vec!["stopped: every call was denied".to_string()]));
+    let (_, output) = run(&confined().unconfined(), &place.dir, job).await;
+    // What else passes depends on the machine; these need no privilege and are in every kernel.
+    for call in ["clone3", "pidfd_getfd", "prlimit64 of the caller", "setns", "ioctl TIOCSTI"] {
+        assert!(output[0].contains(call), "{call}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_with_network_is_denied_the_calls_all_the_same() {
+    let mut job = Job::new([companion().as_str(), PROBE, "calls"]);
+    job.net = Net::Full;
+    assert_eq!(Place::new().run(job).await.0.ended, STOPPED);
+}
+
+#[tokio::test]
 async fn a_job_has_its_own_session_and_no_new_privileges() {
     let place = Place::new();
     // /proc/self is the job's own only for its first process, so that process reads it itself.
