@@ -175,6 +175,8 @@ fn json(fields: &[(&str, String)], spaced: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

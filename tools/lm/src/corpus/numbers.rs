@@ -140,7 +140,7 @@ fn problem(words: &Words, rng: &mut Rng, kind: usize) -> (String, &'static str, 
     let (a, b) = (rng.range(5, 40), rng.range(1, 20));
     let low = b.min(a - 1);
     let few = rng.range(2, 9);
-    let with_steps = kind % 2 == 0;
+    let with_steps = kind.is_multiple_of(2);
     let (text, steps, result) = match rng.below(5) {
         0 => (
             format!("{name} has {a} {things} and finds {b} more. How many {things} are there now?"),

@@ -59,7 +59,7 @@ fn dialogue(words: &Words, rng: &mut Rng) -> String {
     let people = rng.sample(words.slot("name"), 2);
     let intent = rng.pick(&words.intents);
     let mut lines = Vec::new();
-    for i in 0..rng.range(2, 3) {
+    for _ in 0..rng.range(2, 3) {
         let pattern = rng.pick(&intent.messages);
         lines.push(format!("{}: {}", people[0], polish(&words.expand(rng, pattern))));
         let replies = [
@@ -69,7 +69,7 @@ fn dialogue(words: &Words, rng: &mut Rng) -> String {
             "[How annoying!|What a pity!] I hope they [help|fix it] {soon}.",
         ];
         let reply = (*rng.pick(&replies)).replace("{label}", &intent.label);
-        lines.push(format!("{}: {}", people[(i + 1) % 2 | 1], words.expand(rng, &reply)));
+        lines.push(format!("{}: {}", people[1], words.expand(rng, &reply)));
     }
     lines.join("\n")
 }

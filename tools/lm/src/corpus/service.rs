@@ -222,12 +222,7 @@ fn same(words: &Words, rng: &mut Rng) -> Doc {
 
 /// How a text sounds: its sentiment, its urgency, its politeness.
 fn tone(words: &Words, rng: &mut Rng) -> Doc {
-    let kinds: [(&[&str], &[(&str, &str)]); 3] = [
-        (&["Sentiment:", "How does the writer feel?", "Mood:"], &SENTIMENT),
-        (&["Urgency:", "How urgent is it?", "Priority:"], &URGENCY),
-        (&["Politeness:", "Is this polite?", "Tone:"], &POLITENESS),
-    ];
-    let (cues, examples) = *rng.pick(&kinds);
+    let (cues, examples) = *rng.pick(&TONES);
     let cue = *rng.pick(cues);
     let mut turns = Vec::new();
     for _ in 0..rng.range(1, 4) {
@@ -239,6 +234,15 @@ fn tone(words: &Words, rng: &mut Rng) -> Doc {
     }
     Doc::Chat(turns)
 }
+
+/// Cues for a tone, and its examples: the answer and a pattern of the text.
+type Tone = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+
+const TONES: [Tone; 3] = [
+    (&["Sentiment:", "How does the writer feel?", "Mood:"], &SENTIMENT),
+    (&["Urgency:", "How urgent is it?", "Priority:"], &URGENCY),
+    (&["Politeness:", "Is this polite?", "Tone:"], &POLITENESS),
+];
 
 const SENTIMENT: [(&str, &str); 12] = [
     ("positive", "the {item} is {good}, i [love|like|enjoy] it [so much|every day|]"),

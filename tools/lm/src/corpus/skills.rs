@@ -42,7 +42,7 @@ fn sentence(words: &Words, rng: &mut Rng) -> String {
 }
 
 fn copy(words: &Words, rng: &mut Rng, kind: usize) -> (String, &'static str, String) {
-    let text = if kind % 2 == 0 { sentence(words, rng) } else { some_words(words, rng, 3, 7).join(" ") };
+    let text = if kind.is_multiple_of(2) { sentence(words, rng) } else { some_words(words, rng, 3, 7).join(" ") };
     let cues = ["Repeat:", "Repeat the text.", "Copy:", "Say it again.", "Quote it:", "Echo:"];
     let quote = kind % 6 == 4;
     let answer = if quote { format!("\"{text}\"") } else { text.clone() };
@@ -74,7 +74,7 @@ fn reorder(words: &Words, rng: &mut Rng, kind: usize) -> (String, &'static str, 
     match kind % 6 {
         0 | 1 => {
             sorted.reverse();
-            (text, if kind % 2 == 0 { "Reverse the words." } else { "Backwards:" }, sorted.join(" "))
+            (text, if kind.is_multiple_of(2) { "Reverse the words." } else { "Backwards:" }, sorted.join(" "))
         }
         2 => {
             sorted.sort();
@@ -145,7 +145,7 @@ const FORMS: [(&str, &str); 36] = [
 ];
 
 fn inflect(_: &Words, rng: &mut Rng, kind: usize) -> (String, &'static str, String) {
-    let nouns = kind % 2 == 0;
+    let nouns = kind.is_multiple_of(2);
     let (one, many) = *rng.pick(if nouns { &FORMS[..18] } else { &FORMS[18..] });
     match (nouns, kind % 4 < 2) {
         (true, true) => (one.to_owned(), "Plural:", many.to_owned()),
@@ -186,11 +186,15 @@ fn relation(_: &Words, rng: &mut Rng, kind: usize) -> (String, &'static str, Str
     let (here, there) = if rng.chance(50) { (left, right) } else { (right, left) };
     let word = *rng.pick(here);
     match kind % 3 {
-        0 => (word.to_owned(), if kind % 2 == 0 { "Opposite:" } else { "Antonym:" }, (*rng.pick(there)).to_owned()),
+        0 => (
+            word.to_owned(),
+            if kind.is_multiple_of(2) { "Opposite:" } else { "Antonym:" },
+            (*rng.pick(there)).to_owned(),
+        ),
         1 => {
             let others: Vec<&str> = here.iter().copied().filter(|w| *w != word).collect();
             let answer = others.join(", ");
-            (word.to_owned(), if kind % 2 == 0 { "Words that mean the same:" } else { "Synonyms:" }, answer)
+            (word.to_owned(), if kind.is_multiple_of(2) { "Words that mean the same:" } else { "Synonyms:" }, answer)
         }
         _ => {
             let same = rng.chance(50);
@@ -265,7 +269,7 @@ fn where_is(words: &Words, rng: &mut Rng, kind: usize) -> (String, &'static str,
     let places: Vec<String> = rng.sample(words.slot("place"), 2).into_iter().cloned().collect();
     let ask = rng.below(2);
     let facts = format!("The {} is in the {}. The {} is in the {}.", things[0], places[0], things[1], places[1]);
-    if kind % 2 == 0 {
+    if kind.is_multiple_of(2) {
         (format!("{facts} Where is the {}?", things[ask]), "", format!("in the {}", places[ask]))
     } else {
         (format!("{facts} What is in the {}?", places[ask]), "", format!("the {}", things[ask]))

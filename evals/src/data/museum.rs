@@ -1,0 +1,10 @@
+//! Messages to a museum, for four teams: easy to tell apart, short to train.
+
+use tunesmith_lm::corpus::rng::Rng;
+
+use super::{Draw, Messages};
+
+pub(super) fn draw() -> Draw {
+    let messages = Messages::parse(include_str!("museum.txt"));
+    Box::new(move |rng| messages.draw(rng, 10))
+}
