@@ -43,6 +43,9 @@ pub enum Error {
     /// Text cannot be generated as asked.
     #[error("generation: {0}")]
     Generate(String),
+    /// A tensor operation failed.
+    #[error("tensor: {0}")]
+    Tensor(#[from] candle_core::Error),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

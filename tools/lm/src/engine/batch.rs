@@ -1,0 +1,96 @@
+//! The rows of one step: sequences laid end to end without padding, in a fixed number of shards.
+
+use std::ops::Range;
+
+/// Shards of a batch. Fixed, whatever the number of threads, so that sums are made in one order.
+pub const SHARDS: usize = 4;
+
+/// One sequence of a training batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Tokens before this index are context; those from it on are trained (never the first).
+    pub trained_from: usize,
+}
+
+impl Sequence {
+    /// How many tokens are predicted and trained.
+    pub fn targets(&self) -> usize {
+        self.tokens.len() - self.trained_from.clamp(1, self.tokens.len())
+    }
+}
+
+/// Sequences laid end to end.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// All tokens.
+    pub tokens: Vec<u32>,
+    /// Where each sequence stands in `tokens`.
+    pub sequences: Vec<Range<usize>>,
+    /// Ranges of `sequences`, about equal in tokens.
+    pub shards: Vec<Range<usize>>,
+    /// `(row that predicts, token it must predict, weight of its loss)`, by row.
+    pub targets: Vec<(usize, u32, f32)>,
+}
+
+impl Batch {
+    /// Lays `sequences` end to end; `weight(sequence)` is the weight of the loss of each of its trained tokens.
+    pub fn new(sequences: &[&Sequence], weight: impl Fn(&Sequence) -> f32) -> Self {
+        let mut batch = Batch::default();
+        for sequence in sequences {
+            let start = batch.tokens.len();
+            batch.tokens.extend_from_slice(&sequence.tokens);
+            batch.sequences.push(start..batch.tokens.len());
+            let w = weight(sequence);
+            let trained = sequence.trained_from.max(1)..sequence.tokens.len();
+            batch.targets.extend(trained.map(|i| (start + i - 1, sequence.tokens[i], w)));
+        }
+        batch.shards = shards(&batch.sequences.iter().map(Range::len).collect::<Vec<_>>());
+        batch
+    }
+
+    /// Rows of shard `index`.
+    pub fn rows(&self, index: usize) -> Range<usize> {
+        let sequences = &self.sequences[self.shards[index].clone()];
+        sequences.first().map_or(0, |s| s.start)..sequences.last().map_or(0, |s| s.end)
+    }
+}
+
+/// Cuts items with these costs into at most [`SHARDS`] runs of about equal cost.
+pub fn shards(costs: &[usize]) -> Vec<Range<usize>> {
+    let total: usize = costs.iter().sum();
+    let (mut shards, mut start, mut done) = (Vec::new(), 0, 0);
+    for (i, cost) in costs.iter().enumerate() {
+        done += cost;
+        let full = done * SHARDS >= total * (shards.len() + 1);
+        if (full && shards.len() + 1 < SHARDS) || i + 1 == costs.len() {
+            shards.push(start..i + 1);
+            start = i + 1;
+        }
+    }
+    shards
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_cover_every_item_once_in_order() {
+        for costs in [vec![], vec![5], vec![1, 1, 1], vec![9, 1, 1, 1, 1, 1, 1, 9], vec![3; 50], vec![0, 0, 7, 0]] {
+            let shards = shards(&costs);
+            assert!(shards.len() <= SHARDS);
+            assert_eq!(shards.into_iter().flatten().collect::<Vec<_>>(), (0..costs.len()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn targets_are_the_completion_shifted_by_one() {
+        let one = Sequence { tokens: vec![10, 11, 12, 13], trained_from: 2 };
+        let two = Sequence { tokens: vec![20, 21], trained_from: 0 };
+        let batch = Batch::new(&[&one, &two], |s| s.targets() as f32);
+        assert_eq!(batch.targets, [(1, 12, 2.0), (2, 13, 2.0), (4, 21, 1.0)]);
+        assert_eq!(batch.sequences, [0..4, 4..6]);
+    }
+}

@@ -1,0 +1,115 @@
+//! The output layer: logits of chosen rows, and the cross-entropy fused with them so that the logits of a whole batch
+//! never exist at once.
+
+use super::math::{self, nn, nt, tn};
+
+/// Rows whose logits are made at a time.
+const CHUNK: usize = 256;
+
+/// The last norm and the output layer.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// Gain of the last norm, `[hidden]`.
+    pub norm: &'a [f32],
+    /// `[vocab, hidden]`.
+    pub weight: &'a [f32],
+    /// Of the norm.
+    pub eps: f32,
+}
+
+/// What a cross-entropy gives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// Σ weight · −log p(target).
+    pub sum: f64,
+    /// For each target in order, whether it was the most likely token.
+    pub greedy: Vec<bool>,
+    /// For each target in order, log p(target).
+    pub log_p: Vec<f32>,
+}
+
+/// Where the gradients of the cross-entropy go.
+pub struct HeadGrads<'a> {
+    /// `[rows, hidden]`, added to.
+    pub dx: &'a mut [f32],
+    /// `[hidden]`, added to, when the norm is trained.
+    pub dnorm: Option<&'a mut [f32]>,
+    /// `[vocab, hidden]`, added to, when the output layer is trained.
+    pub dweight: Option<&'a mut [f32]>,
+}
+
+impl Head<'_> {
+    /// Logits of row `x`, `[vocab]`.
+    pub fn logits(&self, x: &[f32], out: &mut Vec<f32>) {
+        let (rows, hidden) = (x.len() / self.norm.len(), self.norm.len());
+        let (mut normed, mut inverse) = (vec![0.0; x.len()], vec![0.0; rows]);
+        math::rms_norm(x, self.norm, self.eps, &mut normed, &mut inverse);
+        let vocab = self.weight.len() / hidden;
+        out.resize(rows * vocab, 0.0);
+        nt((rows, vocab, hidden), out, &normed, self.weight, false, 1.0);
+    }
+
+    /// The weighted cross-entropy of `targets` — `(row of x, token, weight)` — and, where asked, its gradients.
+    pub fn cross_entropy(&self, x: &[f32], targets: &[(usize, u32, f32)], mut grads: Option<HeadGrads>) -> Loss {
+        let hidden = self.norm.len();
+        let vocab = self.weight.len() / hidden;
+        let mut loss = Loss::default();
+        let mut s = Scratch::default();
+        for chunk in targets.chunks(CHUNK) {
+            let n = chunk.len();
+            s.x.clear();
+            chunk.iter().for_each(|(row, ..)| s.x.extend_from_slice(&x[row * hidden..(row + 1) * hidden]));
+            s.normed.resize(n * hidden, 0.0);
+            s.inverse.resize(n, 0.0);
+            s.logits.resize(n * vocab, 0.0);
+            math::rms_norm(&s.x, self.norm, self.eps, &mut s.normed, &mut s.inverse);
+            nt((n, vocab, hidden), &mut s.logits, &s.normed, self.weight, false, 1.0);
+            for (row, &(_, token, weight)) in s.logits.chunks_exact_mut(vocab).zip(chunk) {
+                let token = token as usize;
+                let logit = row[token];
+                let (lse, best) = math::log_sum_exp(row, grads.is_some());
+                loss.sum += f64::from(weight) * f64::from(lse - logit);
+                loss.log_p.push(logit - lse);
+                loss.greedy.push(best == token);
+                if grads.is_some() {
+                    row[token] -= 1.0;
+                    row.iter_mut().for_each(|v| *v *= weight);
+                }
+            }
+            if let Some(grads) = &mut grads {
+                self.chunk_backward(chunk, &mut s, grads);
+            }
+        }
+        loss
+    }
+
+    /// `s.logits` holds the gradient of the logits.
+    fn chunk_backward(&self, chunk: &[(usize, u32, f32)], s: &mut Scratch, grads: &mut HeadGrads) {
+        let (n, hidden) = (chunk.len(), self.norm.len());
+        let vocab = self.weight.len() / hidden;
+        s.dnormed.resize(n * hidden, 0.0);
+        nn((n, hidden, vocab), &mut s.dnormed, &s.logits, self.weight, false, 1.0);
+        if let Some(dweight) = &mut grads.dweight {
+            tn((vocab, hidden, n), dweight, &s.logits, &s.normed, true, 1.0);
+        }
+        s.dx.clear();
+        s.dx.resize(n * hidden, 0.0);
+        let dnorm = grads.dnorm.as_deref_mut();
+        math::rms_norm_backward(&s.x, self.norm, &s.inverse, &s.dnormed, &mut s.dx, dnorm);
+        for (&(row, ..), dx) in chunk.iter().zip(s.dx.chunks_exact(hidden)) {
+            for (to, from) in grads.dx[row * hidden..(row + 1) * hidden].iter_mut().zip(dx) {
+                *to += from;
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    inverse: Vec<f32>,
+    logits: Vec<f32>,
+    dnormed: Vec<f32>,
+    dx: Vec<f32>,
+}

@@ -1,0 +1,285 @@
+//! Matrix products and element-wise kernels on plain f32 slices. Each runs on the calling thread only: threads are used
+//! one level up, over shards of a batch, so that the order of every sum is the same for any number of threads.
+
+use std::sync::OnceLock;
+
+use gemm::Parallelism;
+
+/// Row and column stride of a matrix in a slice.
+#[derive(Clone, Copy, Debug)]
+pub struct Strides(pub usize, pub usize);
+
+/// `dst = a·b` (or `dst += a·b` when `add`), scaled: `dst` is m×n, `a` m×k, `b` k×n, each with its strides.
+#[allow(clippy::too_many_arguments)]
+pub fn product(
+    (m, n, k): (usize, usize, usize),
+    dst: &mut [f32],
+    ds: Strides,
+    a: &[f32],
+    sa: Strides,
+    b: &[f32],
+    sb: Strides,
+    add: bool,
+    scale: f32,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let last = |rows: usize, cols: usize, s: Strides| (rows - 1) * s.0 + (cols - 1) * s.1;
+    assert!(last(m, n, ds) < dst.len(), "product: destination too short");
+    if k > 0 {
+        assert!(last(m, k, sa) < a.len() && last(k, n, sb) < b.len(), "product: operand too short");
+    }
+    // SAFETY: the asserts above bound every address that the strides can reach, `dst` is borrowed mutably and so
+    // overlaps neither operand, and all three are initialised.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.as_mut_ptr(),
+            ds.1 as isize,
+            ds.0 as isize,
+            add,
+            a.as_ptr(),
+            sa.1 as isize,
+            sa.0 as isize,
+            b.as_ptr(),
+            sb.1 as isize,
+            sb.0 as isize,
+            1.0f32,
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// `dst[m,n] (+)= scale · a[m,k] · b[n,k]ᵀ`: a linear layer with its weight stored `[out, in]`.
+pub fn nt(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
+    let (_, n, k) = dims;
+    product(dims, dst, Strides(n, 1), a, Strides(k, 1), b, Strides(1, k), add, scale);
+}
+
+/// `dst[m,n] (+)= scale · a[m,k] · b[k,n]`: the input gradient of a linear layer.
+pub fn nn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
+    let (_, n, k) = dims;
+    product(dims, dst, Strides(n, 1), a, Strides(k, 1), b, Strides(n, 1), add, scale);
+}
+
+/// `dst[m,n] (+)= scale · a[k,m]ᵀ · b[k,n]`: the weight gradient of a linear layer.
+pub fn tn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
+    let (m, n, _) = dims;
+    product(dims, dst, Strides(n, 1), a, Strides(1, m), b, Strides(n, 1), add, scale);
+}
+
+/// Runs `f` compiled for the best instruction set of this machine.
+#[inline(always)]
+fn dispatch<R>(f: impl FnOnce() -> R) -> R {
+    static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
+    ARCH.get_or_init(pulp::Arch::new).dispatch(f)
+}
+
+/// e^x to about 2 units in the last place, without branches so that loops over it vectorise (range reduction by ln 2
+/// and a polynomial of degree 6, after Cephes). Below −87 it gives 0.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5·2^23: adding and subtracting it rounds to the nearest integer
+    let clamped = x.clamp(-87.0, 88.0);
+    let n = (clamped * std::f32::consts::LOG2_E + MAGIC) - MAGIC;
+    let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5.0e-1;
+    p = p * r * r + r + 1.0;
+    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    if x < -87.0 { 0.0 } else { p * scale }
+}
+
+/// Sum in sixteen lanes, so that it vectorises in a fixed order.
+#[inline(always)]
+fn sum16(len: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let whole = len / 16 * 16;
+    let mut i = 0;
+    while i < whole {
+        for (lane, slot) in lanes.iter_mut().enumerate() {
+            *slot += term(i + lane);
+        }
+        i += 16;
+    }
+    for (lane, i) in (whole..len).enumerate() {
+        lanes[lane] += term(i);
+    }
+    lanes.iter().sum()
+}
+
+/// Root-mean-square norm of each row: `y = x / rms(x) · g`; keeps `1/rms` of each row in `inv`.
+pub fn rms_norm(x: &[f32], g: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
+    dispatch(|| {
+            let h = g.len();
+            for ((x, y), inv) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(inv) {
+                let scale = 1.0 / (sum16(h, |i| x[i] * x[i]) / h as f32 + eps).sqrt();
+                *inv = scale;
+                for i in 0..h {
+                    y[i] = x[i] * scale * g[i];
+                }
+            }
+    });
+}
+
+/// Gradient of [`rms_norm`]: adds to `dx`, and to `dg` where the gain is trained.
+pub fn rms_norm_backward(x: &[f32], g: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32], mut dg: Option<&mut [f32]>) {
+    dispatch(|| {
+            let h = g.len();
+            let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(inv);
+            for (((x, dy), dx), &inv) in rows {
+                let dot = sum16(h, |i| x[i] * g[i] * dy[i]) * inv * inv * inv / h as f32;
+                for i in 0..h {
+                    dx[i] += inv * g[i] * dy[i] - x[i] * dot;
+                }
+                if let Some(dg) = dg.as_deref_mut() {
+                    for i in 0..h {
+                        dg[i] += dy[i] * x[i] * inv;
+                    }
+                }
+            }
+    });
+}
+
+/// `a = silu(gate) · up`.
+pub fn swiglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
+    dispatch(|| {
+            for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
+                *a = g / (1.0 + exp(-g)) * u;
+            }
+    });
+}
+
+/// Gradient of [`swiglu`], in place: `gate` becomes dgate and `up` becomes dup.
+pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
+    dispatch(|| {
+            for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
+                let s = 1.0 / (1.0 + exp(-*g));
+                let silu = *g * s;
+                let dg = d * *u * s * (1.0 + *g * (1.0 - s));
+                *u = d * silu;
+                *g = dg;
+            }
+    });
+}
+
+/// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, the rest become 0.
+pub fn causal_softmax(p: &mut [f32], total: usize, start: usize) {
+    dispatch(|| {
+            for (i, row) in p.chunks_exact_mut(total).enumerate() {
+                let (kept, masked) = row.split_at_mut(start + i + 1);
+                let max = kept.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                for v in kept.iter_mut() {
+                    *v = exp(*v - max);
+                }
+                let scale = 1.0 / sum16(kept.len(), |j| kept[j]);
+                for v in kept.iter_mut() {
+                    *v *= scale;
+                }
+                masked.fill(0.0);
+            }
+    });
+}
+
+/// Gradient of a row-wise softmax: `dp` becomes `p · (dp − Σ p·dp)`.
+pub fn softmax_backward(p: &[f32], dp: &mut [f32], total: usize) {
+    dispatch(|| {
+            for (p, dp) in p.chunks_exact(total).zip(dp.chunks_exact_mut(total)) {
+                let dot = sum16(total, |j| p[j] * dp[j]);
+                for j in 0..total {
+                    dp[j] = p[j] * (dp[j] - dot);
+                }
+            }
+    });
+}
+
+/// One row of logits: returns (log of the sum of exponentials, index of the first maximum), and turns the row into
+/// probabilities when `softmax`.
+pub fn log_sum_exp(row: &mut [f32], softmax: bool) -> (f32, usize) {
+    dispatch(|| {
+            let mut max = f32::NEG_INFINITY;
+            for &v in row.iter() {
+                max = if v > max { v } else { max };
+            }
+            let best = row.iter().position(|&v| v == max).unwrap_or(0);
+            let sum = if softmax {
+                for v in row.iter_mut() {
+                    *v = exp(*v - max);
+                }
+                let sum = sum16(row.len(), |j| row[j]);
+                let scale = 1.0 / sum;
+                for v in row.iter_mut() {
+                    *v *= scale;
+                }
+                sum
+            } else {
+                sum16(row.len(), |j| exp(row[j] - max))
+            };
+            (max + sum.ln(), best)
+    })
+}
+
+/// Cosines and sines of the rotary embedding: `[positions, head_dim/2]` each.
+#[derive(Debug)]
+pub struct Rope {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+}
+
+impl Rope {
+    /// Tables for `positions` positions. Angles in f32 as transformers computes them.
+    pub fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
+        let half = head_dim / 2;
+        let inverse: Vec<f32> =
+            (0..half).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)).collect();
+        let angle = |p: usize, i: usize| p as f32 * inverse[i];
+        let table = |f: fn(f32) -> f32| {
+            (0..positions).flat_map(|p| (0..half).map(move |i| (p, i))).map(|(p, i)| f(angle(p, i))).collect()
+        };
+        Rope { cos: table(f32::cos), sin: table(f32::sin), half }
+    }
+
+    /// Rotates the heads of each row in place (`sign` 1), or back (`sign` −1, which is the gradient). Row `i` stands at
+    /// position `start + i`; the halves of a head are rotated against each other, as in transformers.
+    pub fn rotate(&self, x: &mut [f32], heads: usize, start: usize, sign: f32) {
+        let (half, dim) = (self.half, self.half * 2);
+        dispatch(|| {
+                for (i, row) in x.chunks_exact_mut(heads * dim).enumerate() {
+                    let at = (start + i) * half;
+                    let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
+                    for head in row.chunks_exact_mut(dim) {
+                        let (a, b) = head.split_at_mut(half);
+                        for j in 0..half {
+                            let (p, q) = (a[j], b[j]);
+                            a[j] = p * cos[j] - q * sin[j] * sign;
+                            b[j] = q * cos[j] + p * sin[j] * sign;
+                        }
+                    }
+                }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn exp_agrees_with_the_standard_library() {
+        let worst = (-8_600..8_800).map(|i| i as f32 / 100.0).map(|x| ((super::exp(x) - x.exp()) / x.exp()).abs());
+        assert!(worst.fold(0.0f32, f32::max) < 3e-7);
+        assert_eq!(super::exp(f32::NEG_INFINITY), 0.0);
+        assert!(super::exp(f32::NAN).is_nan());
+    }
+}

@@ -1,0 +1,35 @@
+//! The decoder: forward and hand-written backward on f32, one custom operation of candle's graph per layer.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`math`] | products and element-wise kernels |
+//! | [`attention`] | causal attention of one segment, forward and backward |
+//! | [`params`] | which numbers are trained, and where they stand in a flat vector |
+//! | [`layer`] | one decoder layer, forward and backward |
+//! | [`head`] | logits and the fused linear cross-entropy |
+//! | [`batch`] | the rows of one step, in shards |
+//! | [`graph`] | the whole model as a candle graph, for training |
+//! | [`infer`] | the whole model with a key/value cache, for generation and scoring |
+
+pub mod attention;
+pub mod batch;
+pub mod graph;
+pub mod head;
+pub mod infer;
+pub mod layer;
+pub mod math;
+pub mod params;
+
+/// Makes the allocator keep freed memory: a training step frees and takes the same buffers again, and faulting fresh
+/// pages in costs more than the arithmetic on them. Affects speed only. Called once by processes that train.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt only sets parameters of the C allocator and may be called at any time.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! The gradient audit of the first steps: every trained tensor must be reached. A graph that is cut somewhere still has
+//! a falling loss, so the loss does not show it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    engine::params::LayerSlots,
+    error::{Error, Result},
+};
+
+/// What the audit found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Trained tensors whose gradient was finite and not zero.
+    pub reached: usize,
+    /// Trained tensors in all.
+    pub tensors: usize,
+}
+
+impl Audit {
+    /// Checks the gradients of step 1 (every tensor but A, whose gradient is zero while B is) and of step 2 (A).
+    pub fn check(&mut self, step: usize, slots: &LayerSlots, layers: usize, grads: &[Vec<f32>]) -> Result<()> {
+        if step > 2 {
+            return Ok(());
+        }
+        let tensors = slots.tensors();
+        let outer = grads.iter().enumerate().skip(layers).map(|(i, g)| (format!("variable {i}"), 0..g.len(), g, 1));
+        let inner = grads.iter().take(layers).enumerate().flat_map(|(i, g)| {
+            let due = |name: &str| if name.ends_with("lora_A.weight") { 2 } else { 1 };
+            tensors.iter().map(move |(name, range)| (format!("layers.{i}.{name}"), range.clone(), g, due(name)))
+        });
+        for (name, range, grad, due) in inner.chain(outer) {
+            if due != step {
+                continue;
+            }
+            let norm: f64 = grad[range].iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            self.tensors += 1;
+            if norm == 0.0 || !norm.is_finite() {
+                return Err(Error::Train(format!("the gradient of {name} is {norm} at step {step}: the graph is cut")));
+            }
+            self.reached += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots() -> LayerSlots {
+        let mut slots = LayerSlots { len: 4, rank: 1, scaling: 1.0, ..LayerSlots::default() };
+        slots.linears[0].lora = Some((0..2, 2..4));
+        slots
+    }
+
+    #[test]
+    fn a_tensor_without_gradient_is_named() {
+        let mut audit = Audit::default();
+        audit.check(1, &slots(), 2, &[vec![0.0, 0.0, 1.0, 0.0], vec![0.0, 0.0, 0.0, 0.0]]).unwrap_err();
+        let error = Audit::default().check(1, &slots(), 1, &[vec![1.0, 1.0, 0.0, 0.0]]).unwrap_err().to_string();
+        assert_eq!(error, "training: the gradient of layers.0.self_attn.q_proj.lora_B.weight is 0 at step 1: the graph is cut");
+    }
+
+    #[test]
+    fn a_may_be_zero_in_the_first_step_but_not_in_the_second() {
+        let mut audit = Audit::default();
+        audit.check(1, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
+        assert!(audit.check(2, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).is_err());
+        let mut audit = Audit::default();
+        audit.check(1, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
+        audit.check(2, &slots(), 1, &[vec![1.0, 0.0, 1.0, 1.0]]).unwrap();
+        assert_eq!(audit, Audit { reached: 2, tensors: 2 });
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_is_named() {
+        let error = Audit::default().check(1, &slots(), 1, &[vec![0.0, 0.0, f32::NAN, 0.0]]).unwrap_err().to_string();
+        assert!(error.contains("lora_B.weight is NaN"), "{error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Loss and gradients of the engine against PyTorch, PEFT and transformers.
+
+use std::{path::PathBuf, sync::Arc};
+
+use candle_core::{Device, Tensor};
+use tunesmith_lm::{
+    config::Config,
+    engine::{
+        batch::{Batch, Sequence},
+        graph::Graph,
+        params::{LINEARS, LayerSlots, Method},
+    },
+    lora::Adapter,
+    weights::Weights,
+};
+
+type Golden = std::collections::HashMap<String, Tensor>;
+
+fn golden(name: &str) -> (PathBuf, Config, Weights, Golden) {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama").join(name);
+    let config = Config::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()).unwrap();
+    let weights = Weights::load(&dir, &config).unwrap();
+    let expected = candle_core::safetensors::load(dir.join("expected.safetensors"), &Device::Cpu).unwrap();
+    (dir, config, weights, expected)
+}
+
+fn row(expected: &Golden, i: usize) -> Sequence {
+    let ids: Vec<i64> = expected[&format!("ids.{i}")].flatten_all().unwrap().to_vec1().unwrap();
+    let labels: Vec<i64> = expected[&format!("labels.{i}")].flatten_all().unwrap().to_vec1().unwrap();
+    let trained_from = labels.iter().position(|l| *l != -100).unwrap();
+    Sequence { tokens: ids.iter().map(|id| *id as u32).collect(), trained_from }
+}
+
+/// |a − b| / |b| over a whole tensor.
+fn relative(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |f: &mut dyn Iterator<Item = f64>| f.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b)));
+    difference / norm(&mut b.iter().map(|b| f64::from(*b))).max(1e-30)
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn lora_loss_and_gradients_equal_pytorch_and_peft() {
+    for name in ["tied", "wide", "shards"] {
+        let (dir, config, weights, expected) = golden(name);
+        let adapter = Adapter::load(&dir.join("adapter"), &config).unwrap();
+        let slots = LayerSlots::new(&config, &Method::Lora(adapter.config.clone())).unwrap();
+        let thetas = (0..config.num_hidden_layers).map(|i| slots.from_adapter(i, &adapter)).collect();
+        let graph = Graph::new(&config, &weights, slots.clone(), thetas, false).unwrap();
+        let rows = [row(&expected, 0), row(&expected, 1)];
+        let targets: usize = rows.iter().map(Sequence::targets).sum();
+        let batch = Arc::new(Batch::new(&[&rows[0], &rows[1]], |_| 1.0 / targets as f32));
+        let (loss, figures) = graph.loss(&batch).unwrap();
+        let want = f64::from(floats(&expected["loss"])[0]);
+        assert!((figures.sum - want).abs() < 1e-5 * want, "{name}: loss {} instead of {want}", figures.sum);
+        let store = loss.backward().unwrap();
+        for (i, var) in graph.layers.iter().enumerate() {
+            let grad = floats(store.get(var).unwrap());
+            for (slot, linear) in slots.linears.iter().zip(LINEARS) {
+                let Some((a, b)) = &slot.lora else { continue };
+                for (range, part) in [(a, "lora_A"), (b, "lora_B")] {
+                    let key = format!("grad.layers.{i}.{linear}.{part}");
+                    let worst = relative(&grad[range.clone()], &floats(&expected[&key]));
+                    assert!(worst < 1e-4, "{name}: {key} differs by {worst}");
+                }
+            }
+        }
+        assert_eq!(graph.evaluate(&batch).unwrap().sum, figures.sum);
+    }
+}
+
+#[test]
+fn full_gradients_equal_pytorch() {
+    let (dir, config, weights, expected) = golden("shards");
+    let want = candle_core::safetensors::load(dir.join("full_grads.safetensors"), &Device::Cpu).unwrap();
+    let slots = LayerSlots::new(&config, &Method::Full).unwrap();
+    let mut rng = tunesmith_lm::rng::Rng::new(0, "");
+    let thetas = weights.layers.iter().map(|w| slots.initial(&config, w, &mut rng)).collect();
+    let graph = Graph::new(&config, &weights, slots.clone(), thetas, true).unwrap();
+    let rows = [0, 1].map(|i| Sequence { trained_from: 1, ..row(&expected, i) });
+    let targets: usize = rows.iter().map(Sequence::targets).sum();
+    let batch = Arc::new(Batch::new(&[&rows[0], &rows[1]], |_| 1.0 / targets as f32));
+    let (loss, figures) = graph.loss(&batch).unwrap();
+    assert!((figures.sum - f64::from(floats(&want["loss"])[0])).abs() < 1e-5);
+    let store = loss.backward().unwrap();
+    let mut compared = 0;
+    let mut compare = |key: String, got: &[f32]| {
+        let tensor = want.get(&key).unwrap_or_else(|| panic!("no {key} among {:?}", want.keys()));
+        let worst = relative(got, &floats(tensor));
+        assert!(worst < 1e-4, "{key} differs by {worst}");
+        compared += 1;
+    };
+    for (i, var) in graph.layers.iter().enumerate() {
+        let grad = floats(store.get(var).unwrap());
+        for (name, range) in slots.tensors() {
+            compare(format!("model.layers.{i}.{name}"), &grad[range]);
+        }
+    }
+    let outer = graph.outer.as_ref().unwrap();
+    compare("model.norm.weight".into(), &floats(store.get(&outer.norm).unwrap()));
+    // Transformers gives the padding token's embedding (row 0) no gradient from its use as an input; here it is a token.
+    let mut embed = floats(store.get(&outer.embed).unwrap());
+    embed[..config.hidden_size].copy_from_slice(&floats(&want["model.embed_tokens.weight"])[..config.hidden_size]);
+    compare("model.embed_tokens.weight".into(), &embed);
+    assert_eq!(compared, want.len() - 1);
+}

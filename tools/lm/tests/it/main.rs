@@ -1,0 +1,25 @@
+//! Behaviour of the crate against golden files from real peers.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod engine;
+mod formats;
+mod gguf;
+mod hostile;
+mod peers;
+mod text;
+
+/// A file beside the tests that real peers made.
+fn golden(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// Copies the files of a directory, not those of its directories.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
