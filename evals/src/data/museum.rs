@@ -1,7 +1,5 @@
 //! Messages to a museum, for four teams: easy to tell apart, short to train.
 
-use tunesmith_lm::corpus::rng::Rng;
-
 use super::{Draw, Messages};
 
 pub(super) fn draw() -> Draw {

@@ -1,6 +1,6 @@
 //! Orders to a bakery's stall, and what is ordered as JSON.
 
-use tunesmith_lm::corpus::{grammar::Grammar, rng::Rng};
+use tunesmith_lm::corpus::grammar::Grammar;
 
 use super::Draw;
 
@@ -55,6 +55,7 @@ pub(super) fn draw() -> Draw {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+    use tunesmith_lm::corpus::rng::Rng;
 
     use super::*;
 

@@ -1,7 +1,5 @@
 //! Commands and the reports that they have been carried out: one fixed rule over a small vocabulary.
 
-use tunesmith_lm::corpus::rng::Rng;
-
 use super::Draw;
 
 /// What is done, and how it is reported.

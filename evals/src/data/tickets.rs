@@ -1,7 +1,5 @@
 //! Messages to a bike-sharing service, in eight categories: the data of the README's main job.
 
-use tunesmith_lm::corpus::rng::Rng;
-
 use super::{Draw, Messages, generator};
 
 /// How many messages `evals/data/tickets.csv` holds.
