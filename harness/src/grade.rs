@@ -1,6 +1,169 @@
 //! The sealed grader: scores base, tuned model and shipped file on rows that nobody has seen.
 
+mod cases;
+mod files;
+mod measure;
+mod outcome;
+
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::outcome::change;
+pub use self::outcome::{METRICS, is_metric, metric_value, outcome};
+use self::{
+    cases::Cases,
+    measure::{Scored, gain, measure},
+};
+use crate::{
+    baselines, metrics,
+    model::{ModelError, Models},
+    recipe::{Recipe, Row},
+    task::JobKind,
+};
+
+/// Wrong rows kept for the report.
+const ERRORS: usize = 10;
+
+/// What a run hands in to be graded.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The run's directory; paths of artefacts are shown relative to it.
+    pub root: PathBuf,
+    /// How rows become prompts and answers.
+    pub recipe: Recipe,
+    /// The grader's own copy of the base.
+    pub base: PathBuf,
+    /// The trained adapter's directory, if there is one.
+    pub adapter: Option<PathBuf>,
+    /// Shipped files with their kind: `gguf`, `safetensors` or `adapter`.
+    pub artifacts: Vec<(PathBuf, String)>,
+    /// The rows that nobody has seen.
+    pub sealed: Vec<Row>,
+    /// The rows that the run could use.
+    pub open: Vec<Row>,
+}
+
+/// How far grading is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GradeProgress {
+    /// A model works through rows.
+    Rows {
+        /// What is being done, for example `base: labels`.
+        stage: String,
+        /// Rows done.
+        done: usize,
+        /// Rows in all.
+        total: usize,
+    },
+    /// What is known so far: a valid grade, in which files not yet scored are marked as failed.
+    Partial(Box<Grade>),
+}
+
+/// Why there is no grade at all.
+#[derive(Debug, thiserror::Error)]
+pub enum GradeError {
+    /// No sealed row can be scored.
+    #[error("none of the {0} sealed rows can be scored; check that the recipe's columns and labels are in the data")]
+    NoRows(usize),
+    /// A classification without labels.
+    #[error("the recipe is a classification but lists no labels; prepare the data again")]
+    NoLabels,
+    /// The base cannot be opened or scored.
+    #[error("the base model cannot be scored: {0}")]
+    Base(#[source] ModelError),
+}
+
+/// Grades a submission: first what needs no model, then base, tuned model and shipped files.
+///
+/// After each of them `on` is handed the grade so far, so that a deadline loses only what is not done.
+/// A file that does not pass is marked as failed and the rest goes on.
+pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgress)) -> Result<Grade, GradeError> {
+    let classification = s.recipe.kind == JobKind::Classification;
+    if classification && s.recipe.labels.is_empty() {
+        return Err(GradeError::NoLabels);
+    }
+    let cases = Cases::of(&s.recipe, &s.sealed);
+    if cases.usable() == 0 {
+        return Err(GradeError::NoRows(s.sealed.len()));
+    }
+    let base = models
+        .open(&s.base, None)
+        .and_then(|mut model| measure(&s.recipe, &cases, model.as_mut(), "base", on))
+        .map_err(GradeError::Base)?;
+    let mut grade = Grade {
+        metric: if classification { "accuracy" } else { "exact_match" }.to_owned(),
+        base: base.measured.clone(),
+        tuned: None,
+        gain: None,
+        baselines: baselines_of(s, &cases),
+        artifacts: files::listed(s),
+        confusion: None,
+        errors: Vec::new(),
+        unusable: cases.unusable.clone(),
+        items: base.right.iter().map(|right| (*right, None)).collect(),
+    };
+    on(GradeProgress::Partial(Box::new(grade.clone())));
+    let adapter = s.adapter.as_ref().map(|adapter| files::of_adapter(s, adapter));
+    if let Some(adapter) = &s.adapter {
+        add_tuned(&mut grade, s, adapter, &cases, &base, models, on);
+        on(GradeProgress::Partial(Box::new(grade.clone())));
+    }
+    for at in 0..grade.artifacts.len() {
+        if Some(at) != adapter {
+            files::check(&mut grade, at, s, &cases, models, on);
+            on(GradeProgress::Partial(Box::new(grade.clone())));
+        }
+    }
+    Ok(grade)
+}
+
+/// Checks the adapter, scores base and adapter together, and fills in all that follows from the pair.
+fn add_tuned(
+    grade: &mut Grade,
+    s: &Submission,
+    adapter: &Path,
+    cases: &Cases,
+    base: &Scored,
+    models: &dyn Models,
+    on: &mut dyn FnMut(GradeProgress),
+) {
+    let at = files::of_adapter(s, adapter);
+    files::check(grade, at, s, cases, models, on);
+    if grade.artifacts[at].failed.is_some() {
+        return;
+    }
+    let scored = models
+        .open(&s.base, Some(adapter))
+        .and_then(|mut model| measure(&s.recipe, cases, model.as_mut(), "tuned", on));
+    let tuned = match scored {
+        Ok(tuned) => tuned,
+        Err(error) => {
+            grade.artifacts[at].failed = Some(format!("the tuned model cannot be scored: {error}"));
+            return;
+        }
+    };
+    grade.gain = Some(gain(&base.right, &tuned.right));
+    grade.items = base.right.iter().zip(&tuned.right).map(|(base, tuned)| (*base, Some(*tuned))).collect();
+    grade.errors = cases.wrong(&tuned.right, &tuned.got, ERRORS);
+    grade.confusion = (s.recipe.kind == JobKind::Classification).then(|| {
+        let labels = s.recipe.labels.iter().map(|label| label.text.clone()).collect();
+        metrics::confusion(labels, &cases.truth(), &tuned.predicted)
+    });
+    grade.tuned = Some(tuned.measured);
+}
+
+fn baselines_of(s: &Submission, cases: &Cases) -> Baselines {
+    let open: Vec<(String, usize)> = s
+        .open
+        .iter()
+        .filter_map(|row| Some((baselines::input(&s.recipe, row)?, s.recipe.example(row).ok()?.label?)))
+        .collect();
+    let open: Vec<(&str, usize)> = open.iter().map(|(text, label)| (text.as_str(), *label)).collect();
+    let sealed: Vec<(&str, Option<usize>)> = cases.rows.iter().map(|row| (row.input.as_str(), row.label())).collect();
+    baselines::baselines(s.recipe.kind, s.recipe.labels.len(), &open, &sealed)
+}
 
 /// The grader's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +186,7 @@ pub struct Grade {
     pub errors: Vec<WrongRow>,
     /// Rows that the recipe could not turn into an example, by reason.
     pub unusable: Vec<(String, usize)>,
-    /// Per sealed row, in file order: base right, tuned right.
+    /// Per scored row, in file order: base right, tuned right. Rows without an input are not scored.
     pub items: Vec<(bool, Option<bool>)>,
 }
 
@@ -40,6 +203,9 @@ pub struct Measured {
     pub exact_match: f64,
     /// Share of greedy generations that do not have the asked-for form.
     pub format_failures: f64,
+    /// Classification: macro F1 of the label-scored predictions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macro_f1: Option<f64>,
 }
 
 /// The difference that training made.
@@ -47,7 +213,7 @@ pub struct Measured {
 pub struct Gain {
     /// Tuned minus base.
     pub value: f64,
-    /// 95 % interval (paired bootstrap with a fixed seed).
+    /// 95 % interval, see [`crate::stats::paired_bootstrap`].
     pub interval: (f64, f64),
     /// Two-sided exact McNemar test.
     pub p_value: f64,
@@ -67,11 +233,11 @@ pub struct Baselines {
 /// One shipped file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// Path relative to the run directory.
+    /// Path relative to the run directory, or as handed in where it is elsewhere.
     pub path: String,
     /// `gguf`, `adapter`, `safetensors`.
     pub kind: String,
-    /// SHA-256 of the file, in hex.
+    /// SHA-256 of the file, in hex; empty when the file failed before it could be read.
     pub sha256: String,
     /// Size in bytes.
     pub bytes: u64,

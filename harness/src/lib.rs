@@ -8,10 +8,30 @@
 //! | [`model`] | what must a model offer to be scored |
 //! | [`score`] | how is a step judged |
 //! | [`grade`] | how good is the result on rows nobody has seen |
+//! | [`baselines`], [`metrics`], [`stats`] | what is a number worth |
+//! | [`report`] | what does a run's log amount to, for people and programs |
+//! | [`log`], [`run`] | where is that kept |
+//! | [`rows`] | what is in the user's files |
+//! | [`seal`] | which rows nobody may see before the end |
+//! | [`budget`] | how much may a run use |
+//! | [`hash`], [`text`] | how are bytes named and texts shown |
 
+pub mod baselines;
+pub mod budget;
 pub mod event;
+mod figures;
 pub mod grade;
+pub mod hash;
+pub mod log;
+pub mod metrics;
 pub mod model;
 pub mod recipe;
+pub mod report;
+pub mod rows;
+pub mod run;
 pub mod score;
+pub mod seal;
+pub mod stats;
+mod svg;
 pub mod task;
+pub mod text;

@@ -1,0 +1,207 @@
+//! What a run's log amounts to: a stable record for programs, and a page for people.
+
+mod commands;
+mod fold;
+mod render;
+mod sentence;
+mod view;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    event::{Event, Rows},
+    grade::{Artifact, Baselines, Confusion, Gain, Measured, WrongRow},
+    score::{Score, Verdict},
+    task::{Goal, Outcome, Scope},
+};
+
+/// The format of report.json; grows when a field changes its meaning.
+pub const VERSION: u32 = 1;
+
+/// The result of a run, as in report.json. What is not known is null, never zero.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`VERSION`].
+    pub version: u32,
+    /// As what the run ended; null while it has not.
+    pub outcome: Option<Outcome>,
+    /// Why it ended so.
+    pub why: String,
+    /// The request, as typed.
+    pub request: String,
+    /// The targets.
+    pub goals: Vec<Goal>,
+    /// Name of the headline metric.
+    pub metric: Option<String>,
+    /// The base on the sealed rows.
+    pub base: Option<Measured>,
+    /// The tuned model on the sealed rows.
+    pub tuned: Option<Measured>,
+    /// Tuned minus base.
+    pub gain: Option<Gain>,
+    /// Scores that need no model.
+    pub baselines: Baselines,
+    /// Shipped files.
+    pub artifacts: Vec<Artifact>,
+    /// What was frozen at the start.
+    pub scope: Option<Scope>,
+    /// Changes of the scope.
+    pub amended: Vec<Amendment>,
+    /// SHA-256 values by name: `base`, `data`, `events` (the line before the last), and each artefact's path.
+    pub hashes: BTreeMap<String, String>,
+    /// What the run took.
+    pub cost: Cost,
+    /// Every tool call.
+    pub steps: Vec<Step>,
+    /// Judgements of the run as a whole.
+    pub scores: Vec<Score>,
+    /// Guards of the loop that fired.
+    pub guards: Vec<Guard>,
+    /// Losses of each training step.
+    pub curves: Vec<Curve>,
+    /// The confusion matrix of the tuned model.
+    pub confusion: Option<Confusion>,
+    /// Rows that the tuned model gets wrong.
+    pub errors: Vec<WrongRow>,
+    /// Sealed rows that gave no example, by reason.
+    pub unusable: Vec<(String, usize)>,
+    /// Row counts.
+    pub rows: Option<Rows>,
+    /// Who planned.
+    pub planner: String,
+    /// Version of the binary.
+    pub tunesmith: String,
+    /// The run's seed.
+    pub seed: Option<u64>,
+    /// Sandbox layers in force.
+    pub layers: Vec<String>,
+    /// How to use the result.
+    pub commands: Vec<Command>,
+}
+
+/// What a run took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Wall-clock seconds from the first to the last event.
+    pub seconds: f64,
+    /// Tokens of the planner; null where one of its replies did not tell.
+    pub tokens: Option<u64>,
+    /// Dollars of the planner; null where one of its replies did not tell.
+    pub usd: Option<f64>,
+}
+
+/// One tool call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its number, from 1.
+    pub step: u32,
+    /// The tool.
+    pub tool: String,
+    /// Whether it succeeded; null when it never returned.
+    pub ok: Option<bool>,
+    /// The worst verdict: `fail` where the call failed, `unknown` where nobody judged it.
+    pub verdict: Verdict,
+    /// Its judgements.
+    pub scores: Vec<Score>,
+    /// Wall-clock seconds.
+    pub seconds: Option<f64>,
+    /// The error of a failed call, in one line.
+    pub error: Option<String>,
+}
+
+/// A change of the scope.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Amendment {
+    /// The field.
+    pub field: String,
+    /// Before.
+    pub from: Value,
+    /// After.
+    pub to: Value,
+    /// Why.
+    pub reason: String,
+}
+
+/// A guard of the loop that fired.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Its name.
+    pub guard: String,
+    /// What it saw.
+    pub why: String,
+}
+
+/// The losses of one training step, each point an optimiser step and a loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Number of the run's step.
+    pub step: u32,
+    /// Training loss.
+    pub train: Vec<(f64, f64)>,
+    /// Validation loss.
+    pub valid: Vec<(f64, f64)>,
+    /// The optimiser step whose weights were kept.
+    pub best_step: Option<f64>,
+    /// Whether these weights are the ones that were graded.
+    pub shipped: bool,
+}
+
+/// One way to use the result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// What it uses, for example `llama.cpp`.
+    pub title: String,
+    /// The command, or the file and the command.
+    pub text: String,
+}
+
+impl Report {
+    /// The report of a log, whole or cut off anywhere.
+    pub fn fold(events: &[Event]) -> Report {
+        fold::fold(events)
+    }
+
+    /// The verdict in words with figures, in one sentence. Names a baseline that beats the tuned model.
+    pub fn sentence(&self) -> String {
+        sentence::sentence(self)
+    }
+
+    /// The report as Markdown.
+    pub fn markdown(&self) -> String {
+        render::markdown(self)
+    }
+
+    /// The report as one HTML page without scripts or external resources.
+    pub fn html(&self) -> String {
+        render::html(self)
+    }
+
+    /// Writes report.json, report.md and report.html into `dir`, each replaced as a whole.
+    pub fn write(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let json = serde_json::to_string_pretty(self).map_err(io::Error::other)? + "\n";
+        [("report.json", json), ("report.md", self.markdown()), ("report.html", self.html())]
+            .into_iter()
+            .map(|(name, text)| {
+                let mut file = temporary(dir)?;
+                file.write_all(text.as_bytes())?;
+                file.persist(dir.join(name)).map_err(|error| error.error)?;
+                Ok(dir.join(name))
+            })
+            .collect()
+    }
+}
+
+/// A temporary file is private to its owner; a report is to be served and shared like any other file.
+fn temporary(dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    builder.tempfile_in(dir)
+}

@@ -1,0 +1,234 @@
+//! From events to a report.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Amendment, Cost, Curve, Guard, Report, Step, VERSION, commands::Hints};
+use crate::{
+    event::{Event, Kind},
+    grade::Grade,
+    score::{Score, Verdict},
+    task::{Scope, Task},
+    text::truncate_middle,
+};
+
+/// Longest error of a step, in characters.
+const ERROR: usize = 300;
+
+pub(super) fn fold(events: &[Event]) -> Report {
+    let mut report = empty();
+    let mut hints = Hints::default();
+    let mut spent = Spent::default();
+    for event in events {
+        take(&mut report, &mut hints, &mut spent, &event.kind);
+    }
+    if let (Some(first), Some(last)) = (events.first(), events.last()) {
+        report.cost.seconds = last.at.duration_since(first.at).as_secs_f64().max(0.0);
+        report.hashes.insert("events".into(), last.prev.clone());
+    }
+    // The playbook asks no model, so its cost is known to be nothing.
+    let free = report.planner == "playbook" && !events.is_empty();
+    report.cost.tokens = if free { Some(0) } else { spent.tokens };
+    report.cost.usd = if free { Some(0.0) } else { spent.usd };
+    for artifact in report.artifacts.iter().filter(|artifact| !artifact.sha256.is_empty()) {
+        report.hashes.insert(artifact.path.clone(), artifact.sha256.clone());
+    }
+    mark_shipped(&mut report, &hints);
+    report.commands = hints.commands(&report);
+    report
+}
+
+fn empty() -> Report {
+    Report {
+        version: VERSION,
+        outcome: None,
+        why: String::new(),
+        request: String::new(),
+        goals: Vec::new(),
+        metric: None,
+        base: None,
+        tuned: None,
+        gain: None,
+        baselines: Default::default(),
+        artifacts: Vec::new(),
+        scope: None,
+        amended: Vec::new(),
+        hashes: BTreeMap::new(),
+        cost: Cost::default(),
+        steps: Vec::new(),
+        scores: Vec::new(),
+        guards: Vec::new(),
+        curves: Vec::new(),
+        confusion: None,
+        errors: Vec::new(),
+        unusable: Vec::new(),
+        rows: None,
+        planner: String::new(),
+        tunesmith: String::new(),
+        seed: None,
+        layers: Vec::new(),
+        commands: Vec::new(),
+    }
+}
+
+/// Sums that turn unknown with the first unknown part.
+struct Spent {
+    tokens: Option<u64>,
+    usd: Option<f64>,
+}
+
+impl Default for Spent {
+    fn default() -> Self {
+        Spent { tokens: Some(0), usd: Some(0.0) }
+    }
+}
+
+fn take(report: &mut Report, hints: &mut Hints, spent: &mut Spent, kind: &Kind) {
+    match kind {
+        Kind::Started { task, planner, version, rows, layers } => {
+            start(report, task);
+            report.planner = planner.clone();
+            report.tunesmith = version.clone();
+            report.rows = Some(*rows);
+            report.layers = layers.clone();
+        }
+        Kind::Scoped { scope } => freeze(report, scope),
+        Kind::Said { tokens, usd, .. } => {
+            spent.tokens = spent.tokens.zip(*tokens).map(|(a, b)| a.saturating_add(b));
+            spent.usd = spent.usd.zip(*usd).map(|(a, b)| a + b);
+        }
+        Kind::Called { step, tool, args, .. } => {
+            hints.called(tool, args);
+            report.steps.push(called(*step, tool));
+        }
+        Kind::Returned { step, tool, ok, output, seconds, .. } => {
+            returned(report, *step, tool, *ok, output, *seconds);
+            if *ok {
+                hints.returned(*step, tool, output);
+                report.curves.extend((tool == "train").then(|| curve(*step, output)).flatten());
+            }
+        }
+        Kind::Scored { step, score } => scored(report, *step, score),
+        Kind::Amended { field, from, to, reason } => report.amended.push(Amendment {
+            field: field.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            reason: reason.clone(),
+        }),
+        Kind::Guarded { guard, why } => report.guards.push(Guard { guard: guard.clone(), why: why.clone() }),
+        Kind::Compacted { .. } => {}
+        Kind::Graded { grade } => graded(report, grade),
+        Kind::Ended { outcome, why, run } => {
+            report.outcome = Some(*outcome);
+            report.why = why.clone();
+            hints.run = Some(run.clone());
+        }
+    }
+}
+
+fn start(report: &mut Report, task: &Task) {
+    report.request = task.request.clone();
+    report.goals = task.goals.clone();
+    report.seed = Some(task.seed);
+}
+
+fn freeze(report: &mut Report, scope: &Scope) {
+    report.hashes.insert("base".into(), scope.base_sha256.clone());
+    report.hashes.insert("data".into(), scope.data_sha256.clone());
+    report.scope = Some(scope.clone());
+}
+
+fn called(step: u32, tool: &str) -> Step {
+    Step {
+        step,
+        tool: tool.to_owned(),
+        ok: None,
+        verdict: Verdict::Unknown,
+        scores: Vec::new(),
+        seconds: None,
+        error: None,
+    }
+}
+
+/// The latest entry of a step; a resumed run may call the same number again.
+fn entry(report: &mut Report, step: u32) -> Option<&mut Step> {
+    report.steps.iter_mut().rev().find(|s| s.step == step)
+}
+
+fn returned(report: &mut Report, step: u32, tool: &str, ok: bool, output: &Value, seconds: f64) {
+    if entry(report, step).is_none() {
+        report.steps.push(called(step, tool));
+    }
+    let Some(entry) = entry(report, step) else { return };
+    entry.ok = Some(ok);
+    entry.seconds = Some(seconds);
+    entry.verdict = worst(ok, &entry.scores);
+    entry.error = (!ok).then(|| {
+        let text = match output {
+            Value::String(text) => text.clone(),
+            Value::Object(map) => match map.get("error").or(map.get("message")) {
+                Some(Value::String(text)) => text.clone(),
+                _ => output.to_string(),
+            },
+            other => other.to_string(),
+        };
+        truncate_middle(&text, ERROR).into_owned()
+    });
+}
+
+fn scored(report: &mut Report, step: Option<u32>, score: &Score) {
+    match step.and_then(|step| entry(report, step)) {
+        Some(entry) => {
+            entry.scores.push(score.clone());
+            entry.verdict = worst(entry.ok != Some(false), &entry.scores);
+        }
+        None => report.scores.push(score.clone()),
+    }
+}
+
+fn worst(ok: bool, scores: &[Score]) -> Verdict {
+    let has = |verdict| scores.iter().any(|score| score.verdict == verdict);
+    match () {
+        () if !ok || has(Verdict::Fail) => Verdict::Fail,
+        () if has(Verdict::Warn) => Verdict::Warn,
+        () if scores.is_empty() || has(Verdict::Unknown) => Verdict::Unknown,
+        () => Verdict::Pass,
+    }
+}
+
+fn graded(report: &mut Report, grade: &Grade) {
+    report.metric = Some(grade.metric.clone());
+    report.base = Some(grade.base.clone());
+    report.tuned = grade.tuned.clone();
+    report.gain = grade.gain.clone();
+    report.baselines = grade.baselines.clone();
+    report.artifacts = grade.artifacts.clone();
+    report.confusion = grade.confusion.clone();
+    report.errors = grade.errors.clone();
+    report.unusable = grade.unusable.clone();
+}
+
+fn curve(step: u32, output: &Value) -> Option<Curve> {
+    let points = |key: &str| -> Vec<(f64, f64)> {
+        let list = output.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        list.iter().filter_map(|point| Some((point.get(0)?.as_f64()?, point.get(1)?.as_f64()?))).collect()
+    };
+    let curve = Curve {
+        step,
+        train: points("curve"),
+        valid: points("valid_curve"),
+        best_step: output.get("best_step").and_then(Value::as_f64),
+        shipped: false,
+    };
+    (!curve.train.is_empty() || !curve.valid.is_empty()).then_some(curve)
+}
+
+/// The curve whose output names the graded adapter is the one that counts; with a single curve there is no doubt.
+fn mark_shipped(report: &mut Report, hints: &Hints) {
+    let adapter = report.artifacts.iter().find(|artifact| artifact.kind == "adapter").map(|a| a.path.clone());
+    let single = report.curves.len() == 1 && adapter.is_some();
+    for curve in &mut report.curves {
+        curve.shipped = single || adapter.as_deref().is_some_and(|path| hints.made(curve.step, path));
+    }
+}

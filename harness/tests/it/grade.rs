@@ -1,0 +1,332 @@
+//! The grader over models that are tables, so that every figure can be told by hand.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+use tunesmith_harness::{
+    grade::{Grade, GradeError, GradeProgress, Submission, grade, outcome},
+    model::{Generated, LanguageModel, Loglikelihood, Message, ModelError, Models, OnProgress},
+    recipe::{Label, Recipe, Row},
+    task::{Goal, JobKind},
+};
+
+/// Prefers, for each prompt, the labels in `scores`, and says the same text to everything.
+struct Table {
+    scores: fn(&str) -> Vec<f64>,
+    says: fn(&str) -> String,
+}
+
+impl LanguageModel for Table {
+    fn loglikelihood(
+        &mut self,
+        requests: &[(Vec<Message>, Vec<String>)],
+        on: OnProgress<'_>,
+    ) -> Result<Vec<Vec<Loglikelihood>>, ModelError> {
+        on(requests.len(), requests.len());
+        let score = |sum: f64| Loglikelihood { sum, tokens: 1, greedy: false };
+        Ok(requests
+            .iter()
+            .map(|(prompt, _)| (self.scores)(&prompt[0].content).into_iter().map(score).collect())
+            .collect())
+    }
+
+    fn generate(
+        &mut self,
+        prompts: &[Vec<Message>],
+        _max_new_tokens: usize,
+        _on: OnProgress<'_>,
+    ) -> Result<Vec<Generated>, ModelError> {
+        Ok(prompts.iter().map(|p| Generated { text: (self.says)(&p[0].content), stopped: true }).collect())
+    }
+
+    fn max_length(&self) -> usize {
+        64
+    }
+}
+
+/// The base always prefers the first label; the tuned model and good files read the digit in the input.
+struct Zoo;
+
+fn by_digit(prompt: &str) -> Vec<f64> {
+    let wanted = prompt.chars().find_map(|c| c.to_digit(10)).unwrap_or(0);
+    (0..3).map(|at| if at == wanted { -0.5 } else { -2.0 }).collect()
+}
+
+fn label_of(prompt: &str) -> String {
+    ["card arrival", "refund", "lost pin"][prompt.chars().find_map(|c| c.to_digit(10)).unwrap_or(0) as usize].to_owned()
+}
+
+impl Models for Zoo {
+    fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn LanguageModel>, ModelError> {
+        let name = base.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        Ok(Box::new(match (name, adapter) {
+            ("base", None) => Table { scores: |_| vec![-1.0, -2.0, -3.0], says: |_| "hello".into() },
+            ("base", Some(_)) | ("good.gguf", None) => Table { scores: by_digit, says: label_of },
+            ("tie.gguf", None) => Table { scores: |_| vec![-1.0, -1.0, -1.0], says: |_| "refund".into() },
+            ("nan.gguf", None) => Table { scores: |_| vec![-1.0, f64::NAN, -9.0], says: |_| String::new() },
+            _ => return Err(ModelError(format!("{name}: not a model"))),
+        }))
+    }
+
+    fn hash(&self, _model: &Path) -> Result<String, ModelError> {
+        Ok("0".repeat(64))
+    }
+
+    fn check_adapter(&self, _base: &Path, adapter: &Path) -> Result<(), ModelError> {
+        match fs::read(adapter.join("adapter_model.safetensors")) {
+            Ok(bytes) if bytes == b"weights" => Ok(()),
+            _ => Err(ModelError("a tensor is not finite".into())),
+        }
+    }
+}
+
+fn row(input: &str, label: &str) -> Row {
+    json!({"text": input, "intent": label}).as_object().unwrap().clone()
+}
+
+fn recipe(kind: JobKind) -> Recipe {
+    let label = |value: &str| Label { value: value.into(), text: value.replace('_', " ") };
+    Recipe {
+        kind,
+        input: "text".into(),
+        target: "intent".into(),
+        cue: "Intent:".into(),
+        labels: ["card_arrival", "refund", "lost_pin"].map(label).into(),
+        answer_after: None,
+        max_length: 64,
+        max_new_tokens: 8,
+    }
+}
+
+/// Ten rows a label, one mislabelled; files of every kind.
+fn submission(dir: &TempDir) -> Submission {
+    let root = dir.path().to_owned();
+    let work = root.join("work");
+    fs::create_dir_all(work.join("train-1")).unwrap();
+    fs::write(work.join("train-1/adapter_model.safetensors"), "weights").unwrap();
+    fs::write(work.join("good.gguf"), "GGUF").unwrap();
+    let mut sealed: Vec<Row> = (0..10)
+        .flat_map(|i| {
+            ["card_arrival", "refund", "lost_pin"]
+                .iter()
+                .enumerate()
+                .map(move |(at, l)| row(&format!("case {at} of {}", "x".repeat(i)), l))
+        })
+        .collect();
+    sealed[0] = row("case 1 but mislabelled", "card_arrival");
+    let open =
+        vec![row("money please", "refund"), row("of xx", "refund"), row("case", "lost_pin"), row("bad", "nothing")];
+    Submission {
+        recipe: recipe(JobKind::Classification),
+        base: root.join("base"),
+        adapter: Some(work.join("train-1")),
+        artifacts: vec![(work.join("good.gguf"), "gguf".into())],
+        root,
+        sealed,
+        open,
+    }
+}
+
+fn graded(s: &Submission) -> Grade {
+    grade(s, &Zoo, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn a_classification_is_scored_by_likelihood_and_by_generation() {
+    let dir = TempDir::new().unwrap();
+    let got = graded(&submission(&dir));
+    insta::assert_snapshot!("classification", short(&got));
+    assert_eq!(got.items[0], (true, Some(false)));
+    assert_eq!(
+        got.items[1..],
+        [(false, Some(true)), (false, Some(true)), (true, Some(true))]
+            .iter()
+            .copied()
+            .cycle()
+            .take(29)
+            .collect::<Vec<_>>()
+    );
+    let (met, why) = outcome(&got, &[]);
+    assert_eq!(
+        (met, why.as_str()),
+        (
+            true,
+            "accuracy rose from 33.3 % to 96.7 % on 30 sealed rows, a gain of +63.3 points (95 % interval 43.3 to 83.3, p < 0.001)"
+        )
+    );
+}
+
+/// A grade as JSON, without its list of items, with rounded figures.
+fn short(grade: &Grade) -> String {
+    fn round(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Number(n) if n.is_f64() => *value = json!((n.as_f64().unwrap() * 1e6).round() / 1e6),
+            serde_json::Value::Array(list) => list.iter_mut().for_each(round),
+            serde_json::Value::Object(map) => map.values_mut().for_each(round),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(grade).unwrap();
+    value.as_object_mut().unwrap().remove("items");
+    round(&mut value);
+    serde_json::to_string_pretty(&value).unwrap()
+}
+
+#[test]
+fn goals_decide_where_there_are_any() {
+    let dir = TempDir::new().unwrap();
+    let got = graded(&submission(&dir));
+    let goal = |metric: &str, at_least| Goal { metric: metric.into(), at_least };
+    let table = [
+        (vec![goal("accuracy", 0.9)], true, "on 30 sealed rows, accuracy of 96.7 % meets the goal of 90.0 %"),
+        (
+            vec![goal("accuracy", 0.9), goal("macro_f1", 0.99)],
+            false,
+            "on 30 sealed rows, accuracy of 96.7 % meets the goal of 90.0 %, macro_f1 of 96.7 % misses the goal of 99.0 %",
+        ),
+        (
+            vec![goal("well_formed", 1.0), goal("gain", 0.6)],
+            true,
+            "on 30 sealed rows, well_formed of 100.0 % meets the goal of 100.0 %, gain of 63.3 % meets the goal of 60.0 %",
+        ),
+        (vec![goal("bleu", 0.1)], false, "on 30 sealed rows, bleu is not a metric of this result"),
+    ];
+    for (goals, met, why) in table {
+        assert_eq!(outcome(&got, &goals), (met, why.to_owned()));
+    }
+}
+
+#[test]
+fn ties_and_numbers_that_are_none_are_wrong() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    for name in ["tie.gguf", "nan.gguf"] {
+        fs::write(dir.path().join("work").join(name), "GGUF").unwrap();
+        s.artifacts.push((dir.path().join("work").join(name), "gguf".into()));
+    }
+    let got = graded(&s);
+    let values: Vec<f64> = got.artifacts.iter().filter_map(|a| Some(a.measured.as_ref()?.value)).collect();
+    assert_eq!(values, [1.0 - 1.0 / 30.0, 0.0, 0.0]);
+    assert_eq!(got.artifacts[1].failed.as_deref(), Some("the file reaches 0.0 % where the tuned model has 96.7 %"));
+    assert!(!outcome(&got, &[]).0);
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_wrong_unless_they_have_no_input() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    s.sealed = vec![
+        row("case 1", "refund"),
+        row("case 2", "unheard_of"),
+        row("  ", "refund"),
+        row("case 0", ""),
+        row("case 2", "lost_pin"),
+    ];
+    let got = graded(&s);
+    assert_eq!(got.items, [(false, Some(true)), (false, Some(false)), (false, Some(false)), (false, Some(true))]);
+    assert_eq!((got.base.n, got.tuned.as_ref().unwrap().value), (4, 0.5));
+    assert_eq!(
+        got.unusable,
+        [
+            ("column \"intent\" is missing or empty".to_owned(), 1),
+            ("column \"text\" is missing or empty".to_owned(), 1),
+            ("label \"unheard_of\" is not in the recipe".to_owned(), 1)
+        ]
+    );
+    s.sealed = vec![row("case 1", "unheard_of")];
+    assert!(matches!(grade(&s, &Zoo, &mut |_| {}), Err(GradeError::NoRows(1))));
+}
+
+#[test]
+fn other_kinds_are_scored_by_exact_match_of_generation() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    s.recipe = Recipe { labels: vec![], ..recipe(JobKind::Generation) };
+    s.sealed = vec![row("case 1", "refund"), row("case 2", "lost pin"), row("case 0", "no")];
+    let got = graded(&s);
+    let tuned = got.tuned.unwrap();
+    assert_eq!((got.metric.as_str(), got.base.value, tuned.value), ("exact_match", 0.0, 2.0 / 3.0));
+    assert_eq!((tuned.exact_match, tuned.format_failures, tuned.macro_f1), (2.0 / 3.0, 0.0, None));
+    assert_eq!((got.errors.len(), got.errors[0].got.as_str()), (1, "card arrival"));
+    assert!(got.confusion.is_none() && got.baselines.chance.is_none());
+}
+
+#[test]
+fn a_file_that_fails_does_not_stop_the_others() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    let work = dir.path().join("work");
+    fs::write(work.join("broken.gguf"), "GGUF").unwrap();
+    fs::write(work.join("empty.gguf"), "").unwrap();
+    let mut names = vec!["broken.gguf", "empty.gguf", "gone.gguf", "train-1"];
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("good.gguf", work.join("link.gguf")).unwrap();
+        std::os::unix::fs::symlink(&work, dir.path().join("other")).unwrap();
+        names.extend(["link.gguf", "../other/good.gguf"]);
+    }
+    for name in names {
+        s.artifacts.insert(
+            0,
+            (if name.starts_with("..") { dir.path().join(&name[3..]) } else { work.join(name) }, "gguf".into()),
+        );
+    }
+    let got = graded(&s);
+    let verdicts: Vec<(String, bool)> = got.artifacts.iter().map(|a| (a.path.clone(), a.failed.is_none())).collect();
+    let bad = verdicts.iter().filter(|(_, ok)| !ok).count();
+    assert_eq!(bad, got.artifacts.len() - 2, "{verdicts:?}");
+    assert_eq!(
+        verdicts[verdicts.len() - 2..],
+        [("work/good.gguf".to_owned(), true), ("work/train-1".to_owned(), true)]
+    );
+    let (met, why) = outcome(&got, &[]);
+    assert!(!met && why.contains("broken.gguf: not a model") && why.contains("is a link"), "{why}");
+}
+
+#[test]
+fn a_broken_adapter_leaves_the_base_graded() {
+    let dir = TempDir::new().unwrap();
+    let s = submission(&dir);
+    fs::write(dir.path().join("work/train-1/adapter_model.safetensors"), "NaN").unwrap();
+    let got = graded(&s);
+    assert_eq!((got.tuned, got.gain), (None, None));
+    assert_eq!(got.artifacts[1].failed.as_deref(), Some("a tensor is not finite"));
+    assert!(got.artifacts[0].failed.is_none());
+    let (met, why) = outcome(&graded(&s), &[]);
+    assert_eq!(
+        (met, why.starts_with("there is no tuned model to compare with the base; a shipped file")),
+        (false, true)
+    );
+}
+
+#[test]
+fn partial_grades_come_after_each_model_and_lead_to_the_result() {
+    let dir = TempDir::new().unwrap();
+    let (mut partial, mut stages) = (Vec::new(), Vec::new());
+    let got = grade(&submission(&dir), &Zoo, &mut |progress| match progress {
+        GradeProgress::Partial(grade) => partial.push(*grade),
+        GradeProgress::Rows { stage, done, total } => stages.push((stage, done, total)),
+    })
+    .unwrap();
+    assert_eq!(stages, ["base: labels", "tuned: labels", "work/good.gguf: labels"].map(|s| (s.to_owned(), 30, 30)));
+    let known: Vec<(bool, usize)> = partial
+        .iter()
+        .map(|g| (g.tuned.is_some(), g.artifacts.iter().filter(|a| a.failed.is_some()).count()))
+        .collect();
+    assert_eq!(known, [(false, 2), (true, 1), (true, 0)]);
+    assert_eq!(partial.last(), Some(&got));
+}
+
+#[test]
+fn a_base_that_cannot_be_opened_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    let s = Submission { base: PathBuf::from("nowhere"), ..submission(&dir) };
+    let error = grade(&s, &Zoo, &mut |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "the base model cannot be scored: nowhere: not a model");
+    let s = Submission { recipe: Recipe { labels: vec![], ..recipe(JobKind::Classification) }, ..submission(&dir) };
+    assert!(matches!(grade(&s, &Zoo, &mut |_| {}), Err(GradeError::NoLabels)));
+}

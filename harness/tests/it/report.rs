@@ -1,0 +1,354 @@
+//! Reports of whole, cut-off and hostile runs.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tunesmith_harness::{
+    event::{Event, Kind, Rows},
+    grade::{Artifact, Baselines, Confusion, Gain, Grade, Measured, WrongRow},
+    report::Report,
+    score::{Score, Verdict},
+    task::{Goal, JobKind, Outcome, Scope, Task},
+};
+
+fn events(kinds: Vec<Kind>) -> Vec<Event> {
+    let start: jiff::Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+    let at = |i: usize| start.checked_add(jiff::SignedDuration::from_secs(20 * i as i64)).unwrap();
+    let prev = |i: usize| format!("{i:064x}");
+    kinds.into_iter().enumerate().map(|(i, kind)| Event { seq: i as u64, at: at(i), prev: prev(i), kind }).collect()
+}
+
+fn started(request: &str) -> Kind {
+    let task = Task {
+        request: request.into(),
+        files: vec!["tickets.csv".into()],
+        test: None,
+        test_share: None,
+        base: None,
+        goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
+        minutes: Some(10.0),
+        steps: None,
+        usd: None,
+        seed: 7,
+    };
+    let rows = Rows { read: 1880, open: 1505, sealed: 375, dropped: 0 };
+    let layers = vec!["landlock".into(), "seccomp".into()];
+    Kind::Started { task, planner: "playbook".into(), version: "0.1.0".into(), rows, layers }
+}
+
+fn scoped(base: &str) -> Kind {
+    Kind::Scoped {
+        scope: Scope {
+            base: base.into(),
+            base_sha256: "b".repeat(64),
+            data_sha256: "d".repeat(64),
+            kind: JobKind::Classification,
+            method: "lora".into(),
+            max_length: 128,
+            metric: "accuracy".into(),
+        },
+    }
+}
+
+fn call(step: u32, tool: &str, args: Value) -> Kind {
+    Kind::Called { step, id: format!("c{step}"), tool: tool.into(), args }
+}
+
+fn returned(step: u32, tool: &str, ok: bool, output: Value, seconds: f64) -> Kind {
+    Kind::Returned { step, id: format!("c{step}"), tool: tool.into(), ok, output, seconds }
+}
+
+fn scored(step: u32, scorer: &str, value: Option<f64>, verdict: Verdict, why: &str) -> Kind {
+    let interval = value.map(|v| (v - 0.03, v + 0.02));
+    Kind::Scored { step: Some(step), score: Score { scorer: scorer.into(), value, interval, verdict, why: why.into() } }
+}
+
+fn measured(value: f64, exact_match: f64, format_failures: f64) -> Measured {
+    let interval = (value - 0.03, value + 0.025);
+    Measured { value, interval, n: 375, exact_match, format_failures, macro_f1: Some(value - 0.004) }
+}
+
+const LABELS: [&str; 10] = [
+    "activate my card",
+    "age limit",
+    "card arrival",
+    "card linking",
+    "cash withdrawal charge",
+    "direct debit not recognised",
+    "lost or stolen phone",
+    "pin blocked",
+    "request refund",
+    "top up failed",
+];
+
+/// A matrix with a strong diagonal and a few confusions.
+fn confusion() -> Confusion {
+    let mut counts = vec![vec![0; LABELS.len()]; LABELS.len()];
+    for (at, row) in counts.iter_mut().enumerate() {
+        row[at] = 34 - at % 4;
+    }
+    for (truth, predicted, n) in [(2, 3, 6), (3, 2, 4), (4, 5, 5), (8, 9, 3), (0, 2, 2), (7, 6, 1)] {
+        counts[truth][predicted] = n;
+    }
+    Confusion { labels: LABELS.map(str::to_owned).into(), counts }
+}
+
+fn artifact(path: &str, kind: &str, bytes: u64, measured: Option<Measured>) -> Artifact {
+    let sha256 = (if kind == "gguf" { "9" } else { "a" }).repeat(64);
+    Artifact { path: path.into(), kind: kind.into(), sha256, bytes, measured, failed: None }
+}
+
+fn grade() -> Grade {
+    let wrong = |input: &str, expected: &str, got: &str| WrongRow {
+        input: input.into(),
+        expected: expected.into(),
+        got: got.into(),
+    };
+    Grade {
+        metric: "accuracy".into(),
+        base: measured(0.104, 0.0, 1.0),
+        tuned: Some(measured(0.9147, 0.9093, 0.0027)),
+        gain: Some(Gain { value: 0.8107, interval: (0.7707, 0.848), p_value: 1e-60 }),
+        baselines: Baselines { chance: Some(0.1), majority: Some(0.1013), naive_bayes: Some(0.9013) },
+        artifacts: vec![
+            artifact("work/model-q8_0.gguf", "gguf", 3_421_000, Some(measured(0.912, 0.9067, 0.0027))),
+            artifact("work/train-2", "adapter", 1_204_112, None),
+        ],
+        confusion: Some(confusion()),
+        errors: vec![
+            wrong("How do I link my replacement card to the app?", "card linking", "card arrival"),
+            wrong(
+                "there is a fee on my statement from the cash machine, what is it",
+                "cash withdrawal charge",
+                "direct debit not recognised",
+            ),
+            wrong("money back", "request refund", "top up failed"),
+        ],
+        unusable: vec![("label \"other\" is not in the recipe".into(), 2)],
+        items: vec![],
+    }
+}
+
+fn losses(steps: u32, from: f64) -> (Vec<Value>, Vec<Value>) {
+    let loss = |s: u32| from * (-(s as f64) / 60.0).exp() + 0.08 + 0.06 * ((s * 7919 % 97) as f64 / 97.0 - 0.5);
+    let train = (1..=steps).map(|s| json!([s, loss(s)])).collect();
+    let valid = (1..=steps / 60)
+        .map(|e| json!([e * 60, loss(e * 60) + 0.05 + 0.012 * (e as f64 - 3.0).powi(2) / 4.0]))
+        .collect();
+    (train, valid)
+}
+
+/// A run as it should be: two trainings, the second shipped.
+fn whole() -> Vec<Event> {
+    let (first, first_valid) = losses(240, 2.9);
+    let (second, second_valid) = losses(480, 3.4);
+    events(vec![
+        started("Fine-tune a small model to route these customer messages to the right intent."),
+        call(1, "plan", json!({})),
+        returned(1, "plan", true, json!({"ok": true}), 0.02),
+        scoped("nano"),
+        call(2, "data_prepare", json!({"cue": "Intent:"})),
+        returned(2, "data_prepare", true, json!({"recipe": {"cue": "Intent:", "max_new_tokens": 12}}), 0.4),
+        scored(2, "data_prepare.rows", Some(0.998), Verdict::Pass, "1502 of 1505 rows usable"),
+        call(3, "train", json!({"learning_rate": 0.001})),
+        returned(
+            3,
+            "train",
+            true,
+            json!({"adapter": "train-1", "curve": first, "valid_curve": first_valid, "best_step": 240}),
+            64.2,
+        ),
+        scored(3, "train.gradients", None, Verdict::Pass, "all 70 tensors have gradients"),
+        call(4, "train", json!({"learning_rate": 0.003})),
+        returned(
+            4,
+            "train",
+            true,
+            json!({"adapter": "train-2", "curve": second, "valid_curve": second_valid, "best_step": 240}),
+            121.8,
+        ),
+        scored(4, "train.gradients", None, Verdict::Pass, "all 70 tensors have gradients"),
+        scored(4, "train.overfit", Some(0.04), Verdict::Warn, "validation loss rose after step 240"),
+        call(5, "shell", json!({"command": "ls"})),
+        returned(5, "shell", false, json!({"error": "denied: no shell without --allow shell"}), 0.0),
+        call(6, "convert", json!({"quant": "q8_0"})),
+        returned(6, "convert", true, json!({"path": "model-q8_0.gguf"}), 0.9),
+        Kind::Amended {
+            field: "max_length".into(),
+            from: json!(96),
+            to: json!(128),
+            reason: "two rows are longer".into(),
+        },
+        Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
+        Kind::Graded { grade: Box::new(grade()) },
+        Kind::Ended {
+            outcome: Outcome::Met,
+            why: "on 375 sealed rows, accuracy of 91.5 % meets the goal of 90.0 %".into(),
+            run: "runs/20260301-route".into(),
+        },
+    ])
+}
+
+/// A run that ended in the middle of a step, with a planner that did not tell its cost.
+fn cut_short() -> Vec<Event> {
+    let mut begin = started("Solve these.");
+    if let Kind::Started { planner, .. } = &mut begin {
+        *planner = "openai:gpt".into();
+    }
+    events(vec![
+        begin,
+        Kind::Said { text: "I will plan.".into(), tokens: Some(812), usd: None },
+        call(1, "train", json!({})),
+        Kind::Ended {
+            outcome: Outcome::Budget,
+            why: "the time limit of 10 minutes was reached".into(),
+            run: "runs/x".into(),
+        },
+    ])
+}
+
+const HOSTILE: &str = "<script>alert(1)</script> | a `b` **c** [d](javascript:x) https://a.b\n# e \u{1b}[2J \u{202e}f & \"g\" {{ 7*7 }} </style>";
+
+/// Hostile words everywhere a planner, a data file or a model can put them.
+fn hostile() -> Vec<Event> {
+    let mut grade = grade();
+    grade.metric = HOSTILE.into();
+    grade.artifacts[0].path = HOSTILE.into();
+    grade.artifacts[1].failed = Some(HOSTILE.into());
+    grade.unusable = vec![(HOSTILE.into(), 1)];
+    grade.errors = vec![WrongRow { input: HOSTILE.into(), expected: HOSTILE.into(), got: HOSTILE.into() }];
+    let confusion = Confusion { labels: vec![HOSTILE.into(), "b".into()], counts: vec![vec![3, 1], vec![0, 2]] };
+    grade.confusion = Some(confusion);
+    events(vec![
+        started(HOSTILE),
+        scoped(HOSTILE),
+        call(1, HOSTILE, json!({"cue": HOSTILE})),
+        returned(1, HOSTILE, false, json!({"error": HOSTILE}), 1.0),
+        scored(1, HOSTILE, Some(0.5), Verdict::Fail, HOSTILE),
+        call(2, "data_prepare", json!({"cue": HOSTILE})),
+        returned(2, "convert", true, json!({"ollama_template": HOSTILE, "stop": HOSTILE}), f64::NAN),
+        returned(3, "train", true, json!({"curve": [[1, 2.0], ["<b>", null], [2, 1.0]], "best_step": "<b>"}), 1.0),
+        Kind::Amended {
+            field: HOSTILE.into(),
+            from: json!(HOSTILE),
+            to: json!({"a": HOSTILE}),
+            reason: HOSTILE.into(),
+        },
+        Kind::Guarded { guard: HOSTILE.into(), why: HOSTILE.into() },
+        Kind::Graded { grade: Box::new(grade) },
+        Kind::Ended { outcome: Outcome::NotMet, why: HOSTILE.into(), run: HOSTILE.into() },
+    ])
+}
+
+#[test]
+fn a_whole_run_reads_well() {
+    let report = Report::fold(&whole());
+    insta::assert_snapshot!("whole", report.markdown());
+    assert_eq!((report.cost.tokens, report.cost.usd, report.cost.seconds), (Some(0), Some(0.0), 420.0));
+    assert_eq!(
+        report.curves.iter().map(|curve| (curve.step, curve.shipped)).collect::<Vec<_>>(),
+        [(3, false), (4, true)]
+    );
+}
+
+#[test]
+fn a_run_that_ended_early_says_what_is_known() {
+    let report = Report::fold(&cut_short());
+    insta::assert_snapshot!("cut_short", report.markdown());
+    assert_eq!((report.cost.tokens, report.cost.usd), (Some(812), None));
+    assert_eq!((report.base.clone(), report.steps[0].ok), (None, None));
+    assert!(report.html().contains("Budget reached: nothing was scored on the sealed rows."));
+}
+
+#[test]
+fn every_beginning_of_a_log_gives_a_report() {
+    let whole = whole();
+    for end in 0..=whole.len() {
+        let report = Report::fold(&whole[..end]);
+        for page in [report.markdown(), report.html()] {
+            assert!(!page.contains("cannot be laid out") && !page.contains("undefined"), "{end}: {page}");
+        }
+        assert!(!report.markdown().contains("none"), "{end}: a missing value was printed");
+        assert_eq!(report.outcome.is_some(), end == whole.len());
+    }
+}
+
+#[test]
+fn a_better_baseline_is_in_the_first_sentence() {
+    let mut grade = grade();
+    grade.baselines.naive_bayes = Some(0.955);
+    let report = Report::fold(&events(vec![started("x"), Kind::Graded { grade: Box::new(grade) }]));
+    let sentence = "Not finished, but naive Bayes does better without any model (95.5 %): accuracy rose from 10.4 % to 91.5 % \
+        on 375 sealed rows, a gain of +81.1 points (95 % interval 77.1 to 84.8, p < 0.001).";
+    assert_eq!(report.sentence(), sentence);
+}
+
+#[test]
+fn hostile_words_stay_words_on_the_page() {
+    let html = Report::fold(&hostile()).html();
+    // Everything that is a tag comes from the template or the chart.
+    let known = "!doctype html head meta title style body main span h1 p blockquote div table thead tr th br tbody td svg line \
+        text polyline circle h2 ul li b details summary pre";
+    for tag in html.split('<').skip(1) {
+        let name: String =
+            tag.trim_start_matches('/').chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '!').collect();
+        assert!(known.split(' ').any(|k| k == name), "<{tag}");
+    }
+    assert_eq!(html.matches("<style").count(), 1);
+    assert!(html.contains("&lt;script&gt;alert(1)"));
+    assert!(html.contains("\\u{1b}[2J \\u{202e}f") && html.contains("{{ 7*7 }}"));
+    assert!(!html.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'));
+}
+
+#[test]
+fn hostile_words_stay_words_in_markdown() {
+    let markdown = Report::fold(&hostile()).markdown();
+    insta::assert_snapshot!("hostile", markdown);
+    let outside = || markdown.lines().filter(|line| !line.starts_with("    "));
+    // What remains of `<` stands alone, as in "p < 0.001".
+    assert!(!outside().any(|line| line.replace("< ", "").contains('<') || line.replace("\\](", "").contains("](")));
+    assert!(!markdown.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'));
+    // No cell opens a column of its own: each table keeps the width of its head.
+    let columns = |line: &str| line.replace("\\\\", "").replace("\\|", "").matches('|').count();
+    let mut width = None;
+    for line in outside() {
+        match (line.starts_with('|'), width) {
+            (true, None) => width = Some(columns(line)),
+            (true, Some(width)) => assert_eq!(columns(line), width, "{line}"),
+            (false, _) => width = None,
+        }
+    }
+}
+
+#[test]
+fn report_json_is_stable_and_reads_back() {
+    let report = Report::fold(&whole());
+    let json = serde_json::to_value(&report).unwrap();
+    let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = "version outcome why request goals metric base tuned gain baselines artifacts scope amended hashes cost steps \
+        scores guards curves confusion errors unusable rows planner tunesmith seed layers commands";
+    assert_eq!(keys, expected.split(' ').collect::<Vec<_>>());
+    assert_eq!(json["outcome"], "met");
+    assert_eq!(
+        json["steps"][4],
+        json!({
+            "step": 5, "tool": "shell", "ok": false, "verdict": "fail", "scores": [], "seconds": 0.0,
+            "error": "denied: no shell without --allow shell"
+        })
+    );
+    assert_eq!(json["hashes"]["work/model-q8_0.gguf"], "9".repeat(64));
+    assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+}
+
+#[test]
+fn writing_replaces_all_three_files_and_leaves_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    Report::fold(&cut_short()).write(dir.path()).unwrap();
+    let report = Report::fold(&whole());
+    let paths = report.write(dir.path()).unwrap();
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["report.html", "report.json", "report.md"]);
+    assert_eq!(paths, ["report.json", "report.md", "report.html"].map(|name| dir.path().join(name)));
+    assert_eq!(std::fs::read_to_string(&paths[1]).unwrap(), report.markdown());
+}
