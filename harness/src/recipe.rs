@@ -134,3 +134,6 @@ fn text_of(row: &Row, column: &str) -> Result<String, RowError> {
     };
     if text.is_empty() { Err(RowError::Missing(column.to_owned())) } else { Ok(text) }
 }
+
+#[cfg(test)]
+mod tests;

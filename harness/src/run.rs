@@ -1,0 +1,303 @@
+//! A run on disk: its directory, its manifest, and what a list of runs shows.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder},
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Event, Kind},
+    log::{self, Log, LogError},
+    task::{Outcome, Scope, Task},
+    text::slug,
+};
+
+/// The directory of a run. What lies where is said here and nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    dir: PathBuf,
+}
+
+/// Why a run cannot be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Making, reading or writing something failed.
+    #[error("{}: {error}{advice}", .path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+        /// What to do, where there is something to say.
+        advice: &'static str,
+    },
+    /// A directory that no run made.
+    #[error("{}: not a run, because it holds neither events.jsonl nor run.json; see tunesmith runs list", .0.display())]
+    NotARun(PathBuf),
+    /// A manifest that cannot be understood.
+    #[error("{}: cannot be read as a manifest: {why}", .path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        why: String,
+    },
+}
+
+impl Run {
+    /// Makes `runs/<utc>-<slug>` with its parts; a name that is taken gets a number.
+    pub fn create(runs_dir: &Path, slug_source: &str, at: Timestamp) -> Result<Run, RunError> {
+        fs::create_dir_all(runs_dir).map_err(|e| io_error(runs_dir, e))?;
+        let stem = format!("{}-{}", at.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ"), slug(slug_source));
+        let mut n = 1;
+        let dir = loop {
+            let dir = runs_dir.join(if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
+            match fs::create_dir(&dir) {
+                Ok(()) => break dir,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && n < 10_000 => n += 1,
+                Err(e) => return Err(io_error(&dir, e)),
+            }
+        };
+        // Jobs get absolute paths, and a run must not move with the current directory.
+        let dir = dir.canonicalize().map_err(|e| io_error(&dir, e))?;
+        let run = Run { dir };
+        for (path, mode) in [(run.base(), 0o755), (run.work(), 0o755), (run.sealed(), 0o700)] {
+            DirBuilder::new().mode(mode).create(&path).map_err(|e| io_error(&path, e))?;
+        }
+        Ok(run)
+    }
+
+    /// Opens a run that is there.
+    pub fn open(path: &Path) -> Result<Run, RunError> {
+        let dir = path.canonicalize().map_err(|e| io_error(path, e))?;
+        let run = Run { dir };
+        if is_run(&run.dir) { Ok(run) } else { Err(RunError::NotARun(path.into())) }
+    }
+
+    /// What every run in `runs_dir` came to, oldest first; none where the directory is missing.
+    pub fn list(runs_dir: &Path) -> Result<Vec<Summary>, RunError> {
+        let entries = match fs::read_dir(runs_dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(io_error(runs_dir, e)),
+        };
+        let mut dirs = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|e| io_error(runs_dir, e))?.path();
+            if is_run(&path) {
+                dirs.push(path);
+            }
+        }
+        dirs.sort();
+        Ok(dirs.into_iter().map(|dir| Run { dir }.summary()).collect())
+    }
+
+    /// What this run came to, as far as its log can be read.
+    pub fn summary(&self) -> Summary {
+        let scanned = log::scan(&self.log());
+        let mut summary = Summary::of(&self.dir, scanned.as_ref().map_or(&[], |history| &history.events));
+        summary.running = log::in_use(&self.log());
+        summary.problem = match scanned {
+            Ok(history) => history.broken.map(|at| LogError::Broken { path: self.log(), at }.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        summary
+    }
+
+    /// The run's directory, absolute.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The base model, read-only to jobs.
+    pub fn base(&self) -> PathBuf {
+        self.dir.join("base")
+    }
+
+    /// The workdir: all that the sandbox may write.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    /// The sealed rows, never mounted in the sandbox of a tool.
+    pub fn sealed(&self) -> PathBuf {
+        self.dir.join("sealed")
+    }
+
+    /// The event log.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("events.jsonl")
+    }
+
+    /// The report in the format of this extension: `json`, `md` or `html`.
+    pub fn report(&self, extension: &str) -> PathBuf {
+        self.dir.join(format!("report.{extension}"))
+    }
+
+    /// Starts the log of a new run.
+    pub fn create_log(&self) -> Result<Log, LogError> {
+        Log::create(&self.log())
+    }
+
+    /// Writes the manifest; a reader sees the old or the new one, never a part.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), RunError> {
+        let mut text = serde_json::to_string_pretty(manifest)
+            .map_err(|e| RunError::Manifest { path: self.manifest_path(), why: e.to_string() })?;
+        text.push('\n');
+        write_atomically(&self.manifest_path(), text.as_bytes())
+    }
+
+    /// Reads the manifest.
+    pub fn manifest(&self) -> Result<Manifest, RunError> {
+        let path = self.manifest_path();
+        let text = fs::read(&path).map_err(|e| io_error(&path, e))?;
+        serde_json::from_slice(&text).map_err(|e| RunError::Manifest { path, why: e.to_string() })
+    }
+
+    fn manifest_path(&self) -> PathBuf {
+        self.dir.join("run.json")
+    }
+}
+
+/// What a run is made of: enough to tell whether a second run is the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the binary that made the run.
+    pub version: String,
+    /// When the run was made.
+    pub created: Timestamp,
+    /// What is to be reached, with seed and budgets.
+    pub task: Task,
+    /// Who plans, as given to `--planner`.
+    pub planner: String,
+    /// What computes, for example the processor's name and its cores; `None` where it is not known.
+    pub device: Option<String>,
+    /// The sandbox layers in force, by name.
+    pub layers: Vec<String>,
+    /// The user's files as they were read.
+    pub inputs: Vec<Input>,
+    /// The frozen scope, once there is one.
+    #[serde(default)]
+    pub scope: Option<Scope>,
+    /// SHA-256 of everything else that decides the result, by name: `base`, `tokenizer`, `template`, `recipe`, ...
+    #[serde(default)]
+    pub hashes: BTreeMap<String, String>,
+}
+
+/// One of the user's files as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// The path, as given.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Rows read from it.
+    pub rows: usize,
+}
+
+/// What a run came to: a fold over its log that also reads runs whose process was killed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// The run's directory.
+    pub dir: PathBuf,
+    /// When it began; `None` when it never came to that.
+    pub started: Option<Timestamp>,
+    /// The request, as typed.
+    pub request: Option<String>,
+    /// What it ended as; `None` is unfinished.
+    pub outcome: Option<Outcome>,
+    /// Why, in one line.
+    pub why: Option<String>,
+    /// Name of the headline metric.
+    pub metric: Option<String>,
+    /// The base model on the sealed rows.
+    pub base: Option<f64>,
+    /// The tuned model on the sealed rows.
+    pub tuned: Option<f64>,
+    /// Steps (tool calls) begun.
+    pub steps: u32,
+    /// Whether a process has its log open now.
+    pub running: bool,
+    /// What is wrong with its log.
+    pub problem: Option<String>,
+}
+
+impl Summary {
+    /// Folds the events of the run in `dir`.
+    pub fn of(dir: &Path, events: &[Event]) -> Summary {
+        let mut summary = Summary {
+            dir: dir.into(),
+            started: events.first().map(|event| event.at),
+            request: None,
+            outcome: None,
+            why: None,
+            metric: None,
+            base: None,
+            tuned: None,
+            steps: 0,
+            running: false,
+            problem: None,
+        };
+        for event in events {
+            match &event.kind {
+                Kind::Started { task, .. } => summary.request = Some(task.request.clone()),
+                Kind::Scoped { scope } => summary.metric = Some(scope.metric.clone()),
+                Kind::Called { step, .. } => summary.steps = summary.steps.max(*step),
+                Kind::Graded { grade } => {
+                    summary.metric = Some(grade.metric.clone());
+                    summary.base = Some(grade.base.value);
+                    summary.tuned = grade.tuned.as_ref().map(|tuned| tuned.value);
+                }
+                Kind::Ended { outcome, why, .. } => {
+                    summary.outcome = Some(*outcome);
+                    summary.why = Some(why.clone());
+                }
+                Kind::Said { .. }
+                | Kind::Returned { .. }
+                | Kind::Scored { .. }
+                | Kind::Amended { .. }
+                | Kind::Guarded { .. }
+                | Kind::Compacted { .. } => {}
+            }
+        }
+        summary
+    }
+}
+
+/// Writes a file so that readers see all of it or none, also after a crash.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let write = || -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        fs::File::open(dir)?.sync_all()
+    };
+    write().map_err(|e| io_error(path, e))
+}
+
+fn is_run(dir: &Path) -> bool {
+    dir.join("events.jsonl").is_file() || dir.join("run.json").is_file()
+}
+
+fn io_error(path: &Path, error: io::Error) -> RunError {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and start again",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose another place with --dir",
+        io::ErrorKind::NotADirectory => "; a file stands where a directory should be",
+        _ => "",
+    };
+    RunError::Io { path: path.into(), error, advice }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Setting rows aside for the grader, before anything else sees them.
+//!
+//! Which rows are sealed follows from their content alone: rows are ordered by a keyed hash of their normalised text and
+//! sealed from the front until there are enough. Neither the run's seed nor the order of the rows has a say, so that a
+//! second run on the same file cannot train on what the first was graded on. Rows that nearly repeat each other stand
+//! on the same side, because a sealed row whose twin was trained on would measure memory.
+
+use std::collections::BTreeMap;
+
+use crate::recipe::Row;
+
+mod content;
+mod near;
+
+use content::{Content, Contents};
+use near::{Jaccard, Links, Sets, UnionFind};
+
+/// Fewest different rows that can be split.
+pub const FEWEST: usize = 20;
+/// Share of the rows that is sealed without a wish of the user's.
+pub const SHARE: f64 = 0.2;
+/// Rows to seal at least, where that is no more than a third of all.
+pub const AT_LEAST: usize = 100;
+/// Rows to seal at most, without a wish of the user's.
+pub const AT_MOST: usize = 2_000;
+
+/// From this likeness on two rows count as nearly the same.
+const NEAR: Jaccard = Jaccard { num: 4, den: 5 };
+/// The likeness that counts within groups that are too large (see [`Split::templated`]).
+const VERY_NEAR: Jaccard = Jaccard { num: 9, den: 10 };
+/// Fewest words of a leading text for its repetition to mean that a row repeats.
+const LEAD_WORDS: usize = 8;
+
+/// Which rows are open and which are sealed; indices in file order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// Rows that tools and planner may use.
+    pub open: Vec<usize>,
+    /// Rows for the grader alone.
+    pub sealed: Vec<usize>,
+    /// Rows whose normalised text an earlier row already has.
+    pub exact_duplicates: usize,
+    /// Groups of different rows that nearly repeat each other, kept on one side.
+    pub near_groups: usize,
+    /// Rows so alike, by the hundred, that keeping them together would have left no split: a template fills them.
+    /// Among these only rows of nine tenths likeness, or else exact repetitions, are kept on one side.
+    pub templated: usize,
+}
+
+/// Rows left over beside a test file of the user's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Rows that tools and planner may use; indices in file order.
+    pub open: Vec<usize>,
+    /// Rows dropped because they equal or nearly equal a row of the test file.
+    pub dropped: usize,
+    /// Rows kept although they nearly equal a test row, because more than half of all rows do: a template fills them.
+    pub templated: usize,
+}
+
+/// Why rows cannot be split.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SealError {
+    /// Too little to learn from and to measure on.
+    #[error(
+        "{different} different rows among {rows} are too few: at least {FEWEST} are needed, and some hundreds to learn \
+         from; add rows"
+    )]
+    TooFew {
+        /// Rows in the file.
+        rows: usize,
+        /// Rows, or groups of near-duplicates, that differ from each other.
+        different: usize,
+    },
+    /// A share outside of what makes sense.
+    #[error("a test share of {0} is not between 0.01 and 0.9; leave it out for the default of {SHARE}")]
+    Share(f64),
+    /// Nothing is left to train on.
+    #[error("every row repeats a row of the test file; give rows to train on that are not in it")]
+    NothingLeft,
+}
+
+/// Sets rows aside: `share` of them, or by default a fifth, at least 100 where there are enough, at most 2,000.
+pub fn split(rows: &[Row], share: Option<f64>) -> Result<Split, SealError> {
+    if let Some(share) = share.filter(|s| !(0.01..=0.9).contains(s)) {
+        return Err(SealError::Share(share));
+    }
+    let contents = Contents::of(rows);
+    let grouped = group(&contents, rows.len());
+    // Documents stand in the order of their hashes, so that the first one of a group carries the group's key and the
+    // groups come in the order of their keys.
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (row, &doc) in contents.doc_of.iter().enumerate() {
+        groups.entry(grouped.root[doc]).or_default().push(row);
+    }
+    if groups.len() < FEWEST {
+        return Err(SealError::TooFew { rows: rows.len(), different: groups.len() });
+    }
+    let smallest = groups.values().map(Vec::len).min().unwrap_or(0);
+    let target = target(rows.len(), share).max(smallest);
+    let mut sealed = Vec::with_capacity(target);
+    for group in groups.values() {
+        // A group that does not fit any more stays open; the smaller ones behind it fill the rest.
+        if sealed.len() + group.len() <= target {
+            sealed.extend(group);
+        }
+    }
+    sealed.sort_unstable();
+    let open = (0..rows.len()).filter(|row| sealed.binary_search(row).is_err()).collect();
+    Ok(Split {
+        open,
+        sealed,
+        exact_duplicates: rows.len() - contents.docs.len(),
+        near_groups: grouped.near_groups,
+        templated: grouped.templated,
+    })
+}
+
+/// With a test file of the user's own: leaves out the rows that equal or nearly equal one of its rows.
+pub fn with_test(rows: &[Row], test: &[Row]) -> Result<Cleaned, SealError> {
+    let (ours, theirs) = (Contents::of(rows), Contents::of(test));
+    let docs: Vec<&Content> = ours.docs.iter().chain(&theirs.docs).collect();
+    let border = ours.docs.len();
+    let mut level = vec![0; rows.len()];
+    let mut mark = |near: &[bool], at: u8| {
+        for (row, _) in ours.doc_of.iter().enumerate().filter(|(_, doc)| near[**doc]) {
+            level[row] = level[row].max(at);
+        }
+    };
+    let everyone: Vec<usize> = (0..docs.len()).collect();
+    let sets = Sets::of(&docs);
+    for (likeness, at) in [(NEAR, 1), (VERY_NEAR, 2)] {
+        let mut crossing = Crossing { border, near: vec![false; border] };
+        sets.join(&everyone, likeness, &mut crossing);
+        mark(&crossing.near, at);
+    }
+    let same = |doc: &Content| theirs.docs.binary_search_by(|d| d.key.cmp(&doc.key)).is_ok();
+    mark(&ours.docs.iter().map(same).collect::<Vec<_>>(), 3);
+    for (_, sharing) in leads(&docs, docs.len()) {
+        if sharing.iter().any(|&doc| doc >= border) {
+            let mut near = vec![false; border];
+            sharing.iter().filter(|&&doc| doc < border).for_each(|&doc| near[doc] = true);
+            mark(&near, 3);
+        }
+    }
+    // A template makes nearly every row like some test row. Then only the closest are dropped, and the rest is counted.
+    let at_least = |at: u8| level.iter().filter(|&&l| l >= at).count();
+    let drop = (1..=2).find(|&at| at_least(at) * 2 <= rows.len()).unwrap_or(3);
+    let open: Vec<usize> = (0..rows.len()).filter(|&row| level[row] < drop).collect();
+    if open.is_empty() {
+        return Err(SealError::NothingLeft);
+    }
+    Ok(Cleaned { dropped: rows.len() - open.len(), templated: at_least(1) - at_least(drop), open })
+}
+
+/// How many rows to seal.
+fn target(rows: usize, share: Option<f64>) -> usize {
+    let of = |share: f64| (rows as f64 * share).round() as usize;
+    match share {
+        Some(share) => of(share).max(1),
+        None => of(SHARE).max(AT_LEAST.min(rows / 3)).min(AT_MOST),
+    }
+}
+
+/// Documents in groups that must stand on one side.
+struct Grouped {
+    /// For each document the first one of its group.
+    root: Vec<usize>,
+    near_groups: usize,
+    templated: usize,
+}
+
+/// Groups near-duplicates, and rows that begin with the same long text (one question with several answers).
+fn group(contents: &Contents, rows: usize) -> Grouped {
+    let docs: Vec<&Content> = contents.docs.iter().collect();
+    let most = (rows / 20).max(20);
+    let sets = Sets::of(&docs);
+    let mut union = UnionFind::new(docs.len());
+    let everyone: Vec<usize> = (0..docs.len()).collect();
+    sets.join(&everyone, NEAR, &mut union);
+
+    // Text from a template chains into groups of hundreds. They are taken apart and put together again by a stricter
+    // measure, and where even that chains, only exact repetitions, which are one document each, stay together.
+    let mut templated = vec![false; docs.len()];
+    for stricter in [Some(VERY_NEAR), None] {
+        for members in union.groups().into_iter().filter(|members| members.len() > most) {
+            members.iter().for_each(|&doc| templated[doc] = true);
+            union.dissolve(&members);
+            if let Some(likeness) = stricter {
+                sets.join(&members, likeness, &mut union);
+            }
+        }
+    }
+    for (_, sharing) in leads(&docs, rows) {
+        sharing.windows(2).for_each(|pair| union.link(pair[0], pair[1]));
+    }
+    let near_groups = union.groups().iter().filter(|members| members.len() > 1).count();
+    let templated = contents.doc_of.iter().filter(|&&doc| templated[doc]).count();
+    Grouped { root: (0..docs.len()).map(|doc| union.find(doc)).collect(), near_groups, templated }
+}
+
+/// Documents that share their leading text, where it is long and shared by so few that it is no standing instruction.
+fn leads<'a>(docs: &[&'a Content], rows: usize) -> Vec<(&'a str, Vec<usize>)> {
+    let mut sharing: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (doc, content) in docs.iter().enumerate() {
+        if content.lead.split(' ').count() >= LEAD_WORDS {
+            sharing.entry(&content.lead).or_default().push(doc);
+        }
+    }
+    let most = (rows / 20).max(10);
+    sharing.into_iter().filter(|(_, docs)| docs.len() > 1 && docs.len() <= most).collect()
+}
+
+/// Finds documents before the border that are near one behind it.
+struct Crossing {
+    border: usize,
+    near: Vec<bool>,
+}
+
+impl Links for Crossing {
+    fn wants(&mut self, a: usize, b: usize) -> bool {
+        let (ours, theirs) = (a.min(b), a.max(b));
+        ours < self.border && theirs >= self.border && !self.near[ours]
+    }
+
+    fn link(&mut self, a: usize, b: usize) {
+        self.near[a.min(b)] = true;
+    }
+}
+
+#[cfg(test)]
+mod tests;
