@@ -15,6 +15,7 @@ pub mod config;
 pub mod corpus;
 pub mod engine;
 pub mod error;
+pub mod generate;
 pub mod gguf;
 pub mod lora;
 pub mod model;

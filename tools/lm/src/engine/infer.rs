@@ -1,1 +1,130 @@
-//! x
+//! The whole model with a key/value cache: what generation and scoring run on.
+
+use rayon::prelude::*;
+
+use super::{
+    attention,
+    batch::shards,
+    head::Head,
+    layer::{Layer, Saved, Segment, Shape},
+    params::LayerSlots,
+};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    weights::Weights,
+};
+
+/// A model ready to run forward only.
+pub struct Decoder {
+    config: Config,
+    shape: Shape,
+    weights: Weights,
+    slots: LayerSlots,
+}
+
+/// Keys and values of one sequence so far: per layer, `[len, kv_heads · head_dim]` each.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    len: usize,
+}
+
+impl Cache {
+    /// Tokens that the cache holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Decoder {
+    /// A decoder over `weights`, which are shared, not copied.
+    pub fn new(config: &Config, weights: &Weights) -> Self {
+        Decoder { config: config.clone(), shape: Shape::new(config), weights: weights.clone(), slots: LayerSlots::default() }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The last norm and output layer.
+    pub fn head(&self) -> Head<'_> {
+        let weight = self.weights.head.as_ref().unwrap_or(&self.weights.embed);
+        Head { norm: &self.weights.norm, weight, eps: self.config.rms_norm_eps as f32 }
+    }
+
+    /// Feeds each sequence its next tokens and appends to its cache. Returns the hidden rows of each sequence,
+    /// `[tokens, hidden]`, before the last norm. Threads share the sequences, so the order of sums is fixed.
+    pub fn forward(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Result<Vec<Vec<f32>>> {
+        for (tokens, cache) in sequences.iter() {
+            if cache.len + tokens.len() > self.config.max_position_embeddings {
+                return Err(Error::Generate(format!(
+                    "{} tokens do not fit the model's context of {}",
+                    cache.len + tokens.len(),
+                    self.config.max_position_embeddings
+                )));
+            }
+            if let Some(token) = tokens.iter().find(|t| **t as usize >= self.config.vocab_size) {
+                return Err(Error::Generate(format!("token {token} is outside the vocabulary")));
+            }
+        }
+        let costs: Vec<usize> = sequences.iter().map(|s| s.0.len()).collect();
+        let mut rest = sequences;
+        let mut parts = Vec::new();
+        for shard in shards(&costs) {
+            let (part, tail) = rest.split_at_mut(shard.len());
+            parts.push(part);
+            rest = tail;
+        }
+        Ok(parts.into_par_iter().map(|part| self.forward_shard(part)).collect::<Vec<_>>().concat())
+    }
+
+    fn forward_shard(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Vec<Vec<f32>> {
+        let hidden = self.config.hidden_size;
+        let (mut x, mut segments) = (Vec::new(), Vec::new());
+        for (tokens, cache) in sequences.iter_mut() {
+            let first = x.len() / hidden;
+            tokens.iter().for_each(|&t| x.extend_from_slice(&self.weights.embed[t as usize * hidden..][..hidden]));
+            segments.push(Segment { rows: first..first + tokens.len(), start: cache.len });
+            cache.layers.resize_with(self.weights.layers.len(), Default::default);
+        }
+        let (mut y, mut scratch, mut p) = (vec![0.0; x.len()], Saved::default(), Vec::new());
+        for (index, weights) in self.weights.layers.iter().enumerate() {
+            let layer = Layer::new(&self.shape, weights, &self.slots, &[]);
+            let mut attend = |q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]| {
+                for (segment, (_, cache)) in segments.iter().zip(sequences.iter_mut()) {
+                    self.attend(segment, &mut cache.layers[index], (q, k, v), out, &mut p);
+                }
+            };
+            layer.forward(&x, &segments, &mut y, &mut scratch, &mut attend);
+            std::mem::swap(&mut x, &mut y);
+        }
+        for (tokens, cache) in sequences.iter_mut() {
+            cache.len += tokens.len();
+        }
+        segments.iter().map(|s| x[s.rows.start * hidden..s.rows.end * hidden].to_vec()).collect()
+    }
+
+    /// Appends the segment's keys and values to its cache and attends over all of it.
+    fn attend(
+        &self,
+        Segment { rows, start }: &Segment,
+        (keys, values): &mut (Vec<f32>, Vec<f32>),
+        (q, k, v): (&[f32], &[f32], &[f32]),
+        out: &mut [f32],
+        p: &mut Vec<f32>,
+    ) {
+        let heads = self.shape.heads();
+        let part = |width: usize| rows.start * width..rows.end * width;
+        let (wide, narrow) = (part(heads.q * heads.dim), part(heads.kv * heads.dim));
+        keys.extend_from_slice(&k[narrow.clone()]);
+        values.extend_from_slice(&v[narrow]);
+        attention::forward(heads, rows.len(), *start, &q[wide.clone()], keys, values, &mut out[wide], p);
+    }
+}

@@ -14,9 +14,9 @@ use tunesmith_lm::{
     weights::Weights,
 };
 
-type Golden = std::collections::HashMap<String, Tensor>;
+pub type Golden = std::collections::HashMap<String, Tensor>;
 
-fn golden(name: &str) -> (PathBuf, Config, Weights, Golden) {
+pub fn golden(name: &str) -> (PathBuf, Config, Weights, Golden) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama").join(name);
     let config = Config::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()).unwrap();
     let weights = Weights::load(&dir, &config).unwrap();
@@ -24,7 +24,7 @@ fn golden(name: &str) -> (PathBuf, Config, Weights, Golden) {
     (dir, config, weights, expected)
 }
 
-fn row(expected: &Golden, i: usize) -> Sequence {
+pub fn row(expected: &Golden, i: usize) -> Sequence {
     let ids: Vec<i64> = expected[&format!("ids.{i}")].flatten_all().unwrap().to_vec1().unwrap();
     let labels: Vec<i64> = expected[&format!("labels.{i}")].flatten_all().unwrap().to_vec1().unwrap();
     let trained_from = labels.iter().position(|l| *l != -100).unwrap();
@@ -39,7 +39,7 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|b| f64::from(*b))).max(1e-30)
 }
 
-fn floats(tensor: &Tensor) -> Vec<f32> {
+pub fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 

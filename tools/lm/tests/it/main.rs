@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod engine;
+mod generate;
 mod formats;
 mod gguf;
 mod hostile;

@@ -1,0 +1,311 @@
+//! Generation and scoring: greedy or sampled text, and log-likelihoods of given continuations.
+
+use crate::{
+    engine::{
+        infer::{Cache, Decoder},
+        math::log_sum_exp,
+    },
+    error::{Error, Result},
+    lora::Adapter,
+    model::Model,
+    rng::Rng,
+    tokens::Tokenizer,
+};
+
+/// Sequences that are decoded side by side.
+const BATCH: usize = 32;
+
+/// Called with (done, total).
+pub type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
+
+/// A model opened for generation, with its adapter merged in.
+pub struct Session {
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+}
+
+/// How the next token is chosen and when to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Most new tokens.
+    pub max_new_tokens: usize,
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Only the most likely tokens that together have this probability are drawn from; 1 is all.
+    pub top_p: f32,
+    /// Tokens that end the text.
+    pub stop_ids: Vec<u32>,
+    /// Strings that end the text; they are cut off.
+    pub stop: Vec<String>,
+    /// Seed of the draws; each prompt has its own stream.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// Greedy decoding.
+    pub fn greedy(max_new_tokens: usize, stop_ids: Vec<u32>) -> Self {
+        Sampling { max_new_tokens, temperature: 0.0, top_p: 1.0, stop_ids, stop: Vec::new(), seed: 0 }
+    }
+}
+
+/// One generated text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The new tokens, without the one that ended the text.
+    pub ids: Vec<u32>,
+    /// Their text, special tokens left out, cut before a stop string.
+    pub text: String,
+    /// Whether a stop token or string ended it, rather than the length.
+    pub stopped: bool,
+}
+
+/// Log-likelihood of one continuation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scored {
+    /// Sum of the natural-log probabilities of its tokens.
+    pub sum: f64,
+    /// Number of its tokens.
+    pub tokens: usize,
+    /// Whether each token was the most likely one.
+    pub greedy: bool,
+}
+
+impl Session {
+    /// Opens `model`, merging `adapter` into its weights.
+    pub fn new(model: &Model, adapter: Option<&Adapter>) -> Result<Self> {
+        let merged = adapter.map(|adapter| adapter.merge(&model.weights, &model.config)).transpose()?;
+        let weights = merged.as_ref().unwrap_or(&model.weights);
+        Ok(Session { decoder: Decoder::new(&model.config, weights), tokenizer: model.tokenizer.clone() })
+    }
+
+    /// Longest sequence in tokens.
+    pub fn max_length(&self) -> usize {
+        self.decoder.config().max_position_embeddings
+    }
+
+    /// Logits after each token of `tokens`: `[tokens, vocab]`.
+    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let hidden = self.decoder.forward(&mut [(tokens, &mut Cache::default())])?;
+        let mut logits = Vec::new();
+        hidden.iter().for_each(|rows| self.decoder.head().logits(rows, &mut logits));
+        Ok(logits)
+    }
+
+    /// For each context, the log-likelihood of each continuation. The context is computed once.
+    pub fn loglikelihood(&self, requests: &[(Vec<u32>, Vec<Vec<u32>>)], on: OnProgress<'_>) -> Result<Vec<Vec<Scored>>> {
+        if requests.iter().any(|(context, rest)| context.is_empty() || rest.iter().any(Vec::is_empty)) {
+            return Err(Error::Generate("a context and each continuation need at least one token".into()));
+        }
+        let order = by_length(requests.iter().map(|r| r.0.len()));
+        let mut scores = vec![Vec::new(); requests.len()];
+        for (done, group) in order.chunks(BATCH).enumerate() {
+            let contexts: Vec<&(Vec<u32>, Vec<Vec<u32>>)> = group.iter().map(|&i| &requests[i]).collect();
+            for (&i, scored) in group.iter().zip(self.score_group(&contexts)?) {
+                scores[i] = scored;
+            }
+            on((done * BATCH + group.len()).min(requests.len()), requests.len());
+        }
+        Ok(scores)
+    }
+
+    fn score_group(&self, group: &[&(Vec<u32>, Vec<Vec<u32>>)]) -> Result<Vec<Vec<Scored>>> {
+        let mut caches = vec![Cache::default(); group.len()];
+        let mut contexts: Vec<(&[u32], &mut Cache)> = group.iter().map(|r| r.0.as_slice()).zip(&mut caches).collect();
+        let hidden = self.decoder.forward(&mut contexts)?;
+        let width = self.decoder.config().hidden_size;
+        let mut scores: Vec<Vec<Scored>> = Vec::new();
+        let mut logits = Vec::new();
+        for (rows, (_, continuations)) in hidden.iter().zip(group.iter().copied()) {
+            self.decoder.head().logits(&rows[rows.len() - width..], &mut logits);
+            let (lse, best) = log_sum_exp(&mut logits, false);
+            let first = |c: &Vec<u32>| Scored {
+                sum: f64::from(logits[c[0] as usize] - lse),
+                tokens: c.len(),
+                greedy: c[0] as usize == best,
+            };
+            scores.push(continuations.iter().map(first).collect());
+        }
+        // What follows the first token of each continuation, fed from a copy of its context's cache.
+        let longer: Vec<(usize, usize, &[u32])> = group
+            .iter()
+            .enumerate()
+            .flat_map(|(i, (_, continuations))| continuations.iter().enumerate().map(move |(j, c)| (i, j, c.as_slice())))
+            .filter(|(.., c)| c.len() > 1)
+            .collect();
+        let mut copies: Vec<Cache> = longer.iter().map(|(i, ..)| caches[*i].clone()).collect();
+        let mut fed: Vec<(&[u32], &mut Cache)> = longer.iter().map(|(.., c)| &c[..c.len() - 1]).zip(&mut copies).collect();
+        for (rows, &(i, j, tokens)) in self.decoder.forward(&mut fed)?.iter().zip(&longer) {
+            let targets: Vec<(usize, u32, f32)> = tokens[1..].iter().enumerate().map(|(row, &t)| (row, t, 1.0)).collect();
+            let loss = self.decoder.head().cross_entropy(rows, &targets, None);
+            let score = &mut scores[i][j];
+            score.sum += loss.log_p.iter().map(|p| f64::from(*p)).sum::<f64>();
+            score.greedy &= loss.greedy.iter().all(|g| *g);
+        }
+        Ok(scores)
+    }
+
+    /// A text for each prompt, in order. Sequences are decoded side by side; a finished one makes room for the next.
+    pub fn generate(&self, prompts: &[Vec<u32>], sampling: &Sampling, on: OnProgress<'_>) -> Result<Vec<Completion>> {
+        self.generate_streaming(prompts, sampling, on, &mut |_, _| {})
+    }
+
+    /// The same; `each(prompt, token)` is told every token as it is chosen.
+    pub fn generate_streaming(
+        &self,
+        prompts: &[Vec<u32>],
+        sampling: &Sampling,
+        on: OnProgress<'_>,
+        each: &mut dyn FnMut(usize, u32),
+    ) -> Result<Vec<Completion>> {
+        check(prompts, sampling)?;
+        let mut waiting = by_length(prompts.iter().map(Vec::len)).into_iter();
+        let mut done: Vec<Option<Completion>> = vec![None; prompts.len()];
+        let mut active: Vec<Active> = Vec::new();
+        loop {
+            active.extend(waiting.by_ref().take(BATCH - active.len()).map(|i| Active::new(i, &prompts[i], sampling.seed)));
+            if active.is_empty() {
+                break;
+            }
+            self.step(&mut active, sampling)?;
+            let mut still = Vec::new();
+            for sequence in active {
+                if let Some(token) = sequence.pending.first() {
+                    each(sequence.index, *token);
+                }
+                match self.ended(&sequence, sampling)? {
+                    Some(completion) => done[sequence.index] = Some(completion),
+                    None => still.push(sequence),
+                }
+            }
+            active = still;
+            on(done.iter().flatten().count(), prompts.len());
+        }
+        Ok(done.into_iter().flatten().collect())
+    }
+
+    /// Feeds each sequence what is pending and chooses its next token, which is pending then.
+    fn step(&self, active: &mut [Active], sampling: &Sampling) -> Result<()> {
+        let mut fed: Vec<(&[u32], &mut Cache)> = active.iter_mut().map(|a| (a.pending.as_slice(), &mut a.cache)).collect();
+        let hidden = self.decoder.forward(&mut fed)?;
+        let width = self.decoder.config().hidden_size;
+        let last: Vec<f32> = hidden.iter().flat_map(|rows| &rows[rows.len() - width..]).copied().collect();
+        let mut logits = Vec::new();
+        self.decoder.head().logits(&last, &mut logits);
+        for (sequence, row) in active.iter_mut().zip(logits.chunks_exact(self.decoder.config().vocab_size)) {
+            let token = choose(row, sampling, &mut sequence.rng);
+            sequence.pending.clear();
+            match sampling.stop_ids.contains(&token) {
+                true => sequence.stopped = true,
+                false => {
+                    sequence.ids.push(token);
+                    sequence.pending.push(token);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The finished text, if the sequence is finished.
+    fn ended(&self, sequence: &Active, sampling: &Sampling) -> Result<Option<Completion>> {
+        let full = sequence.ids.len() >= sampling.max_new_tokens || sequence.cache.len() >= self.max_length();
+        if !sequence.stopped && !full && sampling.stop.is_empty() {
+            return Ok(None);
+        }
+        let mut text = self.tokenizer.decode_skip(&sequence.ids)?;
+        let cut = sampling.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        if let Some(at) = cut {
+            text.truncate(at);
+        }
+        let stopped = sequence.stopped || cut.is_some();
+        Ok((stopped || full).then(|| Completion { ids: sequence.ids.clone(), text, stopped }))
+    }
+}
+
+/// One sequence being decoded.
+struct Active {
+    index: usize,
+    cache: Cache,
+    /// Tokens not yet fed: the prompt at first, then the last chosen token.
+    pending: Vec<u32>,
+    ids: Vec<u32>,
+    stopped: bool,
+    rng: Rng,
+}
+
+impl Active {
+    fn new(index: usize, prompt: &[u32], seed: u64) -> Self {
+        let rng = Rng::new(seed, &format!("prompt {index}"));
+        Active { index, cache: Cache::default(), pending: prompt.to_vec(), ids: Vec::new(), stopped: false, rng }
+    }
+}
+
+/// The next token of a row of logits: the most likely one (the first of equals), or a draw.
+fn choose(logits: &[f32], sampling: &Sampling, rng: &mut Rng) -> u32 {
+    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best });
+    if sampling.temperature <= 0.0 {
+        return best.0 as u32;
+    }
+    let mut ranked: Vec<(u32, f32)> =
+        logits.iter().enumerate().map(|(i, v)| (i as u32, ((v - best.1) / sampling.temperature).exp())).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let total: f32 = ranked.iter().map(|r| r.1).sum();
+    let mut kept = 0.0;
+    let cut = ranked.iter().position(|r| {
+        kept += r.1;
+        kept >= total * sampling.top_p
+    });
+    ranked.truncate(cut.map_or(ranked.len(), |cut| cut + 1));
+    let mut draw = rng.uniform() * ranked.iter().map(|r| r.1).sum::<f32>();
+    for (token, weight) in &ranked {
+        draw -= weight;
+        if draw < 0.0 {
+            return *token;
+        }
+    }
+    ranked.last().map_or(best.0 as u32, |r| r.0)
+}
+
+/// Indices sorted by length, so that sequences decoded together are about equally long.
+fn by_length(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut order: Vec<(usize, usize)> = lengths.enumerate().map(|(i, n)| (n, i)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, i)| i).collect()
+}
+
+fn check(prompts: &[Vec<u32>], sampling: &Sampling) -> Result<()> {
+    if prompts.iter().any(Vec::is_empty) {
+        return Err(Error::Generate("a prompt is empty".into()));
+    }
+    if sampling.max_new_tokens == 0 {
+        return Err(Error::Generate("at least one new token must be allowed".into()));
+    }
+    if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) || !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+        return Err(Error::Generate("temperature must be 0 or more, and top_p above 0 and at most 1".into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampling(temperature: f32, top_p: f32) -> Sampling {
+        Sampling { temperature, top_p, ..Sampling::greedy(1, vec![]) }
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_equals() {
+        assert_eq!(choose(&[0.0, 2.0, 2.0], &sampling(0.0, 1.0), &mut Rng(1)), 1);
+    }
+
+    #[test]
+    fn draws_follow_the_probabilities_and_top_p_cuts_the_tail() {
+        let logits = [0.0f32, 1.0f32.exp().ln() + 1.0, 0.0];
+        let mut rng = Rng::new(3, "draws");
+        let mut counts = [0; 3];
+        (0..10_000).for_each(|_| counts[choose(&logits, &sampling(1.0, 1.0), &mut rng) as usize] += 1);
+        // e² / (e² + 2) is 0.787
+        assert!((counts[1] as f64 / 10_000.0 - 0.787).abs() < 0.02 && counts[0] > 800 && counts[2] > 800, "{counts:?}");
+        (0..1_000).for_each(|_| assert_eq!(choose(&logits, &sampling(1.0, 0.5), &mut rng), 1));
+    }
+}

@@ -1,0 +1,114 @@
+//! Logits against transformers, and generation against plain forward passes.
+
+use tunesmith_lm::{
+    generate::{Sampling, Session},
+    lora::Adapter,
+    model::Model,
+};
+
+use crate::engine::{floats, golden, row};
+
+fn open(name: &str) -> (Model, Session, Session) {
+    let (dir, config, ..) = golden(name);
+    let model = Model::open(&dir).unwrap();
+    let adapter = Adapter::load(&dir.join("adapter"), &config).unwrap();
+    let sessions = (Session::new(&model, None).unwrap(), Session::new(&model, Some(&adapter)).unwrap());
+    (model, sessions.0, sessions.1)
+}
+
+fn quiet() -> impl FnMut(usize, usize) {
+    |_, _| {}
+}
+
+#[test]
+fn logits_equal_transformers_and_peft_within_1e_4() {
+    for name in ["tied", "wide", "shards"] {
+        let (.., expected) = golden(name);
+        let (_, base, tuned) = open(name);
+        for i in 0..2 {
+            let tokens = row(&expected, i).tokens;
+            for (session, key) in [(&base, "logits"), (&tuned, "lora_logits")] {
+                let want = floats(&expected[&format!("{key}.{i}")]);
+                let got = session.logits(&tokens).unwrap();
+                let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(got.len() == want.len() && worst < 1e-4, "{name} {key}.{i}: {worst}");
+            }
+        }
+    }
+}
+
+#[test]
+fn greedy_text_with_a_cache_equals_repeated_full_passes() {
+    let (_, session, _) = open("tied");
+    let prompts: Vec<Vec<u32>> = vec![vec![5, 9, 100], vec![7], vec![30, 31, 32, 33, 34, 35]];
+    let got = session.generate(&prompts, &Sampling::greedy(6, vec![]), &mut quiet()).unwrap();
+    for (prompt, completion) in prompts.iter().zip(&got) {
+        let mut all = prompt.clone();
+        for _ in 0..6 {
+            let logits = session.logits(&all).unwrap();
+            let last = &logits[logits.len() / all.len() * (all.len() - 1)..];
+            let best = (0..last.len()).rev().max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
+            all.push(best as u32);
+        }
+        assert_eq!((&completion.ids[..], completion.stopped), (&all[prompt.len()..], false));
+    }
+}
+
+#[test]
+fn stop_tokens_and_strings_end_a_text() {
+    let (_, session, _) = open("tied");
+    let prompt = vec![vec![5, 9, 100]];
+    let free = &session.generate(&prompt, &Sampling::greedy(8, vec![]), &mut quiet()).unwrap()[0];
+    let stop_id = free.ids[3];
+    let first = free.ids.iter().position(|id| *id == stop_id).unwrap();
+    let stopped = &session.generate(&prompt, &Sampling::greedy(8, vec![stop_id]), &mut quiet()).unwrap()[0];
+    assert_eq!((&stopped.ids[..], stopped.stopped), (&free.ids[..first], true));
+    let word: String = free.text.chars().skip(2).take(3).collect();
+    let sampling = Sampling { stop: vec![word.clone()], ..Sampling::greedy(8, vec![]) };
+    let cut = &session.generate(&prompt, &sampling, &mut quiet()).unwrap()[0];
+    assert_eq!((cut.text.as_str(), cut.stopped), (free.text.split(&word).next().unwrap(), true));
+}
+
+#[test]
+fn draws_repeat_with_the_seed_and_change_with_it() {
+    let (_, session, _) = open("tied");
+    let draw = |seed| {
+        let sampling = Sampling { temperature: 1.0, top_p: 0.9, seed, ..Sampling::greedy(20, vec![]) };
+        session.generate(&[vec![5, 9], vec![5, 9]], &sampling, &mut quiet()).unwrap()
+    };
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
+    assert_ne!(draw(1)[0], draw(1)[1]);
+}
+
+#[test]
+fn loglikelihood_equals_the_sum_over_a_full_pass() {
+    let (_, session, _) = open("wide");
+    let requests = vec![(vec![4, 8, 15], vec![vec![16], vec![23, 42], vec![23, 42, 7]]), (vec![9], vec![vec![1, 2]])];
+    let got = session.loglikelihood(&requests, &mut quiet()).unwrap();
+    for ((context, continuations), scores) in requests.iter().zip(&got) {
+        for (continuation, score) in continuations.iter().zip(scores) {
+            let all = [context.clone(), continuation.clone()].concat();
+            let logits = session.logits(&all).unwrap();
+            let vocab = logits.len() / all.len();
+            let (mut sum, mut greedy) = (0.0, true);
+            for (i, &token) in continuation.iter().enumerate() {
+                let row = &logits[(context.len() + i - 1) * vocab..][..vocab];
+                let lse = row.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
+                sum += f64::from(row[token as usize]) - lse;
+                greedy &= row.iter().all(|v| *v <= row[token as usize]);
+            }
+            assert!((score.sum - sum).abs() < 1e-4 && score.greedy == greedy && score.tokens == continuation.len());
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_context_is_an_error() {
+    let (model, session, _) = open("tied");
+    let long = vec![1; model.config.max_position_embeddings + 1];
+    assert!(session.logits(&long).unwrap_err().to_string().contains("context"));
+    assert!(session.generate(&[vec![]], &Sampling::greedy(1, vec![]), &mut quiet()).is_err());
+    let full = &session.generate(&[long[1..].to_vec()], &Sampling::greedy(5, vec![]), &mut quiet()).unwrap()[0];
+    assert_eq!((full.ids.len(), full.stopped), (1, false));
+}
