@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tunesmith_harness::{
+    budget::{Budget, Spend},
     event::Kind,
     log::LogError,
-    task::{Outcome, Task},
+    task::Outcome,
 };
 use tunesmith_tools::tool::{AnyTool, Cx, ToolError};
 
@@ -26,8 +27,8 @@ pub struct Planning<'a> {
     pub tools: &'a [&'a dyn AnyTool],
     /// What the tools may use; also holds the deadline and the user's cancel.
     pub cx: &'a Cx<'a>,
-    /// Where the run must stop.
-    pub budget: Budget,
+    /// What the run may use; the loop books its steps and the model's replies here.
+    pub budget: &'a Budget,
     /// The system prompt.
     pub system: String,
     /// The first user message.
@@ -40,25 +41,6 @@ pub struct Planning<'a> {
     pub may_amend: bool,
 }
 
-/// Where a planned run must stop, beside the deadline in [`Cx`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Budget {
-    /// Most steps.
-    pub steps: Option<u32>,
-    /// Most tokens, read and written.
-    pub tokens: Option<u64>,
-    /// Most dollars.
-    pub usd: Option<f64>,
-}
-
-impl Budget {
-    /// The budget that a task names. Steps are always bounded: nobody may be watching.
-    pub fn of(task: &Task) -> Self {
-        const STEPS: u32 = 100;
-        Budget { steps: Some(task.steps.unwrap_or(STEPS)), tokens: None, usd: task.usd }
-    }
-}
-
 /// How a planned run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoopEnd {
@@ -66,10 +48,8 @@ pub struct LoopEnd {
     pub end: End,
     /// Why, in one line.
     pub why: String,
-    /// Steps taken.
-    pub steps: u32,
-    /// What the model cost.
-    pub spent: Spent,
+    /// What the budget says was spent.
+    pub spent: Spend,
 }
 
 /// The ways a planned run ends.
@@ -102,15 +82,6 @@ impl LoopEnd {
     }
 }
 
-/// What a model cost so far; once a part is unknown, so is the whole.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spent {
-    /// Tokens, read and written.
-    pub tokens: Option<u64>,
-    /// Dollars.
-    pub usd: Option<f64>,
-}
-
 /// Runs the loop to its end. Only a log that cannot be written is an error.
 pub async fn drive(
     planning: Planning<'_>,
@@ -126,13 +97,13 @@ pub async fn drive(
             Ok(reply) => reply,
             Err(Stop::Model(error)) if error.kind == ErrorKind::ContextTooLong && run.shorten(journal)? => continue,
             Err(Stop::Model(error)) => break (End::Model(error.kind), error.to_string()),
-            Err(Stop::End(end, why)) => break (end, why.to_owned()),
+            Err(Stop::End(end, why)) => break (end, why),
         };
         if let Some(stop) = run.turn(reply, journal).await? {
             break stop;
         }
     };
-    Ok(LoopEnd { end, why, steps: run.steps.taken(), spent: run.spent })
+    Ok(LoopEnd { end, why, spent: planning.budget.spent() })
 }
 
 type Ending = (End, String);
@@ -142,7 +113,7 @@ const TIME_UP: &str = "the run's time is up";
 /// Why there is no reply.
 enum Stop {
     Model(ModelError),
-    End(End, &'static str),
+    End(End, String),
 }
 
 /// The state of the loop.
@@ -153,7 +124,6 @@ struct Run<'a> {
     messages: Vec<Message>,
     ids: BTreeSet<String>,
     guards: Guards,
-    spent: Spent,
 }
 
 impl<'a> Run<'a> {
@@ -167,53 +137,43 @@ impl<'a> Run<'a> {
             messages: vec![Message::System(planning.system.clone()), Message::User(planning.request.clone())],
             ids: BTreeSet::new(),
             guards: Guards::default(),
-            spent: Spent { tokens: Some(0), usd: Some(0.0) },
         }
     }
 
-    /// The budget that is used up, if one is.
+    /// The limit that is reached, if one is.
     fn reached(&self) -> Option<Ending> {
-        let budget = self.planning.budget;
-        let budget_end = |why: String| Some((End::Budget, why));
-        let cx = self.planning.cx;
+        let Planning { cx, budget, .. } = self.planning;
         if cx.cancel.is_cancelled() {
             return Some((End::Cancelled, "cancelled".to_owned()));
         }
         if cx.deadline.is_some_and(|deadline| Instant::now() >= Instant::from_std(deadline)) {
-            return budget_end(TIME_UP.to_owned());
+            return Some((End::Budget, TIME_UP.to_owned()));
         }
-        if let Some(most) = budget.steps.filter(|most| self.steps.taken() >= *most) {
-            return budget_end(format!("the budget of {most} steps is used up"));
-        }
-        match (budget.tokens, self.spent.tokens) {
-            (Some(most), Some(spent)) if spent >= most => return budget_end(format!("{spent} of {most} tokens used")),
-            (Some(_), None) => return Some(unknown("how many tokens a reply takes", "the token limit")),
-            _ => {}
-        }
-        match (budget.usd, self.spent.usd) {
-            (Some(most), Some(spent)) if spent >= most => budget_end(format!("{spent:.4} of {most} US dollars used")),
-            (Some(_), None) => Some(unknown("what a reply costs", "--usd")),
-            _ => None,
-        }
+        let why = budget.exceeded(Instant::now().into_std())?;
+        let (caps, spent) = (budget.caps(), budget.spent());
+        let unknown = caps.usd.is_some() && spent.usd.is_none() || caps.tokens.is_some() && spent.tokens.is_none();
+        Some((if unknown { End::UnknownCost } else { End::Budget }, why))
     }
 
-    /// The model's next reply; time and cancel end the waiting.
+    /// The model's next reply, booked; time and cancel end the waiting.
     async fn ask(&self, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<Reply, Stop> {
-        let cx = self.planning.cx;
+        let Planning { cx, budget, model, .. } = self.planning;
+        let nothing = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
+        let reserved = budget.reserve(nothing, Instant::now().into_std()).map_err(|why| Stop::End(End::Budget, why))?;
         let request = Request { messages: &self.messages, tools: &self.specs };
-        tokio::select! {
+        let reply = tokio::select! {
             biased;
-            () = cx.cancel.cancelled() => Err(Stop::End(End::Cancelled, "cancelled")),
-            () = until(cx.deadline) => Err(Stop::End(End::Budget, TIME_UP)),
-            reply = self.planning.model.chat(request, on) => reply.map_err(Stop::Model),
-        }
+            () = cx.cancel.cancelled() => Err(Stop::End(End::Cancelled, "cancelled".to_owned())),
+            () = until(cx.deadline) => Err(Stop::End(End::Budget, TIME_UP.to_owned())),
+            reply = model.chat(request, on) => reply.map_err(Stop::Model),
+        }?;
+        budget.reconcile(reserved, Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
+        Ok(reply)
     }
 
     /// Takes a reply in and does what it asks for.
     async fn turn(&mut self, reply: Reply, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
-        let tokens = reply.usage.map(|usage| usage.prompt.saturating_add(usage.completion));
-        self.spent.tokens = self.spent.tokens.zip(tokens).map(|(sum, more)| sum.saturating_add(more));
-        self.spent.usd = self.spent.usd.zip(reply.usd).map(|(sum, more)| sum + more);
+        let tokens = tokens(&reply);
         let (text, mut calls) = match reply.calls.is_empty() {
             true => intake::calls_in_text(&reply.text, &self.names()),
             false => (reply.text.clone(), reply.calls),
@@ -253,7 +213,13 @@ impl<'a> Run<'a> {
             Err((raw, _)) if *finish == Finish::Length => Err((raw.as_str(), too_long)),
             Err((raw, why)) => Err((raw.as_str(), why.as_str())),
         };
+        let budget = self.planning.budget;
+        let reserved = match budget.reserve(Spend::STEP, Instant::now().into_std()) {
+            Ok(reserved) => reserved,
+            Err(why) => return Ok(Some((End::Budget, why))),
+        };
         let step = self.steps.take(Asked { id: &call.id, tool: &call.name, args: asked }, journal).await?;
+        budget.reconcile(reserved, Spend::STEP);
         match &step.result {
             Ok(output) if call.name == "finish" => {
                 return Ok(Some((End::Finished(output.clone()), "the planner finished".to_owned())));
@@ -301,8 +267,9 @@ impl<'a> Run<'a> {
     /// What is left of the budgets, for the model to plan with.
     fn left(&self) -> Map<String, Value> {
         let mut left = Map::new();
-        if let Some(most) = self.planning.budget.steps {
-            left.insert("steps".into(), most.saturating_sub(self.steps.taken()).into());
+        let budget = self.planning.budget;
+        if let Some(most) = budget.caps().steps {
+            left.insert("steps".into(), most.saturating_sub(budget.spent().steps).into());
         }
         if let Some(deadline) = self.planning.cx.deadline {
             let rest = Instant::from_std(deadline).saturating_duration_since(Instant::now());
@@ -340,10 +307,9 @@ fn struck(strike: Strike, journal: &mut dyn Journal) -> Result<Option<Ending>, L
     Ok(last.then(|| (End::Stuck, format!("the planner is stuck: {}", strike.why))))
 }
 
-fn unknown(what: &str, limit: &str) -> Ending {
-    let why =
-        format!("the provider does not say {what}, so {limit} cannot be kept; run without it or with another planner");
-    (End::UnknownCost, why)
+/// Tokens read and written.
+fn tokens(reply: &Reply) -> Option<u64> {
+    reply.usage.map(|usage| usage.prompt.saturating_add(usage.completion))
 }
 
 /// The arguments of a call, or the text that is none and what is wrong with it.

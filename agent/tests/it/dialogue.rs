@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 use tunesmith::{
     model::openai::{Endpoint, OpenAi, Pace},
-    planner_loop::{Budget, End, LoopEnd, Planning, Spent, drive},
+    planner_loop::{End, LoopEnd, Planning, drive},
     show::Share,
 };
-use tunesmith_harness::event::Kind;
+use tunesmith_harness::{
+    budget::{Budget, Caps, Spend},
+    event::Kind,
+};
 use tunesmith_tools::tool::AnyTool;
 
 use crate::{
@@ -83,7 +86,7 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
         model: &model,
         tools: &tools,
         cx: &world.cx(),
-        budget: Budget { steps: Some(20), ..Budget::default() },
+        budget: &Budget::new(Caps { steps: Some(20), ..Caps::default() }, std::time::Instant::now()),
         system: "be good".into(),
         request: "tune it".into(),
         share: Share::Samples,
@@ -93,8 +96,8 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
     let end = drive(planning, &mut kept, &mut on).await.unwrap();
 
     let finished = End::Finished(json!({"summary": "better"}));
-    let spent = Spent { tokens: Some(550), usd: None };
-    assert_eq!(end, LoopEnd { end: finished, why: "the planner finished".into(), steps: 6, spent });
+    let spent = Spend { steps: 6, tokens: Some(550), usd: None };
+    assert_eq!(end, LoopEnd { end: finished, why: "the planner finished".into(), spent });
     use tunesmith::model::ErrorKind::{Network, Rate};
     assert_eq!(restarts, [(Rate, Some(429)), (Network, None)]);
 

@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tunesmith::{
     model::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Usage, scripted::Scripted},
-    planner_loop::{Budget, End, LoopEnd, Planning, Spent, drive},
+    planner_loop::{End, LoopEnd, Planning, drive},
     show::Share,
 };
-use tunesmith_harness::{event::Kind, task::Outcome};
+use tunesmith_harness::{
+    budget::{Budget, Caps, Spend},
+    event::Kind,
+    task::Outcome,
+};
 use tunesmith_tools::tool::{AnyTool, ToolError};
 
 use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, plan, scope, scope_of};
@@ -17,15 +21,15 @@ use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, plan, sc
 struct Play<'a> {
     world: World,
     tools: Vec<&'a dyn AnyTool>,
-    budget: Budget,
+    caps: Caps,
     share: Share,
     may_amend: bool,
 }
 
 impl<'a> Play<'a> {
     fn new(tools: &[&'a dyn AnyTool]) -> Self {
-        let (budget, share) = (Budget::default(), Share::Samples);
-        Play { world: World::new(), tools: tools.to_vec(), budget, share, may_amend: false }
+        let (caps, share) = (Caps::default(), Share::Samples);
+        Play { world: World::new(), tools: tools.to_vec(), caps, share, may_amend: false }
     }
 
     async fn run(&self, turns: &[Value]) -> (LoopEnd, Vec<Kind>) {
@@ -39,7 +43,7 @@ impl<'a> Play<'a> {
             model,
             tools: &self.tools,
             cx: &self.world.cx(),
-            budget: self.budget,
+            budget: &Budget::new(self.caps, tokio::time::Instant::now().into_std()),
             system: "s".into(),
             request: "r".into(),
             share: self.share,
@@ -83,7 +87,7 @@ fn results(events: &[Kind]) -> Vec<(bool, Value)> {
 }
 
 fn end(end: End, why: &str, steps: u32) -> LoopEnd {
-    LoopEnd { end, why: why.into(), steps, spent: Spent { tokens: Some(0), usd: Some(0.0) } }
+    LoopEnd { end, why: why.into(), spent: Spend { steps, tokens: Some(0), usd: Some(0.0) } }
 }
 
 #[tokio::test]
@@ -189,10 +193,10 @@ async fn a_finish_that_is_refused_does_not_end_the_run() {
 async fn the_step_budget_holds_inside_one_reply() {
     let look = Fake::new("look", |args| Ok(args.clone()));
     let mut play = Play::new(&[&look]);
-    play.budget.steps = Some(2);
+    play.caps.steps = Some(2);
     let calls: Vec<Value> = (0..5).map(|n| json!({"name": "look", "arguments": {"n": n}})).collect();
     let (ended, events) = play.run(&[json!({ "calls": calls })]).await;
-    assert_eq!(ended, end(End::Budget, "the budget of 2 steps is used up", 2));
+    assert_eq!(ended, end(End::Budget, "all 2 steps are used", 2));
     assert_eq!(ended.outcome(), Some(Outcome::Budget));
     assert_eq!(results(&events).len(), 2);
 }
@@ -285,26 +289,25 @@ async fn tokens_and_dollars_end_the_run_when_they_are_used_up() {
     let look = Fake::new("look", |args| Ok(args.clone()));
     let mut play = Play::new(&[&look]);
     let replies = || (0..9).map(|n| Ok(reply("look", &format!("{{\"n\":{n}}}")))).collect();
-    play.budget = Budget { tokens: Some(100), ..Budget::default() };
+    play.caps = Caps { tokens: Some(100), ..Caps::default() };
     // The second reply reaches the limit, so its call is not made.
     let (ended, _) = play.run_with(&Talker::new(replies())).await;
-    assert_eq!((ended.end, ended.steps, ended.why.as_str()), (End::Budget, 1, "100 of 100 tokens used"));
-    play.budget = Budget { usd: Some(0.25), ..Budget::default() };
+    assert_eq!((ended.end, ended.spent.steps, ended.why.as_str()), (End::Budget, 1, "100 of 100 tokens are used"));
+    play.caps = Caps { usd: Some(0.25), ..Caps::default() };
     let (ended, _) = play.run_with(&Talker::new(replies())).await;
-    assert_eq!((ended.end, ended.steps, ended.why.as_str()), (End::Budget, 2, "0.3000 of 0.25 US dollars used"));
+    assert_eq!((ended.end, ended.spent.steps, ended.why.as_str()), (End::Budget, 2, "$0.30 of $0.25 are used"));
 }
 
 #[tokio::test]
 async fn a_limit_that_cannot_be_watched_blocks_the_run() {
     let look = Fake::new("look", |args| Ok(args.clone()));
     let mut play = Play::new(&[&look]);
-    play.budget.usd = Some(5.0);
+    play.caps.usd = Some(5.0);
     let unpriced = Reply { usd: None, ..reply("look", "{}") };
     let (ended, _) = play.run_with(&Talker::new(vec![Ok(unpriced)])).await;
-    let why = "the provider does not say what a reply costs, so --usd cannot be kept; run without it or with another \
-               planner";
-    let spent = Spent { tokens: Some(50), usd: None };
-    assert_eq!(ended, LoopEnd { end: End::UnknownCost, why: why.into(), steps: 0, spent });
+    let why = "the planner's cost is unknown, so the limit of $5.00 cannot be kept; limit --steps instead of --usd";
+    let spent = Spend { steps: 0, tokens: Some(50), usd: None };
+    assert_eq!(ended, LoopEnd { end: End::UnknownCost, why: why.into(), spent });
     assert_eq!(ended.outcome(), Some(Outcome::Blocked));
 }
 
