@@ -40,7 +40,7 @@ fn dict(value: Option<Value>, more: Kwargs) -> Result<Value, Error> {
             for pair in pairs.try_iter()? {
                 map.push((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));
             }
-            Some(Value::from_iter(map))
+            Some(Value::from_pairs(map))
         }
         other => other,
     };

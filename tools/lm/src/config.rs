@@ -156,12 +156,10 @@ fn check_architecture(map: &Map<String, Value>) -> Result<()> {
     let architectures: Vec<&str> =
         map.get("architectures").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let model_type = map.get("model_type").and_then(Value::as_str);
-    let known = match (architectures.as_slice(), model_type) {
-        (["LlamaForCausalLM"], None | Some("llama")) => true,
-        ([], Some("llama")) => true,
-        _ => false,
-    };
-    if known {
+    if matches!(
+        (architectures.as_slice(), model_type),
+        (["LlamaForCausalLM"], None | Some("llama")) | ([], Some("llama"))
+    ) {
         return Ok(());
     }
     let name = match (architectures.first(), model_type) {
@@ -290,9 +288,7 @@ fn flag(map: &Map<String, Value>, name: &str) -> Result<bool> {
     match map.get(name) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(value)) => Ok(*value),
-        Some(value) => {
-            Err(Error::Config(format!("{name} is {}, it must be true or false", short(&value.to_string()))))
-        }
+        Some(value) => Err(Error::Config(format!("{name} is {}, it must be true or false", short(&value.to_string())))),
     }
 }
 
