@@ -92,7 +92,11 @@ impl Session {
     }
 
     /// For each context, the log-likelihood of each continuation. The context is computed once.
-    pub fn loglikelihood(&self, requests: &[(Vec<u32>, Vec<Vec<u32>>)], on: OnProgress<'_>) -> Result<Vec<Vec<Scored>>> {
+    pub fn loglikelihood(
+        &self,
+        requests: &[(Vec<u32>, Vec<Vec<u32>>)],
+        on: OnProgress<'_>,
+    ) -> Result<Vec<Vec<Scored>>> {
         if requests.iter().any(|(context, rest)| context.is_empty() || rest.iter().any(Vec::is_empty)) {
             return Err(Error::Generate("a context and each continuation need at least one token".into()));
         }
@@ -129,13 +133,17 @@ impl Session {
         let longer: Vec<(usize, usize, &[u32])> = group
             .iter()
             .enumerate()
-            .flat_map(|(i, (_, continuations))| continuations.iter().enumerate().map(move |(j, c)| (i, j, c.as_slice())))
+            .flat_map(|(i, (_, continuations))| {
+                continuations.iter().enumerate().map(move |(j, c)| (i, j, c.as_slice()))
+            })
             .filter(|(.., c)| c.len() > 1)
             .collect();
         let mut copies: Vec<Cache> = longer.iter().map(|(i, ..)| caches[*i].clone()).collect();
-        let mut fed: Vec<(&[u32], &mut Cache)> = longer.iter().map(|(.., c)| &c[..c.len() - 1]).zip(&mut copies).collect();
+        let mut fed: Vec<(&[u32], &mut Cache)> =
+            longer.iter().map(|(.., c)| &c[..c.len() - 1]).zip(&mut copies).collect();
         for (rows, &(i, j, tokens)) in self.decoder.forward(&mut fed)?.iter().zip(&longer) {
-            let targets: Vec<(usize, u32, f32)> = tokens[1..].iter().enumerate().map(|(row, &t)| (row, t, 1.0)).collect();
+            let targets: Vec<(usize, u32, f32)> =
+                tokens[1..].iter().enumerate().map(|(row, &t)| (row, t, 1.0)).collect();
             let loss = self.decoder.head().cross_entropy(rows, &targets, None);
             let score = &mut scores[i][j];
             score.sum += loss.log_p.iter().map(|p| f64::from(*p)).sum::<f64>();
@@ -162,7 +170,9 @@ impl Session {
         let mut done: Vec<Option<Completion>> = vec![None; prompts.len()];
         let mut active: Vec<Active> = Vec::new();
         loop {
-            active.extend(waiting.by_ref().take(BATCH - active.len()).map(|i| Active::new(i, &prompts[i], sampling.seed)));
+            active.extend(
+                waiting.by_ref().take(BATCH - active.len()).map(|i| Active::new(i, &prompts[i], sampling.seed)),
+            );
             if active.is_empty() {
                 break;
             }
@@ -185,7 +195,8 @@ impl Session {
 
     /// Feeds each sequence what is pending and chooses its next token, which is pending then.
     fn step(&self, active: &mut [Active], sampling: &Sampling) -> Result<()> {
-        let mut fed: Vec<(&[u32], &mut Cache)> = active.iter_mut().map(|a| (a.pending.as_slice(), &mut a.cache)).collect();
+        let mut fed: Vec<(&[u32], &mut Cache)> =
+            active.iter_mut().map(|a| (a.pending.as_slice(), &mut a.cache)).collect();
         let hidden = self.decoder.forward(&mut fed)?;
         let width = self.decoder.config().hidden_size;
         let last: Vec<f32> = hidden.iter().flat_map(|rows| &rows[rows.len() - width..]).copied().collect();
@@ -241,7 +252,8 @@ impl Active {
 
 /// The next token of a row of logits: the most likely one (the first of equals), or a draw.
 fn choose(logits: &[f32], sampling: &Sampling, rng: &mut Rng) -> u32 {
-    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best });
+    let best =
+        logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best });
     if sampling.temperature <= 0.0 {
         return best.0 as u32;
     }
@@ -279,7 +291,9 @@ fn check(prompts: &[Vec<u32>], sampling: &Sampling) -> Result<()> {
     if sampling.max_new_tokens == 0 {
         return Err(Error::Generate("at least one new token must be allowed".into()));
     }
-    if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) || !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+    if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite())
+        || !(sampling.top_p > 0.0 && sampling.top_p <= 1.0)
+    {
         return Err(Error::Generate("temperature must be 0 or more, and top_p above 0 and at most 1".into()));
     }
     Ok(())

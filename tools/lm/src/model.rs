@@ -77,6 +77,11 @@ pub(crate) fn check_vocabulary(tokenizer: &Tokenizer, config: &Config) -> Result
     }
 }
 
+/// SHA-256 of a model without opening it: the same as [`Model::sha256`].
+pub fn hash(path: &Path) -> Result<String> {
+    if path.is_file() { hash_file(path) } else { hash_dir(path) }
+}
+
 fn hash_dir(dir: &Path) -> Result<String> {
     let mut paths: Vec<PathBuf> = FILES.iter().map(|name| dir.join(name)).filter(|path| path.is_file()).collect();
     paths.extend(weights::files(dir)?);

@@ -31,7 +31,15 @@ impl AdamW {
 
     /// Updates `range` of variable `index` in place, from its gradient times `scale`:
     /// `p ← p·(1 − lr·decay) − lr · m̂ / (√v̂ + ε)`.
-    pub fn update(&mut self, index: usize, range: Range<usize>, params: &mut [f32], grads: &[f32], scale: f32, rate: Rate) {
+    pub fn update(
+        &mut self,
+        index: usize,
+        range: Range<usize>,
+        params: &mut [f32],
+        grads: &[f32],
+        scale: f32,
+        rate: Rate,
+    ) {
         let (b1, b2) = self.betas;
         let t = self.steps as i32;
         let step = (rate.lr / (1.0 - b1.powi(t))) as f32;

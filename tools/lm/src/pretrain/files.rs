@@ -4,12 +4,13 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 use tokenizers::{
-    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    TokenizerImpl,
     models::bpe::{BPE, BpeTrainer},
     pre_tokenizers::byte_level::ByteLevel,
 };
 
-use super::{Pretrained, PretrainSpec, SPECIALS, TEMPLATE, text::Text};
+use super::{PretrainSpec, Pretrained, SPECIALS, TEMPLATE, text::Text};
 use crate::{
     config::Config,
     corpus::{Doc, Generator},
@@ -48,10 +49,18 @@ pub fn train_tokenizer(spec: &PretrainSpec, texts: &[Text]) -> Result<String> {
     tokenizer.train(&mut trainer, docs.into_iter()).map_err(failed)?;
     let size = tokenizer.get_vocab_size(true);
     if size != spec.shape.vocab {
-        return Err(Error::Tokenizer(format!("the text gives only {size} of {} entries: give more text", spec.shape.vocab)));
+        return Err(Error::Tokenizer(format!(
+            "the text gives only {size} of {} entries: give more text",
+            spec.shape.vocab
+        )));
     }
-    let mut whole: TokenizerImpl<ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper> =
-        TokenizerImpl::new(ModelWrapper::BPE(tokenizer.get_model().clone()));
+    let mut whole: TokenizerImpl<
+        ModelWrapper,
+        NormalizerWrapper,
+        PreTokenizerWrapper,
+        PostProcessorWrapper,
+        DecoderWrapper,
+    > = TokenizerImpl::new(ModelWrapper::BPE(tokenizer.get_model().clone()));
     whole.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(byte_level)));
     whole.with_decoder(Some(DecoderWrapper::ByteLevel(byte_level)));
     let specials: Vec<AddedToken> = SPECIALS.iter().map(|s| AddedToken::from(*s, true)).collect();
@@ -79,7 +88,8 @@ pub fn write(out: &Path, spec: &PretrainSpec, config: &Config, tokenizer: &str, 
         "chat_template": TEMPLATE,
     });
     let generation = json!({ "bos_token_id": 0, "eos_token_id": 4, "pad_token_id": 0 });
-    let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).map_err(|e| Error::Data(e.to_string()));
+    let pretty =
+        |value: &serde_json::Value| serde_json::to_string_pretty(value).map_err(|e| Error::Data(e.to_string()));
     let report = serde_json::to_value(done).map_err(|e| Error::Data(e.to_string()))?;
     for (name, text) in [
         ("config.json", config.to_json()),

@@ -97,10 +97,22 @@ fn clean(paragraph: &str) -> String {
     if !paragraph.contains("<unk>") && !paragraph.contains(" @") && !paragraph.contains(" , ") {
         return paragraph.to_owned();
     }
-    let sentences = paragraph.lines().filter(|line| !line.starts_with("= ")).flat_map(|line| line.split_inclusive(" . "));
+    let sentences =
+        paragraph.lines().filter(|line| !line.starts_with("= ")).flat_map(|line| line.split_inclusive(" . "));
     let mut text: String = sentences.filter(|sentence| !sentence.contains("<unk>")).collect();
-    let pairs = [(" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), (" , ", ", "), (" . ", ". "), (" ; ", "; "), (" : ", ": ")];
-    let more = [(" 's", "'s"), (" n't", "n't"), (" 're", "'re"), (" 've", "'ve"), (" 'll", "'ll"), ("( ", "("), (" )", ")"), (" ?", "?"), (" !", "!")];
+    let pairs =
+        [(" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), (" , ", ", "), (" . ", ". "), (" ; ", "; "), (" : ", ": ")];
+    let more = [
+        (" 's", "'s"),
+        (" n't", "n't"),
+        (" 're", "'re"),
+        (" 've", "'ve"),
+        (" 'll", "'ll"),
+        ("( ", "("),
+        (" )", ")"),
+        (" ?", "?"),
+        (" !", "!"),
+    ];
     for (from, to) in pairs.into_iter().chain(more) {
         text = text.replace(from, to);
     }

@@ -59,7 +59,10 @@ mod tests {
         let mut audit = Audit::default();
         audit.check(1, &slots(), 2, &[vec![0.0, 0.0, 1.0, 0.0], vec![0.0, 0.0, 0.0, 0.0]]).unwrap_err();
         let error = Audit::default().check(1, &slots(), 1, &[vec![1.0, 1.0, 0.0, 0.0]]).unwrap_err().to_string();
-        assert_eq!(error, "training: the gradient of layers.0.self_attn.q_proj.lora_B.weight is 0 at step 1: the graph is cut");
+        assert_eq!(
+            error,
+            "training: the gradient of layers.0.self_attn.q_proj.lora_B.weight is 0 at step 1: the graph is cut"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod gguf;
 mod hostile;
 mod peers;
 mod text;
+mod train;
 
 /// A file beside the tests that real peers made.
 fn golden(name: &str) -> std::path::PathBuf {
