@@ -1,27 +1,27 @@
 //! Numbers as people read them.
 
 /// A fraction as `91.2 %`.
-pub(crate) fn percent(value: f64) -> String {
+pub fn percent(value: f64) -> String {
     if value.is_finite() { format!("{:.1} %", tidy(value * 100.0)) } else { "unknown".to_owned() }
 }
 
 /// A difference of fractions in points, as `+81.2`.
-pub(crate) fn points(value: f64) -> String {
+pub fn points(value: f64) -> String {
     format!("{:+.1}", tidy(value * 100.0))
 }
 
 /// An interval of fractions as `88.0 to 93.6 %`.
-pub(crate) fn percents((low, high): (f64, f64)) -> String {
+pub fn percents((low, high): (f64, f64)) -> String {
     format!("{:.1} to {:.1} %", tidy(low * 100.0), tidy(high * 100.0))
 }
 
 /// A p-value as `p = 0.032` or `p < 0.001`.
-pub(crate) fn p_value(p: f64) -> String {
+pub fn p_value(p: f64) -> String {
     if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
 }
 
 /// Seconds as `42 s`, `3 min 20 s` or `1 h 5 min`.
-pub(crate) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         _ if !seconds.is_finite() => "unknown".to_owned(),
@@ -33,7 +33,7 @@ pub(crate) fn duration(seconds: f64) -> String {
 }
 
 /// A count of bytes as `5.6 MB`.
-pub(crate) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     match count {
         0..1_000 => format!("{count} bytes"),
         1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
@@ -43,7 +43,7 @@ pub(crate) fn bytes(count: u64) -> String {
 }
 
 /// A count with its noun: `1 row`, `395 rows`.
-pub(crate) fn counted(count: usize, noun: &str) -> String {
+pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 

@@ -14,12 +14,12 @@
 //! | [`rows`] | what is in the user's files |
 //! | [`seal`] | which rows nobody may see before the end |
 //! | [`budget`] | how much may a run use |
-//! | [`hash`], [`text`] | how are bytes named and texts shown |
+//! | [`hash`], [`text`], [`figures`] | how are bytes named, and texts and numbers shown |
 
 pub mod baselines;
 pub mod budget;
 pub mod event;
-mod figures;
+pub mod figures;
 pub mod grade;
 pub mod hash;
 pub mod log;

@@ -11,7 +11,8 @@ use crate::{Layer, Status, platform, probe};
 ///
 /// Returns `None` in an ordinary process, and the exit code to leave with in a supervisor.
 pub fn init_main() -> Option<ExitCode> {
-    let mut args = std::env::args().skip(1);
+    // Other commands may have arguments that are not UTF-8; those of a supervisor are.
+    let mut args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     match args.next()?.as_str() {
         wire::INIT => Some(supervise(args.next().as_deref() == Some(wire::CONFINED))),
         probe::PROBE => Some(probe::run(&args.collect::<Vec<_>>())),

@@ -1,1 +1,36 @@
-//! x
+//! The typed tools that a planner may call, and the worker that does their heavy part.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`tool`], [`registry`] | what is a tool, and which are there |
+//! | [`plan`] … [`finish`] | one tool each, with the job that its worker does and the scores of its step |
+//! | [`worker`] | how does heavy work run in a process of its own |
+//! | [`pretraining`], [`grading`] | the work that is no tool's |
+//! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
+//! | [`bases`] | which model is meant by a name |
+//! | [`hub`] | what is on the Hub |
+
+pub mod bases;
+pub mod convert;
+pub mod data_inspect;
+pub mod data_prepare;
+pub mod encode;
+pub mod evaluate;
+mod files;
+pub mod finish;
+pub mod generate;
+pub mod grading;
+pub mod hub;
+pub mod hub_search;
+pub mod models;
+pub mod plan;
+pub mod pretraining;
+pub mod read_file;
+pub mod registry;
+pub mod shell;
+pub mod tool;
+pub mod train;
+pub mod worker;
+
+pub use registry::{Registry, all};
+pub use worker::{Work, run_work, worker_main};

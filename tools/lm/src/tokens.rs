@@ -1,6 +1,6 @@
 //! Text to token ids and back, over the `tokenizers` crate.
 
-use std::{path::Path, sync::OnceLock};
+use std::{panic::catch_unwind, path::Path, sync::OnceLock};
 
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer as Inner;
@@ -75,7 +75,11 @@ impl Tokenizer {
     /// Reads the text of a `tokenizer.json`; no ids are known to start or end a text.
     pub fn from_json(json: &str) -> Result<Self> {
         let fail = |e| Error::Tokenizer(printable(&format!("tokenizer.json: {e}")));
-        let mut inner = Inner::from_bytes(json).map_err(fail)?;
+        // The library panics on some damaged files: on most that are not JSON, and on a few that are.
+        serde_json::from_str::<serde::de::IgnoredAny>(json).map_err(|e| fail(e.into()))?;
+        let mut inner = catch_unwind(|| Inner::from_bytes(json))
+            .unwrap_or_else(|_| Err("a part of it cannot be read".into()))
+            .map_err(fail)?;
         // Settings for batches that some files carry; they would cut or fill what is encoded here.
         inner.with_truncation(None).map_err(fail)?;
         inner.with_padding(None);

@@ -8,6 +8,7 @@ use tunesmith_lm::{
     gguf::{self, Quant},
     lora::Adapter,
     model::Model,
+    tokens::Tokenizer,
     weights::Weights,
 };
 
@@ -176,6 +177,22 @@ fn soak_damaged_files_give_errors() {
     damaged_gguf(20_000);
     damaged_safetensors(20_000);
     damaged_texts(5_000);
+}
+
+/// Both once made the tokenizers library panic.
+#[test]
+fn tokenizers_with_damaged_parts_are_refused() {
+    let text = fs::read_to_string(golden("llama/shards/tokenizer.json")).unwrap();
+    let decoder = "\"decoder\":{";
+    let normalizer = "\"normalizer\":null";
+    assert!(text.contains(decoder) && text.contains(normalizer));
+    for damaged in [
+        text.replacen(decoder, "\"decoder\":\u{0}{", 1),
+        text.replacen(normalizer, r#""normalizer":{"type":"Precompiled","precompiled_charsmap":"AAAA"}"#, 1),
+    ] {
+        let error = Tokenizer::from_json(&damaged).err().expect("an error").to_string();
+        assert!(error.starts_with("tokenizer: tokenizer.json: ") && error.lines().count() == 1, "{error}");
+    }
 }
 
 /// A file of a header that lies about what follows.

@@ -83,9 +83,8 @@ fn training_learns_what_there_is_to_learn() {
 
 #[test]
 fn every_adapter_is_reached() {
-    let trained = run(&lora(), &Spec { epochs: 12, ..spec() }, &rows(64, 1), &rows(16, 2));
+    let trained = run(&lora(), &spec(), &rows(64, 1), &rows(16, 2));
     let report = &trained.report;
-    assert!(report.curve.last().unwrap().1 < 0.9 * report.curve[0].1);
     // Two layers of seven adapters with A and B each.
     assert_eq!((report.audit.reached, report.audit.tensors), (28, 28));
     assert_eq!(report.parameters, trained.layers.iter().map(Vec::len).sum::<usize>());
