@@ -291,9 +291,11 @@ fn check(prompts: &[Vec<u32>], sampling: &Sampling) -> Result<()> {
     if sampling.max_new_tokens == 0 {
         return Err(Error::Generate("at least one new token must be allowed".into()));
     }
-    if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite())
-        || !(sampling.top_p > 0.0 && sampling.top_p <= 1.0)
-    {
+    let in_range = sampling.temperature >= 0.0
+        && sampling.temperature.is_finite()
+        && sampling.top_p > 0.0
+        && sampling.top_p <= 1.0;
+    if !in_range {
         return Err(Error::Generate("temperature must be 0 or more, and top_p above 0 and at most 1".into()));
     }
     Ok(())

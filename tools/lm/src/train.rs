@@ -51,7 +51,8 @@ pub struct Spec {
     pub weighting: Weighting,
     /// Optimizer steps between evaluations; `None` evaluates after each epoch.
     pub eval_steps: Option<usize>,
-    /// Evaluations without improvement before training stops early; `None` never does.
+    /// Evaluations without improvement before training stops early; `None` never does. With [`Select::Exact`] it also
+    /// stops when every row is exact.
     pub patience: Option<usize>,
     /// What "best" means.
     pub select: Select,
@@ -149,7 +150,7 @@ pub enum Stopped {
     /// All planned steps were taken.
     #[default]
     Done,
-    /// The evaluation had not improved for too long.
+    /// The evaluation had not improved for too long, or could not improve.
     Early,
     /// The deadline came first.
     Deadline,
@@ -340,9 +341,11 @@ impl Run {
             self.since_best = 0;
         } else {
             self.since_best += 1;
-            if spec.patience.is_some_and(|patience| self.since_best >= patience) && step < self.report.steps.1 {
-                self.report.stopped = Stopped::Early;
-            }
+        }
+        let perfect = spec.select == Select::Exact && exact >= 1.0;
+        let tired = spec.patience.is_some_and(|patience| perfect || self.since_best >= patience);
+        if tired && step < self.report.steps.1 {
+            self.report.stopped = Stopped::Early;
         }
         Ok(())
     }
@@ -410,7 +413,7 @@ fn check(config: &Config, spec: &Spec, train: &[Sequence], valid: &[Sequence]) -
     if spec.batch_size == 0 || spec.epochs == 0 || spec.micro_tokens == 0 || spec.eval_steps == Some(0) {
         return fail("batch_size, epochs, micro_tokens and eval_steps must be at least 1".into());
     }
-    if !(spec.learning_rate > 0.0 && spec.learning_rate.is_finite()) || !(0.0..).contains(&spec.warmup) {
+    if !(spec.learning_rate > 0.0 && spec.learning_rate.is_finite() && (0.0..).contains(&spec.warmup)) {
         return fail("learning_rate must be above 0 and warmup not negative".into());
     }
     for (name, rows) in [("training", train), ("evaluation", valid)] {

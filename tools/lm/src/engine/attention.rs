@@ -23,20 +23,46 @@ impl Heads {
         let (total, g) = (start + len, h / (self.q / self.kv));
         let (sq, sk) = (self.q * self.dim, self.kv * self.dim);
         let keys = &k[g * self.dim..];
-        product((len, total, self.dim), p, Strides(total, 1), &q[h * self.dim..], Strides(sq, 1), keys, Strides(1, sk), false, self.scale());
+        product(
+            (len, total, self.dim),
+            p,
+            Strides(total, 1),
+            &q[h * self.dim..],
+            Strides(sq, 1),
+            keys,
+            Strides(1, sk),
+            false,
+            self.scale(),
+        );
         causal_softmax(p, total, start);
     }
 }
 
 /// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal. `q` has `len` rows; `k` and `v` have `start + len`.
-pub fn forward(heads: Heads, len: usize, start: usize, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], p: &mut Vec<f32>) {
+pub fn forward(
+    heads: Heads,
+    (len, start): (usize, usize),
+    (q, k, v): (&[f32], &[f32], &[f32]),
+    out: &mut [f32],
+    p: &mut Vec<f32>,
+) {
     let total = start + len;
     let (sq, sk, dim) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim);
     p.resize(len * total, 0.0);
     for h in 0..heads.q {
         let g = h / (heads.q / heads.kv);
         heads.probabilities(h, len, start, q, k, p);
-        product((len, dim, total), &mut out[h * dim..], Strides(sq, 1), p, Strides(total, 1), &v[g * dim..], Strides(sk, 1), false, 1.0);
+        product(
+            (len, dim, total),
+            &mut out[h * dim..],
+            Strides(sq, 1),
+            p,
+            Strides(total, 1),
+            &v[g * dim..],
+            Strides(sk, 1),
+            false,
+            1.0,
+        );
     }
 }
 
@@ -58,11 +84,41 @@ pub fn backward(
         let (at, g) = (h * dim, h / (heads.q / heads.kv) * dim);
         heads.probabilities(h, len, 0, q, k, p);
         // dv += pᵀ dout; dp = dout vᵀ
-        product((len, dim, len), &mut dv[g..], Strides(sk, 1), p, Strides(1, len), &dout[at..], Strides(sq, 1), true, 1.0);
+        product(
+            (len, dim, len),
+            &mut dv[g..],
+            Strides(sk, 1),
+            p,
+            Strides(1, len),
+            &dout[at..],
+            Strides(sq, 1),
+            true,
+            1.0,
+        );
         product((len, len, dim), dp, rows, &dout[at..], Strides(sq, 1), &v[g..], Strides(1, sk), false, 1.0);
         softmax_backward(p, dp, len);
         // dq = dp k · scale; dk += dpᵀ q · scale
-        product((len, dim, len), &mut dq[at..], Strides(sq, 1), dp, rows, &k[g..], Strides(sk, 1), false, heads.scale());
-        product((len, dim, len), &mut dk[g..], Strides(sk, 1), dp, Strides(1, len), &q[at..], Strides(sq, 1), true, heads.scale());
+        product(
+            (len, dim, len),
+            &mut dq[at..],
+            Strides(sq, 1),
+            dp,
+            rows,
+            &k[g..],
+            Strides(sk, 1),
+            false,
+            heads.scale(),
+        );
+        product(
+            (len, dim, len),
+            &mut dk[g..],
+            Strides(sk, 1),
+            dp,
+            Strides(1, len),
+            &q[at..],
+            Strides(sq, 1),
+            true,
+            heads.scale(),
+        );
     }
 }

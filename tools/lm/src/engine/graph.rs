@@ -46,7 +46,13 @@ pub struct Outer {
 
 impl Graph {
     /// A graph over `weights`, with one flat vector of trained numbers per layer; `outer` trains the rest as well.
-    pub fn new(config: &Config, weights: &Weights, slots: LayerSlots, thetas: Vec<Vec<f32>>, outer: bool) -> Result<Self> {
+    pub fn new(
+        config: &Config,
+        weights: &Weights,
+        slots: LayerSlots,
+        thetas: Vec<Vec<f32>>,
+        outer: bool,
+    ) -> Result<Self> {
         let var = |data: &[f32], dims: &[usize]| Ok(Var::from_slice(data, dims, &Device::Cpu)?);
         let (v, h) = (config.vocab_size, config.hidden_size);
         let outer = match outer {
@@ -60,7 +66,10 @@ impl Graph {
         let layers = thetas.iter().map(|theta| var(theta, &[theta.len()])).collect::<Result<_>>()?;
         let head = weights.head.as_ref().unwrap_or(&weights.embed);
         let frozen = match outer {
-            None => Some((Tensor::from_slice(&weights.norm, h, &Device::Cpu)?, Tensor::from_slice(head, (v, h), &Device::Cpu)?)),
+            None => Some((
+                Tensor::from_slice(&weights.norm, h, &Device::Cpu)?,
+                Tensor::from_slice(head, (v, h), &Device::Cpu)?,
+            )),
             Some(_) => None,
         };
         Ok(Graph {
@@ -84,7 +93,9 @@ impl Graph {
         let layers = self.layers.iter().enumerate().map(|(i, var)| (format!("layers.{i}"), var));
         let outer = self.outer.iter().flat_map(|outer| {
             let head = outer.head.iter().map(|head| ("lm_head.weight".to_owned(), head));
-            [("norm.weight".to_owned(), &outer.norm), ("embed_tokens.weight".to_owned(), &outer.embed)].into_iter().chain(head)
+            [("norm.weight".to_owned(), &outer.norm), ("embed_tokens.weight".to_owned(), &outer.embed)]
+                .into_iter()
+                .chain(head)
         });
         layers.chain(outer).collect()
     }
@@ -108,9 +119,17 @@ impl Graph {
             x = x.apply_op2_arc(theta, Arc::new(Box::new(op) as Box<dyn CustomOp2 + Send + Sync>))?;
         }
         let out = Arc::new(Mutex::new(Loss::default()));
-        let op = LossOp { eps: self.config.rms_norm_eps as f32, batch: batch.clone(), out: out.clone(), grads: Mutex::new(None), trained: self.outer.is_some() };
+        let op = LossOp {
+            eps: self.config.rms_norm_eps as f32,
+            batch: batch.clone(),
+            out: out.clone(),
+            grads: Mutex::new(None),
+            trained: self.outer.is_some(),
+        };
         let (norm, head) = match (&self.outer, &self.frozen) {
-            (Some(outer), _) => (outer.norm.as_tensor().clone(), outer.head.as_ref().unwrap_or(&outer.embed).as_tensor().clone()),
+            (Some(outer), _) => {
+                (outer.norm.as_tensor().clone(), outer.head.as_ref().unwrap_or(&outer.embed).as_tensor().clone())
+            }
             (None, Some(frozen)) => frozen.clone(),
             (None, None) => return Err(Error::Train("the graph has no output layer".into())),
         };
@@ -138,7 +157,9 @@ impl Graph {
             .map(|i| {
                 let rows = batch.rows(i);
                 let mut x: Vec<f32> = Vec::with_capacity(rows.len() * hidden);
-                batch.tokens[rows.clone()].iter().for_each(|&t| x.extend_from_slice(&embed[t as usize * hidden..][..hidden]));
+                batch.tokens[rows.clone()]
+                    .iter()
+                    .for_each(|&t| x.extend_from_slice(&embed[t as usize * hidden..][..hidden]));
                 let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
                 for (weights, theta) in self.weights.layers.iter().zip(&thetas) {
                     let layer = Layer::new(&self.shape, weights, &self.slots, theta);
@@ -180,7 +201,8 @@ fn attend<'a>(shape: &'a Shape, segments: &'a [Segment]) -> impl FnMut(&[f32], &
         for Segment { rows, .. } in segments {
             let part = |width: usize| rows.start * width..rows.end * width;
             let (wide, narrow) = (part(heads.q * heads.dim), part(heads.kv * heads.dim));
-            attention::forward(heads, rows.len(), 0, &q[wide.clone()], &k[narrow.clone()], &v[narrow], &mut out[wide], &mut p);
+            let inputs = (&q[wide.clone()], &k[narrow.clone()], &v[narrow]);
+            attention::forward(heads, (rows.len(), 0), inputs, &mut out[wide], &mut p);
         }
     }
 }
@@ -208,7 +230,13 @@ impl CustomOp2 for LayerOp {
         "decoder-layer"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> candle_core::Result<(CpuStorage, Dims)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Dims)> {
         let (x, theta) = (floats(s1, l1)?, floats(s2, l2)?);
         let layer = Layer::new(&self.shape, &self.weights, &self.slots, theta);
         let mut y = vec![0.0; x.len()];
@@ -225,7 +253,13 @@ impl CustomOp2 for LayerOp {
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
 
-    fn bwd(&self, x: &Tensor, theta: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        theta: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let saved = std::mem::take(&mut *lock(&self.saved)?);
         with_floats(&[x, theta, dy], |data| {
             let &[x_data, theta_data, dy] = data else { candle_core::bail!("decoder-layer: three inputs expected") };
@@ -238,7 +272,14 @@ impl CustomOp2 for LayerOp {
                 .map(|((i, (range, dx)), saved)| {
                     let mut dtheta = vec![0.0; theta_data.len()];
                     let mut grads = Grads { dtheta: &mut dtheta, slots: &self.slots };
-                    layer.backward(&x_data[range.clone()], &segments(&self.batch, i), saved, &dy[range], dx, &mut grads);
+                    layer.backward(
+                        &x_data[range.clone()],
+                        &segments(&self.batch, i),
+                        saved,
+                        &dy[range],
+                        dx,
+                        &mut grads,
+                    );
                     dtheta
                 })
                 .collect();

@@ -45,7 +45,12 @@ impl Cache {
 impl Decoder {
     /// A decoder over `weights`, which are shared, not copied.
     pub fn new(config: &Config, weights: &Weights) -> Self {
-        Decoder { config: config.clone(), shape: Shape::new(config), weights: weights.clone(), slots: LayerSlots::default() }
+        Decoder {
+            config: config.clone(),
+            shape: Shape::new(config),
+            weights: weights.clone(),
+            slots: LayerSlots::default(),
+        }
     }
 
     /// The model's shape.
@@ -125,6 +130,6 @@ impl Decoder {
         let (wide, narrow) = (part(heads.q * heads.dim), part(heads.kv * heads.dim));
         keys.extend_from_slice(&k[narrow.clone()]);
         values.extend_from_slice(&v[narrow]);
-        attention::forward(heads, rows.len(), *start, &q[wide.clone()], keys, values, &mut out[wide], p);
+        attention::forward(heads, (rows.len(), *start), (&q[wide.clone()], keys, values), &mut out[wide], p);
     }
 }

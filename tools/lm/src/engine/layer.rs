@@ -83,6 +83,9 @@ pub struct Segment {
     pub start: usize,
 }
 
+/// Attention of all rows: called with rotated queries, rotated keys, values, and where the result goes.
+pub type Attend<'a> = dyn FnMut(&[f32], &[f32], &[f32], &mut [f32]) + 'a;
+
 const Q: usize = 0;
 const K: usize = 1;
 const V: usize = 2;
@@ -112,14 +115,7 @@ impl<'a> Layer<'a> {
     }
 
     /// `y = layer(x)`. `attend(q, k, v, out)` is called once with the rotated queries and keys of all rows.
-    pub fn forward(
-        &self,
-        x: &[f32],
-        segments: &[Segment],
-        y: &mut [f32],
-        s: &mut Saved,
-        attend: &mut dyn FnMut(&[f32], &[f32], &[f32], &mut [f32]),
-    ) {
+    pub fn forward(&self, x: &[f32], segments: &[Segment], y: &mut [f32], s: &mut Saved, attend: &mut Attend<'_>) {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
         let [low_q, low_k, low_v, low_o, low_gate, low_up, low_down] = &mut s.low;
         self.norm(0, x, &mut s.normed[0], &mut s.inverse[0]);
@@ -148,7 +144,15 @@ impl<'a> Layer<'a> {
 
     /// Gradients of [`Layer::forward`] over whole sequences: writes `dx` and adds to `grads`. Consumes what the forward
     /// pass saved.
-    pub fn backward(&self, x: &[f32], segments: &[Segment], mut s: Saved, dy: &[f32], dx: &mut [f32], grads: &mut Grads) {
+    pub fn backward(
+        &self,
+        x: &[f32],
+        segments: &[Segment],
+        mut s: Saved,
+        dy: &[f32],
+        dx: &mut [f32],
+        grads: &mut Grads,
+    ) {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
         let mut dact = vec![0.0; rows * shape.inner];
         self.linears[DOWN].backward(rows, DOWN, (&s.act, &s.low[DOWN], dy), &mut dact, grads);
@@ -180,7 +184,14 @@ impl<'a> Layer<'a> {
             let (wide, narrow) = (part(heads.q * heads.dim), part(heads.kv * heads.dim));
             let inputs = (&s.q[wide.clone()], &s.k[narrow.clone()], &s.v[narrow.clone()]);
             let (dq, dk, dv) = (&mut dq[wide.clone()], &mut dk[narrow.clone()], &mut dv[narrow]);
-            attention::backward(heads, rows.len(), inputs, &dattended[wide], (&mut *dq, &mut *dk, dv), (&mut p, &mut dp));
+            attention::backward(
+                heads,
+                rows.len(),
+                inputs,
+                &dattended[wide],
+                (&mut *dq, &mut *dk, dv),
+                (&mut p, &mut dp),
+            );
             self.shape.rope.rotate(dq, heads.q, 0, -1.0);
             self.shape.rope.rotate(dk, heads.kv, 0, -1.0);
         }
@@ -231,7 +242,14 @@ impl Linear<'_> {
 
     /// `dx += dy · d(forward)/dx`, and the gradients of whatever of linear layer `index` is trained. A frozen weight
     /// costs no gradient. `low` is what the forward pass kept of `x Aᵀ`.
-    fn backward(&self, rows: usize, index: usize, (x, low, dy): (&[f32], &[f32], &[f32]), dx: &mut [f32], grads: &mut Grads) {
+    fn backward(
+        &self,
+        rows: usize,
+        index: usize,
+        (x, low, dy): (&[f32], &[f32], &[f32]),
+        dx: &mut [f32],
+        grads: &mut Grads,
+    ) {
         nn((rows, self.inp, self.out), dx, dy, self.weight, true, 1.0);
         let LinearSlot { weight, lora } = &grads.slots.linears[index];
         if let Some(range) = weight {

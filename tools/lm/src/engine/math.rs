@@ -123,85 +123,85 @@ fn sum16(len: usize, term: impl Fn(usize) -> f32) -> f32 {
 /// Root-mean-square norm of each row: `y = x / rms(x) · g`; keeps `1/rms` of each row in `inv`.
 pub fn rms_norm(x: &[f32], g: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
     dispatch(|| {
-            let h = g.len();
-            for ((x, y), inv) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(inv) {
-                let scale = 1.0 / (sum16(h, |i| x[i] * x[i]) / h as f32 + eps).sqrt();
-                *inv = scale;
-                for i in 0..h {
-                    y[i] = x[i] * scale * g[i];
-                }
+        let h = g.len();
+        for ((x, y), inv) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(inv) {
+            let scale = 1.0 / (sum16(h, |i| x[i] * x[i]) / h as f32 + eps).sqrt();
+            *inv = scale;
+            for i in 0..h {
+                y[i] = x[i] * scale * g[i];
             }
+        }
     });
 }
 
 /// Gradient of [`rms_norm`]: adds to `dx`, and to `dg` where the gain is trained.
 pub fn rms_norm_backward(x: &[f32], g: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32], mut dg: Option<&mut [f32]>) {
     dispatch(|| {
-            let h = g.len();
-            let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(inv);
-            for (((x, dy), dx), &inv) in rows {
-                let dot = sum16(h, |i| x[i] * g[i] * dy[i]) * inv * inv * inv / h as f32;
+        let h = g.len();
+        let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(inv);
+        for (((x, dy), dx), &inv) in rows {
+            let dot = sum16(h, |i| x[i] * g[i] * dy[i]) * inv * inv * inv / h as f32;
+            for i in 0..h {
+                dx[i] += inv * g[i] * dy[i] - x[i] * dot;
+            }
+            if let Some(dg) = dg.as_deref_mut() {
                 for i in 0..h {
-                    dx[i] += inv * g[i] * dy[i] - x[i] * dot;
-                }
-                if let Some(dg) = dg.as_deref_mut() {
-                    for i in 0..h {
-                        dg[i] += dy[i] * x[i] * inv;
-                    }
+                    dg[i] += dy[i] * x[i] * inv;
                 }
             }
+        }
     });
 }
 
 /// `a = silu(gate) · up`.
 pub fn swiglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
     dispatch(|| {
-            for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
-                *a = g / (1.0 + exp(-g)) * u;
-            }
+        for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
+            *a = g / (1.0 + exp(-g)) * u;
+        }
     });
 }
 
 /// Gradient of [`swiglu`], in place: `gate` becomes dgate and `up` becomes dup.
 pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
     dispatch(|| {
-            for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
-                let s = 1.0 / (1.0 + exp(-*g));
-                let silu = *g * s;
-                let dg = d * *u * s * (1.0 + *g * (1.0 - s));
-                *u = d * silu;
-                *g = dg;
-            }
+        for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
+            let s = 1.0 / (1.0 + exp(-*g));
+            let silu = *g * s;
+            let dg = d * *u * s * (1.0 + *g * (1.0 - s));
+            *u = d * silu;
+            *g = dg;
+        }
     });
 }
 
 /// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, the rest become 0.
 pub fn causal_softmax(p: &mut [f32], total: usize, start: usize) {
     dispatch(|| {
-            for (i, row) in p.chunks_exact_mut(total).enumerate() {
-                let (kept, masked) = row.split_at_mut(start + i + 1);
-                let max = kept.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                for v in kept.iter_mut() {
-                    *v = exp(*v - max);
-                }
-                let scale = 1.0 / sum16(kept.len(), |j| kept[j]);
-                for v in kept.iter_mut() {
-                    *v *= scale;
-                }
-                masked.fill(0.0);
+        for (i, row) in p.chunks_exact_mut(total).enumerate() {
+            let (kept, masked) = row.split_at_mut(start + i + 1);
+            let max = kept.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            for v in kept.iter_mut() {
+                *v = exp(*v - max);
             }
+            let scale = 1.0 / sum16(kept.len(), |j| kept[j]);
+            for v in kept.iter_mut() {
+                *v *= scale;
+            }
+            masked.fill(0.0);
+        }
     });
 }
 
 /// Gradient of a row-wise softmax: `dp` becomes `p · (dp − Σ p·dp)`.
 pub fn softmax_backward(p: &[f32], dp: &mut [f32], total: usize) {
     dispatch(|| {
-            for (p, dp) in p.chunks_exact(total).zip(dp.chunks_exact_mut(total)) {
-                let dot = sum16(total, |j| p[j] * dp[j]);
-                for j in 0..total {
-                    dp[j] = p[j] * (dp[j] - dot);
-                }
+        for (p, dp) in p.chunks_exact(total).zip(dp.chunks_exact_mut(total)) {
+            let dot = sum16(total, |j| p[j] * dp[j]);
+            for j in 0..total {
+                dp[j] = p[j] * (dp[j] - dot);
             }
+        }
     });
 }
 
@@ -209,25 +209,25 @@ pub fn softmax_backward(p: &[f32], dp: &mut [f32], total: usize) {
 /// probabilities when `softmax`.
 pub fn log_sum_exp(row: &mut [f32], softmax: bool) -> (f32, usize) {
     dispatch(|| {
-            let mut max = f32::NEG_INFINITY;
-            for &v in row.iter() {
-                max = if v > max { v } else { max };
+        let mut max = f32::NEG_INFINITY;
+        for &v in row.iter() {
+            max = if v > max { v } else { max };
+        }
+        let best = row.iter().position(|&v| v == max).unwrap_or(0);
+        let sum = if softmax {
+            for v in row.iter_mut() {
+                *v = exp(*v - max);
             }
-            let best = row.iter().position(|&v| v == max).unwrap_or(0);
-            let sum = if softmax {
-                for v in row.iter_mut() {
-                    *v = exp(*v - max);
-                }
-                let sum = sum16(row.len(), |j| row[j]);
-                let scale = 1.0 / sum;
-                for v in row.iter_mut() {
-                    *v *= scale;
-                }
-                sum
-            } else {
-                sum16(row.len(), |j| exp(row[j] - max))
-            };
-            (max + sum.ln(), best)
+            let sum = sum16(row.len(), |j| row[j]);
+            let scale = 1.0 / sum;
+            for v in row.iter_mut() {
+                *v *= scale;
+            }
+            sum
+        } else {
+            sum16(row.len(), |j| exp(row[j] - max))
+        };
+        (max + sum.ln(), best)
     })
 }
 
@@ -257,18 +257,18 @@ impl Rope {
     pub fn rotate(&self, x: &mut [f32], heads: usize, start: usize, sign: f32) {
         let (half, dim) = (self.half, self.half * 2);
         dispatch(|| {
-                for (i, row) in x.chunks_exact_mut(heads * dim).enumerate() {
-                    let at = (start + i) * half;
-                    let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
-                    for head in row.chunks_exact_mut(dim) {
-                        let (a, b) = head.split_at_mut(half);
-                        for j in 0..half {
-                            let (p, q) = (a[j], b[j]);
-                            a[j] = p * cos[j] - q * sin[j] * sign;
-                            b[j] = q * cos[j] + p * sin[j] * sign;
-                        }
+            for (i, row) in x.chunks_exact_mut(heads * dim).enumerate() {
+                let at = (start + i) * half;
+                let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
+                for head in row.chunks_exact_mut(dim) {
+                    let (a, b) = head.split_at_mut(half);
+                    for j in 0..half {
+                        let (p, q) = (a[j], b[j]);
+                        a[j] = p * cos[j] - q * sin[j] * sign;
+                        b[j] = q * cos[j] + p * sin[j] * sign;
                     }
                 }
+            }
         });
     }
 }
