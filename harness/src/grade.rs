@@ -17,8 +17,8 @@ use self::{
 };
 use crate::{
     baselines, metrics,
-    model::{ModelError, Models},
-    recipe::{Recipe, Row},
+    model::{LanguageModel, ModelError, Models},
+    recipe::{Example, Recipe, Row},
     task::JobKind,
 };
 
@@ -117,6 +117,26 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
         }
     }
     Ok(grade)
+}
+
+/// Scores a model on prepared examples with the grader's own measures, for scores during a run; with up to ten wrong rows.
+///
+/// `on` is told what is being done and how far it is.
+pub fn measure_examples(
+    recipe: &Recipe,
+    examples: &[Example],
+    model: &mut dyn LanguageModel,
+    name: &str,
+    on: &mut dyn FnMut(&str, usize, usize),
+) -> Result<(Measured, Vec<WrongRow>), ModelError> {
+    let cases = Cases::of_examples(examples);
+    let scored = measure(recipe, &cases, model, name, &mut |progress| {
+        if let GradeProgress::Rows { stage, done, total } = progress {
+            on(&stage, done, total);
+        }
+    })?;
+    let wrong = cases.wrong(&scored.right, &scored.got, ERRORS);
+    Ok((scored.measured, wrong))
 }
 
 /// Checks the adapter, scores base and adapter together, and fills in all that follows from the pair.

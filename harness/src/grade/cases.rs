@@ -61,6 +61,16 @@ impl Cases {
         Cases { rows: cases, unusable: unusable.into_iter().collect() }
     }
 
+    /// Cases of examples that were prepared before.
+    pub fn of_examples(examples: &[Example]) -> Cases {
+        let case = |example: &Example| Case {
+            input: example.prompt.last().map(|message| message.content.clone()).unwrap_or_default(),
+            expected: example.completion.clone(),
+            example: Some(example.clone()),
+        };
+        Cases { rows: examples.iter().map(case).collect(), unusable: Vec::new() }
+    }
+
     /// How many rows have an example.
     pub fn usable(&self) -> usize {
         self.rows.iter().filter(|row| row.example.is_some()).count()

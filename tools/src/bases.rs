@@ -1,0 +1,101 @@
+//! Which model is meant by a name.
+
+use std::path::{Path, PathBuf};
+
+/// The bundled base's name.
+pub const NANO: &str = "nano";
+
+/// A base, found by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// The one that this program carries.
+    Nano,
+    /// A directory in Hugging Face's format, or a GGUF file.
+    Path(PathBuf),
+}
+
+/// Why a name means no base, in one line with what to do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaseError {
+    /// Nothing was named.
+    #[error("the base has no name; use nano, a model directory or a GGUF file")]
+    Empty,
+    /// Something that looks like `owner/name`.
+    #[error(
+        "there is no directory {0}; to use the Hub's {0}, download it first, for example with: hf download {0} --local-dir {1}, \
+         then name that directory"
+    )]
+    HubId(String, String),
+    /// A path to nothing.
+    #[error("there is no model at {0}; use nano, a model directory or a GGUF file")]
+    Missing(String),
+    /// A directory without a model.
+    #[error("{0} has no config.json; name a model directory in Hugging Face's format")]
+    NoConfig(String),
+    /// A file that is no GGUF.
+    #[error("{0} is not a GGUF file; name a model directory or a file that ends in .gguf")]
+    NotGguf(String),
+}
+
+/// Finds the base that `name` means. Relative paths start at `cwd`.
+pub fn resolve(name: &str, cwd: &Path) -> Result<Base, BaseError> {
+    match name {
+        "" => return Err(BaseError::Empty),
+        NANO => return Ok(Base::Nano),
+        _ => {}
+    }
+    let path = cwd.join(name);
+    let Ok(meta) = std::fs::metadata(&path) else {
+        return Err(match hub_id(name) {
+            Some(short) => BaseError::HubId(name.to_owned(), short.to_owned()),
+            None => BaseError::Missing(name.to_owned()),
+        });
+    };
+    match () {
+        () if meta.is_dir() && !path.join("config.json").is_file() => Err(BaseError::NoConfig(name.to_owned())),
+        () if !meta.is_dir() && !is_gguf(&path) => Err(BaseError::NotGguf(name.to_owned())),
+        () => Ok(Base::Path(path)),
+    }
+}
+
+/// The part after the owner, if this has the form of the Hub's ids.
+fn hub_id(name: &str) -> Option<&str> {
+    let part = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !text.is_empty() && text.chars().all(plain) && !text.starts_with('.')
+    };
+    let (owner, rest) = name.split_once('/')?;
+    (part(owner) && part(rest)).then_some(rest)
+}
+
+fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+    read.is_ok() && magic == *b"GGUF"
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_name_is_nano_a_directory_or_a_gguf_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("model")).unwrap();
+        std::fs::create_dir_all(dir.path().join("empty")).unwrap();
+        std::fs::write(dir.path().join("model/config.json"), "{}").unwrap();
+        std::fs::write(dir.path().join("m.gguf"), "GGUF....").unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "hi").unwrap();
+        let find = |name: &str| resolve(name, dir.path());
+        assert_eq!(find("nano"), Ok(Base::Nano));
+        assert_eq!(find("model"), Ok(Base::Path(dir.path().join("model"))));
+        assert_eq!(find("m.gguf"), Ok(Base::Path(dir.path().join("m.gguf"))));
+        assert_eq!(find(""), Err(BaseError::Empty));
+        assert_eq!(find("empty"), Err(BaseError::NoConfig("empty".into())));
+        assert_eq!(find("notes.txt"), Err(BaseError::NotGguf("notes.txt".into())));
+        assert_eq!(find("./nowhere"), Err(BaseError::Missing("./nowhere".into())));
+        let error = find("HuggingFaceTB/SmolLM2-135M").unwrap_err().to_string();
+        assert!(error.contains("hf download HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M"), "{error}");
+    }
+}

@@ -1,0 +1,314 @@
+//! `convert`: writes the tuned model as one file or directory, and checks what was written against its source.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tunesmith_harness::{
+    model::Message,
+    score::{Score, Verdict},
+};
+use tunesmith_lm::{
+    generate::{Sampling, Session},
+    gguf,
+    lora::Adapter,
+    model::{FILES, Model},
+    weights::Dtype,
+};
+use tunesmith_sandbox::Workdir;
+
+use crate::{
+    data_prepare::PREPARED,
+    encode::Encoder,
+    files::{existing, inside, name, read_examples, relative, score, typed},
+    tool::{Cx, FieldError, Tool, ToolError},
+    worker::{Live, Work, run_work},
+};
+
+/// See [`Args`].
+pub struct Convert;
+
+/// Merges an adapter onto the base and writes one model to ship: a GGUF file for llama.cpp and Ollama, or a directory in
+/// Hugging Face's format. The result is opened again and compared with its source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// The adapter's directory; without one the base alone is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// The format.
+    #[serde(default)]
+    pub to: Format,
+    /// How numbers are stored; safetensors takes f32 and f16.
+    #[serde(default)]
+    pub quant: Quant,
+    /// Where to write; the default is model-<quant>.gguf or model-<quant>/.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub path: Option<String>,
+}
+
+/// A format of models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Format {
+    #[default]
+    Gguf,
+    Safetensors,
+}
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Quant {
+    F32,
+    #[default]
+    F16,
+    #[serde(rename = "q8_0")]
+    Q8,
+}
+
+impl Quant {
+    fn gguf(self) -> gguf::Quant {
+        match self {
+            Quant::F32 => gguf::Quant::F32,
+            Quant::F16 => gguf::Quant::F16,
+            Quant::Q8 => gguf::Quant::Q8_0,
+        }
+    }
+
+    /// Differences of logits that storage alone explains.
+    fn tolerance(self) -> f64 {
+        match self {
+            Quant::F32 => 1e-3,
+            Quant::F16 => 0.2,
+            Quant::Q8 => 2.0,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The file or directory, relative to the workdir.
+    pub path: String,
+    /// `gguf` or `safetensors`.
+    pub kind: Format,
+    /// How numbers are stored.
+    pub quant: Quant,
+    /// Size of all files.
+    pub bytes: u64,
+    /// SHA-256 of the model.
+    pub sha256: String,
+    /// Share of prompts on which the written model says exactly what its source says.
+    pub agreement: f64,
+    /// Prompts compared.
+    pub prompts: usize,
+    /// Largest difference of a logit after these prompts.
+    pub max_logit_difference: f64,
+    /// Tensors that had to stay f16.
+    pub not_quantized: usize,
+}
+
+/// The worker's part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The base model.
+    pub base: PathBuf,
+    /// The adapter's directory.
+    pub adapter: Option<PathBuf>,
+    /// The format.
+    pub to: Format,
+    /// How numbers are stored.
+    pub quant: Quant,
+    /// The file or directory to write.
+    pub out: PathBuf,
+    /// Examples whose prompts are compared, where there are some.
+    pub examples: Option<PathBuf>,
+}
+
+impl Tool for Convert {
+    const NAME: &'static str = "convert";
+    type Args = Args;
+    type Output = Output;
+
+    async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
+        if args.to == Format::Safetensors && args.quant == Quant::Q8 {
+            let message = "safetensors takes f32 or f16".to_owned();
+            return Err(ToolError::Invalid(vec![FieldError { pointer: "/quant".into(), message }]));
+        }
+        let adapter = args.adapter.as_deref().map(|path| existing(cx.dir, "/adapter", path)).transpose()?;
+        let quant = args.quant.gguf().name();
+        let default = match args.to {
+            Format::Gguf => format!("model-{quant}.gguf"),
+            Format::Safetensors => format!("model-{quant}"),
+        };
+        let out = inside(cx.dir, "/path", args.path.as_deref().unwrap_or(&default))?;
+        if let Some(message) = taken(args.to, &out) {
+            return Err(ToolError::Invalid(vec![FieldError { pointer: "/path".into(), message: message.to_owned() }]));
+        }
+        let examples = inside(cx.dir, "", &format!("{PREPARED}/valid.jsonl"))?;
+        let examples = examples.exists().then_some(examples);
+        let base = cx.base.to_path_buf();
+        let work = Work::Convert(Job { base, adapter, to: args.to, quant: args.quant, out: out.clone(), examples });
+        let result = run_work(cx.jobs, cx.dir, &work, vec![cx.base.into()], (cx.deadline, &cx.cancel), cx.on).await?;
+        let output: Output = typed(result)?;
+        Ok(Output { path: relative(cx.dir, &out), ..output })
+    }
+
+    fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {
+        let verdict = match output.agreement {
+            share if output.max_logit_difference > output.quant.tolerance() && share < 1.0 => Verdict::Fail,
+            share if share < 0.9 => Verdict::Warn,
+            _ => Verdict::Pass,
+        };
+        let why = format!(
+            "{:.0} % of {} greedy answers equal their source's, logits differ by at most {:.2e}",
+            output.agreement * 100.0,
+            output.prompts,
+            output.max_logit_difference
+        );
+        vec![score("convert.agreement", Some(output.agreement), verdict, why)]
+    }
+}
+
+/// Why nothing may be written here: only an earlier model is written over.
+fn taken(to: Format, path: &Path) -> Option<&'static str> {
+    match to {
+        Format::Gguf if path.extension().is_none_or(|e| e != "gguf") => Some("must end in .gguf"),
+        Format::Gguf if path.is_dir() => Some("is a directory; choose another name"),
+        Format::Safetensors if path.exists() && !path.join("model.safetensors").is_file() => {
+            Some("is there already and is no model; choose another name")
+        }
+        _ => None,
+    }
+}
+
+/// Prompts compared, and tokens of each answer.
+const COMPARED: (usize, usize) = (16, 32);
+
+impl Job {
+    /// Merges, writes, opens again and compares.
+    pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
+        let mut model = Model::open(&self.base).context("the base cannot be used")?;
+        if let Some(dir) = &self.adapter {
+            let adapter = Adapter::load(dir, &model.config)?;
+            model.weights = adapter.merge(&model.weights, &model.config)?;
+        }
+        live.progress("write", 0, 1);
+        if let Some(folder) = self.out.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", name(folder)))?;
+        }
+        let not_quantized = match self.to {
+            Format::Gguf => gguf::write(&self.out, &model, self.quant.gguf())?.not_quantized.len(),
+            Format::Safetensors => self.directory(&model).map(|()| 0)?,
+        };
+        live.progress("write", 1, 1);
+        let written = Model::open(&self.out).context("what was written cannot be opened again")?;
+        let compared = self.compare(&model, &written, live)?;
+        Ok(Output {
+            path: name(&self.out),
+            kind: self.to,
+            quant: self.quant,
+            bytes: size(&self.out)?,
+            sha256: written.sha256,
+            agreement: compared.agreement,
+            prompts: compared.prompts,
+            max_logit_difference: compared.difference,
+            not_quantized,
+        })
+    }
+
+    /// A directory in Hugging Face's format. The files beside the weights are copied as they are.
+    fn directory(&self, model: &Model) -> anyhow::Result<()> {
+        let dtype = match self.quant {
+            Quant::F32 => Dtype::F32,
+            Quant::F16 => Dtype::F16,
+            Quant::Q8 => bail!("safetensors takes f32 or f16"),
+        };
+        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", name(&self.out)))?;
+        model.weights.save(&self.out, &model.config, dtype)?;
+        let write = |file: &str, bytes: &[u8]| {
+            std::fs::write(self.out.join(file), bytes).with_context(|| format!("cannot write {file}"))
+        };
+        if self.base.is_dir() {
+            for file in FILES.into_iter().filter(|file| self.base.join(file).is_file()) {
+                write(file, &std::fs::read(self.base.join(file))?)?;
+            }
+            return Ok(());
+        }
+        write("config.json", model.config.to_json().as_bytes())?;
+        write("tokenizer.json", model.tokenizer.json().as_bytes())?;
+        write("tokenizer_config.json", tokenizer_config(model).as_bytes())
+    }
+
+    fn compare(&self, source: &Model, written: &Model, live: &mut Live<'_>) -> anyhow::Result<Compared> {
+        let encoder = Encoder::of(source)?;
+        let prompts = self.prompts(&encoder)?;
+        if Encoder::of(written)?.prompt(&[Message::user("Is it the same?")])?
+            != encoder.prompt(&[Message::user("Is it the same?")])?
+        {
+            bail!("the written model turns texts into other tokens than its source");
+        }
+        let (before, after) = (Session::new(source, None)?, Session::new(written, None)?);
+        let sampling = Sampling::greedy(COMPARED.1, encoder.stops());
+        let on = &mut |done, total| live.progress("compare", done, total);
+        let (expected, got) = (before.generate(&prompts, &sampling, on)?, after.generate(&prompts, &sampling, on)?);
+        let same = expected.iter().zip(&got).filter(|(a, b)| a.ids == b.ids && a.stopped == b.stopped).count();
+        let mut difference = 0f64;
+        for prompt in &prompts {
+            let (a, b) = (before.logits(prompt)?, after.logits(prompt)?);
+            difference = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).fold(difference, f64::max);
+        }
+        Ok(Compared { agreement: same as f64 / prompts.len().max(1) as f64, prompts: prompts.len(), difference })
+    }
+
+    /// Prompts of the run's own examples, or a few that any model can be asked.
+    fn prompts(&self, encoder: &Encoder) -> anyhow::Result<Vec<Vec<u32>>> {
+        let examples = self.examples.as_deref().map(read_examples).transpose()?.unwrap_or_default();
+        let mut prompts: Vec<Vec<Message>> = examples.into_iter().take(COMPARED.0).map(|e| e.prompt).collect();
+        if prompts.is_empty() {
+            let any =
+                ["Hello, who are you?", "Where is my order?", "What is 12 plus 30?", "Write one sentence about rain."];
+            prompts = any.into_iter().map(|text| vec![Message::user(text)]).collect();
+        }
+        let ids = prompts.iter().map(|prompt| encoder.prompt(prompt)).collect::<Result<Vec<_>, _>>()?;
+        Ok(ids.into_iter().filter(|ids| ids.len() < encoder.max_length()).collect())
+    }
+}
+
+struct Compared {
+    agreement: f64,
+    prompts: usize,
+    difference: f64,
+}
+
+/// What a GGUF file says about its tokenizer, in Hugging Face's words.
+fn tokenizer_config(model: &Model) -> String {
+    let tokenizer = &model.tokenizer;
+    let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+    let config = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.config.max_position_embeddings,
+        "bos_token": token(tokenizer.bos),
+        "eos_token": token(tokenizer.eos),
+        "pad_token": token(tokenizer.pad),
+        "add_bos_token": tokenizer.add_bos,
+        "chat_template": model.chat.as_ref().map(|chat| chat.source()),
+    });
+    format!("{config:#}\n")
+}
+
+fn size(path: &Path) -> anyhow::Result<u64> {
+    if path.is_file() {
+        return Ok(std::fs::metadata(path)?.len());
+    }
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
+}

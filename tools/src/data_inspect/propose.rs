@@ -1,0 +1,133 @@
+//! What a table could be used for: which column is the input, which the answer, and what kind of job that is.
+
+use tunesmith_harness::{recipe::Row, task::JobKind};
+
+use super::{Cells, Column, MOST_LABELS, Proposal, text};
+
+/// Names that people give to inputs, most telling first.
+const INPUTS: [&str; 18] = [
+    "prompt",
+    "question",
+    "instruction",
+    "input",
+    "text",
+    "message",
+    "sentence",
+    "query",
+    "utterance",
+    "content",
+    "body",
+    "review",
+    "comment",
+    "document",
+    "ticket",
+    "email",
+    "description",
+    "source",
+];
+
+/// Names of answers that are one of a few labels.
+const LABELS: [&str; 12] = [
+    "label",
+    "labels",
+    "intent",
+    "category",
+    "class",
+    "sentiment",
+    "topic",
+    "tag",
+    "type",
+    "department",
+    "queue",
+    "language",
+];
+
+/// Names of other answers.
+const ANSWERS: [&str; 10] =
+    ["completion", "answer", "output", "response", "target", "reply", "json", "expected", "result", "summary"];
+
+/// Characters of a value that can still be a label.
+const LABEL_LENGTH: usize = 100;
+
+/// A proposal with what needs attention, or why there is none and what is needed.
+pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Option<String>), String> {
+    let filled: Vec<&Column> = columns.iter().filter(|c| c.cells != Cells::Empty).collect();
+    if let [only] = filled[..] {
+        return Err(format!(
+            "only column {:?} holds values; training needs an input and, in a second column, the answer to it",
+            only.name
+        ));
+    }
+    if let Some(chat) = filled.iter().find(|c| ["messages", "conversations"].contains(&c.name.to_lowercase().as_str()))
+    {
+        return Err(format!(
+            "column {:?} holds whole chats; write the user's turn and the answer as two columns, for example prompt and completion",
+            chat.name
+        ));
+    }
+    let (input, target) = roles(&filled)?;
+    let labelled = LABELS.contains(&target.name.to_lowercase().as_str());
+    let cells = rows.len() - target.missing;
+    if target.distinct == 1 {
+        return Err(format!("column {:?} has the same value in every row, so there is nothing to learn", target.name));
+    }
+    let marked = share(rows, target, |cell| cell.contains("####"));
+    let few = target.distinct <= MOST_LABELS && cells >= 3 * target.distinct && target.lengths[3] <= LABEL_LENGTH;
+    let (kind, answer_after, why) = if target.cells == Cells::Json {
+        (JobKind::Extraction, None, "the answers are JSON objects".to_owned())
+    } else if few {
+        (JobKind::Classification, None, format!("the answers are {} different labels", target.distinct))
+    } else if marked > 0.95 {
+        (JobKind::Generation, Some("####".to_owned()), "the answers are texts with the result after ####".to_owned())
+    } else if labelled {
+        return Err(format!(
+            "column {:?} has {} different values in {cells} rows, too many to learn as labels (at most {MOST_LABELS}, with \
+             3 rows each); join rare labels, or name another target column",
+            target.name, target.distinct
+        ));
+    } else {
+        (JobKind::Generation, None, format!("the answers are free texts ({} different)", target.distinct))
+    };
+    let metric = if kind == JobKind::Classification { "accuracy" } else { "exact_match" }.to_owned();
+    let lost = input.missing.max(target.missing);
+    let note = (lost * 20 > rows.len()).then(|| format!("{lost} of {} rows lack the input or the answer", rows.len()));
+    let (input, target) = (input.name.clone(), target.name.clone());
+    Ok((Proposal { kind, input, target, answer_after, metric, why }, note))
+}
+
+/// Which column is the input and which the answer: by name, else by what they hold.
+fn roles<'a>(columns: &[&'a Column]) -> Result<(&'a Column, &'a Column), String> {
+    let named = |names: &[&str], not: Option<&Column>| {
+        let mut found = names.iter().filter_map(|name| columns.iter().find(|c| c.name.eq_ignore_ascii_case(name)));
+        found.find(|c| not.is_none_or(|not| c.name != not.name)).copied()
+    };
+    let repeated = |c: &&Column| c.distinct > 1 && !c.labels.is_empty() && c.lengths[3] <= LABEL_LENGTH;
+    // The last of them: people put answers behind what they answer.
+    let target = named(&ANSWERS, None).or_else(|| named(&LABELS, None));
+    let input = named(&INPUTS, target).or_else(|| {
+        let others = columns.iter().filter(|c| target.is_none_or(|t| t.name != c.name));
+        others.filter(|c| !is_id(c)).max_by_key(|c| c.lengths[1]).copied()
+    });
+    let Some(input) = input else { return Err("no column looks like an input; name input and target yourself".into()) };
+    let others = || columns.iter().filter(|c| c.name != input.name && !is_id(c)).copied();
+    let target = target.or_else(|| others().filter(repeated).last()).or_else(|| others().last());
+    match target {
+        Some(target) => Ok((input, target)),
+        None => Err(format!("no column looks like the answer to {:?}; name input and target yourself", input.name)),
+    }
+}
+
+/// Numbers that differ in every row, or a name that says so.
+fn is_id(column: &Column) -> bool {
+    let name = column.name.to_lowercase();
+    let unique = column.labels.is_empty() && column.cells == Cells::Number;
+    name == "id"
+        || name == "index"
+        || name.ends_with("_id")
+        || unique && (name.is_empty() || name.starts_with("unnamed"))
+}
+
+fn share(rows: &[Row], column: &Column, holds: impl Fn(&str) -> bool) -> f64 {
+    let cells: Vec<String> = rows.iter().filter_map(|row| text(row, &column.name)).collect();
+    cells.iter().filter(|cell| holds(cell)).count() as f64 / cells.len().max(1) as f64
+}

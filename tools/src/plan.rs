@@ -1,0 +1,119 @@
+//! `plan`: says what the run will do. The first plan freezes the scope.
+
+use std::io::{BufRead, BufReader};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tunesmith_harness::{recipe::Row, task::JobKind};
+
+use crate::{
+    data_inspect::DATA,
+    tool::{Cx, FieldError, Tool, ToolError},
+};
+
+/// See [`Args`].
+pub struct Plan;
+
+/// Fixes what the run will do: the kind of job, the columns, the method and the metric. Call it once, after looking at
+/// the data and before preparing it; later changes need the user's permission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// classification: one label of a closed set per row; extraction: a JSON object; generation: any text.
+    pub kind: Kind,
+    /// Column that holds the input.
+    pub input: String,
+    /// Column that holds the answer.
+    pub target: String,
+    /// Base model; leave it out to take the one of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Training method.
+    #[serde(default)]
+    pub method: Method,
+    /// Longest example in tokens, prompt and answer together.
+    pub max_length: usize,
+    /// Headline metric: accuracy for classification, else exact_match.
+    pub metric: String,
+    /// The steps to take, in a few words each.
+    #[serde(default)]
+    pub steps: Vec<String>,
+    /// Why this fits the request and the data.
+    pub why: String,
+    /// Only when the plan is changed: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The kind of job, as planners name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Kind {
+    Classification,
+    Extraction,
+    Generation,
+}
+
+impl From<Kind> for JobKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Classification => JobKind::Classification,
+            Kind::Extraction => JobKind::Extraction,
+            Kind::Generation => JobKind::Generation,
+        }
+    }
+}
+
+/// How a model is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Method {
+    #[default]
+    Lora,
+}
+
+/// Lines of the data that are looked at for column names.
+const LOOK_AT: usize = 200;
+
+impl Tool for Plan {
+    const NAME: &'static str = "plan";
+    type Args = Args;
+    type Output = Args;
+
+    async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Args, ToolError> {
+        let mut errors = Vec::new();
+        let mut wrong = |pointer: &str, message: String| errors.push(FieldError { pointer: pointer.into(), message });
+        let fitting = if args.kind == Kind::Classification { "accuracy" } else { "exact_match" };
+        if args.metric != fitting {
+            wrong("/metric", format!("must be {fitting} for this kind of job"));
+        }
+        if args.input == args.target {
+            wrong("/target", "must be another column than the input".into());
+        }
+        if let Some(columns) = columns(cx) {
+            for (pointer, column) in [("/input", &args.input), ("/target", &args.target)] {
+                if !columns.contains(column) {
+                    wrong(pointer, format!("the data has no column {column:?}; it has {}", columns.join(", ")));
+                }
+            }
+        }
+        if errors.is_empty() { Ok(args) } else { Err(ToolError::Invalid(errors)) }
+    }
+}
+
+/// The columns of the open rows; `None` where the file is not the run's own.
+fn columns(cx: &Cx<'_>) -> Option<Vec<String>> {
+    let file = std::fs::File::open(cx.dir.join(DATA).ok()?).ok()?;
+    let mut columns: Vec<String> = Vec::new();
+    for line in BufReader::new(file).lines().take(LOOK_AT) {
+        let row: Row = serde_json::from_str(&line.ok()?).ok()?;
+        for column in row.keys() {
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
+    }
+    Some(columns)
+}

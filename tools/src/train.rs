@@ -1,0 +1,364 @@
+//! `train`: a LoRA adapter on the prepared examples.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tunesmith_harness::score::{Score, Verdict};
+use tunesmith_lm::{
+    lora::TARGETS,
+    optim::Schedule,
+    train::{Audit, Select, Spec, Stopped, Weighting},
+};
+use tunesmith_sandbox::Workdir;
+
+use crate::{
+    data_prepare::PREPARED,
+    files::{existing, inside, read_json, relative, score, typed},
+    tool::{Cx, FieldError, Tool, ToolError},
+    worker::{Live, Work, run_work},
+};
+
+mod job;
+
+/// See [`Args`].
+pub struct Train;
+
+/// Trains a LoRA adapter on the prepared examples and keeps the best checkpoint by validation. Writes a directory
+/// train-<n> in PEFT's format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Args {
+    /// Directory that data_prepare wrote.
+    pub data: String,
+    /// Peak learning rate: 1e-3 to 5e-3 for bases of a few million parameters, about 2e-4 for large ones.
+    #[schemars(range(min = 1e-8, max = 1.0))]
+    pub learning_rate: f64,
+    /// Passes over the rows.
+    #[schemars(range(min = 1, max = 1000))]
+    pub epochs: usize,
+    /// Stop after so many steps: for a smoke test.
+    #[schemars(range(min = 1))]
+    pub max_steps: Option<usize>,
+    /// Rank.
+    #[schemars(range(min = 1, max = 1024))]
+    pub r: usize,
+    /// Numerator of the scale.
+    #[schemars(range(min = 0.001))]
+    pub lora_alpha: f64,
+    /// Linear layers that get an adapter; the default is all seven.
+    pub target_modules: Vec<Target>,
+    /// Rows per step.
+    #[schemars(range(min = 1, max = 4096))]
+    pub batch_size: usize,
+    /// Course of the learning rate.
+    pub schedule: Course,
+    /// Warm-up: steps from 1 up, below that a share of all steps.
+    #[schemars(range(min = 0.0))]
+    pub warmup: f64,
+    /// Weight decay.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub weight_decay: f64,
+    /// What counts the same in the loss.
+    pub weighting: Weigh,
+    /// Epochs without improvement before training stops; 0 never stops early.
+    pub patience: usize,
+    /// The best checkpoint: lowest validation loss, or most exact validation answers.
+    pub select: Best,
+    /// The directory's name, instead of train-<n>.
+    #[schemars(length(min = 1, max = 60))]
+    pub name: Option<String>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Args {
+            data: PREPARED.to_owned(),
+            learning_rate: 2e-3,
+            epochs: 10,
+            max_steps: None,
+            r: 16,
+            lora_alpha: 32.0,
+            target_modules: TARGET_ALL.to_vec(),
+            batch_size: 16,
+            schedule: Course::Linear,
+            warmup: 0.0,
+            weight_decay: 0.0,
+            weighting: Weigh::Row,
+            patience: 3,
+            select: Best::Exact,
+            name: None,
+        }
+    }
+}
+
+/// A linear layer of a decoder block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Target {
+    QProj,
+    KProj,
+    VProj,
+    OProj,
+    GateProj,
+    UpProj,
+    DownProj,
+}
+
+const TARGET_ALL: [Target; 7] =
+    [Target::QProj, Target::KProj, Target::VProj, Target::OProj, Target::GateProj, Target::UpProj, Target::DownProj];
+
+/// The course of the learning rate after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Course {
+    Constant,
+    Linear,
+    Cosine,
+}
+
+/// What counts the same in the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Weigh {
+    Token,
+    Row,
+}
+
+/// What the best checkpoint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Best {
+    Loss,
+    Exact,
+}
+
+impl Args {
+    /// The settings of the trainer.
+    pub fn spec(&self, seed: u64) -> Spec {
+        Spec {
+            learning_rate: self.learning_rate,
+            epochs: self.epochs,
+            max_steps: self.max_steps,
+            batch_size: self.batch_size,
+            schedule: match self.schedule {
+                Course::Constant => Schedule::Constant,
+                Course::Linear => Schedule::Linear,
+                Course::Cosine => Schedule::Cosine,
+            },
+            warmup: self.warmup,
+            weight_decay: self.weight_decay,
+            weighting: match self.weighting {
+                Weigh::Token => Weighting::Token,
+                Weigh::Row => Weighting::Row,
+            },
+            patience: Some(self.patience).filter(|epochs| *epochs > 0),
+            select: match self.select {
+                Best::Loss => Select::Loss,
+                Best::Exact => Select::Exact,
+            },
+            seed,
+            ..Spec::default()
+        }
+    }
+
+    /// Names of the target modules, in the model's order.
+    pub fn targets(&self) -> Vec<String> {
+        let chosen = |(at, name): (usize, &str)| self.target_modules.contains(&TARGET_ALL[at]).then(|| name.to_owned());
+        TARGETS.into_iter().enumerate().filter_map(chosen).collect()
+    }
+}
+
+/// What training did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// The adapter's directory, relative to the workdir.
+    pub adapter: String,
+    /// Examples trained on and validated on.
+    pub rows: (usize, usize),
+    /// Steps taken and planned.
+    pub steps: (usize, usize),
+    /// Why it ended.
+    pub stopped: Stopped,
+    /// `(step, training loss)`, at most 200 points.
+    pub curve: Vec<(usize, f64)>,
+    /// `(step, validation loss)`.
+    pub valid_curve: Vec<(usize, f64)>,
+    /// `(step, share of validation answers that are exactly right)`, given the right words so far.
+    pub exact_curve: Vec<(usize, f64)>,
+    /// Step of the checkpoint that was kept.
+    pub best_step: Option<usize>,
+    /// Its validation loss.
+    pub valid_loss: Option<f64>,
+    /// Its share of exact validation answers.
+    pub valid_exact: Option<f64>,
+    /// The gradient audit.
+    pub audit: Audit,
+    /// Largest norm of the gradient before clipping.
+    pub max_grad_norm: f64,
+    /// Numbers trained.
+    pub parameters: usize,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Tokens per second.
+    pub tokens_per_second: f64,
+    /// Of a few generations on validation prompts, how many ended by themselves: `(ended, tried)`.
+    pub ended: (usize, usize),
+}
+
+/// The worker's part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The base model.
+    pub base: PathBuf,
+    /// Directory of recipe.json, train.jsonl and valid.jsonl.
+    pub data: PathBuf,
+    /// Directory to write.
+    pub out: PathBuf,
+    /// Settings of the trainer.
+    pub spec: Spec,
+    /// Rank of the adapter.
+    pub r: usize,
+    /// Numerator of its scale.
+    pub lora_alpha: f64,
+    /// Its target modules.
+    pub target_modules: Vec<String>,
+}
+
+impl Tool for Train {
+    const NAME: &'static str = "train";
+    type Args = Args;
+    type Output = Output;
+
+    async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
+        let data = existing(cx.dir, "/data", &args.data)?;
+        let out = directory(cx.dir, args.name.as_deref())?;
+        let (spec, target_modules) = (args.spec(cx.seed), args.targets());
+        let base = cx.base.to_path_buf();
+        let job = Job { base, data, out: out.clone(), spec, r: args.r, lora_alpha: args.lora_alpha, target_modules };
+        let reads = vec![cx.base.into()];
+        let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
+        let output: Output = typed(result?)?;
+        Ok(Output { adapter: relative(cx.dir, &out), ..output })
+    }
+
+    fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {
+        let mut scores = vec![gradients(output), loss(output)];
+        scores.extend(overfit(output));
+        scores.extend(ends(output));
+        if output.stopped == Stopped::Deadline {
+            let why = format!(
+                "time ran out after {} of {} steps; the best checkpoint was kept",
+                output.steps.0, output.steps.1
+            );
+            scores.push(score("train.time", None, Verdict::Warn, why));
+        }
+        scores
+    }
+}
+
+impl Job {
+    /// Trains, evaluates, and writes the adapter.
+    pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
+        job::run(self, live)
+    }
+}
+
+/// The SHA-256 of the base that an adapter was trained on, as its training.json says.
+pub fn base_of(adapter: &Path) -> anyhow::Result<String> {
+    let record: Record = read_json(&adapter.join(RECORD)).context("it is not known what the adapter was trained on")?;
+    Ok(record.base_sha256)
+}
+
+/// The file beside an adapter that says how it was made.
+const RECORD: &str = "training.json";
+
+/// How an adapter was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Record {
+    base_sha256: String,
+    data_sha256: String,
+    spec: Spec,
+}
+
+/// A new directory for an adapter. Nothing is written over: an earlier step's result must stay what it was.
+fn directory(dir: &Workdir, name: Option<&str>) -> Result<PathBuf, ToolError> {
+    let Some(name) = name else {
+        let free = (1..).map(|n| format!("train-{n}")).find_map(|name| {
+            let path = dir.join(&name).ok()?;
+            (!path.exists()).then_some(path)
+        });
+        return free.ok_or_else(|| ToolError::Failed("there is no free name for the adapter".into()));
+    };
+    let path = inside(dir, "/name", name)?;
+    let refuse = |message: &str| {
+        Err(ToolError::Invalid(vec![FieldError { pointer: "/name".into(), message: message.to_owned() }]))
+    };
+    if path.parent() != Some(dir.path()) {
+        return refuse("must be one name without slashes");
+    }
+    if path.exists() { refuse("is there already; choose another one") } else { Ok(path) }
+}
+
+fn gradients(output: &Output) -> Score {
+    let Audit { reached, tensors } = output.audit;
+    let verdict = match () {
+        () if tensors == 0 => Verdict::Unknown,
+        () if reached == tensors => Verdict::Pass,
+        () => Verdict::Fail,
+    };
+    let why = format!("gradients reached {reached} of {tensors} trained tensors in the first steps");
+    score("train.gradients", Some(reached as f64 / tensors.max(1) as f64), verdict, why)
+}
+
+/// Compares the ends of the curve, each over a tenth of it.
+fn loss(output: &Output) -> Score {
+    let curve: Vec<f64> = output.curve.iter().map(|(_, loss)| *loss).collect();
+    let part = (curve.len() / 10).max(1);
+    if curve.len() < 2 {
+        return score("train.loss", None, Verdict::Unknown, "one step says nothing about the loss".into());
+    }
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&curve[..part]), mean(&curve[curve.len() - part..]));
+    let (verdict, what) = match last / first.max(1e-9) {
+        ratio if !ratio.is_finite() || ratio > 1.1 => {
+            (Verdict::Fail, "rose: it diverged, take a tenth of the learning rate")
+        }
+        ratio if ratio > 0.98 => (Verdict::Warn, "hardly fell: take more steps or a higher learning rate"),
+        _ => (Verdict::Pass, "fell"),
+    };
+    score("train.loss", Some(last), verdict, format!("from {first:.3} to {last:.3}, {what}"))
+}
+
+fn overfit(output: &Output) -> Option<Score> {
+    let least = output.valid_curve.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
+    let (step, last) = output.valid_curve.last().copied()?;
+    let rose = last > least * 1.05;
+    let (verdict, what) = match rose {
+        true => (Verdict::Warn, "rose again; train for fewer epochs"),
+        false => (Verdict::Pass, "did not rise again"),
+    };
+    let kept = output.best_step.map_or(String::new(), |best| format!("; the checkpoint of step {best} was kept"));
+    let why = format!("validation loss {least:.3} at best and {last:.3} at step {step}: it {what}{kept}");
+    Some(score("train.overfit", Some(last / least.max(1e-9)), verdict, why))
+}
+
+fn ends(output: &Output) -> Option<Score> {
+    let (ended, tried) = output.ended;
+    let share = (tried > 0).then(|| ended as f64 / tried as f64)?;
+    let (verdict, note) = match share {
+        share if share >= 0.9 => (Verdict::Pass, ""),
+        share if share >= 0.5 => (Verdict::Warn, "; train longer"),
+        _ => (Verdict::Fail, "; the model did not learn to stop, train longer or check the data"),
+    };
+    let why = format!("{ended} of {tried} generations on validation prompts ended by themselves{note}");
+    Some(score("train.ends", Some(share), verdict, why))
+}
+
+#[cfg(test)]
+mod tests;

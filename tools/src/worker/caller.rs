@@ -1,0 +1,205 @@
+//! The caller's side: starts a worker, follows it, and says in plain words how it ended.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tunesmith_harness::text::visible;
+use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Limits, Line as Output, Local, Stdin, Workdir};
+
+use super::{Line, Order, Outcome, Tick, WORKER, Work};
+use crate::tool::{Progress, ToolError};
+
+/// How long a worker that knows its deadline may take to come to an end after it.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Lines of a worker's standard error that are kept.
+const KEPT: usize = 5;
+
+pub(super) async fn run(
+    jobs: &Local,
+    dir: &Workdir,
+    work: &Work,
+    reads: Vec<PathBuf>,
+    (deadline, cancel): (Option<Instant>, &Cancel),
+    on: &(dyn Fn(Progress) + Send + Sync),
+) -> Outcome {
+    match start(jobs, dir, work, reads, deadline) {
+        Ok(running) => {
+            running.cancel_on(cancel);
+            follow(running, on).await
+        }
+        Err(error) => Outcome { result: Err(error), partial: None },
+    }
+}
+
+fn start(
+    jobs: &Local,
+    dir: &Workdir,
+    work: &Work,
+    reads: Vec<PathBuf>,
+    deadline: Option<Instant>,
+) -> Result<tunesmith_sandbox::Running, ToolError> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if left.is_some_and(|left| left.is_zero()) {
+        return Err(ToolError::Limit("there is no time left for this step".into()));
+    }
+    let order = Order { work: work.clone(), seconds: left.map(|left| left.as_secs_f64()) };
+    let order =
+        serde_json::to_vec(&order).map_err(|e| ToolError::Failed(format!("the order cannot be written: {e}")))?;
+    let mut job = Job::new([itself()?, WORKER.to_owned()]);
+    job.stdin = Stdin::Bytes(order);
+    job.reads = reads;
+    job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
+    jobs.spawn(dir, job).map_err(|e| ToolError::Failed(format!("the worker cannot be started: {e}")))
+}
+
+/// The running program; on Linux also where its file was replaced meanwhile.
+fn itself() -> Result<String, ToolError> {
+    if cfg!(target_os = "linux") {
+        return Ok("/proc/self/exe".to_owned());
+    }
+    let path = std::env::current_exe().map_err(|e| ToolError::Failed(format!("this program cannot be found: {e}")))?;
+    path.into_os_string().into_string().map_err(|_| ToolError::Failed("this program's path is not UTF-8".into()))
+}
+
+async fn follow(mut running: tunesmith_sandbox::Running, on: &(dyn Fn(Progress) + Send + Sync)) -> Outcome {
+    let mut rates = Rates::default();
+    let (mut partial, mut end, mut said) = (None, None, VecDeque::new());
+    while let Some(output) = running.lines.recv().await {
+        match output {
+            Output::Out(text) => match serde_json::from_str(&text) {
+                Ok(Line::Progress(tick)) => on(rates.progress(tick)),
+                Ok(Line::Partial(value)) => partial = Some(value),
+                Ok(last) => end = Some(last),
+                Err(_) => said.push_back(text),
+            },
+            Output::Err(text) => said.push_back(text),
+        }
+        if said.len() > KEPT {
+            said.pop_front();
+        }
+    }
+    let finished = running.wait().await;
+    Outcome { result: result(finished, end, said.iter().rfind(|line| !line.trim().is_empty())), partial }
+}
+
+/// What the end of the worker means to whoever asked for the work.
+fn result(finished: Finished, end: Option<Line>, said: Option<&String>) -> Result<Value, ToolError> {
+    let seconds = finished.wall.as_secs_f64();
+    match (finished.ended, end) {
+        (Ended::Exit(0), Some(Line::Done(value))) => Ok(value),
+        (Ended::Exit(_), Some(Line::Failed { message })) => Err(ToolError::Failed(message)),
+        (Ended::Cancelled, _) => Err(ToolError::Cancelled),
+        (Ended::Limit(limit), _) => Err(ToolError::Limit(match limit {
+            Limit::Memory => format!(
+                "ran out of memory{}; use a smaller batch_size, shorter rows or a smaller base",
+                finished.peak_memory.map(|bytes| format!(" at {} MB", bytes / 1_000_000)).unwrap_or_default()
+            ),
+            Limit::Wall => format!("time ran out after {seconds:.0} s; do less in this step"),
+            Limit::Cpu => "processor time ran out; do less in this step".to_owned(),
+            Limit::Processes => "too many processes or threads; this is a defect of the worker".to_owned(),
+            Limit::FileSize | Limit::Disk => "the workdir is full; remove files or use a smaller base".to_owned(),
+            Limit::Output => "too much output; ask for less at a time".to_owned(),
+        })),
+        (Ended::Failed(why), _) => Err(ToolError::Failed(format!("the worker could not run: {}", visible(&why)))),
+        (ended, _) => {
+            let how = match ended {
+                Ended::Signal(number) => format!("signal {number}"),
+                Ended::Exit(code) => format!("exit code {code}"),
+                _ => "no result".to_owned(),
+            };
+            let last = said.map_or_else(String::new, |line| {
+                let line: String = visible(line).chars().take(300).collect();
+                format!("; its last words: {line}")
+            });
+            Err(ToolError::Failed(format!("the worker crashed ({how}){last}")))
+        }
+    }
+}
+
+/// Rates since the start of what is being done now.
+#[derive(Default)]
+struct Rates {
+    start: Option<(String, Instant, Tick)>,
+}
+
+impl Rates {
+    fn progress(&mut self, tick: Tick) -> Progress {
+        let now = Instant::now();
+        if self.start.as_ref().is_none_or(|(what, ..)| *what != tick.what) {
+            self.start = Some((tick.what.clone(), now, tick.clone()));
+        }
+        let (mut tokens_per_second, mut eta_seconds) = (None, None);
+        if let Some((_, began, first)) = &self.start {
+            let seconds = now.duration_since(*began).as_secs_f64();
+            let done = tick.done.saturating_sub(first.done);
+            if seconds > 0.2 && done > 0 {
+                eta_seconds = Some(tick.total.saturating_sub(tick.done) as f64 * seconds / done as f64);
+                let tokens = tick.tokens.zip(first.tokens).map(|(now, then)| now.saturating_sub(then));
+                tokens_per_second = tokens.map(|tokens| tokens as f64 / seconds);
+            }
+        }
+        Progress {
+            what: tick.what,
+            done: tick.done,
+            total: tick.total,
+            loss: tick.loss,
+            valid_loss: tick.valid_loss,
+            tokens_per_second,
+            eta_seconds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(ended: Ended) -> Finished {
+        let peak_memory = Some(123_000_000);
+        Finished { ended, wall: Duration::from_secs(7), cpu: None, peak_memory, layers: Vec::new() }
+    }
+
+    fn message(end: Ended, line: Option<Line>, said: Option<&str>) -> String {
+        result(ended(end), line, said.map(String::from).as_ref()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_end_of_a_worker_says_what_to_do() {
+        let done = || Some(Line::Done(Value::from(1)));
+        assert_eq!(result(ended(Ended::Exit(0)), done(), None).unwrap(), 1);
+        assert_eq!(
+            message(Ended::Limit(Limit::Memory), None, None),
+            "stopped by a limit: ran out of memory at 123 MB; use a smaller batch_size, shorter rows or a smaller base"
+        );
+        assert_eq!(
+            message(Ended::Limit(Limit::Wall), None, None),
+            "stopped by a limit: time ran out after 7 s; do less in this step"
+        );
+        assert_eq!(message(Ended::Cancelled, done(), None), "cancelled");
+        assert_eq!(
+            message(Ended::Signal(11), None, Some("oh \u{1b}[31mno")),
+            "the worker crashed (signal 11); its last words: oh \\u{1b}[31mno"
+        );
+        // A result without a clean end is no result, and a clean end without a result is none either.
+        assert_eq!(message(Ended::Exit(3), done(), None), "the worker crashed (exit code 3)");
+        assert_eq!(message(Ended::Exit(0), None, None), "the worker crashed (exit code 0)");
+    }
+
+    #[test]
+    fn rates_start_anew_with_each_part_of_the_work() {
+        let mut rates = Rates::default();
+        let tick =
+            |what: &str, done| Tick { what: what.into(), done, total: 10, tokens: Some(done * 5), ..Tick::default() };
+        assert_eq!(rates.progress(tick("a", 0)).eta_seconds, None);
+        rates.start = rates.start.map(|(what, at, tick)| (what, at - Duration::from_secs(4), tick));
+        let progress = rates.progress(tick("a", 4));
+        assert!((5.9..6.5).contains(&progress.eta_seconds.unwrap()), "{progress:?}");
+        assert!((4.6..5.01).contains(&progress.tokens_per_second.unwrap()), "{progress:?}");
+        assert_eq!(rates.progress(tick("b", 4)).eta_seconds, None);
+    }
+}

@@ -1,0 +1,103 @@
+//! The worker's side: one order in, JSON lines out.
+
+use std::{
+    any::Any,
+    io::{self, Read, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{Line, Order, Tick};
+
+/// Progress more often than this only costs.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What work may know while it runs: when to stop, and who to tell.
+pub struct Live<'a> {
+    /// When the work must have ended.
+    pub deadline: Option<Instant>,
+    send: Box<dyn FnMut(Line) + 'a>,
+    last: Option<(Instant, String)>,
+}
+
+impl Live<'_> {
+    /// Nobody is told, and there is no deadline: for work in the calling process.
+    pub fn silent() -> Self {
+        Live { deadline: None, send: Box::new(|_| {}), last: None }
+    }
+
+    /// Tells how far the work is. Not every call is passed on.
+    pub fn progress(&mut self, what: &str, done: usize, total: usize) {
+        self.tick(Tick { what: what.to_owned(), done, total, ..Tick::default() });
+    }
+
+    /// The same with more figures.
+    pub fn tick(&mut self, tick: Tick) {
+        let due = match &self.last {
+            Some((at, what)) => tick.done >= tick.total || *what != tick.what || at.elapsed() >= PAUSE,
+            None => true,
+        };
+        if due {
+            self.last = Some((Instant::now(), tick.what.clone()));
+            (self.send)(Line::Progress(tick));
+        }
+    }
+
+    /// Hands out a result that is already useful.
+    pub fn partial(&mut self, result: Value) {
+        (self.send)(Line::Partial(result));
+    }
+}
+
+pub(super) fn main() -> ExitCode {
+    let line = match order() {
+        Err(error) => Line::Failed { message: format!("the order cannot be read: {error}") },
+        Ok(order) => {
+            tunesmith_lm::engine::keep_freed_memory();
+            obey(&order)
+        }
+    };
+    let failed = matches!(line, Line::Failed { .. });
+    match print(&line) {
+        Ok(()) if !failed => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn order() -> anyhow::Result<Order> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn obey(order: &Order) -> Line {
+    let deadline = order.seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).map(|left| Instant::now() + left);
+    // A caller that is gone kills this process; that a line cannot be printed needs no other answer.
+    let send = Box::new(|line: Line| drop(print(&line)));
+    let mut live = Live { deadline, send, last: None };
+    match catch_unwind(AssertUnwindSafe(|| order.work.run(&mut live))) {
+        Ok(Ok(result)) => Line::Done(result),
+        Ok(Err(error)) => Line::Failed { message: one_line(&format!("{error:#}")) },
+        Err(panic) => Line::Failed { message: format!("defect in the worker: {}", one_line(words(&*panic))) },
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
+fn one_line(text: &str) -> String {
+    tunesmith_harness::text::visible(text).chars().take(2_000).collect()
+}
+
+fn print(line: &Line) -> io::Result<()> {
+    let mut text = serde_json::to_string(line)?;
+    text.push('\n');
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
