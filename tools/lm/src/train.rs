@@ -277,9 +277,12 @@ impl Run {
             )));
         }
         self.report.max_grad_norm = self.report.max_grad_norm.max(norm);
-        self.report.audit.check(step, self.graph.slots(), self.graph.layers.len(), &grads)?;
         let warmup = warmup_steps(spec.warmup, self.report.steps.1);
-        let lr = spec.learning_rate * spec.schedule.factor(step - 1, warmup, self.report.steps.1);
+        let rate = |step: usize| spec.learning_rate * spec.schedule.factor(step - 1, warmup, self.report.steps.1);
+        let moved = |step: usize| (1..step).any(|before| rate(before) > 0.0);
+        let audited = audit::Step { number: step, first_moved: step <= 3 && moved(step) && !moved(step - 1) };
+        let lr = rate(step);
+        self.report.audit.check(audited, self.graph.slots(), self.graph.layers.len(), &grads)?;
         self.update(&grads, factor, Rate { lr, decay: spec.weight_decay })?;
         self.report.steps.0 = step;
         self.report.curve.push((step, loss));

@@ -18,25 +18,24 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Checks the gradients of step 1 (every tensor but A, whose gradient is zero while B is) and of step 2 (A).
-    pub fn check(&mut self, step: usize, slots: &LayerSlots, layers: usize, grads: &[Vec<f32>]) -> Result<()> {
-        if step > 2 {
-            return Ok(());
-        }
+    /// Checks the gradients of `step` (from 1): in the first step every tensor but A, whose gradient is zero while B is;
+    /// A in the first step after B has moved, which a warm-up that begins at zero puts off to the third.
+    pub fn check(&mut self, step: Step, slots: &LayerSlots, layers: usize, grads: &[Vec<f32>]) -> Result<()> {
         let tensors = slots.tensors();
-        let outer = grads.iter().enumerate().skip(layers).map(|(i, g)| (format!("variable {i}"), 0..g.len(), g, 1));
+        let outer = grads.iter().enumerate().skip(layers).map(|(i, g)| (format!("variable {i}"), 0..g.len(), g));
         let inner = grads.iter().take(layers).enumerate().flat_map(|(i, g)| {
-            let due = |name: &str| if name.ends_with("lora_A.weight") { 2 } else { 1 };
-            tensors.iter().map(move |(name, range)| (format!("layers.{i}.{name}"), range.clone(), g, due(name)))
+            tensors.iter().map(move |(name, range)| (format!("layers.{i}.{name}"), range.clone(), g))
         });
-        for (name, range, grad, due) in inner.chain(outer) {
-            if due != step {
+        for (name, range, grad) in inner.chain(outer) {
+            let due = if name.ends_with("lora_A.weight") { step.first_moved } else { step.number == 1 };
+            if !due {
                 continue;
             }
             let norm: f64 = grad[range].iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
             self.tensors += 1;
             if norm == 0.0 || !norm.is_finite() {
-                return Err(Error::Train(format!("the gradient of {name} is {norm} at step {step}: the graph is cut")));
+                let at = step.number;
+                return Err(Error::Train(format!("the gradient of {name} is {norm} at step {at}: the graph is cut")));
             }
             self.reached += 1;
         }
@@ -44,9 +43,21 @@ impl Audit {
     }
 }
 
+/// Which step is audited.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Whether the step before was the first one that changed the parameters.
+    pub first_moved: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST: Step = Step { number: 1, first_moved: false };
+    const MOVED: Step = Step { number: 2, first_moved: true };
 
     fn slots() -> LayerSlots {
         let mut slots = LayerSlots { len: 4, rank: 1, scaling: 1.0, ..LayerSlots::default() };
@@ -57,8 +68,8 @@ mod tests {
     #[test]
     fn a_tensor_without_gradient_is_named() {
         let mut audit = Audit::default();
-        audit.check(1, &slots(), 2, &[vec![0.0, 0.0, 1.0, 0.0], vec![0.0, 0.0, 0.0, 0.0]]).unwrap_err();
-        let error = Audit::default().check(1, &slots(), 1, &[vec![1.0, 1.0, 0.0, 0.0]]).unwrap_err().to_string();
+        audit.check(FIRST, &slots(), 2, &[vec![0.0, 0.0, 1.0, 0.0], vec![0.0, 0.0, 0.0, 0.0]]).unwrap_err();
+        let error = Audit::default().check(FIRST, &slots(), 1, &[vec![1.0, 1.0, 0.0, 0.0]]).unwrap_err().to_string();
         assert_eq!(
             error,
             "training: the gradient of layers.0.self_attn.q_proj.lora_B.weight is 0 at step 1: the graph is cut"
@@ -68,17 +79,18 @@ mod tests {
     #[test]
     fn a_may_be_zero_in_the_first_step_but_not_in_the_second() {
         let mut audit = Audit::default();
-        audit.check(1, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
-        assert!(audit.check(2, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).is_err());
+        audit.check(FIRST, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
+        assert!(audit.check(MOVED, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).is_err());
         let mut audit = Audit::default();
-        audit.check(1, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
-        audit.check(2, &slots(), 1, &[vec![1.0, 0.0, 1.0, 1.0]]).unwrap();
+        audit.check(FIRST, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
+        audit.check(MOVED, &slots(), 1, &[vec![1.0, 0.0, 1.0, 1.0]]).unwrap();
         assert_eq!(audit, Audit { reached: 2, tensors: 2 });
     }
 
     #[test]
     fn a_gradient_that_is_not_finite_is_named() {
-        let error = Audit::default().check(1, &slots(), 1, &[vec![0.0, 0.0, f32::NAN, 0.0]]).unwrap_err().to_string();
+        let error =
+            Audit::default().check(FIRST, &slots(), 1, &[vec![0.0, 0.0, f32::NAN, 0.0]]).unwrap_err().to_string();
         assert!(error.contains("lora_B.weight is NaN"), "{error}");
     }
 }

@@ -83,10 +83,13 @@ fn training_learns_what_there_is_to_learn() {
 
 #[test]
 fn every_adapter_is_reached() {
+    for warmup in [0.0, 0.1, 1.0] {
+        let report = run(&lora(), &Spec { warmup, ..spec() }, &rows(64, 1), &rows(16, 2)).report;
+        // Two layers of seven adapters with A and B each.
+        assert_eq!((report.audit.reached, report.audit.tensors), (28, 28), "warm-up {warmup}");
+    }
     let trained = run(&lora(), &spec(), &rows(64, 1), &rows(16, 2));
     let report = &trained.report;
-    // Two layers of seven adapters with A and B each.
-    assert_eq!((report.audit.reached, report.audit.tensors), (28, 28));
     assert_eq!(report.parameters, trained.layers.iter().map(Vec::len).sum::<usize>());
 }
 
