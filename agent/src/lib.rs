@@ -2,16 +2,31 @@
 //!
 //! | module | answers |
 //! |---|---|
+//! | [`cli`], [`commands`] | what can be asked for on the command line |
+//! | [`bench`] | how is a suite of tasks run |
+//! | [`run`] | how does a run go from request to report |
+//! | [`playbook`] | how does the embedded planner plan |
 //! | [`model`] | how is a language model asked |
 //! | [`prompt`] | what is it told before it starts |
 //! | [`planner_loop`] | how does it plan a run |
 //! | [`steps`] | how is a tool called, logged and judged, whoever plans |
 //! | [`guards`] | does the planner get anywhere |
 //! | [`show`] | what does it see of a step |
+//! | [`grading`] | who judges the result |
+//! | [`hub`] | which Hub is meant |
+//! | [`terminal`] | what does a person see |
 
+pub mod bench;
+pub mod cli;
+pub mod commands;
+pub mod grading;
 pub mod guards;
+pub mod hub;
 pub mod model;
 pub mod planner_loop;
+pub mod playbook;
 pub mod prompt;
+pub mod run;
 pub mod show;
 pub mod steps;
+pub mod terminal;

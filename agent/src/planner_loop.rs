@@ -65,6 +65,10 @@ pub enum End {
     Stuck,
     /// The model cannot be asked.
     Model(ErrorKind),
+    /// The planner will not go on: the request does not fit the data, or nobody approved it.
+    Refused,
+    /// A step that the playbook cannot do without failed.
+    Failed,
     /// A limit was set that cannot be watched, because the provider does not say what it costs.
     UnknownCost,
 }
@@ -76,8 +80,8 @@ impl LoopEnd {
             End::Finished(_) => None,
             End::Budget => Some(Outcome::Budget),
             End::Cancelled => Some(Outcome::Cancelled),
-            End::UnknownCost | End::Model(ErrorKind::Auth | ErrorKind::Billing) => Some(Outcome::Blocked),
-            End::Stuck | End::Model(_) => Some(Outcome::PlannerFailed),
+            End::Refused | End::UnknownCost | End::Model(ErrorKind::Auth | ErrorKind::Billing) => Some(Outcome::Blocked),
+            End::Stuck | End::Failed | End::Model(_) => Some(Outcome::PlannerFailed),
         }
     }
 }

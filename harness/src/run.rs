@@ -176,6 +176,9 @@ pub struct Manifest {
     pub task: Task,
     /// Who plans, as given to `--planner`.
     pub planner: String,
+    /// The base model: a directory or a GGUF file.
+    #[serde(default)]
+    pub base: PathBuf,
     /// What computes, for example the processor's name and its cores; `None` where it is not known.
     pub device: Option<String>,
     /// The sandbox layers in force, by name.

@@ -1,11 +1,16 @@
 //! Integration tests of the planner's models and its loop.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cli;
+mod cli_hand;
+mod cli_input;
+mod cli_runs;
 mod dialogue;
 mod endpoint;
 mod fakes;
 mod intake;
 mod loop_ends;
+mod planned;
 mod prompt;
 mod server;
 mod spec;

@@ -83,6 +83,7 @@ fn manifest() -> Manifest {
         created: at(0),
         task: task(),
         planner: "playbook".into(),
+        base: PathBuf::new(),
         device: None,
         layers: vec!["landlock".into()],
         inputs: vec![Input { path: "tickets.csv".into(), sha256: "ab".into(), bytes: 12, rows: 3 }],

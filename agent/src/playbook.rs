@@ -1,0 +1,316 @@
+//! The embedded planner: a deterministic expert that calls the same typed tools as a language model would. It needs no
+//! network and no key, and it is the control that every other planner must beat.
+//!
+//! Its decisions depend on the request, the data, and measured speed; each one is logged in words as it is made.
+
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tunesmith_harness::{
+    budget::{Budget, Spend},
+    event::{Kind, Rows},
+    log::LogError,
+    task::{JobKind, Outcome, Task},
+};
+use tunesmith_tools::{convert, data_inspect, data_prepare, evaluate, tool::ToolError, train};
+
+use crate::{
+    planner_loop::{End, LoopEnd},
+    steps::{Asked, Journal, Steps},
+};
+
+pub mod ladder;
+mod preview;
+pub mod request;
+
+use ladder::{Recipe, Speed};
+pub use preview::Preview;
+
+/// Longest example in tokens that the playbook plans with.
+const MAX_LENGTH: usize = 512;
+/// Validation rows that the base is measured on; enough to see whether it can do the job already.
+const BASE_ROWS: usize = 200;
+
+/// The playbook at work on one run.
+pub struct Playbook<'a> {
+    task: &'a Task,
+    rows: Rows,
+    budget: &'a Budget,
+    steps: Steps<'a>,
+    journal: &'a mut dyn Journal,
+}
+
+/// Why the playbook stops before the end.
+enum Stop {
+    /// The log cannot be written.
+    Log(LogError),
+    /// The run ends as this, for this reason.
+    End(End, String),
+}
+
+impl From<LogError> for Stop {
+    fn from(error: LogError) -> Self {
+        Stop::Log(error)
+    }
+}
+
+/// One trained candidate.
+struct Candidate {
+    learning_rate: f64,
+    trained: train::Output,
+    measured: evaluate::Output,
+}
+
+/// What was learned before the long training: the data as prepared, the base's score, and the speeds.
+struct Scouted {
+    kind: JobKind,
+    prepared: data_prepare::Output,
+    speed: Speed,
+}
+
+impl<'a> Playbook<'a> {
+    /// A playbook for `task`.
+    pub fn new(task: &'a Task, rows: Rows, budget: &'a Budget, steps: Steps<'a>, journal: &'a mut dyn Journal) -> Self {
+        Playbook { task, rows, budget, steps, journal }
+    }
+
+    /// Works until the result is handed in. `approve` is asked once, with the plan.
+    pub async fn drive(mut self, approve: &(dyn Fn(&str) -> bool + Sync)) -> Result<LoopEnd, LogError> {
+        let (end, why) = match self.work(approve).await {
+            Ok(output) => (End::Finished(output), "the playbook finished".to_owned()),
+            Err(Stop::End(end, why)) => (end, why),
+            Err(Stop::Log(error)) => return Err(error),
+        };
+        Ok(LoopEnd { end, why, spent: self.budget.spent() })
+    }
+
+    /// What [`Playbook::drive`] would do, measured as far as that takes no training.
+    pub async fn preview(mut self) -> Result<Result<Preview, (Outcome, String)>, LogError> {
+        match self.look_ahead().await {
+            Ok(preview) => Ok(Ok(preview)),
+            Err(Stop::Log(error)) => Err(error),
+            Err(Stop::End(end, why)) => {
+                let ended = LoopEnd { end, why: why.clone(), spent: self.budget.spent() };
+                Ok(Err((ended.outcome().unwrap_or(Outcome::Internal), why)))
+            }
+        }
+    }
+
+    async fn look_ahead(&mut self) -> Result<Preview, Stop> {
+        let proposal = self.inspect().await?;
+        self.plan(&proposal).await?;
+        let scouted = self.scout(&proposal).await?;
+        let recipe = self.choose(&scouted)?;
+        Ok(Preview::new(self.task, self.rows, &proposal, &scouted.prepared, &scouted.speed, &recipe))
+    }
+
+    async fn work(&mut self, approve: &(dyn Fn(&str) -> bool + Sync)) -> Result<Value, Stop> {
+        let proposal = self.inspect().await?;
+        self.plan(&proposal).await?;
+        let what = format!(
+            "train a LoRA adapter as a {} from {:?} to {:?} on {} rows",
+            name(proposal.kind),
+            proposal.input,
+            proposal.target,
+            self.rows.open
+        );
+        if !approve(&what) {
+            return Err(Stop::End(End::Refused, crate::run::NOT_APPROVED.into()));
+        }
+        let scouted = self.scout(&proposal).await?;
+        let recipe = self.choose(&scouted)?;
+        let best = self.train_candidates(&scouted, &recipe).await?;
+        let mut artifacts = Vec::new();
+        if let Some(quant) = request::read(&self.task.request).and_then(|wanted| wanted.gguf) {
+            let args = json!({ "adapter": best.trained.adapter, "to": "gguf", "quant": quant });
+            artifacts.push(self.call::<convert::Output>("convert", args).await?.path);
+        }
+        let summary = format!(
+            "LoRA at learning rate {:e}, best step {}; {} on validation rows",
+            best.learning_rate,
+            best.trained.best_step.map_or_else(|| "none".into(), |step| step.to_string()),
+            percent(best.measured.measured.value)
+        );
+        self.call("finish", json!({ "summary": summary, "adapter": best.trained.adapter, "artifacts": artifacts }))
+            .await
+    }
+
+    /// Looks at the data first, and checks that it fits the request.
+    async fn inspect(&mut self) -> Result<data_inspect::Proposal, Stop> {
+        let seen: data_inspect::Output = self.call("data_inspect", json!({})).await?;
+        let Some(proposal) = seen.proposal else {
+            let why = seen.note.unwrap_or_else(|| "the data has no use that the playbook knows".into());
+            return Err(Stop::End(End::Refused, why));
+        };
+        let wanted = request::read(&self.task.request).and_then(|wanted| wanted.kind);
+        let fits = match (wanted, proposal.kind) {
+            (Some(JobKind::Classification), kind) => kind == JobKind::Classification,
+            (Some(JobKind::Extraction), kind) => kind == JobKind::Extraction,
+            (Some(JobKind::Generation) | None, _) => true,
+        };
+        if !fits {
+            let why = format!(
+                "the request asks for {}, but column {:?} does not fit that ({}); name or repair the target column",
+                wanted.map_or("something else", name),
+                proposal.target,
+                proposal.why
+            );
+            return Err(Stop::End(End::Refused, why));
+        }
+        Ok(proposal)
+    }
+
+    async fn plan(&mut self, proposal: &data_inspect::Proposal) -> Result<(), Stop> {
+        let args = json!({
+            "kind": proposal.kind,
+            "input": proposal.input,
+            "target": proposal.target,
+            "max_length": MAX_LENGTH,
+            "metric": proposal.metric,
+            "steps": [
+                "prepare examples and a validation part",
+                "measure the base",
+                "try the training on a few steps and measure its speed",
+                "train candidates that differ in the learning rate",
+                "choose on validation rows, export, hand in",
+            ],
+            "why": proposal.why,
+        });
+        self.call::<Value>("plan", args).await.map(drop)
+    }
+
+    /// Prepares the data, measures the base, and runs a few steps of the very training that follows.
+    async fn scout(&mut self, proposal: &data_inspect::Proposal) -> Result<Scouted, Stop> {
+        let mut args = json!({ "kind": proposal.kind, "input": proposal.input, "target": proposal.target });
+        if let Some(marker) = &proposal.answer_after {
+            args["answer_after"] = json!(marker);
+        }
+        let prepared: data_prepare::Output = self.call("data_prepare", args).await?;
+        let began = Instant::now();
+        let base: evaluate::Output = self.call("evaluate", json!({ "limit": BASE_ROWS })).await?;
+        let row_seconds = began.elapsed().as_secs_f64() / base.measured.n.max(1) as f64;
+        let smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
+        let smoke: train::Output = self.call("train", smoke).await?;
+        let speed = Speed {
+            train_rows: prepared.train,
+            // The median, with a tenth for the long tail.
+            train_tokens: prepared.train * prepared.tokens.0 * 11 / 10,
+            tokens_per_second: smoke.tokens_per_second,
+            row_seconds,
+            valid_rows: prepared.valid,
+            sealed_rows: self.rows.sealed,
+        };
+        self.say(format!(
+            "the base scores {} on validation rows; training runs at {:.0} tokens per second, scoring takes {:.1} ms a row",
+            percent(base.measured.value),
+            speed.tokens_per_second,
+            1e3 * row_seconds
+        ))?;
+        Ok(Scouted { kind: proposal.kind, prepared, speed })
+    }
+
+    /// The largest rung of the ladder that fits the time that is left.
+    fn choose(&mut self, scouted: &Scouted) -> Result<Recipe, Stop> {
+        let gguf = request::read(&self.task.request).is_some_and(|wanted| wanted.gguf.is_some());
+        let left = self.budget.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let kept = self.budget.left_for_steps(Instant::now());
+        let grading = scouted.speed.grading(if gguf { 3 } else { 2 });
+        let time = left.zip(kept).map(|(all, steps)| steps.min(all.saturating_sub(grading)));
+        let Some(recipe) = ladder::choose(scouted.kind, &scouted.speed, time) else {
+            let why = format!(
+                "the time left does not hold even the shortest training and the final grading ({} s); give more --minutes",
+                grading.as_secs()
+            );
+            return Err(Stop::End(End::Budget, why));
+        };
+        let time = time.map_or("no time limit".into(), |t: Duration| format!("{} s for training", t.as_secs()));
+        self.say(format!("{time}: {recipe}"))?;
+        Ok(recipe)
+    }
+
+    /// Trains one adapter per learning rate and keeps the best on validation rows.
+    async fn train_candidates(&mut self, scouted: &Scouted, recipe: &Recipe) -> Result<Candidate, Stop> {
+        let mut best: Option<Candidate> = None;
+        for &learning_rate in &recipe.rates {
+            if best.is_some() && self.budget.exceeded(Instant::now()).is_some() {
+                break;
+            }
+            let trained: train::Output = match self.call("train", recipe.args(scouted.kind, learning_rate)).await {
+                Ok(trained) => trained,
+                // One bad learning rate does not spoil the others; the error is in the log.
+                Err(Stop::End(End::Failed, why)) if why.contains("not finite") && recipe.rates.len() > 1 => continue,
+                Err(stop) => return Err(stop),
+            };
+            let measured: evaluate::Output = self.call("evaluate", json!({ "adapter": trained.adapter })).await?;
+            let candidate = Candidate { learning_rate, trained, measured };
+            let perfect = candidate.measured.measured.value >= 1.0;
+            if best.as_ref().is_none_or(|best| candidate.better_than(best)) {
+                best = Some(candidate);
+            }
+            if perfect {
+                break;
+            }
+        }
+        let Some(best) = best else {
+            return Err(Stop::End(End::Failed, "training diverged at every learning rate that was tried".into()));
+        };
+        self.say(format!(
+            "learning rate {:e} is kept: {} on {} validation rows",
+            best.learning_rate,
+            percent(best.measured.measured.value),
+            best.measured.measured.n
+        ))?;
+        Ok(best)
+    }
+
+    /// Calls a tool. What it cannot do ends the run, because the playbook has no other way.
+    async fn call<T: DeserializeOwned>(&mut self, tool: &str, args: Value) -> Result<T, Stop> {
+        if let Some(why) =
+            self.budget.exceeded(Instant::now()).filter(|_| !matches!(tool, "finish" | "convert" | "evaluate"))
+        {
+            return Err(Stop::End(End::Budget, why));
+        }
+        if let Ok(reserved) = self.budget.reserve(Spend::STEP, Instant::now()) {
+            self.budget.reconcile(reserved, Spend::STEP);
+        }
+        let id = format!("playbook_{}", self.steps.taken() + 1);
+        let step = self.steps.take(Asked { id: &id, tool, args: Ok(&args) }, self.journal).await?;
+        let output = step.result.map_err(|error| match error {
+            ToolError::Cancelled => Stop::End(End::Cancelled, "cancelled".into()),
+            ToolError::Limit(why) => Stop::End(End::Budget, why),
+            ToolError::Denied(why) => Stop::End(End::Refused, why),
+            ToolError::Invalid(_) | ToolError::Failed(_) => {
+                let end = if matches!(tool, "data_prepare" | "evaluate") { End::Refused } else { End::Failed };
+                Stop::End(end, format!("{tool}: {error}"))
+            }
+        })?;
+        serde_json::from_value(output)
+            .map_err(|e| Stop::End(End::Failed, format!("{tool} answered something unknown: {e}")))
+    }
+
+    fn say(&mut self, text: String) -> Result<(), LogError> {
+        self.journal.record(Kind::Said { text, tokens: Some(0), usd: Some(0.0) })
+    }
+}
+
+impl Candidate {
+    /// Higher score on validation rows; the lower validation loss breaks ties.
+    fn better_than(&self, other: &Candidate) -> bool {
+        let loss = |c: &Candidate| c.trained.valid_loss.unwrap_or(f64::INFINITY);
+        (self.measured.measured.value, -loss(self)) > (other.measured.measured.value, -loss(other))
+    }
+}
+
+/// A kind of job in words.
+pub fn name(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Classification => "classification",
+        JobKind::Extraction => "extraction",
+        JobKind::Generation => "generation",
+    }
+}
+
+fn percent(value: f64) -> String {
+    format!("{:.1} %", 100.0 * value)
+}

@@ -1,0 +1,165 @@
+//! How long to train: fixed rungs, of which the largest that fits the measured speed is taken.
+
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tunesmith_harness::task::JobKind;
+
+/// Steps of the training that only shows that training works, and how fast.
+pub const SMOKE_STEPS: usize = 4;
+/// Learning rates for LoRA on small bases, the one that is most often best first.
+pub const RATES: [f64; 3] = [3e-3, 2e-3, 5e-3];
+/// Rows per optimizer step.
+const BATCH: usize = 16;
+/// Evaluations without improvement before training stops early.
+const PATIENCE: usize = 5;
+
+/// (candidates, epochs), the most thorough first.
+const RUNGS: [(usize, usize); 13] =
+    [(3, 20), (3, 15), (3, 10), (2, 15), (2, 10), (1, 15), (1, 10), (1, 8), (1, 6), (1, 4), (1, 3), (1, 2), (1, 1)];
+/// Steps where not even one epoch fits.
+const SHORT: [usize; 8] = [800, 400, 200, 100, 50, 25, 12, 6];
+
+/// Measured speeds, and what there is to do with them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Speed {
+    /// Rows of one epoch.
+    pub train_rows: usize,
+    /// Their tokens, about.
+    pub train_tokens: usize,
+    /// Tokens that training works through in a second.
+    pub tokens_per_second: f64,
+    /// Seconds to score one row.
+    pub row_seconds: f64,
+    /// Validation rows.
+    pub valid_rows: usize,
+    /// Sealed rows.
+    pub sealed_rows: usize,
+}
+
+impl Speed {
+    /// Time to grade `models` models on the sealed rows, with a fifth to spare.
+    pub fn grading(&self, models: usize) -> Duration {
+        Duration::from_secs_f64(1.2 * self.row_seconds * (self.sealed_rows * models) as f64 + 2.0)
+    }
+
+    /// Time for candidates of so many epochs each: training, evaluating the loss after each epoch, and the score.
+    pub fn training(&self, candidates: usize, epochs: f64) -> Duration {
+        let tokens = self.train_tokens as f64 * epochs;
+        let seconds = 1.25 * tokens / self.tokens_per_second.max(1.0) + self.valid_rows as f64 * self.row_seconds + 1.0;
+        Duration::from_secs_f64(seconds * candidates as f64)
+    }
+}
+
+/// What is trained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recipe {
+    /// One candidate for each learning rate.
+    pub rates: Vec<f64>,
+    /// Most epochs of each.
+    pub epochs: usize,
+    /// Most optimizer steps of each, where less than an epoch fits.
+    pub max_steps: Option<usize>,
+    /// Expected seconds of all of it.
+    pub seconds: f64,
+}
+
+/// The largest rung that fits `time`; `None` when none does.
+pub fn choose(kind: JobKind, speed: &Speed, time: Option<Duration>) -> Option<Recipe> {
+    let fits = |needed: Duration| time.is_none_or(|time| needed <= time);
+    // Long free texts are dear and gain little from a second learning rate.
+    let most = if kind == JobKind::Generation && speed.train_tokens > 1_000_000 { 1 } else { RATES.len() };
+    let recipe = |candidates: usize, epochs: usize, max_steps: Option<usize>, needed: Duration| Recipe {
+        rates: RATES[..candidates].to_vec(),
+        epochs,
+        max_steps,
+        seconds: needed.as_secs_f64(),
+    };
+    for (candidates, epochs) in RUNGS.into_iter().filter(|rung| rung.0 <= most) {
+        let needed = speed.training(candidates, epochs as f64);
+        if fits(needed) {
+            return Some(recipe(candidates, epochs, None, needed));
+        }
+    }
+    SHORT.into_iter().find_map(|steps| {
+        let epochs = (steps * BATCH) as f64 / speed.train_rows.max(1) as f64;
+        let needed = speed.training(1, epochs);
+        (epochs <= 1.0 && fits(needed)).then(|| recipe(1, 1, Some(steps), needed))
+    })
+}
+
+impl Recipe {
+    /// The arguments of `train` for one candidate.
+    pub fn args(&self, kind: JobKind, learning_rate: f64) -> Value {
+        let mut args = json!({
+            "learning_rate": learning_rate,
+            "epochs": self.epochs,
+            "batch_size": BATCH,
+            "r": 16,
+            "lora_alpha": 32,
+            "warmup": 0.06,
+            "patience": PATIENCE,
+            "select": "exact",
+            "weighting": if kind == JobKind::Classification { "row" } else { "token" },
+        });
+        if let Some(steps) = self.max_steps {
+            args["max_steps"] = json!(steps);
+        }
+        args
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rates: Vec<String> = self.rates.iter().map(|rate| format!("{rate:e}")).collect();
+        write!(f, "LoRA r 16 on all linear layers, learning rate {}", rates.join(", "))?;
+        match self.max_steps {
+            Some(steps) => write!(f, ", {steps} steps")?,
+            None => write!(f, ", up to {} epochs with early stopping", self.epochs)?,
+        }
+        write!(f, ", about {:.0} s", self.seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn speed(train_rows: usize, tokens_per_second: f64) -> Speed {
+        let train_tokens = train_rows * 25;
+        Speed {
+            train_rows,
+            train_tokens,
+            tokens_per_second,
+            row_seconds: 0.01,
+            valid_rows: train_rows / 10,
+            sealed_rows: 300,
+        }
+    }
+
+    fn chosen(kind: JobKind, speed: &Speed, seconds: u64) -> Option<(usize, usize, Option<usize>)> {
+        let recipe = choose(kind, speed, Some(Duration::from_secs(seconds)))?;
+        Some((recipe.rates.len(), recipe.epochs, recipe.max_steps))
+    }
+
+    #[test]
+    fn less_time_means_a_lower_rung_and_too_little_means_none() {
+        let speed = speed(1_000, 5_000.0);
+        let rungs: Vec<_> = [600, 300, 100, 40, 8, 4, 1].map(|s| chosen(JobKind::Classification, &speed, s)).into();
+        assert_eq!((rungs[0], rungs[6]), (Some((3, 20, None)), None));
+        let size =
+            |rung: &Option<(usize, usize, Option<usize>)>| rung.map_or(0, |(n, e, s)| s.unwrap_or(1_000 * n * e));
+        assert!(rungs.windows(2).all(|pair| size(&pair[0]) >= size(&pair[1])), "{rungs:?}");
+        for (rung, seconds) in rungs.iter().zip([600.0, 300.0, 100.0, 40.0, 8.0, 4.0, 1.0]) {
+            let needed = rung.map(|(n, e, s)| speed.training(n, s.map_or(e as f64, |s| (s * BATCH) as f64 / 1_000.0)));
+            assert!(needed.is_none_or(|needed| needed.as_secs_f64() <= seconds));
+        }
+    }
+
+    #[test]
+    fn without_a_limit_the_most_thorough_rung_is_taken() {
+        let recipe = choose(JobKind::Extraction, &speed(1_000, 5_000.0), None).unwrap();
+        assert_eq!((recipe.rates.len(), recipe.epochs, recipe.max_steps), (3, 20, None));
+    }
+}

@@ -1,0 +1,328 @@
+//! One run from request to report: rows are sealed, a planner works, the grader judges, the log keeps it all.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tunesmith_harness::{
+    budget::Budget,
+    event::{Event, Kind},
+    grade::outcome,
+    log::{self, Log, LogError},
+    report::Report,
+    run::Run,
+    task::{Outcome, Task},
+};
+use tunesmith_sandbox::{Cancel, Local, Workdir};
+use tunesmith_tools::{
+    registry,
+    tool::{Cx, Progress},
+};
+
+use crate::{
+    grading::{self, Graded, Submitted},
+    model::{ChatModel, Delta},
+    planner_loop::{self, End, LoopEnd, Planning},
+    playbook::{self, Playbook},
+    prompt,
+    show::Share,
+    steps::{Journal, Steps},
+};
+
+mod prepare;
+
+pub use prepare::{DATA, Prepared, SEALED};
+
+/// What a run is given.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is to be reached.
+    pub task: Task,
+    /// Who plans, as given to `--planner`.
+    pub planner: String,
+    /// Where runs are kept.
+    pub dir: PathBuf,
+    /// How much of the user's rows a planner's model may see.
+    pub share: Share,
+    /// Who approves what.
+    pub approve: Approve,
+    /// Capabilities that the user allows, for example `scope`.
+    pub allow: Vec<String>,
+    /// Whether jobs are confined; `false` only where the user says `--sandbox none`.
+    pub confined: bool,
+}
+
+/// Who approves what stays in the run directory and inside the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approve {
+    /// The user is asked before the plan is carried out.
+    Ask,
+    /// It is approved.
+    Auto,
+    /// It is not: the run ends where an approval is needed.
+    Never,
+}
+
+/// Someone who watches a run.
+pub trait Watch: Send + Sync {
+    /// An event was logged.
+    fn event(&self, event: &Event);
+    /// A long step goes on.
+    fn progress(&self, progress: &Progress);
+    /// The planner's model speaks.
+    fn delta(&self, delta: &Delta<'_>);
+    /// A line about the run itself.
+    fn note(&self, line: &str);
+    /// Asks the user to approve `what`; `false` where nobody can be asked.
+    fn approve(&self, what: &str) -> bool;
+}
+
+/// A run that came to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// As what.
+    pub outcome: Outcome,
+    /// Why, in one line.
+    pub why: String,
+    /// The run's directory.
+    pub dir: PathBuf,
+    /// Hash of the log's last line, which proves the log when it is kept elsewhere.
+    pub head: String,
+    /// The report.
+    pub report: Report,
+}
+
+/// A run that could not begin, or whose log cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The exit code.
+    pub exit: u8,
+    /// What was wrong and what to do, in one or two lines.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with this exit code.
+    pub fn new(exit: u8, message: impl ToString) -> Self {
+        Failure { exit, message: message.to_string() }
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Failure::new(Outcome::Internal.exit_code(), error)
+    }
+}
+
+/// Does a whole run. An error means that there is no run, or that its log cannot be written.
+pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<Finished, Failure> {
+    let started = Instant::now();
+    let prepared = Prepared::new(options)?;
+    let mut journal = Recorder { log: prepared.run.create_log()?, watch };
+    let jobs = if options.confined { Local::new() } else { Local::permissive().unconfined() };
+    let layers = prepare::layers(&jobs);
+    prepared.write_manifest(options, &layers)?;
+    journal.record(Kind::Started {
+        task: prepared.task.clone(),
+        planner: options.planner.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rows: prepared.rows,
+        layers,
+    })?;
+    prepared.notes(options, &jobs).iter().for_each(|line| watch.note(line));
+    let budget = Budget::new(prepared.caps(options), started);
+    let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
+    let on = |progress: Progress| watch.progress(&progress);
+    let cx = Cx {
+        dir: &dir,
+        jobs: &jobs,
+        base: &prepared.base,
+        seed: options.task.seed,
+        deadline: budget.deadline_for_steps(),
+        cancel: cancel.clone(),
+        hub: prepared.hub.as_ref(),
+        on: &on,
+    };
+    let end = plan(options, &prepared, &cx, &budget, &mut journal).await?;
+    let (outcome, why) = judge(&end, &prepared, &jobs, (&budget, cancel), &mut journal, &on).await?;
+    finish(&prepared.run, journal, outcome, why)
+}
+
+/// What a run would do: everything but the training itself, in a directory that is thrown away.
+pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<playbook::Preview, Failure> {
+    if !matches!(prepare::planner(options)?, prepare::Planner::Playbook) {
+        return Err(Failure::new(2, "--dry-run shows what the playbook would do; leave out --planner"));
+    }
+    let started = Instant::now();
+    let scratch = tempfile::tempdir().map_err(|e| Failure::new(70, format!("no temporary directory: {e}")))?;
+    let options = Options { dir: scratch.path().to_owned(), ..options.clone() };
+    let prepared = Prepared::new(&options)?;
+    let mut journal = Recorder { log: prepared.run.create_log()?, watch: &Silent };
+    let jobs = if options.confined { Local::new() } else { Local::permissive().unconfined() };
+    let budget = Budget::new(prepared.caps(&options), started);
+    let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
+    let on = |progress: Progress| watch.progress(&progress);
+    let (deadline, cancel) = (budget.deadline_for_steps(), cancel.clone());
+    let (base, seed) = (prepared.base.as_path(), options.task.seed);
+    let cx = Cx { dir: &dir, jobs: &jobs, base, seed, deadline, cancel, hub: None, on: &on };
+    let registry = registry::all();
+    let scope_of = |output: &Value| prepared.scope(output);
+    let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);
+    Playbook::new(&prepared.task, prepared.rows, &budget, steps, &mut journal)
+        .preview()
+        .await?
+        .map_err(|(outcome, why)| Failure::new(outcome.exit_code(), why))
+}
+
+/// Lets the planner work until it has finished or something stops it.
+async fn plan(
+    options: &Options,
+    prepared: &Prepared,
+    cx: &Cx<'_>,
+    budget: &Budget,
+    journal: &mut Recorder<'_>,
+) -> Result<LoopEnd, Failure> {
+    let registry = registry::all();
+    let scope_of = |output: &Value| prepared.scope(output);
+    let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
+    let tools: Vec<_> = registry.iter().collect();
+    let Some(model) = prepared.model.as_deref() else {
+        let steps = Steps::new(tools, cx, &scope_of, may_amend);
+        let watch = journal.watch;
+        let approve = move |what: &str| match options.approve {
+            Approve::Auto => true,
+            Approve::Ask => watch.approve(what),
+            Approve::Never => false,
+        };
+        return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&approve).await?);
+    };
+    if options.approve != Approve::Auto && !journal.watch.approve(&prepared.asks(options)) {
+        return Ok(LoopEnd { end: End::Refused, why: NOT_APPROVED.into(), spent: budget.spent() });
+    }
+    drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend), journal).await
+}
+
+/// What a run says that nobody approved.
+pub const NOT_APPROVED: &str =
+    "the plan was not approved; use --approve auto to approve what stays in the run directory";
+
+async fn drive(
+    options: &Options,
+    prepared: &Prepared,
+    (model, tools): (&dyn ChatModel, &[&dyn tunesmith_tools::tool::AnyTool]),
+    (cx, budget, scope_of, may_amend): (&Cx<'_>, &Budget, &crate::steps::ScopeOf<'_>, bool),
+    journal: &mut Recorder<'_>,
+) -> Result<LoopEnd, Failure> {
+    let dataset = prompt::Dataset {
+        path: "data/train.jsonl",
+        rows: prepared.rows,
+        columns: &prepared.columns,
+        samples: &prepared.open[..prepared.open.len().min(3)],
+    };
+    let planning = Planning {
+        model,
+        tools,
+        cx,
+        budget,
+        system: prompt::system().map_err(|e| Failure::new(70, e))?,
+        request: prompt::request(&prepared.task, &prepared.base_name, &dataset, options.share),
+        share: options.share,
+        scope_of,
+        may_amend,
+    };
+    let watch = journal.watch;
+    Ok(planner_loop::drive(planning, journal, &mut |delta| watch.delta(&delta)).await?)
+}
+
+/// Grades what was handed in and says what the run ended as.
+async fn judge(
+    end: &LoopEnd,
+    prepared: &Prepared,
+    jobs: &Local,
+    (budget, cancel): (&Budget, &Cancel),
+    journal: &mut Recorder<'_>,
+    on: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<(Outcome, String), Failure> {
+    let stopped = end.outcome();
+    let events = log::read(&prepared.run.log())?;
+    let submitted = match &end.end {
+        End::Finished(output) => Submitted::of_finish(output),
+        // What was trained before the time was up is still worth measuring.
+        End::Budget => Submitted::of_events(&events),
+        _ => None,
+    };
+    let Some(submitted) = submitted else {
+        return Ok(stopped.map_or_else(|| (Outcome::NotMet, NOTHING.into()), |outcome| (outcome, end.why.clone())));
+    };
+    // A grader that is cut off says nothing, so it may overrun the budget a little; the outcome then says so.
+    let deadline = budget.deadline().map(|deadline| deadline.max(Instant::now() + Duration::from_secs(5)));
+    let (grade, cut) = match grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), on).await {
+        Graded::Whole(grade) => (grade, None),
+        Graded::Part(grade, why) => (grade, Some(why)),
+        Graded::None(outcome, why) => return Ok((stopped.unwrap_or(outcome), why)),
+    };
+    journal.record(Kind::Graded { grade: Box::new(grade.clone()) })?;
+    let cut = cut.map(|why| format!("grading was cut off ({why})")).or_else(|| {
+        let late = grading::training_was_cut(&events, &submitted);
+        late.then(|| "training ended at the deadline, at its last checkpoint".to_owned())
+    });
+    let (met, figures) = outcome(&grade, &prepared.task.goals);
+    // A limit that was reached goes before what was measured under it.
+    Ok(match (stopped, cut) {
+        (Some(outcome), _) => (outcome, format!("{}; {figures}", end.why)),
+        (None, Some(why)) => (Outcome::Budget, format!("{why}; {figures}")),
+        (None, None) => (if met { Outcome::Met } else { Outcome::NotMet }, figures),
+    })
+}
+
+const NOTHING: &str = "the planner finished without anything to grade";
+
+/// Writes the last event and the report.
+fn finish(run: &Run, mut journal: Recorder<'_>, outcome: Outcome, why: String) -> Result<Finished, Failure> {
+    let dir = run.dir().to_owned();
+    journal.record(Kind::Ended { outcome, why: why.clone(), run: dir.clone() })?;
+    journal.sync()?;
+    let report = Report::fold(&log::read(&run.log())?);
+    report.write(&dir).map_err(|e| Failure::new(70, format!("cannot write the report in {}: {e}", dir.display())))?;
+    Ok(Finished { outcome, why, dir, head: journal.log.head().to_owned(), report })
+}
+
+/// Writes events to the log and shows them.
+struct Recorder<'a> {
+    log: Log,
+    watch: &'a dyn Watch,
+}
+
+impl Journal for Recorder<'_> {
+    fn record(&mut self, kind: Kind) -> Result<(), LogError> {
+        let event = self.log.append(kind, Timestamp::now())?;
+        self.watch.event(&event);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        self.log.sync()
+    }
+}
+
+/// Nobody watches.
+struct Silent;
+
+impl Watch for Silent {
+    fn event(&self, _: &Event) {}
+    fn progress(&self, _: &Progress) {}
+    fn delta(&self, _: &Delta<'_>) {}
+    fn note(&self, _: &str) {}
+    fn approve(&self, _: &str) -> bool {
+        false
+    }
+}
+
+/// A path as the user knows it, for messages.
+pub(crate) fn shown(path: &Path) -> String {
+    tunesmith_harness::text::visible(&path.display().to_string()).into()
+}
