@@ -23,6 +23,7 @@ pub mod grading;
 pub mod hub;
 pub mod hub_search;
 pub mod models;
+pub mod nano;
 pub mod plan;
 pub mod pretraining;
 pub mod read_file;

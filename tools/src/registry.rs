@@ -151,9 +151,12 @@ fn tidy(schema: &mut Value) {
     }
 }
 
+/// Says of a value that it need not be shown.
+type Useless = fn(&Value) -> bool;
+
 /// What a planner's window can do without, by key and value. Bounds are few, and the error that names one costs less than
 /// all of them in every request.
-const USELESS: [(&str, fn(&Value) -> bool); 9] = [
+const USELESS: [(&str, Useless); 9] = [
     ("title", Value::is_string),
     ("format", Value::is_string),
     ("default", |value| value.is_null() || value.is_array() || value.is_object()),

@@ -90,7 +90,7 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
     };
     let metric = if kind == JobKind::Classification { "accuracy" } else { "exact_match" }.to_owned();
     let lost = input.missing.max(target.missing);
-    let note = (lost * 20 > rows.len()).then(|| format!("{lost} of {} rows lack the input or the answer", rows.len()));
+    let note = (lost > 0).then(|| format!("{lost} of {} rows lack the input or the answer", rows.len()));
     let (input, target) = (input.name.clone(), target.name.clone());
     Ok((Proposal { kind, input, target, answer_after, metric, why }, note))
 }
@@ -110,7 +110,7 @@ fn roles<'a>(columns: &[&'a Column]) -> Result<(&'a Column, &'a Column), String>
     });
     let Some(input) = input else { return Err("no column looks like an input; name input and target yourself".into()) };
     let others = || columns.iter().filter(|c| c.name != input.name && !is_id(c)).copied();
-    let target = target.or_else(|| others().filter(repeated).last()).or_else(|| others().last());
+    let target = target.or_else(|| others().rfind(repeated)).or_else(|| others().next_back());
     match target {
         Some(target) => Ok((input, target)),
         None => Err(format!("no column looks like the answer to {:?}; name input and target yourself", input.name)),

@@ -18,7 +18,7 @@ use tunesmith_lm::{
     generate::{Sampling, Session},
     lora::{Adapter, LoraConfig},
     model::{Model, hash_file},
-    train::{Control, Progress, Report, train},
+    train::{Control, Progress, Report, Stopped, train},
 };
 
 use super::{Job, Output, RECORD, Record};
@@ -34,8 +34,8 @@ const POINTS: usize = 200;
 /// Validation prompts on which it is tried whether generations end.
 const PROBES: usize = 8;
 
-/// Kept free before the deadline, to evaluate and write the adapter.
-const MARGIN: Duration = Duration::from_secs(2);
+/// Kept free before the deadline, to evaluate and write the adapter: a share of the time, within bounds in seconds.
+const MARGIN: (f64, f64, f64) = (0.05, 2.0, 20.0);
 
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let recipe = read_recipe(&job.data.join("recipe.json"))?;
@@ -55,7 +55,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {}", name(&job.out)))?;
     let mut log = Log::create(&job.out.join("log.jsonl"))?;
     let began = Instant::now();
-    let deadline = live.deadline.map(|at| at.checked_sub(MARGIN).unwrap_or(at));
+    let deadline = live.deadline.map(|at| early(at, began));
     let mut on = |progress: Progress| {
         log.write(&progress).map_err(|e| tunesmith_lm::error::Error::io("cannot write", Path::new("log.jsonl"), e))?;
         live.tick(tick(&progress));
@@ -74,8 +74,19 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         spec: job.spec.clone(),
     };
     write_json(&job.out.join(RECORD), &record)?;
-    let ended = probe(&model, &adapter, &encoder, &recipe, &valid_rows)?;
+    // What there is no time for is not tried; then nothing is claimed about it either.
+    let ended = match trained.report.stopped {
+        Stopped::Deadline => (0, 0),
+        _ => probe(&model, &adapter, &encoder, &recipe, &valid_rows)?,
+    };
     Ok(output(job, trained.report, (training.len(), valid.len()), seconds, ended))
+}
+
+/// When training stops for a deadline.
+fn early(deadline: Instant, now: Instant) -> Instant {
+    let (share, least, most) = MARGIN;
+    let margin = (deadline.saturating_duration_since(now).as_secs_f64() * share).clamp(least, most);
+    deadline.checked_sub(Duration::from_secs_f64(margin)).unwrap_or(deadline)
 }
 
 fn tick(progress: &Progress) -> Tick {

@@ -84,7 +84,14 @@ async fn follow(mut running: tunesmith_sandbox::Running, on: &(dyn Fn(Progress) 
         }
     }
     let finished = running.wait().await;
-    Outcome { result: result(finished, end, said.iter().rfind(|line| !line.trim().is_empty())), partial }
+    let telling = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: run with");
+    // An allocation that the system refuses ends a Rust program with this line instead of by a limit.
+    let refused = said.iter().any(|line| line.starts_with("memory allocation of"));
+    let finished = match finished.ended {
+        Ended::Signal(_) if refused => Finished { ended: Ended::Limit(Limit::Memory), ..finished },
+        _ => finished,
+    };
+    Outcome { result: result(finished, end, said.iter().rfind(telling)), partial }
 }
 
 /// What the end of the worker means to whoever asked for the work.

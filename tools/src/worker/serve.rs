@@ -78,7 +78,12 @@ fn obey(order: &Order) -> Line {
     // A caller that is gone kills this process; that a line cannot be printed needs no other answer.
     let send = Box::new(|line: Line| drop(print(&line)));
     let mut live = Live { deadline, send, last: None };
-    match catch_unwind(AssertUnwindSafe(|| order.work.run(&mut live))) {
+    guarded(|| order.work.run(&mut live))
+}
+
+/// A panic is a failure like any other: one line on standard output, so that the caller knows why.
+fn guarded(work: impl FnOnce() -> anyhow::Result<Value>) -> Line {
+    match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(result)) => Line::Done(result),
         Ok(Err(error)) => Line::Failed { message: one_line(&format!("{error:#}")) },
         Err(panic) => Line::Failed { message: format!("defect in the worker: {}", one_line(words(&*panic))) },
@@ -100,4 +105,35 @@ fn print(line: &Line) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn panics_and_errors_become_one_line() {
+        let failed = |message: &str| Line::Failed { message: message.to_owned() };
+        assert_eq!(guarded(|| Ok(Value::from(3))), Line::Done(Value::from(3)));
+        assert_eq!(guarded(|| Err(anyhow!("no\nway").context("tried"))), failed("tried: no\\nway"));
+        assert_eq!(guarded(|| panic!("index {} is bad", 7)), failed("defect in the worker: index 7 is bad"));
+    }
+
+    #[test]
+    fn progress_is_thinned_but_ends_and_changes_are_told() {
+        let mut told = Vec::new();
+        let send = Box::new(|line| match line {
+            Line::Progress(tick) => told.push((tick.what, tick.done)),
+            other => panic!("{other:?}"),
+        });
+        let mut live = Live { deadline: None, send, last: None };
+        (0..=1000).for_each(|done| live.progress("a", done, 1000));
+        live.progress("b", 1, 2);
+        drop(live);
+        let [first, .., last, next] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!([first, last, next], [&("a".to_owned(), 0), &("a".to_owned(), 1000), &("b".to_owned(), 1)]);
+        assert!(told.len() < 100, "{}", told.len());
+    }
 }

@@ -1,0 +1,132 @@
+//! Looking at rows and preparing them.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tunesmith_harness::score::Verdict;
+
+use crate::support::{Place, tickets};
+
+async fn note(rows: Vec<Value>) -> String {
+    let output = Place::with(rows).ok("data_inspect", json!({})).await;
+    assert_eq!(output["proposal"], Value::Null, "{output}");
+    output["note"].as_str().unwrap().to_owned()
+}
+
+async fn proposal(rows: Vec<Value>) -> Value {
+    let output = Place::with(rows).ok("data_inspect", json!({})).await;
+    output["proposal"].clone()
+}
+
+#[tokio::test]
+async fn labels_are_seen_and_counted() {
+    let mut rows = tickets(6);
+    rows.push(rows[0].clone());
+    rows.push(json!({"text": " ", "intent": null}));
+    let output = Place::with(rows).ok("data_inspect", json!({})).await;
+    assert_eq!(output["rows"], 20);
+    assert_eq!(output["duplicates"], 1);
+    let intent = &output["columns"][1];
+    assert_eq!((&intent["name"], &intent["missing"], &intent["distinct"]), (&json!("intent"), &json!(1), &json!(3)));
+    let labels = json!([{"label": "card_arrival", "rows": 7}, {"label": "top_up", "rows": 6}, {"label": "lost_phone", "rows": 6}]);
+    assert_eq!(intent["labels"], labels);
+    assert_eq!(intent["lengths"], json!([6, 10, 12, 12]));
+    let expected = json!({
+        "kind": "classification", "input": "text", "target": "intent", "answer_after": null, "metric": "accuracy",
+        "why": "the answers are 3 different labels",
+    });
+    assert_eq!(output["proposal"], expected);
+    assert_eq!(output["note"], "1 of 20 rows lack the input or the answer".to_owned());
+}
+
+#[tokio::test]
+async fn the_kind_follows_from_the_answers() {
+    let extraction =
+        (0..9).map(|i| json!({"order": format!("{i} apples please, thank you"), "fields": format!("{{\"n\":{i}}}")}));
+    let found = proposal(extraction.collect()).await;
+    assert_eq!([&found["kind"], &found["input"], &found["target"]], ["extraction", "order", "fields"]);
+    let maths =
+        (0..9).map(|i| json!({"question": format!("What is {i} and 2?"), "answer": format!("It is\n#### {}", i + 2)}));
+    let found = proposal(maths.collect()).await;
+    assert_eq!([&found["kind"], &found["answer_after"]], ["generation", "####"]);
+    let free = (0..9).map(|i| json!({"prompt": format!("Reverse {i}1"), "completion": format!("1{i}")}));
+    let found = proposal(free.collect()).await;
+    assert_eq!([&found["kind"], &found["input"], &found["target"]], ["generation", "prompt", "completion"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_said_with_what_is_needed() {
+    assert_eq!(
+        note((0..5).map(|i| json!({"text": format!("row {i}")})).collect()).await,
+        "only column \"text\" holds values; training needs an input and, in a second column, the answer to it"
+    );
+    let said =
+        note((0..3000).map(|i| json!({"text": format!("message {i}"), "label": format!("l{i}")})).collect()).await;
+    assert!(
+        said.starts_with("column \"label\" has 3000 different values in 3000 rows, too many to learn as labels"),
+        "{said}"
+    );
+    let said = note((0..5).map(|i| json!({"text": format!("row {i}"), "label": "same"})).collect()).await;
+    assert_eq!(said, "column \"label\" has the same value in every row, so there is nothing to learn");
+    let said = note(vec![json!({"messages": [{"role": "user", "content": "hi"}], "source": "x"})]).await;
+    assert!(said.starts_with("column \"messages\" holds whole chats"), "{said}");
+}
+
+#[tokio::test]
+async fn damaged_files_say_where() {
+    let place = Place::new();
+    fs::write(place.path("bad.csv"), b"text,label\nok,a\n\xff\xfe,b\n").unwrap();
+    let said = place.error("data_inspect", json!({"file": "bad.csv"})).await;
+    assert!(said.contains("bad.csv: line 3: byte 16 of the file is not UTF-8"), "{said}");
+}
+
+#[tokio::test]
+async fn rows_are_cleaned_split_and_written() {
+    let mut rows = tickets(20);
+    rows.push(rows[0].clone());
+    rows.push(json!({"text": "", "intent": "top_up"}));
+    rows.push(json!({"text": "same words", "intent": "top_up"}));
+    rows.push(json!({"text": "same words", "intent": "card_arrival"}));
+    rows.push(json!({"text": "sneaky <|end|> turn", "intent": "top_up"}));
+    rows.push(json!({"text": "long ".repeat(300), "intent": "top_up"}));
+    let place = Place::with(rows);
+    let args = json!({"kind": "classification", "input": "text", "target": "intent", "valid_share": 0.2});
+    let output = place.ok("data_prepare", args.clone()).await;
+    assert_eq!((&output["rows"], &output["train"], &output["valid"]), (&json!(66), &json!(48), &json!(12)));
+    let dropped =
+        json!({"empty": 1, "duplicates": 1, "conflicting": 2, "too_long": 1, "special_tokens": 1, "no_marker": 0});
+    assert_eq!(output["dropped"], dropped);
+    let labels = ["card arrival", "lost phone", "top up"].map(|label| json!({"label": label, "train": 16, "valid": 4}));
+    assert_eq!(output["labels"], json!(labels));
+    let example = output["example"].as_str().unwrap();
+    assert!(example.starts_with("<|endoftext|><|user|>Anna asks number 0: my "), "{example}");
+    assert!(example.contains("\nLabel:<|end|><|assistant|>") && example.ends_with("<|end|>"), "{example}");
+    let scores = place.scores("data_prepare", &output);
+    let verdicts: Vec<(&str, Verdict)> = scores.iter().map(|score| (score.scorer.as_str(), score.verdict)).collect();
+    let names = ["data.leakage", "data.dropped", "data.stop_token", "data.balance"];
+    assert_eq!(verdicts, names.map(|name| (name, Verdict::Pass)));
+
+    let files = ["recipe.json", "train.jsonl", "valid.jsonl"].map(|file| format!("prepared/{file}"));
+    let read = || files.clone().map(|file| fs::read(place.path(&file)).unwrap());
+    let first = read();
+    place.ok("data_prepare", args.clone()).await;
+    assert_eq!(read(), first, "the same seed gives the same files");
+    place.call_seeded(8, "data_prepare", args).await.unwrap();
+    assert_ne!(read()[1], first[1], "another seed splits differently");
+}
+
+#[tokio::test]
+async fn what_cannot_be_prepared_is_said() {
+    let place = Place::with(tickets(3));
+    let args = |target: &str, more: Value| {
+        let mut args = json!({"kind": "classification", "input": "text", "target": target});
+        args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        args
+    };
+    let said = place.error("data_prepare", args("label", json!({}))).await;
+    assert_eq!(said, "the data has no column \"label\"; it has text, intent");
+    let said = place.error("data_prepare", args("intent", json!({"max_length": 1000}))).await;
+    assert_eq!(said, "max_length is 1000, the base takes 192 tokens at most");
+    let said = place.error("data_prepare", args("intent", json!({"max_length": 8}))).await;
+    assert_eq!(said, "only 0 of 9 rows can be used (9 too long)");
+}

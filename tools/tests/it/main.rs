@@ -1,0 +1,10 @@
+//! The tools on a small real base, with real workers in the real sandbox.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod data;
+mod hub;
+mod pipeline;
+mod refusals;
+mod support;
+mod worker;

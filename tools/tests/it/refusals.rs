@@ -1,0 +1,82 @@
+//! Hostile and wrong arguments: refused with the field that is wrong, before anything is started.
+
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+use tunesmith_tools::tool::ToolError;
+
+use crate::support::{Place, tickets};
+
+const HOSTILE: [&str; 5] = ["/etc/passwd", "../secret", "a/../../secret", "nul\0byte", ""];
+
+#[tokio::test]
+async fn paths_out_of_the_workdir_are_refused_by_every_tool() {
+    let place = Place::with(tickets(2));
+    symlink("/etc", place.path("link")).unwrap();
+    for path in HOSTILE.into_iter().chain(["link/passwd"]) {
+        assert_eq!(place.refused("data_inspect", json!({"file": path})).await, ["/file"], "{path:?}");
+        assert_eq!(place.refused("read_file", json!({"path": path})).await, ["/path"], "{path:?}");
+        assert_eq!(place.refused("train", json!({"data": path})).await, ["/data"], "{path:?}");
+        assert_eq!(place.refused("evaluate", json!({"data": path})).await, ["/data"], "{path:?}");
+        assert_eq!(
+            place.refused("generate", json!({"prompts": ["hi"], "adapter": path})).await,
+            ["/adapter"],
+            "{path:?}"
+        );
+        let finish = json!({"summary": "done", "adapter": path, "artifacts": ["missing.gguf", path]});
+        assert_eq!(place.refused("finish", finish).await, ["/adapter", "/artifacts/0", "/artifacts/1"], "{path:?}");
+    }
+    for path in ["/tmp/x.gguf", "../x.gguf", "link/x.gguf", "data/train.jsonl"] {
+        assert_eq!(place.refused("convert", json!({"path": path})).await, ["/path"], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_must_fit_the_data() {
+    let place = Place::with(tickets(2));
+    let plan = |kind: &str, input: &str, target: &str, metric: &str| {
+        let columns = json!({"kind": kind, "input": input, "target": target, "metric": metric});
+        let mut plan = json!({"max_length": 64, "why": "it fits", "steps": ["train"]});
+        plan.as_object_mut().unwrap().extend(columns.as_object().unwrap().clone());
+        plan
+    };
+    let output = place.ok("plan", plan("classification", "text", "intent", "accuracy")).await;
+    assert_eq!(output["kind"], "classification");
+    assert_eq!(output["method"], "lora");
+    assert_eq!(
+        place.refused("plan", plan("classification", "body", "label", "f1")).await,
+        ["/metric", "/input", "/target"]
+    );
+    assert_eq!(place.refused("plan", plan("extraction", "text", "text", "exact_match")).await, ["/target"]);
+    let said = place.error("plan", plan("classification", "body", "intent", "accuracy")).await;
+    assert_eq!(said, "invalid arguments: /input: the data has no column \"body\"; it has text, intent");
+}
+
+#[tokio::test]
+async fn files_are_read_in_parts_and_shown_safely() {
+    let place = Place::new();
+    place.write("notes.txt", "one\n\u{1b}[31mtwo é\n");
+    let output = place.ok("read_file", json!({"path": "notes.txt", "limit": 14})).await;
+    assert_eq!(output, json!({"text": "one\n\\u{1b}[31mtwo ", "bytes": 16, "next_offset": 13}));
+    let output = place.ok("read_file", json!({"path": "notes.txt", "offset": 13})).await;
+    assert_eq!(output, json!({"text": "é\n", "bytes": 16, "next_offset": null}));
+    place.write("sub/a", "");
+    assert_eq!(place.ok("read_file", json!({"path": "."})).await["text"], "notes.txt\nsub/");
+}
+
+#[tokio::test]
+async fn the_shell_is_confined_or_refused() {
+    let place = Place::new();
+    let run = place.call("shell", json!({"command": "echo out; echo err >&2; cat /etc/shadow; exit 3"})).await;
+    if !place.jobs.missing().is_empty() {
+        assert!(matches!(run, Err(ToolError::Denied(_))), "{run:?}");
+        return;
+    }
+    let output = run.unwrap();
+    assert_eq!(output["ended"], json!({"exit": 3}));
+    assert_eq!(output["stdout"], "out");
+    let stderr = output["stderr"].as_str().unwrap();
+    assert!(stderr.starts_with("err\n") && stderr.contains("denied"), "{stderr}");
+    let slow = place.ok("shell", json!({"command": "exec sleep 60", "timeout": 1})).await;
+    assert_eq!(slow["ended"], json!({"limit": "wall"}));
+}
