@@ -29,6 +29,8 @@ pub use preview::Preview;
 
 /// Longest example in tokens that the playbook plans with.
 const MAX_LENGTH: usize = 512;
+/// Validation rows, at most about: enough to choose between candidates.
+const VALID_ROWS: f64 = 400.0;
 /// Validation rows that the base is measured on; enough to see whether it can do the job already.
 const BASE_ROWS: usize = 200;
 
@@ -67,6 +69,8 @@ struct Scouted {
     kind: JobKind,
     prepared: data_prepare::Output,
     speed: Speed,
+    /// Most memory that the trial training held, in bytes.
+    memory: Option<u64>,
 }
 
 impl<'a> Playbook<'a> {
@@ -102,7 +106,7 @@ impl<'a> Playbook<'a> {
         self.plan(&proposal).await?;
         let scouted = self.scout(&proposal).await?;
         let recipe = self.choose(&scouted)?;
-        Ok(Preview::new(self.task, self.rows, &proposal, &scouted.prepared, &scouted.speed, &recipe))
+        Ok(Preview::new(self.task, self.rows, &proposal, &scouted, &recipe))
     }
 
     async fn work(&mut self, approve: &(dyn Fn(&str) -> bool + Sync)) -> Result<Value, Stop> {
@@ -182,7 +186,9 @@ impl<'a> Playbook<'a> {
 
     /// Prepares the data, measures the base, and runs a few steps of the very training that follows.
     async fn scout(&mut self, proposal: &data_inspect::Proposal) -> Result<Scouted, Stop> {
+        let share = (VALID_ROWS / self.rows.open.max(1) as f64).clamp(0.01, 0.1);
         let mut args = json!({ "kind": proposal.kind, "input": proposal.input, "target": proposal.target });
+        args["valid_share"] = json!(share);
         if let Some(marker) = &proposal.answer_after {
             args["answer_after"] = json!(marker);
         }
@@ -207,7 +213,7 @@ impl<'a> Playbook<'a> {
             speed.tokens_per_second,
             1e3 * row_seconds
         ))?;
-        Ok(Scouted { kind: proposal.kind, prepared, speed })
+        Ok(Scouted { kind: proposal.kind, prepared, speed, memory: smoke.peak_memory })
     }
 
     /// The largest rung of the ladder that fits the time that is left.

@@ -209,6 +209,9 @@ pub struct Output {
     pub tokens_per_second: f64,
     /// Of a few generations on validation prompts, how many ended by themselves: `(ended, tried)`.
     pub ended: (usize, usize),
+    /// Most memory that the training process held, in bytes; null where that is unknown.
+    #[serde(default)]
+    pub peak_memory: Option<u64>,
 }
 
 /// The worker's part.

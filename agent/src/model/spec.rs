@@ -82,6 +82,14 @@ const PROVIDERS: [Provider; 7] = [
     ("vllm", "http://localhost:8000/v1", Some("VLLM_API_KEY"), false, true, "vllm:MODEL"),
 ];
 
+/// The environment variables that may hold a planner's key.
+pub fn keys() -> Vec<&'static str> {
+    PROVIDERS.iter().filter_map(|provider| provider.2).chain([URL_KEY]).collect()
+}
+
+/// Holds the key of an address that the user typed.
+const URL_KEY: &str = "TUNESMITH_API_KEY";
+
 /// Reads a `--planner`.
 pub fn parse(spec: &str) -> Result<Planner, SpecError> {
     let spec = spec.trim();
@@ -129,7 +137,7 @@ fn address(rest: &str) -> Result<Hosted, SpecError> {
     Ok(Hosted {
         base: base.trim_end_matches('/').to_owned(),
         model: model.trim().to_owned(),
-        key: Some("TUNESMITH_API_KEY"),
+        key: Some(URL_KEY),
         needs_key: false,
         free: false,
     })

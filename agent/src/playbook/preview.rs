@@ -7,9 +7,10 @@ use tunesmith_harness::{
     event::Rows,
     task::{JobKind, Task},
 };
-use tunesmith_tools::{data_inspect::Proposal, data_prepare};
+use tunesmith_tools::data_inspect::Proposal;
 
 use super::{
+    Scouted,
     ladder::{Recipe, Speed},
     name,
 };
@@ -44,14 +45,8 @@ pub struct Preview {
 }
 
 impl Preview {
-    pub(super) fn new(
-        task: &Task,
-        rows: Rows,
-        proposal: &Proposal,
-        prepared: &data_prepare::Output,
-        speed: &Speed,
-        recipe: &Recipe,
-    ) -> Self {
+    pub(super) fn new(task: &Task, rows: Rows, proposal: &Proposal, scouted: &Scouted, recipe: &Recipe) -> Self {
+        let (prepared, speed) = (&scouted.prepared, &scouted.speed);
         let grading = speed.grading(3).as_secs_f64();
         Preview {
             kind: proposal.kind,
@@ -65,7 +60,7 @@ impl Preview {
             recipe: recipe.clone(),
             speed: *speed,
             seconds: recipe.seconds + grading,
-            memory: None,
+            memory: scouted.memory,
         }
     }
 }

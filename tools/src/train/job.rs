@@ -156,7 +156,15 @@ fn output(job: &Job, report: Report, rows: (usize, usize), seconds: f64, ended: 
         seconds,
         tokens_per_second: report.tokens as f64 / seconds.max(1e-9),
         ended,
+        peak_memory: peak_memory(),
     }
+}
+
+/// Most memory that this process has held so far, in bytes; `None` where the system does not say.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// At most [`POINTS`] points, the first and the last among them.

@@ -21,6 +21,7 @@ fn output() -> Output {
         seconds: 1.0,
         tokens_per_second: 1.0,
         ended: (8, 8),
+        peak_memory: None,
     }
 }
 
