@@ -7,6 +7,21 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// The oracle of every task: suite, task, script. A new task is a line here.
+const ORACLES: &[(&str, &str, &str)] = &[
+    ("smoke", "routing", include_str!("../suites/smoke/oracle/routing.jsonl")),
+    ("smoke", "orders", include_str!("../suites/smoke/oracle/orders.jsonl")),
+    ("smoke", "reports", include_str!("../suites/smoke/oracle/reports.jsonl")),
+];
+
+/// The script of the null agent, which hands in nothing.
+pub const NULL: &str = include_str!("../suites/null.jsonl");
+
+/// The script that must pass a task.
+pub fn oracle(suite: &str, task: &str) -> Option<&'static str> {
+    ORACLES.iter().find(|(s, t, _)| (*s, *t) == (suite, task)).map(|(.., script)| *script)
+}
+
 /// One turn of a planner: what it says and what it calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +66,17 @@ pub fn turns(script: &str) -> Result<Vec<Turn>, ScriptError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_task_has_an_oracle_and_every_script_is_understood() {
+        for name in crate::suite::names() {
+            for task in crate::suite(name).unwrap().tasks {
+                let script = turns(oracle(name, &task.id).unwrap()).unwrap();
+                assert_eq!(script.last().unwrap().calls.last().unwrap().name, "finish", "{name}/{}", task.id);
+            }
+        }
+        assert_eq!(turns(NULL).unwrap().len(), 1);
+    }
 
     #[test]
     fn a_script_is_one_turn_per_line() {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;
+mod cli_bench;
 mod cli_hand;
 mod cli_input;
 mod cli_runs;

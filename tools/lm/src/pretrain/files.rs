@@ -10,7 +10,7 @@ use tokenizers::{
     pre_tokenizers::byte_level::ByteLevel,
 };
 
-use super::{PretrainSpec, Pretrained, SPECIALS, TEMPLATE, text::Text};
+use super::{ModelShape, PretrainSpec, Pretrained, SPECIALS, TEMPLATE, text::Text};
 use crate::{
     config::Config,
     corpus::{Doc, Generator},
@@ -96,13 +96,22 @@ pub fn write(out: &Path, spec: &PretrainSpec, config: &Config, tokenizer: &str, 
         ("tokenizer.json", tokenizer.to_owned()),
         ("tokenizer_config.json", pretty(&tokenizer_config)?),
         ("generation_config.json", pretty(&generation)?),
-        ("pretraining.json", pretty(&json!({ "spec": spec, "result": report }))?),
+        ("pretraining.json", pretty(&json!({ "spec": without_places(spec), "result": report }))?),
         ("README.md", card(spec, config, done)),
     ] {
         let path = out.join(name);
         fs::write(&path, text + "\n").map_err(|e| Error::io("cannot write", &path, e))?;
     }
     Ok(())
+}
+
+/// The spec with the names of its files: where they lay is nobody's business.
+fn without_places(spec: &PretrainSpec) -> PretrainSpec {
+    let mut spec = spec.clone();
+    for source in &mut spec.texts {
+        source.path = source.path.file_name().map_or_else(|| source.path.clone(), Into::into);
+    }
+    spec
 }
 
 fn card(spec: &PretrainSpec, config: &Config, done: &Pretrained) -> String {
@@ -113,6 +122,7 @@ fn card(spec: &PretrainSpec, config: &Config, done: &Pretrained) -> String {
         sources += &format!("| `{name}` | {licence} | {bytes} | {} | `{sha256}` |\n", source.passes);
     }
     let texts: String = spec.texts.iter().zip(&done.sources).map(|(s, (name, ..))| text_flag(name, s)).collect();
+    let shape_flags = shape_flags(shape);
     let max_steps = spec.max_steps.map_or(String::new(), |n| format!(" --max-steps {n}"));
     format!(
         "# A small pretrained base\n\n\
@@ -126,7 +136,7 @@ fn card(spec: &PretrainSpec, config: &Config, done: &Pretrained) -> String {
         weight decay {}, cosine after 2 % warm-up, gradient norm clipped at 1. Loss on held-out sequences of the same mixture: \
         {:.4} nats per token.\n\n\
         ```\ntunesmith pretrain{texts} --generated-tokens {} --batch-size {} --sequence {} --learning-rate {} --weight-decay {} \
-        --seed {}{max_steps} --out nano\n```\n\n\
+        --seed {}{max_steps}{shape_flags} --out nano\n```\n\n\
         Chat template:\n\n```\n{TEMPLATE}\n```\n",
         done.parameters,
         shape.layers,
@@ -154,6 +164,22 @@ fn card(spec: &PretrainSpec, config: &Config, done: &Pretrained) -> String {
         spec.weight_decay,
         spec.seed,
     )
+}
+
+/// What the command needs to make another shape than the default one.
+fn shape_flags(shape: &ModelShape) -> String {
+    let default = ModelShape::default();
+    let flags = [
+        ("vocab", shape.vocab, default.vocab),
+        ("hidden", shape.hidden, default.hidden),
+        ("inner", shape.inner, default.inner),
+        ("layers", shape.layers, default.layers),
+        ("heads", shape.heads, default.heads),
+        ("kv-heads", shape.kv_heads, default.kv_heads),
+        ("context", shape.context, default.context),
+    ];
+    let changed = flags.into_iter().filter(|(_, value, default)| value != default);
+    changed.map(|(name, value, _)| format!(" --{name} {value}")).collect()
 }
 
 fn text_flag(name: &str, source: &super::Source) -> String {

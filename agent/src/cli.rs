@@ -1,0 +1,173 @@
+//! The command line: what can be asked for, and which exit code an answer has.
+
+use std::{io, process::ExitCode};
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tunesmith_harness::text::visible;
+use tunesmith_sandbox::Cancel;
+
+use crate::{
+    bench,
+    commands::{convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools, train},
+    run::Failure,
+};
+
+const EXAMPLE: &str = "\
+Example:
+  tunesmith run \"Route these customer messages to the right team, and give me a GGUF file.\" --file tickets.csv --minutes 10
+
+Exit codes of run and bench:
+  0 goal met · 2 usage · 3 goal not met · 4 budget or deadline reached · 5 blocked · 6 planner failed · 70 internal error
+  130 cancelled";
+
+/// Plain words in, a small fine-tuned model out, with evidence that it is better than the one it started from.
+#[derive(Debug, Parser)]
+#[command(name = "tunesmith", version, after_help = EXAMPLE, max_term_width = 120)]
+pub struct Cli {
+    /// Say more on standard error; twice says all. RUST_LOG sets it in detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Bench(bench::Args),
+    Train(train::Args),
+    Eval(eval::Args),
+    Generate(generate::Args),
+    Convert(convert::Args),
+    #[command(subcommand)]
+    Data(data::Data),
+    #[command(subcommand)]
+    Hub(hub::Hub),
+    #[command(subcommand)]
+    Runs(runs::Runs),
+    Tools(tools::Args),
+    Doctor(doctor::Args),
+    Pretrain(pretrain::Args),
+    Sandbox(sandbox::Args),
+    #[command(hide = true)]
+    Grade(grade::Args),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    trace(cli.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&Failure { exit: 70, message: format!("the runtime cannot be started: {error}") }),
+    };
+    let done = runtime.block_on(async {
+        let cancel = Cancel::default();
+        stop::watch(&cancel);
+        dispatch(cli.command, &cancel).await
+    });
+    // A blocking read, of a terminal for example, must not keep a process that is done.
+    runtime.shutdown_background();
+    match done {
+        Ok(exit) => ExitCode::from(exit),
+        Err(failure) => failed(&failure),
+    }
+}
+
+/// Does one command; `Ok` holds the exit code.
+async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
+    match command {
+        Command::Run(args) => run::main(args, cancel).await,
+        Command::Bench(args) => bench::main(args, cancel).await,
+        Command::Train(args) => train::main(args, cancel).await,
+        Command::Eval(args) => eval::main(args, cancel).await,
+        Command::Generate(args) => generate::main(args, cancel).await,
+        Command::Convert(args) => convert::main(args, cancel).await,
+        Command::Data(data) => data::main(data, cancel).await,
+        Command::Hub(hub) => hub::main(hub, cancel).await,
+        Command::Runs(runs) => runs::main(runs),
+        Command::Tools(args) => tools::main(&args),
+        Command::Doctor(args) => doctor::main(&args).await,
+        Command::Pretrain(args) => pretrain::main(args, cancel).await,
+        Command::Sandbox(args) => sandbox::main(args, cancel).await,
+        Command::Grade(args) => grade::main(args, cancel).await,
+    }
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    eprintln!("error: {}", visible(&failure.message));
+    ExitCode::from(failure.exit)
+}
+
+/// Help goes to standard output as it is; everything else is an error of at most two lines.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Nothing can be done where nobody reads the help.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
+    eprintln!("error: {}", visible(&one_line(error)));
+    eprintln!("see: {} --help", command_of(std::env::args_os().skip(1)));
+    ExitCode::from(2)
+}
+
+/// What is wrong, with the parser's tips and without its usage text.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraphs =
+        text.split("\n\n").map(str::trim).filter(|p| !p.starts_with("Usage:") && !p.starts_with("For more"));
+    let words = |p: &str| p.split_whitespace().collect::<Vec<_>>().join(" ");
+    paragraphs.map(words).collect::<Vec<_>>().join("; ").trim_start_matches("error: ").to_owned()
+}
+
+/// The command whose help says more, for example `tunesmith runs show`.
+fn command_of(words: impl Iterator<Item = std::ffi::OsString>) -> String {
+    let (mut at, mut found) = (Cli::command(), "tunesmith".to_owned());
+    for word in words {
+        let next = word.to_str().filter(|word| !word.starts_with('-')).map(|word| at.find_subcommand(word).cloned());
+        match next {
+            // An option before the command.
+            None => {}
+            Some(Some(next)) => {
+                found = format!("{found} {}", next.get_name());
+                at = next;
+            }
+            Some(None) => break,
+        }
+    }
+    found
+}
+
+/// What the program says of itself goes to standard error. Filters are read only where they are set: parsing one costs
+/// more than the rest of the start.
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    if std::env::var_os("RUST_LOG").is_some() {
+        log.with_env_filter(EnvFilter::from_default_env()).init();
+    } else {
+        log.with_max_level(level).init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,113 @@
+//! `tunesmith convert`: a model to ship, checked against its source.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use tunesmith_harness::{
+    figures::{bytes, percent},
+    text::visible,
+};
+use tunesmith_sandbox::{Cancel, Workdir};
+use tunesmith_tools::{
+    convert::{self, Format, Quant},
+    worker::Work,
+};
+
+use super::{
+    print, print_json, usage,
+    work::{Bench, input},
+};
+use crate::run::Failure;
+
+/// Write a model, with its adapter merged, as a GGUF file or in Hugging Face's format
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  tunesmith convert --model nano --adapter adapter --to gguf --quant q8_0 --out model.gguf"
+)]
+pub struct Args {
+    /// nano, a directory or a .gguf file
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Adapter in PEFT's format to merge [default: none]
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// The format
+    #[arg(long, value_enum)]
+    to: To,
+    /// How numbers are stored; q8_0 is for gguf
+    #[arg(long, value_enum, default_value_t = Stored::F16)]
+    quant: Stored,
+    /// New file (gguf) or directory (safetensors)
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum To {
+    Gguf,
+    Safetensors,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stored {
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+/// Converts. The result stands under its name only when it is whole and was checked.
+pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    if args.to == To::Safetensors && args.quant == Stored::Q8 {
+        return Err(usage("safetensors takes f32 or f16; use --to gguf for q8_0"));
+    }
+    let bench = Bench::new(cancel)?;
+    let base = bench.model(&args.model)?;
+    let adapter = args.adapter.as_deref().map(input).transpose()?;
+    let wrong = |why: String| usage(format!("{}: {why}", args.out.display()));
+    let Some(name) = args.out.file_name() else { return Err(wrong("is not the name of a file".into())) };
+    if args.out.symlink_metadata().is_ok() {
+        return Err(wrong("is there already; name another --out".into()));
+    }
+    let parent = args.out.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(|error| wrong(error.to_string()))?;
+    // Beside the result, so that it can be moved there in one step.
+    let half =
+        tempfile::Builder::new().prefix(".convert-").tempdir_in(parent).map_err(|error| wrong(error.to_string()))?;
+    let dir = Workdir::open(half.path()).map_err(|error| wrong(error.to_string()))?;
+    let made_at = dir.path().join(name);
+    let job = convert::Job {
+        base: base.clone(),
+        adapter: adapter.clone(),
+        to: match args.to {
+            To::Gguf => Format::Gguf,
+            To::Safetensors => Format::Safetensors,
+        },
+        quant: match args.quant {
+            Stored::F32 => Quant::F32,
+            Stored::F16 => Quant::F16,
+            Stored::Q8 => Quant::Q8,
+        },
+        out: made_at.clone(),
+        examples: None,
+    };
+    let reads = [base].into_iter().chain(adapter).collect();
+    let made: convert::Output = bench.run(&Work::Convert(job), &dir, reads, "convert").await?;
+    std::fs::rename(&made_at, &args.out).map_err(|error| wrong(error.to_string()))?;
+    let made = convert::Output { path: args.out.display().to_string(), ..made };
+    if args.json {
+        print_json(&made)?;
+    } else {
+        print(&format!("{}  {}  sha256 {}", visible(&made.path), bytes(made.bytes), made.sha256));
+        print(&format!(
+            "checked: {} of {} greedy answers equal the source's, logits differ by at most {:.2e}",
+            percent(made.agreement),
+            made.prompts,
+            made.max_logit_difference
+        ));
+    }
+    Ok(0)
+}

@@ -1,0 +1,181 @@
+//! `tunesmith eval`: how good a model is on examples, with the grader's own measures.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tunesmith_harness::{
+    figures::{percent, percents},
+    recipe::Recipe,
+    rows,
+    text::visible,
+};
+use tunesmith_sandbox::Cancel;
+use tunesmith_tools::{evaluate, worker::Work};
+
+use super::{
+    print, print_json,
+    table::{NONE, short, table},
+    usage,
+    work::{Bench, input},
+    write_json,
+};
+use crate::run::Failure;
+
+const EXAMPLE: &str = "\
+Example:
+  tunesmith eval --model nano --adapter adapter --data adapter/prepared
+
+--data is a directory made by `data prepare` (its validation part), a file of examples with recipe.json beside it, or
+a file of rows together with --recipe.";
+
+/// Score a model on examples; --json prints lm-eval's results object
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    /// nano, a directory or a .gguf file
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// Adapter in PEFT's format [default: none]
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// What to score it on
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// How rows become examples: the recipe.json of a prepared directory
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Only the first so many examples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Scores.
+pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    let bench = Bench::new(cancel)?;
+    let base = bench.model(&args.model)?;
+    let adapter = args.adapter.as_deref().map(input).transpose()?;
+    let dir = bench.private()?;
+    let data = examples(&args, dir.path())?;
+    let folder = data.parent().map(Path::to_owned).unwrap_or_default();
+    let limit = args.limit.map(|limit| limit as usize);
+    let job = evaluate::Job { base: base.clone(), adapter: adapter.clone(), data: data.clone(), limit };
+    let reads = [base, folder].into_iter().chain(adapter).collect();
+    let scored: evaluate::Output = bench.run(&Work::Evaluate(job), &dir, reads, "eval").await?;
+    if args.json {
+        print_json(&results(&args, &scored))?;
+    } else {
+        lines(&scored).iter().for_each(|line| print(line));
+    }
+    Ok(0)
+}
+
+/// The file of examples, with recipe.json beside it.
+fn examples(args: &Args, scratch: &Path) -> Result<PathBuf, Failure> {
+    let data = input(&args.data)?;
+    if let Some(recipe) = &args.recipe {
+        return from_rows(&data, recipe, scratch);
+    }
+    let file = if data.is_dir() { data.join("valid.jsonl") } else { data };
+    let recipe = file.with_file_name("recipe.json");
+    if !file.is_file() {
+        return Err(usage(format!("{}: there is no such file; make it with `tunesmith data prepare`", file.display())));
+    }
+    if !recipe.is_file() {
+        let why = "there is no recipe.json beside it; name one with --recipe, or use `tunesmith data prepare` first";
+        return Err(usage(format!("{}: {why}", file.display())));
+    }
+    Ok(file)
+}
+
+/// Rows that a recipe turns into examples, as the grader does.
+fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
+    let wrong = |why: String| usage(format!("{}: {why}", recipe.display()));
+    let text = std::fs::read_to_string(recipe).map_err(|error| wrong(error.to_string()))?;
+    let read: Recipe = serde_json::from_str(&text).map_err(|error| wrong(format!("not a recipe: {error}")))?;
+    let table = rows::read(data).map_err(|error| usage(error.to_string()))?;
+    let examples: Vec<_> = table.rows.iter().filter_map(|row| read.example(row).ok()).collect();
+    if examples.is_empty() {
+        let columns = table.columns.join(", ");
+        return Err(usage(format!(
+            "{}: no row fits the recipe, which wants columns {:?} and {:?}; the file has {columns}",
+            data.display(),
+            read.input,
+            read.target
+        )));
+    }
+    let left_out = table.rows.len() - examples.len();
+    if left_out > 0 {
+        eprintln!("{left_out} of {} rows do not fit the recipe and are left out", table.rows.len());
+    }
+    let file = scratch.join("examples.jsonl");
+    rows::write_jsonl(&file, &examples).map_err(|error| Failure::new(70, format!("{}: {error}", file.display())))?;
+    write_json(&scratch.join("recipe.json"), &read)?;
+    Ok(file)
+}
+
+/// The object that lm-eval writes, with what it has no place for under `tunesmith`.
+fn results(args: &Args, scored: &evaluate::Output) -> Value {
+    let task = args.data.file_stem().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
+    let measured = &scored.measured;
+    // The standard error of a mean of zeros and ones, as lm-eval computes it.
+    let error = |p: f64| (measured.n > 1).then(|| (p * (1.0 - p) / (measured.n - 1) as f64).sqrt());
+    let mut values = Map::from_iter([("alias".to_owned(), json!(task))]);
+    let mut add = |name: &str, value: f64| {
+        values.insert(format!("{name},none"), json!(value));
+        values.insert(format!("{name}_stderr,none"), json!(error(value)));
+    };
+    if scored.metric == "accuracy" {
+        add("acc", measured.value);
+    }
+    add("exact_match", measured.exact_match);
+    if let Some(f1) = measured.macro_f1 {
+        values.insert("macro_f1,none".into(), json!(f1));
+    }
+    json!({
+        "results": {task.as_str(): values},
+        "n-samples": {task.as_str(): {"original": measured.n, "effective": measured.n}},
+        "config": {
+            "model": "tunesmith",
+            "model_args": {"model": args.model, "adapter": args.adapter},
+            "limit": args.limit,
+        },
+        "tunesmith": scored,
+    })
+}
+
+fn lines(scored: &evaluate::Output) -> Vec<String> {
+    let measured = &scored.measured;
+    let cells = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+    let mut rows = vec![cells(["", "value", "95 % interval"])];
+    let metric = scored.metric.replace('_', " ");
+    rows.push(cells([&metric, &percent(measured.value), &percents(measured.interval)]));
+    if scored.metric != "exact_match" {
+        rows.push(cells(["exact match", &percent(measured.exact_match), &percents(scored.exact_interval)]));
+    }
+    rows.push(cells(["malformed", &percent(measured.format_failures), NONE]));
+    rows.extend(measured.macro_f1.map(|f1| cells(["macro F1", &format!("{f1:.3}"), NONE])));
+    let baselines = &scored.baselines;
+    for (name, value) in
+        [("chance", baselines.chance), ("majority class", baselines.majority), ("naive Bayes", baselines.naive_bayes)]
+    {
+        rows.extend(value.map(|value| cells([name, &percent(value), NONE])));
+    }
+    let mut lines = vec![format!("{} examples", measured.n)];
+    lines.extend(table(&rows));
+    if !scored.mistakes.is_empty() {
+        lines.extend([String::new(), "wrong, for example".to_owned()]);
+        for wrong in &scored.mistakes {
+            let got = visible(&wrong.got);
+            lines.push(format!(
+                "  {} -> {} instead of {}",
+                short(&wrong.input, 80),
+                short(&got, 40),
+                short(&wrong.expected, 40)
+            ));
+        }
+    }
+    lines
+}

@@ -1,0 +1,255 @@
+//! `tunesmith run`: a task in plain words becomes a run.
+
+use std::path::PathBuf;
+
+use clap::{ValueEnum, builder::NonEmptyStringValueParser};
+use tunesmith_harness::{
+    grade::METRICS,
+    task::{Goal, Task},
+};
+use tunesmith_sandbox::Cancel;
+
+use super::{print, print_json};
+use crate::{
+    model::spec,
+    run::{self, Approve, Failure, Options},
+    show::Share,
+    terminal::Terminal,
+};
+
+const EXAMPLE: &str = "\
+Example:
+  tunesmith run \"Fine-tune a small model to route these customer messages, and give me a GGUF file.\" \\
+      --file tickets.csv --minutes 10 --approve auto --goal 'accuracy>=0.9'
+
+Planners: playbook (rules, no network), openai:MODEL, anthropic:MODEL, gemini:MODEL, hf:MODEL, together:MODEL,
+  ollama:MODEL, vllm:MODEL, url:BASE#MODEL, scripted:FILE";
+
+/// Fine-tune a model as the task says, and grade it on rows that nobody has seen
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    /// What to reach, in plain words
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    task: String,
+    /// Rows to learn from: CSV, TSV, JSON or JSON lines; may be repeated
+    #[arg(long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
+    /// Model to start from: nano, a directory or a .gguf file [default: nano]
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
+    /// Who plans
+    #[arg(long, value_name = "SPEC", env = "TUNESMITH_PLANNER", default_value = "playbook")]
+    planner: String,
+    /// Where runs are kept
+    #[arg(long, default_value = "runs")]
+    dir: PathBuf,
+    /// Time for the whole run [default: no limit]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    minutes: Option<f64>,
+    /// Most that the planner's model may cost, in US dollars [default: no limit]
+    #[arg(long, value_name = "N", value_parser = amount)]
+    usd: Option<f64>,
+    /// Most steps [default: no limit for the playbook, 100 for a language model]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Seed of everything random, except which rows are sealed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Rows to grade on [default: a part of the rows of --file is sealed]
+    #[arg(long, value_name = "PATH")]
+    test: Option<PathBuf>,
+    /// Share of rows to seal [default: 0.2, at least 100 and at most 2000 rows]
+    #[arg(long, value_name = "F", value_parser = share_of_rows, conflicts_with = "test")]
+    test_share: Option<f64>,
+    /// What must hold on the sealed rows, for example 'accuracy>=0.9'; may be repeated [default: a gain above zero]
+    #[arg(long = "goal", value_name = "GOAL", value_parser = goal)]
+    goals: Vec<Goal>,
+    /// What a planner's model may see of the rows
+    #[arg(long, value_enum, default_value_t = Shares::None)]
+    share: Shares,
+    /// Who approves what stays in the run's directory and budget
+    #[arg(long, value_enum, default_value_t = Approves::Ask)]
+    approve: Approves,
+    /// Allow what --approve does not cover: scope, network:HOST or publish:ORG/NAME; may be repeated
+    #[arg(long = "allow", value_name = "CAPABILITY", value_parser = capability)]
+    allow: Vec<String>,
+    /// Confinement of jobs
+    #[arg(long, value_enum, default_value_t = Sandboxes::On)]
+    sandbox: Sandboxes,
+    /// Show what would be done, without training
+    #[arg(long)]
+    dry_run: bool,
+    /// Print events as JSON lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// `--share`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shares {
+    /// Columns, counts and scores
+    None,
+    /// Some rows too
+    Samples,
+}
+
+/// `--approve`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Approves {
+    /// You, at the terminal
+    Ask,
+    /// Approved
+    Auto,
+    /// Refused: the run ends there with exit code 5
+    Never,
+}
+
+/// `--sandbox`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sandboxes {
+    /// Confined
+    On,
+    /// Limits only
+    None,
+}
+
+impl Args {
+    fn options(self) -> Options {
+        let task = Task {
+            request: self.task,
+            files: self.files,
+            test: self.test,
+            test_share: self.test_share,
+            base: self.base,
+            goals: self.goals,
+            minutes: self.minutes,
+            steps: self.steps,
+            usd: self.usd,
+            seed: self.seed,
+        };
+        Options {
+            task,
+            planner: self.planner,
+            dir: self.dir,
+            share: match self.share {
+                Shares::None => Share::None,
+                Shares::Samples => Share::Samples,
+            },
+            approve: match self.approve {
+                Approves::Ask => Approve::Ask,
+                Approves::Auto => Approve::Auto,
+                Approves::Never => Approve::Never,
+            },
+            allow: self.allow,
+            confined: self.sandbox == Sandboxes::On,
+        }
+    }
+}
+
+/// Runs the task; the exit code is the outcome's.
+pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    let (json, dry_run) = (args.json, args.dry_run);
+    let options = args.options();
+    // A wrong planner is a wrong command line, whatever else is wrong.
+    spec::parse(&options.planner).map_err(|error| super::usage(error.to_string()))?;
+    if dry_run {
+        let terminal = Terminal::progress_only("dry run");
+        let preview = run::dry_run(&options, &terminal, cancel).await;
+        terminal.clear();
+        let preview = preview?;
+        if json {
+            print_json(&preview)?;
+        } else {
+            print(&tunesmith_harness::text::visible_lines(&preview.to_string()));
+        }
+        return Ok(0);
+    }
+    let terminal = Terminal::new(json);
+    let finished = run::run(&options, &terminal, cancel).await;
+    terminal.clear();
+    let finished = finished?;
+    terminal.finish(&finished);
+    Ok(finished.outcome.exit_code())
+}
+
+/// `METRIC>=X`, where X is a fraction, or a percentage with its sign.
+fn goal(text: &str) -> Result<Goal, String> {
+    const FORM: &str = "write it as METRIC>=X, for example accuracy>=0.9";
+    let (metric, least) = text.split_once(">=").ok_or(FORM)?;
+    let (metric, least) = (metric.trim(), least.trim());
+    let names: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
+    if !names.contains(&metric) {
+        return Err(format!("there is no metric {metric:?}; the metrics are {}", names.join(", ")));
+    }
+    let value = match least.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
+        None => least.parse::<f64>(),
+    };
+    match value {
+        Ok(at_least) if (0.0..=1.0).contains(&at_least) => Ok(Goal { metric: metric.to_owned(), at_least }),
+        _ => Err(format!("{least:?} is not a fraction from 0 to 1; {FORM}")),
+    }
+}
+
+fn capability(text: &str) -> Result<String, String> {
+    let good = match text.split_once(':') {
+        None => text == "scope",
+        Some(("network", host)) => !host.is_empty() && !host.contains(['/', ' ']),
+        Some(("publish", id)) => {
+            id.split_once('/').is_some_and(|(org, name)| !org.is_empty() && !name.is_empty() && !name.contains('/'))
+        }
+        Some(_) => false,
+    };
+    if good { Ok(text.to_owned()) } else { Err("use scope, network:HOST or publish:ORG/NAME".into()) }
+}
+
+/// A number above zero that a clock can hold.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
+        _ => Err("must be a number above 0, and at most a million".into()),
+    }
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("must be a number, 0 or more".into()),
+    }
+}
+
+fn share_of_rows(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        _ => Err("must be a number between 0 and 1, for example 0.2".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_are_fractions_or_percentages_of_known_metrics() {
+        let accuracy = Goal { metric: "accuracy".into(), at_least: 0.9 };
+        assert_eq!(goal("accuracy>=0.9"), Ok(accuracy.clone()));
+        assert_eq!(goal(" accuracy >= 90 % "), Ok(accuracy));
+        assert!(
+            goal("beauty>=0.9").is_err_and(|why| why.starts_with("there is no metric \"beauty\"; the metrics are "))
+        );
+        for wrong in ["accuracy", "accuracy>0.9", "accuracy>=90", "accuracy>=NaN", "accuracy>=-0.1", "accuracy>="] {
+            assert!(goal(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_checked() {
+        for good in ["scope", "network:huggingface.co", "publish:org/name"] {
+            assert_eq!(capability(good), Ok(good.to_owned()));
+        }
+        for wrong in ["", "scope:", "network", "network:", "network:a/b", "publish:name", "publish:a/b/c", "all"] {
+            assert!(capability(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! `tunesmith runs`: what runs came to, read from their logs, also where their process was killed.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tunesmith_harness::{
+    event::Event,
+    figures::{counted, duration, percent},
+    log,
+    report::{Report, Step},
+    run::{Run, Summary},
+    score::Verdict,
+    text::visible,
+};
+
+use super::{
+    print, print_json,
+    table::{NONE, short, table},
+    usage,
+};
+use crate::run::Failure;
+
+/// List runs, or show one
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Runs {
+    /// Every run in a directory, oldest first
+    List(List),
+    /// The steps, scores and outcome of a run
+    Show(Show),
+}
+
+/// `runs list`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct List {
+    /// Where runs are kept
+    #[arg(long, default_value = "runs")]
+    dir: PathBuf,
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// `runs show`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Show {
+    /// The run: its directory, or its name in --dir
+    run: PathBuf,
+    /// Where runs are kept
+    #[arg(long, default_value = "runs")]
+    dir: PathBuf,
+    /// Print one JSON object: summary, log and report
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists or shows.
+pub fn main(runs: Runs) -> Result<u8, Failure> {
+    match runs {
+        Runs::List(args) => list(&args),
+        Runs::Show(args) => show(&args),
+    }
+}
+
+fn list(args: &List) -> Result<u8, Failure> {
+    let summaries = Run::list(&args.dir).map_err(|error| usage(error.to_string()))?;
+    if args.json {
+        print_json(&summaries)?;
+    } else if summaries.is_empty() {
+        print(&format!("no runs in {}", visible(&args.dir.display().to_string())));
+    } else {
+        let head = ["run", "outcome", "metric", "base", "tuned", "steps", "request"].map(str::to_owned).to_vec();
+        let rows: Vec<Vec<String>> = [head].into_iter().chain(summaries.iter().map(row)).collect();
+        table(&rows).iter().for_each(|line| print(line));
+    }
+    Ok(0)
+}
+
+fn row(summary: &Summary) -> Vec<String> {
+    let figure = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), percent);
+    vec![
+        summary.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        state(summary),
+        summary.metric.as_deref().unwrap_or(NONE).replace('_', " "),
+        figure(summary.base),
+        figure(summary.tuned),
+        summary.steps.to_string(),
+        summary.request.as_deref().map_or_else(|| NONE.to_owned(), |request| short(request, 50)),
+    ]
+}
+
+/// The outcome, or why there is none.
+fn state(summary: &Summary) -> String {
+    let state = match (summary.outcome, summary.running) {
+        (Some(outcome), _) => outcome.to_string(),
+        (None, true) => "running".to_owned(),
+        (None, false) => "did not end".to_owned(),
+    };
+    if summary.problem.is_some() { format!("{state}, log damaged") } else { state }
+}
+
+/// What `runs show --json` prints.
+#[derive(Serialize)]
+struct Shown {
+    summary: Summary,
+    log: LogState,
+    report: Report,
+}
+
+/// How much of a log there is.
+#[derive(Serialize)]
+struct LogState {
+    events: usize,
+    /// Hash of the last line that can be trusted.
+    head: String,
+    /// Bytes of a last line that was cut off.
+    torn_bytes: usize,
+    /// Where the log stops being what was written.
+    broken: Option<String>,
+}
+
+fn show(args: &Show) -> Result<u8, Failure> {
+    let here = args.run.is_dir() || args.run.components().count() > 1;
+    let path = if here { args.run.clone() } else { args.dir.join(&args.run) };
+    let run = Run::open(&path).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))?;
+    let (history, problem) = match log::scan(&run.log()) {
+        Ok(history) => (Some(history), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let events: &[Event] = history.as_ref().map_or(&[], |history| &history.events);
+    let shown = Shown {
+        summary: run.summary(),
+        log: LogState {
+            events: events.len(),
+            head: history.as_ref().map_or_else(|| log::GENESIS.to_owned(), |history| history.head.clone()),
+            torn_bytes: history.as_ref().map_or(0, |history| history.torn),
+            broken: history
+                .as_ref()
+                .and_then(|h| Some(format!("line {}: {}", h.broken.as_ref()?.line, h.broken.as_ref()?.why)))
+                .or(problem),
+        },
+        report: Report::fold(events),
+    };
+    if args.json {
+        print_json(&shown)?;
+    } else {
+        lines(&run, &shown).iter().for_each(|line| print(line));
+    }
+    Ok(0)
+}
+
+fn lines(run: &Run, shown: &Shown) -> Vec<String> {
+    let (summary, report) = (&shown.summary, &shown.report);
+    let mut lines = vec![visible(summary.request.as_deref().unwrap_or("no request was recorded")).into_owned()];
+    lines.push(format!("run      {}", visible(&run.dir().display().to_string())));
+    lines.extend(summary.started.map(|at| format!("started  {at}")));
+    lines.push(format!("planner  {}", visible(&report.planner)));
+    lines.push(format!("outcome  {}", state(summary)));
+    if !report.steps.is_empty() {
+        lines.push(String::new());
+        report.steps.iter().for_each(|step| lines.extend(step_lines(step)));
+    }
+    lines.push(String::new());
+    if report.base.is_some() || summary.outcome.is_some() {
+        lines.push(visible(&report.sentence()).into_owned());
+    }
+    if let Some(why) = summary.why.as_ref().filter(|why| !report.sentence().contains(why.as_str())) {
+        lines.push(visible(why).into_owned());
+    }
+    if summary.outcome.is_none() {
+        lines.push(if summary.running {
+            "a process is working on this run now".to_owned()
+        } else {
+            "the run did not end: its process was killed, or its disk was full; start it again".to_owned()
+        });
+    }
+    if shown.log.torn_bytes > 0 {
+        lines.push(format!("the log's last line was cut off ({} bytes) and is left out", shown.log.torn_bytes));
+    }
+    lines.extend(
+        shown
+            .log
+            .broken
+            .as_ref()
+            .map(|why| format!("the log is damaged at {}; what stands before it is shown", visible(why))),
+    );
+    let report_path = run.report("html");
+    if report_path.is_file() {
+        lines.push(format!("report   {}", visible(&report_path.display().to_string())));
+    }
+    lines.push(format!("log      {}, last hash {}", counted(shown.log.events, "event"), shown.log.head));
+    lines
+}
+
+fn step_lines(step: &Step) -> Vec<String> {
+    let word = match (step.ok, step.verdict) {
+        (None, _) => "not finished",
+        (Some(true), Verdict::Unknown) => "done",
+        (_, Verdict::Pass) => "pass",
+        (_, Verdict::Warn) => "warn",
+        (_, Verdict::Fail) => "fail",
+        (Some(false), Verdict::Unknown) => "failed",
+    };
+    let seconds = step.seconds.map_or_else(|| NONE.to_owned(), duration);
+    let mut lines = vec![format!("{:>2}  {:<13} {word:<12} {seconds}", step.step, visible(&step.tool))];
+    lines.extend(step.error.as_ref().map(|error| format!("      {}", short(error, 200))));
+    for score in &step.scores {
+        let word = match score.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "fail",
+            Verdict::Unknown => "unknown",
+        };
+        lines.push(format!("      {word:<7} {}: {}", visible(&score.scorer), short(&score.why, 200)));
+    }
+    lines
+}

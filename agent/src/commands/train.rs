@@ -1,0 +1,197 @@
+//! `tunesmith train`: a LoRA adapter, by hand.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+use tunesmith_harness::{
+    figures::{duration, percent},
+    text::visible,
+};
+use tunesmith_sandbox::{Cancel, Workdir};
+use tunesmith_tools::{train, worker::Work};
+
+use super::{
+    data::{self, Mapping},
+    print, print_json,
+    table::count,
+    usage,
+    work::{Bench, input, output},
+};
+use crate::run::Failure;
+
+const EXAMPLE: &str = "\
+Example:
+  tunesmith train --base nano --data tickets.csv --out adapter --learning-rate 3e-3 --epochs 10
+
+--spec is a TOML file with the fields of the tool `train` (see `tunesmith tools --schema`); options go before it.";
+
+/// Train a LoRA adapter in PEFT's format
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    /// Model to start from: nano, a directory or a .gguf file
+    #[arg(long, value_name = "MODEL")]
+    base: String,
+    /// A directory made by `data prepare`, or a file of rows, which is prepared first
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// New directory for the adapter
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Settings, where options do not give them
+    #[arg(long, value_name = "FILE.toml")]
+    spec: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    mapping: Mapping,
+    /// Seed of adapter, order and split
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Settings of the trainer; the defaults are the tool's.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Settings {
+    /// Peak learning rate [default: 2e-3]
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// Passes over the rows [default: 10]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Stop after so many steps [default: none]
+    #[arg(long, value_name = "N")]
+    max_steps: Option<usize>,
+    /// Rank of the adapter [default: 16]
+    #[arg(long, value_name = "N")]
+    r: Option<usize>,
+    /// Numerator of the adapter's scale [default: 32]
+    #[arg(long, value_name = "X")]
+    lora_alpha: Option<f64>,
+    /// Rows per step [default: 16]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Course of the learning rate [default: linear]
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// Warm-up: steps from 1 up, below that a share of all [default: 0]
+    #[arg(long, value_name = "X")]
+    warmup: Option<f64>,
+    /// Weight decay [default: 0]
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f64>,
+    /// Epochs without improvement before training stops; 0 never stops early [default: 3]
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Schedule {
+    Constant,
+    Linear,
+    Cosine,
+}
+
+/// Prepares rows where that is needed, and trains.
+pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    let settings = settings(&args)?;
+    let bench = Bench::new(cancel)?;
+    let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
+    let out = output(&args.out)?;
+    let prepared = if given.is_dir() {
+        given
+    } else {
+        let dir = subdirectory(&out)?;
+        data::prepare(&bench, &given, &base, &args.mapping, &dir, args.seed).await?;
+        dir.path().to_owned()
+    };
+    let job = train::Job {
+        base: base.clone(),
+        data: prepared.clone(),
+        out: out.path().to_owned(),
+        spec: settings.spec(args.seed),
+        r: settings.r,
+        lora_alpha: settings.lora_alpha,
+        target_modules: settings.targets(),
+    };
+    let made = bench.run(&Work::Train(job), &out, vec![base, prepared], "train").await?;
+    let made = train::Output { adapter: out.path().display().to_string(), ..made };
+    if args.json {
+        print_json(&made)?;
+    } else {
+        trained(&made, &args).iter().for_each(|line| print(line));
+    }
+    Ok(0)
+}
+
+/// Where the examples of a file of rows go: beside the adapter, so that it can be evaluated on the same recipe.
+fn subdirectory(out: &Workdir) -> Result<Workdir, Failure> {
+    let path = out.path().join("prepared");
+    Workdir::create(&path).map_err(|error| usage(format!("{}: {error}", path.display())))
+}
+
+/// The tool's defaults, then the file, then the options.
+fn settings(args: &Args) -> Result<train::Args, Failure> {
+    let mut fields = match &args.spec {
+        None => Map::new(),
+        Some(path) => read(path)?,
+    };
+    let given = &args.settings;
+    let schedule = given.schedule.map(|schedule| match schedule {
+        Schedule::Constant => "constant",
+        Schedule::Linear => "linear",
+        Schedule::Cosine => "cosine",
+    });
+    let options = [
+        ("learning_rate", json!(given.learning_rate)),
+        ("epochs", json!(given.epochs)),
+        ("max_steps", json!(given.max_steps)),
+        ("r", json!(given.r)),
+        ("lora_alpha", json!(given.lora_alpha)),
+        ("batch_size", json!(given.batch_size)),
+        ("schedule", json!(schedule)),
+        ("warmup", json!(given.warmup)),
+        ("weight_decay", json!(given.weight_decay)),
+        ("patience", json!(given.patience)),
+    ];
+    fields.extend(
+        options.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)),
+    );
+    let source = args.spec.as_ref().map_or_else(|| "the settings".to_owned(), |path| path.display().to_string());
+    serde_json::from_value(Value::Object(fields)).map_err(|error| usage(format!("{source}: {error}")))
+}
+
+fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let wrong = |why: String| usage(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    toml::from_str(&text).map_err(|error| wrong(one_line(error.to_string())))
+}
+
+fn trained(made: &train::Output, args: &Args) -> Vec<String> {
+    let (first, last) = (made.curve.first().map(|p| p.1), made.curve.last().map(|p| p.1));
+    let mut lines = vec![format!(
+        "{} of {} steps on {} rows, {}, {:.0} tokens/s, {} numbers trained",
+        made.steps.0,
+        made.steps.1,
+        made.rows.0,
+        duration(made.seconds),
+        made.tokens_per_second,
+        count(made.parameters as u64)
+    )];
+    if let (Some(first), Some(last)) = (first, last) {
+        lines.push(format!("loss {first:.3} to {last:.3}"));
+    }
+    if let (Some(loss), Some(exact)) = (made.valid_loss, made.valid_exact) {
+        let best = made.best_step.map_or(String::new(), |step| format!(" (step {step} was kept)"));
+        lines.push(format!("validation: loss {loss:.3}, {} of answers exact{best}", percent(exact)));
+    }
+    let adapter = visible(&made.adapter);
+    lines.push(format!("written to {adapter}"));
+    lines.push(format!("next: tunesmith generate --model {} --adapter {adapter} --prompt TEXT", visible(&args.base)));
+    lines
+}

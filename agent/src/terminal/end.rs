@@ -1,0 +1,82 @@
+//! The last lines of a run.
+
+use tunesmith_harness::{
+    figures::{bytes, percent, percents, points},
+    grade::Measured,
+    report::Report,
+    task::Outcome,
+    text::{visible, visible_lines},
+};
+
+use crate::{
+    commands::table::{NONE, table},
+    run::Finished,
+};
+
+/// The verdict in words, the figures, what was made, where it is, and how to use it.
+pub(super) fn lines(finished: &Finished) -> Vec<String> {
+    let report = &finished.report;
+    let mut lines = vec![String::new(), visible(&report.sentence()).into_owned()];
+    // Without targets, the sentence says all that the reason of a graded run says.
+    let graded = report.tuned.is_some() && matches!(finished.outcome, Outcome::Met | Outcome::NotMet);
+    if !graded || !report.goals.is_empty() {
+        lines.push(visible(&finished.why).into_owned());
+    }
+    let figures = figures(report);
+    if !figures.is_empty() {
+        lines.push(String::new());
+        lines.extend(table(&figures));
+    }
+    let made = artifacts(finished);
+    if !made.is_empty() {
+        lines.push(String::new());
+        lines.extend(made);
+    }
+    lines.push(String::new());
+    let report_path = finished.dir.join("report.html");
+    lines.push(format!("report  {}", visible(&report_path.display().to_string())));
+    lines.push(format!("log     {}", finished.head));
+    for command in &report.commands {
+        lines.push(String::new());
+        lines.push(format!("With {}:", visible(&command.title)));
+        // Not indented: a line break inside quotes must stay what it is.
+        lines.extend(visible_lines(&command.text).lines().map(str::to_owned));
+    }
+    lines
+}
+
+/// Base, tuned model, shipped files and what needs no model, on the same sealed rows.
+fn figures(report: &Report) -> Vec<Vec<String>> {
+    let Some(base) = &report.base else { return Vec::new() };
+    let metric = report.metric.as_deref().unwrap_or("score").replace('_', " ");
+    let mut rows = vec![["", metric.as_str(), "95 % interval", "exact match", "malformed"].map(str::to_owned).to_vec()];
+    rows.push(measured("base", base));
+    rows.extend(report.tuned.as_ref().map(|tuned| measured("tuned", tuned)));
+    rows.extend(report.gain.as_ref().map(|gain| vec!["gain".to_owned(), points(gain.value), percents(gain.interval)]));
+    for artifact in &report.artifacts {
+        rows.extend(artifact.measured.as_ref().map(|m| measured(&artifact.path, m)));
+    }
+    let baselines = &report.baselines;
+    for (name, value) in
+        [("chance", baselines.chance), ("majority class", baselines.majority), ("naive Bayes", baselines.naive_bayes)]
+    {
+        rows.extend(value.map(|value| vec![name.to_owned(), percent(value)]));
+    }
+    rows
+}
+
+fn measured(name: &str, m: &Measured) -> Vec<String> {
+    vec![name.to_owned(), percent(m.value), percents(m.interval), percent(m.exact_match), percent(m.format_failures)]
+}
+
+fn artifacts(finished: &Finished) -> Vec<String> {
+    let line = |artifact: &tunesmith_harness::grade::Artifact| {
+        let path = finished.dir.join(&artifact.path);
+        let path = visible(&path.display().to_string()).into_owned();
+        match &artifact.failed {
+            None => format!("{:<11} {path}  {}", artifact.kind, bytes(artifact.bytes)),
+            Some(why) => format!("{:<11} {path}  {NONE} did not pass: {}", artifact.kind, visible(why)),
+        }
+    };
+    finished.report.artifacts.iter().map(line).collect()
+}

@@ -1,0 +1,167 @@
+//! Bad input: one or two lines that say what is wrong and what to do, and the right exit code.
+
+use std::{fs, path::Path};
+
+use crate::cli::{Said, base, tickets, tunesmith};
+
+const TASK: &str = "Fine-tune a small model to route these messages to the right intent.";
+
+/// A run on a file of these bytes.
+fn run_on(bytes: &[u8], more: &[&str]) -> (Said, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), bytes).unwrap();
+    let mut args = vec!["run", TASK, "--file", "rows.csv", "--approve", "auto", "--minutes", "1"];
+    args.extend(more);
+    (tunesmith(dir.path(), &args), dir)
+}
+
+fn base_named(path: &Path) -> [&str; 2] {
+    ["--base", path.to_str().unwrap()]
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = tunesmith(dir.path(), &["run", TASK, "--file", "no.csv"]);
+    assert_eq!(said.refused(2), "error: no.csv: there is no such file; check the path\n");
+    assert!(!dir.path().join("runs").exists(), "a run was made of nothing");
+}
+
+#[test]
+fn no_file_at_all_says_how_to_give_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = tunesmith(dir.path(), &["run", TASK]);
+    assert_eq!(said.refused(2), "error: there is no data: give a CSV, JSON or JSON-lines file with --file\n");
+}
+
+#[test]
+fn an_empty_file_is_empty() {
+    let (said, _dir) = run_on(b"", &[]);
+    assert_eq!(said.refused(2), "error: rows.csv: is empty; give a file with a header and rows\n");
+}
+
+#[test]
+fn a_header_without_rows_has_no_rows() {
+    let (said, _dir) = run_on(b"text,intent\n", &[]);
+    assert!(said.refused(2).starts_with("error: rows.csv: has no rows"), "{said:?}");
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_found_with_their_line() {
+    let (said, _dir) = run_on(b"text,intent\nhello,a\ncaf\xe9,b\n", &[]);
+    let want = "error: rows.csv: line 3: byte 23 of the file is not UTF-8; convert it, for example with: iconv -f latin1 -t utf-8\n";
+    assert_eq!(said.refused(2), want);
+}
+
+#[test]
+fn one_column_needs_a_second() {
+    let rows: String = (0..300).map(|i| format!("message number {i}\n")).collect();
+    let (said, dir) = run_on(format!("text\n{rows}").as_bytes(), &base_named(base()));
+    assert_eq!(said.code, 5, "{said:?}");
+    let told = format!("{}{}", said.out, said.err);
+    assert!(
+        told.contains("only column \"text\" holds values; training needs an input and, in a second column, the answer"),
+        "{told}"
+    );
+    assert!(told.contains("Blocked"), "{told}");
+    let shown = tunesmith(dir.path(), &["runs", "list", "--json"]).ok().json();
+    assert_eq!(shown[0]["outcome"], "blocked");
+}
+
+#[test]
+fn thousands_of_labels_are_too_many() {
+    let rows: String = (0..3000).map(|i| format!("please look at message {i},label{i}\n")).collect();
+    let (said, _dir) = run_on(format!("text,intent\n{rows}").as_bytes(), &base_named(base()));
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.out.contains("3000") || said.out.contains("different values"), "{said:?}");
+    assert!(said.out.contains("too many to learn as labels"), "{said:?}");
+}
+
+#[test]
+fn a_base_must_be_there_and_whole() {
+    let bases = tempfile::tempdir().unwrap();
+    let copy = |name: &str, without: &str| {
+        let to = bases.path().join(name);
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(base()).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != without) {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        to
+    };
+    let rows = tickets(60);
+    let refused = |path: &Path| run_on(rows.as_bytes(), &base_named(path)).0.refused(2).to_owned();
+
+    let nowhere = bases.path().join("nowhere");
+    let want =
+        format!("error: there is no model at {}; use nano, a model directory or a GGUF file\n", nowhere.display());
+    assert_eq!(refused(&nowhere), want);
+
+    // What is inside a base is looked at in the sandbox, so a base that cannot be used blocks a run that has begun.
+    let blocked = |path: &Path| {
+        let (said, dir) = run_on(rows.as_bytes(), &base_named(path));
+        assert_eq!(said.code, 5, "{said:?}");
+        let listed = tunesmith(dir.path(), &["runs", "list", "--json"]).ok().json();
+        assert_eq!(listed[0]["outcome"], "blocked");
+        said.out
+    };
+    let said = blocked(&copy("no-tokenizer", "tokenizer.json"));
+    assert!(said.contains("no-tokenizer has no tokenizer.json"), "{said}");
+
+    let strange = copy("strange", "");
+    let config =
+        fs::read_to_string(strange.join("config.json")).unwrap().replace("LlamaForCausalLM", "MambaForCausalLM");
+    fs::write(strange.join("config.json"), config).unwrap();
+    let said = blocked(&strange);
+    assert!(
+        said.contains("unsupported architecture: MambaForCausalLM") && said.contains("only LlamaForCausalLM"),
+        "{said}"
+    );
+
+    let said = run_on(rows.as_bytes(), &["--base", "HuggingFaceTB/SmolLM2-135M"]).0;
+    assert!(said.refused(2).contains("hf download HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M"), "{said:?}");
+}
+
+#[test]
+fn a_request_outside_the_playbook_is_blocked_with_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();
+    let said = tunesmith(dir.path(), &["run", "write me a poem", "--file", "rows.csv"]);
+    let told = said.refused(5);
+    assert!(told.contains("outside what the playbook can plan") && told.contains("--planner"), "{told}");
+}
+
+#[test]
+fn a_planner_without_its_key_is_blocked_and_names_the_variable() {
+    let (said, _dir) = run_on(tickets(60).as_bytes(), &["--planner", "openai:some-model"]);
+    assert!(said.refused(5).contains("set OPENAI_API_KEY, or use --planner playbook"), "{said:?}");
+}
+
+#[test]
+fn control_characters_in_names_are_written_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = tunesmith(dir.path(), &["run", TASK, "--file", "a\u{1b}[31mb.csv"]);
+    assert_eq!(said.refused(2), "error: a\\u{1b}[31mb.csv: there is no such file; check the path\n");
+}
+
+#[test]
+fn work_by_hand_refuses_what_is_not_there_and_writes_over_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(20)).unwrap();
+    fs::create_dir(dir.path().join("full")).unwrap();
+    fs::write(dir.path().join("full/note"), "mine").unwrap();
+    let base = base().to_str().unwrap();
+    let refused = |args: &[&str]| tunesmith(dir.path(), args).refused(2).to_owned();
+    assert_eq!(refused(&["data", "inspect", "no.csv"]), "error: no.csv: there is no such file; check the path\n");
+    let full = "error: full is not empty; name a new directory with --out\n";
+    assert_eq!(refused(&["train", "--base", base, "--data", "rows.csv", "--out", "full"]), full);
+    assert_eq!(refused(&["data", "prepare", "rows.csv", "--base", base, "--out", "full"]), full);
+    let there = "error: rows.csv: is there already; name another --out\n";
+    assert_eq!(refused(&["convert", "--model", base, "--to", "gguf", "--out", "rows.csv"]), there);
+    fs::write(dir.path().join("spec.toml"), "learning_rat = 1e-3\n").unwrap();
+    let said = refused(&["train", "--base", base, "--data", "rows.csv", "--out", "new", "--spec", "spec.toml"]);
+    assert!(said.starts_with("error: spec.toml: unknown field `learning_rat`"), "{said}");
+    assert!(!dir.path().join("new").exists());
+    let said = refused(&["eval", "--model", base, "--data", "rows.csv"]);
+    assert!(said.contains("there is no recipe.json beside it"), "{said}");
+    assert_eq!(fs::read_to_string(dir.path().join("full/note")).unwrap(), "mine");
+}

@@ -1,0 +1,241 @@
+//! Whole runs: what they print, and what `runs` makes of logs whose process was stopped, killed or damaged.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+};
+
+use serde_json::{Value, json};
+use tunesmith_harness::log;
+
+use crate::cli::{Said, base, command, tickets, tunesmith};
+
+const TASK: &str = "Fine-tune a small model to route these messages to the right intent.";
+
+/// A planner that trains as the test says and then hands in.
+fn script(train: Value) -> String {
+    let columns = json!({"kind": "classification", "input": "text", "target": "intent", "max_length": 128});
+    let mut plan = columns.clone();
+    plan["metric"] = "accuracy".into();
+    plan["why"] = "each message has one intent".into();
+    let finish = json!({"summary": "done", "adapter": "tuned"});
+    let calls = [("plan", plan), ("data_prepare", columns), ("train", train), ("finish", finish)];
+    let turn = |(at, (name, arguments)): (usize, &(&str, Value))| {
+        json!({"text": "", "calls": [{"id": at.to_string(), "name": name, "arguments": arguments}]}).to_string() + "\n"
+    };
+    calls.iter().enumerate().map(turn).collect()
+}
+
+/// A directory with rows and a script, and the arguments of a run on them.
+fn place(train: Value) -> (tempfile::TempDir, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();
+    fs::write(dir.path().join("script.jsonl"), script(train)).unwrap();
+    let base = base().to_str().unwrap();
+    let args = [
+        "run",
+        TASK,
+        "--file",
+        "rows.csv",
+        "--base",
+        base,
+        "--planner",
+        "scripted:script.jsonl",
+        "--approve",
+        "auto",
+        "--minutes",
+        "5",
+    ];
+    (dir, args.map(str::to_owned).to_vec())
+}
+
+fn words(args: &[String], more: &[&'static str]) -> Vec<String> {
+    args.iter().cloned().chain(more.iter().map(|more| (*more).to_owned())).collect()
+}
+
+fn start(dir: &Path, args: &[String]) -> Child {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    command(dir, &args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn run(dir: &Path, args: &[String]) -> Said {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    tunesmith(dir, &args)
+}
+
+/// The one run in `runs`.
+fn run_dir(dir: &Path) -> PathBuf {
+    let mut runs: Vec<PathBuf> = fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs.remove(0)
+}
+
+fn good() -> Value {
+    json!({"name": "tuned", "epochs": 14, "learning_rate": 1e-2, "patience": 0})
+}
+
+/// Far more steps than any test waits for.
+fn endless() -> Value {
+    json!({"name": "tuned", "epochs": 1000, "learning_rate": 1e-3, "patience": 0})
+}
+
+#[test]
+fn json_output_is_the_log_and_nothing_else() {
+    let (dir, args) = place(good());
+    let said = run(dir.path(), &words(&args, &["--json"])).ok();
+    let log = fs::read_to_string(run_dir(dir.path()).join("events.jsonl")).unwrap();
+    assert_eq!(said.out, log);
+    let last: Value = serde_json::from_str(log.lines().next_back().unwrap()).unwrap();
+    assert_eq!((&last["kind"], &last["outcome"]), (&json!("ended"), &json!("met")));
+    assert_eq!(last["run"], json!(run_dir(dir.path()).canonicalize().unwrap()));
+}
+
+#[test]
+fn a_run_in_plain_lines_ends_with_the_verdict_and_what_to_do_next() {
+    let (dir, args) = place(good());
+    let said = run(dir.path(), &args).ok();
+    assert!(!said.out.contains('\u{1b}'), "{}", said.out);
+    let line = |start: &str| {
+        said.out.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {}", said.out))
+    };
+    for start in [
+        " 1  plan  ",
+        " 2  data_prepare  ",
+        " 3  train  ",
+        " 4  finish  ",
+        "Goal met: ",
+        "base ",
+        "tuned ",
+        "naive Bayes ",
+        "report  ",
+    ] {
+        line(start);
+    }
+    let run = run_dir(dir.path());
+    let history = log::scan(&run.join("events.jsonl")).unwrap();
+    assert_eq!(line("log     "), format!("log     {}", history.head));
+    assert!(said.out.contains("tunesmith generate --model "), "{}", said.out);
+
+    let name = run.file_name().unwrap().to_str().unwrap();
+    let shown = tunesmith(dir.path(), &["runs", "show", name, "--json"]).ok().json();
+    let fields: Vec<&String> = shown.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["summary", "log", "report"]);
+    assert_eq!(shown["summary"]["outcome"], "met");
+    assert_eq!(
+        shown["log"],
+        json!({"events": history.events.len(), "head": history.head, "torn_bytes": 0, "broken": null})
+    );
+    let report: Value = serde_json::from_str(&fs::read_to_string(run.join("report.json")).unwrap()).unwrap();
+    assert_eq!(shown["report"], report);
+    let listed = tunesmith(dir.path(), &["runs", "list"]).ok().out;
+    assert!(listed.contains(name) && listed.contains("goal met"), "{listed}");
+
+    let again = tunesmith(dir.path(), &["grade", run.to_str().unwrap(), "--json"]).ok().json();
+    assert_eq!(again["equals_log"], true, "{again}");
+}
+
+/// Waits for a line of a child's output.
+fn wait_for(child: &mut Child, what: &str) -> BufReader<std::process::ChildStdout> {
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(what) {
+        line.clear();
+        assert_ne!(out.read_line(&mut line).unwrap(), 0, "it ended before {what}");
+    }
+    out
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Runs until training has begun and sends a signal.
+fn stopped_by(name: &str) -> (tempfile::TempDir, Option<i32>) {
+    let (dir, args) = place(endless());
+    let mut child = start(dir.path(), &words(&args, &["--json"]));
+    let out = wait_for(&mut child, "\"tool\":\"train\"");
+    signal(&child, name);
+    drop(out);
+    let code = child.wait().unwrap().code();
+    (dir, code)
+}
+
+#[test]
+fn ctrl_c_in_training_ends_with_130_and_a_whole_log() {
+    let (dir, code) = stopped_by("-INT");
+    assert_eq!(code, Some(130));
+    let run = run_dir(dir.path());
+    let events = log::read(&run.join("events.jsonl")).unwrap();
+    let last = serde_json::to_value(events.last().unwrap()).unwrap();
+    assert_eq!((&last["kind"], &last["outcome"]), (&json!("ended"), &json!("cancelled")));
+    let shown = tunesmith(dir.path(), &["runs", "show", run.to_str().unwrap()]).ok().out;
+    assert!(shown.contains("outcome  cancelled"), "{shown}");
+}
+
+#[test]
+fn sigterm_is_taken_as_ctrl_c() {
+    assert_eq!(stopped_by("-TERM").1, Some(130));
+}
+
+#[test]
+fn a_run_that_was_killed_can_be_shown() {
+    let (dir, code) = stopped_by("-KILL");
+    assert_eq!(code, None);
+    let run = run_dir(dir.path());
+    let listed = tunesmith(dir.path(), &["runs", "list", "--json"]).ok().json();
+    assert_eq!(
+        (&listed[0]["outcome"], &listed[0]["steps"], &listed[0]["problem"]),
+        (&Value::Null, &json!(3), &Value::Null)
+    );
+    let shown = tunesmith(dir.path(), &["runs", "show", run.to_str().unwrap()]).ok().out;
+    assert!(shown.contains(" 3  train         not finished") && shown.contains("the run did not end"), "{shown}");
+
+    // Half a line at the end, as a power cut leaves it.
+    let path = run.join("events.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{whole}{{\"seq\":9,\"at\"")).unwrap();
+    let shown = tunesmith(dir.path(), &["runs", "show", run.to_str().unwrap()]).ok().out;
+    assert!(shown.contains("the log's last line was cut off (13 bytes) and is left out"), "{shown}");
+    assert!(shown.contains(" 3  train         not finished"), "{shown}");
+
+    // A line that somebody changed.
+    fs::write(&path, whole.replacen("data_prepare", "data_repaired", 1)).unwrap();
+    let shown = tunesmith(dir.path(), &["runs", "show", run.to_str().unwrap()]).ok().out;
+    assert!(shown.contains("the log is damaged at line "), "{shown}");
+    let listed = tunesmith(dir.path(), &["runs", "list"]).ok().out;
+    assert!(listed.contains("did not end, log damaged"), "{listed}");
+}
+
+#[test]
+fn what_is_no_run_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(tunesmith(dir.path(), &["runs", "list"]).ok().out, "no runs in runs\n");
+    assert_eq!(tunesmith(dir.path(), &["runs", "list", "--json"]).ok().json(), json!([]));
+    let said = tunesmith(dir.path(), &["runs", "show", "nothing"]);
+    assert!(said.refused(2).contains("see `tunesmith runs list`"), "{said:?}");
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();
+    let args = ["run", TASK, "--file", "rows.csv", "--base", base().to_str().unwrap(), "--dry-run"];
+    let said = tunesmith(dir.path(), &args).ok();
+    assert!(said.out.contains("classification") && said.out.contains("intent"), "{}", said.out);
+    assert!(!dir.path().join("runs").exists());
+    let mut args = args.to_vec();
+    args.push("--json");
+    assert_eq!(tunesmith(dir.path(), &args).ok().json()["kind"], "classification");
+}
+
+#[test]
+fn nobody_at_the_terminal_means_no_approval() {
+    let (dir, args) = place(good());
+    let args: Vec<String> = args.into_iter().filter(|arg| arg != "--approve" && arg != "auto").collect();
+    let said = run(dir.path(), &args);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.out.contains("--approve auto"), "{said:?}");
+}
