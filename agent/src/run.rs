@@ -114,7 +114,8 @@ impl Failure {
 
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Self {
-        Failure::new(Outcome::Internal.exit_code(), error)
+        let outcome = if matches!(error, LogError::Full { .. }) { Outcome::Blocked } else { Outcome::Internal };
+        Failure::new(outcome.exit_code(), error)
     }
 }
 

@@ -109,7 +109,8 @@ impl Recipe {
                 Err(_) => Judged { right: false, well_formed: false },
             },
             JobKind::Generation => match (self.answer(generated), self.answer(expected)) {
-                (Some(got), Some(want)) => Judged { right: got == want, well_formed: !got.is_empty() },
+                // An empty answer is never right, or a marker that empties both sides would make everything right.
+                (Some(got), Some(want)) => Judged { right: got == want && !want.is_empty(), well_formed: !got.is_empty() },
                 _ => Judged { right: false, well_formed: false },
             },
         }

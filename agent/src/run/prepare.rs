@@ -1,6 +1,10 @@
 //! Everything before the planner: the request is checked, rows are read and sealed, the run's directory is laid out.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,7 +16,7 @@ use tunesmith_harness::{
     rows::{self, RowsError},
     run::{Input, Manifest, Run, RunError},
     seal,
-    task::{JobKind, Scope, Task},
+    task::{JobKind, Outcome, Scope, Task},
 };
 use tunesmith_sandbox::{Layer, Local, Status};
 use tunesmith_tools::{
@@ -247,15 +251,26 @@ impl Parts {
     /// Writes both parts; returns the hash of the open one.
     fn write(&self, run: &Run) -> Result<String, Failure> {
         let open = run.dir().join(DATA);
-        let failed = |path: &PathBuf, e: std::io::Error| Failure::new(70, format!("cannot write {}: {e}", shown(path)));
         if let Some(parent) = open.parent() {
-            fs::create_dir_all(parent).map_err(|e| failed(&open, e))?;
+            fs::create_dir_all(parent).map_err(|e| unwritten(&open, &e))?;
         }
-        rows::write_jsonl(&open, &self.open).map_err(|e| failed(&open, e))?;
+        rows::write_jsonl(&open, &self.open).map_err(|e| unwritten(&open, &e))?;
         let sealed = run.dir().join(SEALED);
-        rows::write_jsonl(&sealed, &self.sealed).map_err(|e| failed(&sealed, e))?;
-        hash::sha256_file(&open).map_err(|e| failed(&open, e))
+        rows::write_jsonl(&sealed, &self.sealed).map_err(|e| unwritten(&sealed, &e))?;
+        hash::sha256_file(&open).map_err(|e| unwritten(&open, &e))
     }
+}
+
+/// A file of the run that cannot be written. A full disk is a missing resource, anything else is unexpected.
+fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
+    let (exit, advice) = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            (Outcome::Blocked, "; free some space or keep runs elsewhere with --dir")
+        }
+        std::io::ErrorKind::PermissionDenied => (Outcome::Blocked, "; keep runs elsewhere with --dir"),
+        _ => (Outcome::Internal, ""),
+    };
+    Failure::new(exit.exit_code(), format!("cannot write {}: {error}{advice}", shown(path)))
 }
 
 fn hub(options: &Options) -> Result<Option<Hub>, Failure> {
@@ -273,5 +288,8 @@ fn device() -> String {
 }
 
 fn failure(error: RunError) -> Failure {
-    Failure::new(70, error)
+    match &error {
+        RunError::Io { path, error, .. } => unwritten(path, error),
+        RunError::NotARun(_) | RunError::Manifest { .. } => Failure::new(Outcome::Internal.exit_code(), error),
+    }
 }
