@@ -146,18 +146,19 @@ fn command_of(words: impl Iterator<Item = std::ffi::OsString>) -> String {
     found
 }
 
-/// What the program says of itself goes to standard error. Filters are read only where they are set: parsing one costs
-/// more than the rest of the start.
+/// What the program and its libraries say of themselves goes to standard error, where somebody asks for it: what a user
+/// has to know is told as an error or a note. Filters are read only where they are set, because parsing one costs more
+/// than the rest of the start.
 fn trace(verbose: u8) {
     let level = match verbose {
-        0 => LevelFilter::ERROR,
+        0 => LevelFilter::OFF,
         1 => LevelFilter::INFO,
         _ => LevelFilter::TRACE,
     };
     let log = tracing_subscriber::fmt().with_writer(io::stderr);
     if std::env::var_os("RUST_LOG").is_some() {
         log.with_env_filter(EnvFilter::from_default_env()).init();
-    } else {
+    } else if level != LevelFilter::OFF {
         log.with_max_level(level).init();
     }
 }

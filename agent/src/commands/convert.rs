@@ -1,13 +1,13 @@
 //! `tunesmith convert`: a model to ship, checked against its source.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use tunesmith_harness::{
     figures::{bytes, percent},
     text::visible,
 };
-use tunesmith_sandbox::{Cancel, Workdir};
+use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
     convert::{self, Format, Quant},
     worker::Work,
@@ -15,7 +15,7 @@ use tunesmith_tools::{
 
 use super::{
     print, print_json, usage,
-    work::{Bench, input},
+    work::{Bench, Fresh, input},
 };
 use crate::run::Failure;
 
@@ -59,7 +59,7 @@ enum Stored {
     Q8,
 }
 
-/// Converts. The result stands under its name only when it is whole and was checked.
+/// Converts.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     if args.to == To::Safetensors && args.quant == Stored::Q8 {
         return Err(usage("safetensors takes f32 or f16; use --to gguf for q8_0"));
@@ -67,18 +67,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let bench = Bench::new(cancel)?;
     let base = bench.model(&args.model)?;
     let adapter = args.adapter.as_deref().map(input).transpose()?;
-    let wrong = |why: String| usage(format!("{}: {why}", args.out.display()));
-    let Some(name) = args.out.file_name() else { return Err(wrong("is not the name of a file".into())) };
-    if args.out.symlink_metadata().is_ok() {
-        return Err(wrong("is there already; name another --out".into()));
-    }
-    let parent = args.out.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(|error| wrong(error.to_string()))?;
-    // Beside the result, so that it can be moved there in one step.
-    let half =
-        tempfile::Builder::new().prefix(".convert-").tempdir_in(parent).map_err(|error| wrong(error.to_string()))?;
-    let dir = Workdir::open(half.path()).map_err(|error| wrong(error.to_string()))?;
-    let made_at = dir.path().join(name);
+    let out = Fresh::new(&args.out)?;
     let job = convert::Job {
         base: base.clone(),
         adapter: adapter.clone(),
@@ -91,13 +80,12 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
             Stored::F16 => Quant::F16,
             Stored::Q8 => Quant::Q8,
         },
-        out: made_at.clone(),
+        out: out.path().to_owned(),
         examples: None,
     };
     let reads = [base].into_iter().chain(adapter).collect();
-    let made: convert::Output = bench.run(&Work::Convert(job), &dir, reads, "convert").await?;
-    std::fs::rename(&made_at, &args.out).map_err(|error| wrong(error.to_string()))?;
-    let made = convert::Output { path: args.out.display().to_string(), ..made };
+    let made: convert::Output = bench.run(&Work::Convert(job), out.dir(), reads, "convert").await?;
+    let made = convert::Output { path: out.keep()?, ..made };
     if args.json {
         print_json(&made)?;
     } else {

@@ -7,7 +7,8 @@ use tunesmith_harness::{figures::counted, task::JobKind, text::visible};
 use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{
     data_inspect::{self, Column},
-    data_prepare, plan,
+    data_prepare::{self, Job},
+    plan,
     worker::Work,
 };
 
@@ -15,7 +16,7 @@ use super::{
     print, print_json,
     table::{short, table},
     usage,
-    work::{Bench, input, output},
+    work::{Bench, Fresh, input},
 };
 use crate::run::Failure;
 
@@ -110,9 +111,16 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
         }
         Data::Prepare(args) => {
             let (file, base) = (input(&args.file)?, bench.model(&args.base)?);
-            let out = output(&args.out)?;
-            let mut made = prepare(&bench, &file, &base, &args.mapping, &out, args.seed).await?;
-            made.path = out.path().display().to_string();
+            let out = Fresh::new(&args.out)?;
+            let job = Job {
+                args: args.mapping.args(&bench, &file).await?,
+                file,
+                base,
+                out: out.path().into(),
+                seed: args.seed,
+            };
+            let mut made = prepare(&bench, job, out.dir()).await?;
+            made.path = out.keep()?;
             if args.json {
                 print_json(&made)?;
             } else {
@@ -130,26 +138,16 @@ async fn inspect(bench: &Bench<'_>, file: &std::path::Path) -> Result<data_inspe
     found.map_err(|failure| if failure.exit == 1 { usage(failure.message) } else { failure })
 }
 
-/// Turns rows into examples in `out`.
-pub async fn prepare(
-    bench: &Bench<'_>,
-    file: &std::path::Path,
-    base: &std::path::Path,
-    mapping: &Mapping,
-    out: &Workdir,
-    seed: u64,
-) -> Result<data_prepare::Output, Failure> {
-    let args = mapping.args(bench, file).await?;
-    let job =
-        data_prepare::Job { args, file: file.to_owned(), base: base.to_owned(), out: out.path().to_owned(), seed };
-    let reads = vec![file.to_owned(), base.to_owned()];
-    let made = bench.run(&Work::Prepare(job), out, reads, "prepare").await;
+/// Turns rows into examples, in a workdir that holds the job's `out`.
+pub async fn prepare(bench: &Bench<'_>, job: Job, dir: &Workdir) -> Result<data_prepare::Output, Failure> {
+    let reads = vec![job.file.clone(), job.base.clone()];
+    let made = bench.run(&Work::Prepare(job), dir, reads, "prepare").await;
     made.map_err(|failure| if failure.exit == 1 { usage(failure.message) } else { failure })
 }
 
 impl Mapping {
     /// The arguments of the tool, with what was left out filled in from the file's looks.
-    async fn args(&self, bench: &Bench<'_>, file: &std::path::Path) -> Result<data_prepare::Args, Failure> {
+    pub async fn args(&self, bench: &Bench<'_>, file: &std::path::Path) -> Result<data_prepare::Args, Failure> {
         let mut kind = self.kind.map(plan_kind);
         let mut columns = (self.input.clone(), self.target.clone());
         let mut answer_after = self.answer_after.clone();

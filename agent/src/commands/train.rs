@@ -8,15 +8,15 @@ use tunesmith_harness::{
     figures::{duration, percent},
     text::visible,
 };
-use tunesmith_sandbox::{Cancel, Workdir};
-use tunesmith_tools::{train, worker::Work};
+use tunesmith_sandbox::Cancel;
+use tunesmith_tools::{data_prepare::Job, train, worker::Work};
 
 use super::{
     data::{self, Mapping},
     print, print_json,
     table::count,
     usage,
-    work::{Bench, input, output},
+    work::{Bench, Fresh, input},
 };
 use crate::run::Failure;
 
@@ -101,13 +101,16 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let settings = settings(&args)?;
     let bench = Bench::new(cancel)?;
     let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
-    let out = output(&args.out)?;
+    let out = Fresh::new(&args.out)?;
     let prepared = if given.is_dir() {
         given
     } else {
-        let dir = subdirectory(&out)?;
-        data::prepare(&bench, &given, &base, &args.mapping, &dir, args.seed).await?;
-        dir.path().to_owned()
+        // Beside the adapter, so that it can be scored on the same recipe.
+        let to = out.path().join("prepared");
+        let mapping = args.mapping.args(&bench, &given).await?;
+        let job = Job { args: mapping, file: given, base: base.clone(), out: to.clone(), seed: args.seed };
+        data::prepare(&bench, job, out.dir()).await?;
+        to
     };
     let job = train::Job {
         base: base.clone(),
@@ -118,20 +121,14 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         lora_alpha: settings.lora_alpha,
         target_modules: settings.targets(),
     };
-    let made = bench.run(&Work::Train(job), &out, vec![base, prepared], "train").await?;
-    let made = train::Output { adapter: out.path().display().to_string(), ..made };
+    let made = bench.run(&Work::Train(job), out.dir(), vec![base, prepared], "train").await?;
+    let made = train::Output { adapter: out.keep()?, ..made };
     if args.json {
         print_json(&made)?;
     } else {
         trained(&made, &args).iter().for_each(|line| print(line));
     }
     Ok(0)
-}
-
-/// Where the examples of a file of rows go: beside the adapter, so that it can be evaluated on the same recipe.
-fn subdirectory(out: &Workdir) -> Result<Workdir, Failure> {
-    let path = out.path().join("prepared");
-    Workdir::create(&path).map_err(|error| usage(format!("{}: {error}", path.display())))
 }
 
 /// The tool's defaults, then the file, then the options.

@@ -103,14 +103,50 @@ pub fn input(path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// A directory for results: new, or empty, so that nothing is written over.
-pub fn output(path: &Path) -> Result<Workdir, Failure> {
-    let dir = directory(path)?;
-    let empty = std::fs::read_dir(dir.path()).map(|mut entries| entries.next().is_none());
-    match empty {
-        Ok(true) => Ok(dir),
-        Ok(false) => Err(usage(format!("{} is not empty; name a new directory with --out", path.display()))),
-        Err(error) => Err(usage(format!("{}: {error}", path.display()))),
+/// A result that stands under its name only when it is whole. Until then it is made beside it.
+pub struct Fresh {
+    half: TempDir,
+    dir: Workdir,
+    made: PathBuf,
+    to: PathBuf,
+    given: PathBuf,
+}
+
+impl Fresh {
+    /// A place for the result `to`, which must not be there yet.
+    pub fn new(given: &Path) -> Result<Self, Failure> {
+        let wrong = |why: &dyn std::fmt::Display| usage(format!("{}: {why}", given.display()));
+        let to = std::path::absolute(given).map_err(|error| wrong(&error))?;
+        let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
+            return Err(wrong(&"is not a name for a result; choose another --out"));
+        };
+        let empty = std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_none());
+        if to.symlink_metadata().is_ok() && !empty {
+            return Err(wrong(&"is there already; name another --out"));
+        }
+        std::fs::create_dir_all(parent).map_err(|error| wrong(&error))?;
+        let half = tempfile::Builder::new().prefix(".tunesmith-").tempdir_in(parent).map_err(|error| wrong(&error))?;
+        let dir = Workdir::open(half.path()).map_err(|error| wrong(&error))?;
+        let made = dir.path().join(name);
+        Ok(Fresh { half, dir, made, to, given: given.to_owned() })
+    }
+
+    /// What the work may write.
+    pub fn dir(&self) -> &Workdir {
+        &self.dir
+    }
+
+    /// Where the work puts the result.
+    pub fn path(&self) -> &Path {
+        &self.made
+    }
+
+    /// Puts the result under its name, and gives the name as the user wrote it.
+    pub fn keep(self) -> Result<String, Failure> {
+        let given = self.given.display().to_string();
+        std::fs::rename(&self.made, &self.to).map_err(|error| usage(format!("{given}: {error}")))?;
+        drop(self.half);
+        Ok(given)
     }
 }
 

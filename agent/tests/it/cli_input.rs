@@ -152,7 +152,7 @@ fn work_by_hand_refuses_what_is_not_there_and_writes_over_nothing() {
     let base = base().to_str().unwrap();
     let refused = |args: &[&str]| tunesmith(dir.path(), args).refused(2).to_owned();
     assert_eq!(refused(&["data", "inspect", "no.csv"]), "error: no.csv: there is no such file; check the path\n");
-    let full = "error: full is not empty; name a new directory with --out\n";
+    let full = "error: full: is there already; name another --out\n";
     assert_eq!(refused(&["train", "--base", base, "--data", "rows.csv", "--out", "full"]), full);
     assert_eq!(refused(&["data", "prepare", "rows.csv", "--base", base, "--out", "full"]), full);
     let there = "error: rows.csv: is there already; name another --out\n";
@@ -161,6 +161,12 @@ fn work_by_hand_refuses_what_is_not_there_and_writes_over_nothing() {
     let said = refused(&["train", "--base", base, "--data", "rows.csv", "--out", "new", "--spec", "spec.toml"]);
     assert!(said.starts_with("error: spec.toml: unknown field `learning_rat`"), "{said}");
     assert!(!dir.path().join("new").exists());
+    // What fails later leaves nothing behind either.
+    let late = ["train", "--base", base, "--data", "rows.csv", "--out", "new", "--batch-size", "0"];
+    assert!(tunesmith(dir.path(), &late).refused(1).contains("batch_size"));
+    let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["full", "rows.csv", "spec.toml"]);
     let said = refused(&["eval", "--model", base, "--data", "rows.csv"]);
     assert!(said.contains("there is no recipe.json beside it"), "{said}");
     assert_eq!(fs::read_to_string(dir.path().join("full/note")).unwrap(), "mine");
