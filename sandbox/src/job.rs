@@ -27,6 +27,9 @@ pub struct Job {
     /// Absolute paths that the job may write, beside the workdir; they must exist.
     #[serde(default)]
     pub writes: Vec<PathBuf>,
+    /// Bytes of the longest line of output that arrives in one piece.
+    #[serde(default = "line_bytes")]
+    pub line_bytes: usize,
     /// When the job is stopped.
     #[serde(default)]
     pub limits: Limits,
@@ -42,9 +45,14 @@ impl Job {
             net: Net::None,
             reads: Vec::new(),
             writes: Vec::new(),
+            line_bytes: line_bytes(),
             limits: Limits::default(),
         }
     }
+}
+
+fn line_bytes() -> usize {
+    1 << 20
 }
 
 /// What a job reads from its standard input.
@@ -109,7 +117,7 @@ impl Default for Limits {
 
 /// A line of the job's output, without its newline.
 ///
-/// Bytes that are not UTF-8 are replaced, and a line longer than 1 MiB arrives in pieces.
+/// Bytes that are not UTF-8 are replaced, and a line longer than [`Job::line_bytes`] arrives in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
     /// From standard output.

@@ -18,8 +18,6 @@ use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Status, Stdin, Wor
 
 /// Where jobs look for programs, unless [`Job::env`] says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The longest line that arrives in one piece.
-const LINE_BYTES: usize = 1 << 20;
 /// How long output may still arrive once all processes of a job are dead.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -49,7 +47,8 @@ impl Local {
         Local { init: exe, confined: true }
     }
 
-    /// Only watches jobs: limits on time, memory, processes, disk and output hold, nothing is confined.
+    /// Only watches jobs: limits on time, memory, processes, disk and output hold, and only the fixed variables are handed
+    /// on; nothing else is confined.
     pub fn permissive() -> Self {
         Local { confined: false, ..Self::new() }
     }
@@ -89,7 +88,7 @@ impl Local {
             Stdin::Null => None,
             Stdin::Bytes(bytes) => Some(bytes),
         };
-        let output_bytes = job.limits.output_bytes.unwrap_or(u64::MAX);
+        let (output_bytes, line_bytes) = (job.limits.output_bytes.unwrap_or(u64::MAX), job.line_bytes);
         let policy = Policy {
             job,
             program,
@@ -103,7 +102,7 @@ impl Local {
         let mut child = self.supervisor(theirs.into()).spawn()?;
         let (lines_in, lines) = mpsc::channel(256);
         let left = AtomicU64::new(output_bytes);
-        let output = Arc::new(Output { left, over: Cancel::default(), dead: Cancel::default() });
+        let output = Arc::new(Output { left, line_bytes, over: Cancel::default(), dead: Cancel::default() });
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             readers.push(tokio::spawn(read_lines(stdout, Line::Out, lines_in.clone(), output.clone())));
@@ -123,10 +122,8 @@ impl Local {
         command.args([wire::INIT, mode]).stdin(Stdio::from(socket)).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C on the terminal reaches the caller, who decides what becomes of the job.
         command.process_group(0);
-        if self.confined {
-            // What the supervisor does not have, no job can read out of it.
-            command.env_clear();
-        }
+        // What the supervisor does not have, no job can read out of it; keys are kept from unconfined jobs as well.
+        command.env_clear();
         command
     }
 }
@@ -203,6 +200,8 @@ fn find_program(dir: &Workdir, job: &Job) -> io::Result<PathBuf> {
 struct Output {
     /// How many bytes may still be printed.
     left: AtomicU64,
+    /// The longest line that arrives in one piece.
+    line_bytes: usize,
     /// Raised when that was not enough.
     over: Cancel,
     /// Raised when every process of the job is dead.
@@ -256,7 +255,7 @@ async fn read_lines(
             rest = &rest[end + 1..];
         }
         pending.extend(rest);
-        if pending.len() >= LINE_BYTES {
+        if pending.len() >= output.line_bytes {
             let _ = to.send(line(text(&mut pending))).await;
         }
     }

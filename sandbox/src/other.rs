@@ -34,7 +34,7 @@ pub(crate) fn total_memory() -> Option<u64> {
     None
 }
 
-pub(crate) fn layers(confined: bool) -> Vec<(Layer, Status)> {
+pub(crate) fn layers(_confined: bool) -> Vec<(Layer, Status)> {
     use Layer::*;
     let all = [
         Files,
@@ -51,7 +51,7 @@ pub(crate) fn layers(confined: bool) -> Vec<(Layer, Status)> {
         Metadata,
     ];
     let status = |layer| match layer {
-        Environment if confined => Status::Enforced,
+        Environment => Status::Enforced,
         _ => Status::Unavailable("only Linux is supported".into()),
     };
     all.map(|layer| (layer, status(layer))).into()
@@ -59,19 +59,17 @@ pub(crate) fn layers(confined: bool) -> Vec<(Layer, Status)> {
 
 pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
-    let ended = match launch(&policy, input, confined) {
+    let ended = match launch(&policy, input) {
         Ok(child) => watch(child, policy.job.limits.wall.map(|wall| start + wall), socket),
         Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),
     };
     Finished { ended, wall: start.elapsed(), cpu: None, peak_memory: None, layers: layers(confined) }
 }
 
-fn launch(policy: &Policy, input: Option<Vec<u8>>, confined: bool) -> io::Result<Child> {
+fn launch(policy: &Policy, input: Option<Vec<u8>>) -> io::Result<Child> {
     let mut command = Command::new(&policy.program);
     command.args(policy.job.argv.iter().skip(1)).current_dir(&policy.workdir).process_group(0);
-    if confined {
-        command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8").env("HOME", &policy.workdir);
-    }
+    command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8").env("HOME", &policy.workdir);
     command.envs(&policy.job.env);
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut child = command.spawn()?;

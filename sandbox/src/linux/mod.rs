@@ -66,13 +66,17 @@ pub(crate) fn layers(confined: bool) -> Vec<(Layer, Status)> {
         (_, true) => Partial("only this program and its supervisor are out of reach; the rest needs Linux 6.12".into()),
         (_, false) => Unavailable("needs Linux 6.12".into()),
     };
+    let environment = match confined {
+        true => Enforced,
+        false => Partial("nothing is handed on, but without confinement /proc shows other processes' variables".into()),
+    };
     let polled = |what: &str| Partial(format!("polled: {what}"));
     let processes = if sys::is_root() { polled("root has no kernel limit on processes") } else { Enforced };
     vec![
         (Layer::Files, off(files)),
         (Layer::Network, off(network)),
         (Layer::Syscalls, off(calls)),
-        (Layer::Environment, off(Enforced)),
+        (Layer::Environment, environment),
         (Layer::Descriptors, off(Enforced)),
         (Layer::Privileges, off(Enforced)),
         (Layer::Tree, Enforced),

@@ -60,10 +60,10 @@ fn launch(policy: &Policy, input: Option<Vec<u8>>, confined: bool) -> io::Result
     });
     if confined {
         sys::hide()?;
-        let temporary = temporary_directory(&policy.workdir)?;
-        command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8");
-        command.env("HOME", &policy.workdir).env("TMPDIR", temporary);
     }
+    let temporary = temporary_directory(&policy.workdir)?;
+    command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8");
+    command.env("HOME", &policy.workdir).env("TMPDIR", temporary);
     command.envs(&policy.job.env);
     confine(&mut command, policy, confined)?;
     Ok(command.spawn()?.id().cast_signed())

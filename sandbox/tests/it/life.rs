@@ -4,7 +4,7 @@ use std::io;
 
 use tunesmith_sandbox::{Cancel, Ended, Job, Line, Stdin};
 
-use crate::support::{Place, confined, shell};
+use crate::support::{Place, confined, run, shell};
 
 #[tokio::test]
 async fn an_exit_code_is_reported() {
@@ -72,17 +72,27 @@ async fn a_long_line_arrives_in_pieces() {
 }
 
 #[tokio::test]
+async fn a_job_may_have_longer_lines() {
+    let mut job = shell("head -c 3000000 /dev/zero | tr '\\0' a; echo; echo end");
+    job.line_bytes = 4_000_000;
+    let (_, output) = Place::new().run(job).await;
+    assert_eq!(output, ["a".repeat(3_000_000), "end".into()]);
+}
+
+#[tokio::test]
 async fn the_environment_is_fixed_but_for_what_the_job_adds() {
     let place = Place::new();
-    let mut job = Job::new(["env"]);
-    job.env.insert("ADDED".into(), "yes".into());
-    let (_, mut output) = place.run(job).await;
-    output.sort();
     let root = place.dir.path().display();
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string();
     let expected =
         ["ADDED=yes".to_string(), format!("HOME={root}"), "LANG=C.UTF-8".into(), path, format!("TMPDIR={root}/.tmp")];
-    assert_eq!(output, expected);
+    let mut job = Job::new(["env"]);
+    job.env.insert("ADDED".into(), "yes".into());
+    for local in [confined(), confined().unconfined()] {
+        let (_, mut output) = run(&local, &place.dir, job.clone()).await;
+        output.sort();
+        assert_eq!(output, expected, "confined: {}", local.is_confined());
+    }
 }
 
 #[tokio::test]
