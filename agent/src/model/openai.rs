@@ -4,7 +4,10 @@
 //! replies are ours, because compatible servers are compatible only in outline.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -98,11 +101,16 @@ impl OpenAi {
         Ok(OpenAi { endpoint, address, client, http, pace, seed })
     }
 
-    /// One request, and its whole reply.
-    async fn once(&self, body: &Value, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<Reply, ModelError> {
+    /// One request, and its whole reply. `spent` is set once it may have cost something.
+    async fn once(
+        &self,
+        body: &Value,
+        spent: &Arc<AtomicBool>,
+        on: &mut (dyn FnMut(Delta<'_>) + Send),
+    ) -> Result<Reply, ModelError> {
         let done = Arc::new(AtomicBool::new(false));
-        let transport =
-            Transport { http: self.http.clone(), head: self.pace.head, idle: self.pace.idle, done: done.clone() };
+        let Pace { head, idle, .. } = self.pace;
+        let transport = Transport { http: self.http.clone(), head, idle, done: done.clone(), spent: spent.clone() };
         let client = Client::build(self.client.clone(), self.address.clone()).with_http_service(transport);
         let mut stream = client.chat().create_stream_byot::<_, Value>(body).await.map_err(model_error)?;
         let mut gathering = wire::Gathering::default();
@@ -114,7 +122,7 @@ impl OpenAi {
                 Err(error) => return Err(model_error(error)),
             }
         }
-        if !gathering.is_finished() && !done.load(std::sync::atomic::Ordering::Relaxed) {
+        if !gathering.is_finished() && !done.load(Ordering::Relaxed) {
             return Err(ModelError::new(ErrorKind::Network, "the stream broke off before the reply was complete"));
         }
         gathering.reply(self.endpoint.free)
@@ -150,13 +158,18 @@ impl ChatModel for OpenAi {
         Box::pin(async move {
             let mut with_usage = true;
             let mut tried = 0;
+            let mut lost = false;
             loop {
                 let body = wire::request(&self.endpoint.model, request, with_usage);
                 tried += 1;
-                let error = match self.once(&body, on).await {
+                let spent = Arc::new(AtomicBool::new(false));
+                let error = match self.once(&body, &spent, on).await {
+                    // What a lost attempt cost is unknown, and so is the sum with it.
+                    Ok(reply) if lost && !self.endpoint.free => return Ok(Reply { usage: None, usd: None, ..reply }),
                     Ok(reply) => return Ok(reply),
                     Err(error) => self.without_key(error),
                 };
+                lost |= spent.load(Ordering::Relaxed);
                 // Some servers know no usage while streaming; then it stays unknown.
                 let refused_usage = with_usage && error.kind == ErrorKind::Refused;
                 let wait = if refused_usage && error.message.contains("stream_options") {

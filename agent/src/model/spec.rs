@@ -57,6 +57,11 @@ pub enum SpecError {
     /// The address of a `url:` is none.
     #[error("{0:?} is not an http or https address; write url:https://HOST/v1#MODEL")]
     Address(String),
+    /// The address of a `url:` holds a user or password, which would end up in logs and reports.
+    #[error(
+        "an address must not hold a user or password; write url:https://HOST/v1#MODEL and put the key in {URL_KEY}"
+    )]
+    Secret,
     /// A form that a later version will know.
     #[error("planner {0}: is not in this version; use one of: {FORMS}")]
     NotYet(&'static str),
@@ -125,6 +130,11 @@ fn unfinished(spec: &str) -> SpecError {
 
 /// `BASE#MODEL`. The key of a named provider is never sent to an address that the user typed.
 fn address(rest: &str) -> Result<Hosted, SpecError> {
+    // Before all else, because no error may repeat a password. `http:/u:p@h` and `http:\\u:p@h` are read like `http://`.
+    let host = rest.split_once(':').map_or(rest, |(_, host)| host).trim_start_matches(['/', '\\']);
+    if host.split(['/', '\\', '?', '#']).next().is_some_and(|host| host.contains('@')) {
+        return Err(SpecError::Secret);
+    }
     let incomplete = || SpecError::Incomplete { given: format!("url:{rest}"), form: "url:BASE#MODEL" };
     let (base, model) = rest.split_once('#').ok_or_else(incomplete)?;
     if model.trim().is_empty() {

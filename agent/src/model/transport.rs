@@ -40,6 +40,8 @@ pub struct Transport {
     pub idle: Duration,
     /// Set when the stream's `[DONE]` went by, which async-openai swallows.
     pub done: Arc<AtomicBool>,
+    /// Set once the request may have cost something: an answer began, or none came in time.
+    pub spent: Arc<AtomicBool>,
 }
 
 impl Service<HttpRequestFactory> for Transport {
@@ -56,10 +58,14 @@ impl Service<HttpRequestFactory> for Transport {
         let this = self.clone();
         Box::pin(async move {
             let sent = tokio::time::timeout(this.head, this.http.oneshot(request)).await;
-            let response = sent.map_err(|_| boxed(silent("answer", this.head)))??;
+            let response = sent.map_err(|_| {
+                this.spent.store(true, Ordering::Relaxed);
+                boxed(silent("answer", this.head))
+            })??;
             if !response.status().is_success() {
                 return Err(boxed(refusal(response, this.idle).await));
             }
+            this.spent.store(true, Ordering::Relaxed);
             watched(response, this.idle, this.done).await
         })
     }

@@ -44,8 +44,9 @@ pub fn read(request: &str) -> Option<Wanted> {
         return None;
     }
     let kind = match () {
-        () if any(&EXTRACT) => Some(JobKind::Extraction),
+        // "Sort this JSON export" and "label by these fields" describe the rows, so these words alone decide little.
         () if any(&CLASSIFY) => Some(JobKind::Classification),
+        () if any(&EXTRACT) => Some(JobKind::Extraction),
         () if any(&GENERATE) => Some(JobKind::Generation),
         () => None,
     };
@@ -63,24 +64,37 @@ fn gguf(lower: &str) -> Option<&'static str> {
 fn goals(lower: &str, words: &[&str]) -> Vec<Goal> {
     const BEFORE: [&str; 7] = ["at least", "over", "above", "minimum of", "better than", "more than", ">="];
     let metric = if words.iter().any(|w| *w == "f1" || *w == "macro-f1") { "macro_f1" } else { "accuracy" };
-    BEFORE
-        .iter()
-        .filter_map(|before| {
-            let rest = lower[lower.find(before)? + before.len()..].trim_start();
-            let number: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-            let value: f64 = number.trim_end_matches('.').parse().ok()?;
-            let after = rest[number.len()..].trim_start();
-            let percent = after.starts_with('%') || after.starts_with("percent") || after.starts_with("per cent");
-            match (percent, value) {
-                (true, 0.0..=100.0) => Some(value / 100.0),
-                (false, 0.0..=1.0) => Some(value),
-                _ => None,
-            }
-        })
-        .next()
-        .map(|at_least| Goal { metric: metric.to_owned(), at_least })
-        .into_iter()
-        .collect()
+    let found = BEFORE.iter().flat_map(|before| after(lower, before)).find_map(fraction);
+    found.map(|at_least| Goal { metric: metric.to_owned(), at_least }).into_iter().collect()
+}
+
+/// What follows each place where `phrase` stands by itself.
+fn after<'a>(lower: &'a str, phrase: &'a str) -> impl Iterator<Item = &'a str> {
+    lower.match_indices(phrase).filter_map(move |(at, _)| {
+        let (before, rest) = (&lower[..at], &lower[at + phrase.len()..]);
+        let within = before.ends_with(char::is_alphanumeric) || begins_a_word(rest);
+        (phrase == ">=" || !within).then(|| rest.trim_start())
+    })
+}
+
+fn begins_a_word(text: &str) -> bool {
+    text.starts_with(char::is_alphanumeric)
+}
+
+/// The score at the beginning of `text`: a percentage with its sign or word, or a decimal fraction with a point. Whole
+/// numbers without a sign count rows, teams or years.
+fn fraction(text: &str) -> Option<f64> {
+    let number: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    // The point may be that of the sentence.
+    let number = number.trim_end_matches('.');
+    let (value, rest) = (number.parse::<f64>().ok()?, &text[number.len()..]);
+    let unit = rest.trim_start();
+    let named = ["percent", "per cent"].iter().any(|n| unit.strip_prefix(n).is_some_and(|rest| !begins_a_word(rest)));
+    match unit.starts_with('%') || named {
+        true => Some(value / 100.0).filter(|share| *share > 0.0 && *share <= 1.0),
+        false if begins_a_word(rest) || !number.contains('.') => None,
+        false => Some(value).filter(|share| *share > 0.0 && *share < 1.0),
+    }
 }
 
 #[cfg(test)]
@@ -116,5 +130,40 @@ mod tests {
         assert_eq!(wanted.gguf, Some("f16"));
         assert_eq!(read("classify these, accuracy over 0.85.").unwrap().goals, goal("accuracy", 0.85));
         assert_eq!(read("classify over 3 departments").unwrap().goals, vec![]);
+        assert_eq!(read("classify them, f1>=85%").unwrap().goals, goal("macro_f1", 0.85));
+        // The phrase counts where a score follows it.
+        assert_eq!(read("classify rows from over 3 years at over 70 percent").unwrap().goals, goal("accuracy", 0.7));
+    }
+
+    #[test]
+    fn numbers_that_are_no_score_are_no_goal() {
+        for request in [
+            "classify tickets collected over 1 year",
+            "route these into more than 1 team",
+            "classify what we recover 0.9 of",
+            "train it on more than 1.0 rows",
+            "train it, overall 0.9 is nice",
+            "train a model above 0.5b",
+            "train it on at least 200 % of what we have",
+            "train it at over 0 %",
+            "train it above the 90 percentile, over 90 percentile",
+            "train it with over 0.9.1",
+        ] {
+            assert_eq!(read(request).unwrap().goals, vec![], "{request}");
+        }
+    }
+
+    #[test]
+    fn words_about_the_form_of_the_rows_do_not_choose_the_job() {
+        let kind = |request| read(request).unwrap().kind;
+        for request in
+            ["classify the tickets in this json file", "label each row by its fields", "train: topic of json"]
+        {
+            assert_eq!(kind(request), Some(JobKind::Classification), "{request}");
+        }
+        for request in ["extract the order number as json", "train a model that fills in the fields"] {
+            assert_eq!(kind(request), Some(JobKind::Extraction), "{request}");
+        }
+        assert_eq!(kind("fine-tune a model on this"), None);
     }
 }

@@ -111,6 +111,26 @@ async fn nothing_of_a_cut_reply_is_used_wherever_it_is_cut() {
 }
 
 #[tokio::test]
+async fn what_a_lost_attempt_cost_is_unknown_unless_asking_is_free() {
+    let whole = || Answer::calls("Hi.", &[]);
+    let usage = Some(Usage { prompt: 100, completion: 10 });
+    for (first, free, expected) in [
+        (whole().cut_after(1), false, (None, None)),
+        (whole().cut_after(0), false, (None, None)),
+        (whole().cut_after(1), true, (usage, Some(0.0))),
+        // A request that was turned away cost nothing.
+        (Answer::status(429, "slow down").header("retry-after", "0"), false, (usage, None)),
+    ] {
+        let server = Server::start(vec![first, whole()]).await;
+        let model = OpenAi::with_pace(Endpoint { free, ..endpoint(&server) }, 1, quick()).unwrap();
+        let messages = [Message::User("hello".into())];
+        let reply = model.chat(Request { messages: &messages, tools: &[] }, &mut |_| {}).await.unwrap();
+        assert_eq!((reply.usage, reply.usd), expected);
+        assert_eq!(server.asked().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_cut_after_the_end_of_the_reply_loses_only_the_usage() {
     let whole = Answer::calls("Hi.", &[("a", "plan", "{}")]);
     let upto_finish = whole.pieces.len() - 2;

@@ -57,6 +57,24 @@ fn a_wrong_form_says_what_to_write() {
 }
 
 #[test]
+fn a_password_in_an_address_is_refused_and_not_repeated() {
+    let why = "an address must not hold a user or password; write url:https://HOST/v1#MODEL and put the key in \
+               TUNESMITH_API_KEY";
+    for spec in [
+        "url:https://user:secret@host/v1#m",
+        "url:https://secret@host#m",
+        "url:http:/user:secret@host#m",
+        "url:http:\\\\user:secret@host#m",
+        "url:https://user:secret@host/v1",
+        "url:user:secret@host#m",
+        "url:ftp://user:secret@host#m",
+    ] {
+        assert_eq!(parse(spec).map_err(|error| error.to_string()), Err(why.to_owned()), "{spec}");
+    }
+    assert_eq!(hosted("url:https://host/@v1#org/m@2").base, "https://host/@v1");
+}
+
+#[test]
 fn an_address_that_the_user_typed_never_gets_the_key_of_a_provider() {
     let env = |name: &str| Some(format!("value of {name}"));
     let endpoint = hosted("url:http://evil.test/v1#m").endpoint(&env).unwrap();
