@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tunesmith_lm::{
-    pretrain::{PretrainSpec, Pretrained, pretrain},
+    pretrain::{PretrainSpec, Pretrained, pretrain, sources},
     train::{Checkpoint, Control, Progress},
 };
 
@@ -36,7 +36,8 @@ impl Job {
             });
             Ok(())
         };
-        let key = serde_json::to_string(&self.spec)?;
+        // A state of the same files with other contents must not be gone on from.
+        let key = serde_json::to_string(&(&self.spec, sources(&self.spec)?))?;
         let checkpoint =
             self.save_every.map(|every| Checkpoint { path: self.out.join("state.safetensors"), every, key });
         if checkpoint.is_some() {

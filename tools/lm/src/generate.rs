@@ -2,6 +2,7 @@
 
 use crate::{
     engine::{
+        batch::runs,
         infer::{Cache, Decoder},
         math::log_sum_exp,
     },
@@ -14,6 +15,9 @@ use crate::{
 
 /// Sequences that are decoded side by side.
 const BATCH: usize = 32;
+
+/// Tokens of continuations that are fed at a time: a thousand labels for each of [`BATCH`] contexts would not fit.
+const FED_TOKENS: usize = 16_384;
 
 /// Called with (done, total).
 pub type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
@@ -129,7 +133,7 @@ impl Session {
             };
             scores.push(continuations.iter().map(first).collect());
         }
-        // What follows the first token of each continuation, fed from a copy of its context's cache.
+        // What follows the first token of each continuation, fed after its context's cache, which all of them share.
         let longer: Vec<(usize, usize, &[u32])> = group
             .iter()
             .enumerate()
@@ -138,16 +142,16 @@ impl Session {
             })
             .filter(|(.., c)| c.len() > 1)
             .collect();
-        let mut copies: Vec<Cache> = longer.iter().map(|(i, ..)| caches[*i].clone()).collect();
-        let mut fed: Vec<(&[u32], &mut Cache)> =
-            longer.iter().map(|(.., c)| &c[..c.len() - 1]).zip(&mut copies).collect();
-        for (rows, &(i, j, tokens)) in self.decoder.forward(&mut fed)?.iter().zip(&longer) {
-            let targets: Vec<(usize, u32, f32)> =
-                tokens[1..].iter().enumerate().map(|(row, &t)| (row, t, 1.0)).collect();
-            let loss = self.decoder.head().cross_entropy(rows, &targets, None);
-            let score = &mut scores[i][j];
-            score.sum += loss.log_p.iter().map(|p| f64::from(*p)).sum::<f64>();
-            score.greedy &= loss.greedy.iter().all(|g| *g);
+        for part in runs(&longer, |(.., c)| c.len(), FED_TOKENS) {
+            let fed: Vec<(&[u32], &Cache)> = part.iter().map(|(i, _, c)| (&c[..c.len() - 1], &caches[*i])).collect();
+            for (rows, &(i, j, tokens)) in self.decoder.forward_last(&fed)?.iter().zip(part) {
+                let targets: Vec<(usize, u32, f32)> =
+                    tokens[1..].iter().enumerate().map(|(row, &t)| (row, t, 1.0)).collect();
+                let loss = self.decoder.head().cross_entropy(rows, &targets, None);
+                let score = &mut scores[i][j];
+                score.sum += loss.log_p.iter().map(|p| f64::from(*p)).sum::<f64>();
+                score.greedy &= loss.greedy.iter().all(|g| *g);
+            }
         }
         Ok(scores)
     }

@@ -3,7 +3,6 @@
 use std::{fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     config::Config,
@@ -13,6 +12,7 @@ use crate::{
         params::{Method, layer_weights, random_weights},
     },
     error::{Error, Result},
+    model::hash_file,
     optim::Schedule,
     rng::Rng,
     tokens::Tokenizer,
@@ -136,7 +136,8 @@ pub struct Pretrained {
     pub report: Report,
 }
 
-/// Pretrains into directory `out`. With the same spec and files it goes on from `out/state.partial` if that is there.
+/// Pretrains into directory `out`. Where `control` names a state that is there, it goes on from it: the
+/// key of that state must tell the spec and the files' contents (see [`sources`]).
 pub fn pretrain(spec: &PretrainSpec, out: &std::path::Path, control: &mut Control<'_>) -> Result<Pretrained> {
     let config = spec.shape.config()?;
     fs::create_dir_all(out).map_err(|e| Error::io("cannot create", out, e))?;
@@ -169,9 +170,9 @@ pub fn pretrain(spec: &PretrainSpec, out: &std::path::Path, control: &mut Contro
     Ok(done)
 }
 
-/// SHA-256 in hex.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+/// SHA-256 of each text file: what a saved state belongs to, beside the spec.
+pub fn sources(spec: &PretrainSpec) -> Result<Vec<String>> {
+    spec.texts.iter().map(|source| hash_file(&source.path)).collect()
 }
 
 fn training_spec(spec: &PretrainSpec, rows: usize) -> Spec {

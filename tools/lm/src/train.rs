@@ -1,7 +1,10 @@
 //! The training loop: batches, accumulation, optimizer, evaluation, best checkpoint, early stopping, and the checks that
 //! make silent failure impossible.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +13,6 @@ use crate::{
     engine::{
         batch::{Batch, Sequence},
         graph::Graph,
-        head::Loss,
         params::{LayerSlots, Method},
     },
     error::{Error, Result},
@@ -20,7 +22,10 @@ use crate::{
 };
 
 mod audit;
+mod batches;
 mod state;
+
+use batches::{check, evaluate, micro_batches, passed, rows_of_step};
 
 pub use audit::Audit;
 pub use state::Checkpoint;
@@ -106,7 +111,7 @@ pub enum Select {
 /// A finished training run.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// The flat vectors of each layer at the best evaluation (at the end, without one).
+    /// The flat vectors of each layer at the best evaluation (at the end, where none was finished).
     pub layers: Vec<Vec<f32>>,
     /// Last norm, embedding and (untied) output layer, when everything is trained.
     pub outer: Vec<Vec<f32>>,
@@ -127,7 +132,7 @@ pub struct Report {
     pub valid_curve: Vec<(usize, f64)>,
     /// `(step, share of evaluation rows that greedy decoding answers exactly)`.
     pub exact_curve: Vec<(usize, f64)>,
-    /// Step of the best evaluation.
+    /// Step of the best evaluation; `None` where none was finished.
     pub best_step: Option<usize>,
     /// Why it ended.
     pub stopped: Stopped,
@@ -169,6 +174,8 @@ pub struct Progress {
     pub valid_loss: Option<f64>,
     /// Tokens worked through so far by this process.
     pub tokens: usize,
+    /// Seconds that this process spent in optimizer steps alone; never part of a result.
+    pub seconds: f64,
 }
 
 /// What may end training early, and who is told.
@@ -188,35 +195,40 @@ pub fn train(
     (train, valid): (&[Sequence], &[Sequence]),
     control: &mut Control<'_>,
 ) -> Result<Trained> {
-    check(config, spec, train, valid)?;
+    check(config, (method, spec), train, valid)?;
     let mut run = Run::new((config, weights), (method, spec), train.len())?;
     if let Some(checkpoint) = &control.checkpoint {
         run.resume(checkpoint, spec)?;
     }
+    let mut in_steps = Duration::ZERO;
     while run.report.steps.0 < run.report.steps.1 {
         let (step, per_epoch) = (run.report.steps.0, run.per_epoch);
         let rows = rows_of_step(spec, train.len(), step);
+        let began = Instant::now();
         let loss = run.step(spec, &rows.iter().map(|&i| &train[i]).collect::<Vec<_>>())?;
+        in_steps += began.elapsed();
         let last = step + 1 == run.report.steps.1;
-        if (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && !valid.is_empty() {
-            run.evaluate(spec, valid)?;
-        }
+        let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && !valid.is_empty();
+        // What is trained so far can be kept without an evaluation, but not after the caller's patience has ended.
+        let evaluated = !due || run.evaluate(spec, valid, control.deadline)?;
         let valid_loss = run.report.valid_curve.last().map(|v| v.1);
         let (step, total) = run.report.steps;
-        (control.on)(Progress { step, total, loss, valid_loss, tokens: run.report.tokens - run.resumed_tokens })?;
-        if let Some(checkpoint) = &control.checkpoint {
+        let (tokens, seconds) = (run.report.tokens - run.resumed_tokens, in_steps.as_secs_f64());
+        (control.on)(Progress { step, total, loss, valid_loss, tokens, seconds })?;
+        // A state from which an evaluation is missing would go on to other bytes.
+        if let Some(checkpoint) = control.checkpoint.as_ref().filter(|_| evaluated) {
             run.save_if_due(checkpoint, spec, last)?;
         }
         if run.report.stopped == Stopped::Early {
             break;
         }
-        if control.deadline.is_some_and(|deadline| Instant::now() >= deadline) && !last {
+        if !evaluated || (passed(control.deadline) && !last) {
             run.report.stopped = Stopped::Deadline;
             break;
         }
     }
-    if run.best.is_none() && !valid.is_empty() {
-        run.evaluate(spec, valid)?;
+    if run.best.is_none() && run.report.stopped != Stopped::Deadline && !valid.is_empty() {
+        run.evaluate(spec, valid, control.deadline)?;
     }
     Ok(run.finish())
 }
@@ -329,9 +341,10 @@ impl Run {
         Ok(())
     }
 
-    fn evaluate(&mut self, spec: &Spec, valid: &[Sequence]) -> Result<()> {
+    /// Evaluates and keeps the best parameters; false when the deadline came first.
+    fn evaluate(&mut self, spec: &Spec, valid: &[Sequence], deadline: Option<Instant>) -> Result<bool> {
         let step = self.report.steps.0;
-        let (loss, exact) = evaluate(&self.graph, valid, spec)?;
+        let Some((loss, exact)) = evaluate(&self.graph, valid, spec, deadline)? else { return Ok(false) };
         self.report.valid_curve.push((step, loss));
         self.report.exact_curve.push((step, exact));
         let value = match spec.select {
@@ -350,7 +363,7 @@ impl Run {
         if tired && step < self.report.steps.1 {
             self.report.stopped = Stopped::Early;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn finish(self) -> Trained {
@@ -358,84 +371,4 @@ impl Run {
         let outer = layers.split_off(self.graph.layers.len());
         Trained { layers, outer, slots: self.graph.slots().clone(), report: self.report }
     }
-}
-
-/// Loss and share of exact rows of `rows`, weighted as in training.
-fn evaluate(graph: &Graph, rows: &[Sequence], spec: &Spec) -> Result<(f64, f64)> {
-    let all: Vec<&Sequence> = rows.iter().collect();
-    let targets: usize = rows.iter().map(Sequence::targets).sum();
-    let (mut sum, mut exact) = (0.0, 0);
-    for micro in micro_batches(&all, spec.micro_tokens) {
-        let weight = |s: &Sequence| match spec.weighting {
-            Weighting::Token => 1.0 / targets as f32,
-            Weighting::Row => 1.0 / (rows.len() * s.targets().max(1)) as f32,
-        };
-        let Loss { sum: part, greedy, .. } = graph.evaluate(&Batch::new(micro, weight))?;
-        sum += part;
-        let mut greedy = greedy.as_slice();
-        for row in micro {
-            let (own, rest) = greedy.split_at(row.targets());
-            exact += usize::from(own.iter().all(|g| *g));
-            greedy = rest;
-        }
-    }
-    Ok((sum, exact as f64 / rows.len().max(1) as f64))
-}
-
-/// Cuts rows into runs of at most `tokens` tokens, each of at least one row.
-fn micro_batches<'a, 'b>(rows: &'a [&'b Sequence], tokens: usize) -> Vec<&'a [&'b Sequence]> {
-    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
-    for (i, row) in rows.iter().enumerate() {
-        if i > start && sum + row.tokens.len() > tokens {
-            parts.push(&rows[start..i]);
-            (start, sum) = (i, 0);
-        }
-        sum += row.tokens.len();
-    }
-    if start < rows.len() {
-        parts.push(&rows[start..]);
-    }
-    parts
-}
-
-/// The rows of optimizer step `step` (from 0): a new seeded order for each epoch, which depends on nothing else, so that
-/// a resumed run goes on exactly where it was.
-fn rows_of_step(spec: &Spec, rows: usize, step: usize) -> Vec<usize> {
-    let per_epoch = rows.div_ceil(spec.batch_size);
-    let (epoch, at) = (step / per_epoch, step % per_epoch);
-    let mut order: Vec<usize> = (0..rows).collect();
-    Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
-    order.into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
-}
-
-fn check(config: &Config, spec: &Spec, train: &[Sequence], valid: &[Sequence]) -> Result<()> {
-    let fail = |why: String| Err(Error::Train(why));
-    if train.is_empty() {
-        return fail("there are no rows to train on".into());
-    }
-    if spec.batch_size == 0 || spec.epochs == 0 || spec.micro_tokens == 0 || spec.eval_steps == Some(0) {
-        return fail("batch_size, epochs, micro_tokens and eval_steps must be at least 1".into());
-    }
-    if !(spec.learning_rate > 0.0 && spec.learning_rate.is_finite() && (0.0..).contains(&spec.warmup)) {
-        return fail("learning_rate must be above 0 and warmup not negative".into());
-    }
-    for (name, rows) in [("training", train), ("evaluation", valid)] {
-        for (i, row) in rows.iter().enumerate() {
-            if row.targets() == 0 {
-                return fail(format!("{name} row {} has no token to train: its answer is empty or was cut off", i + 1));
-            }
-            if row.tokens.len() > config.max_position_embeddings {
-                return fail(format!(
-                    "{name} row {} has {} tokens, the model takes {}",
-                    i + 1,
-                    row.tokens.len(),
-                    config.max_position_embeddings
-                ));
-            }
-            if let Some(token) = row.tokens.iter().find(|t| **t as usize >= config.vocab_size) {
-                return fail(format!("{name} row {} has token {token}, outside the vocabulary", i + 1));
-            }
-        }
-    }
-    Ok(())
 }

@@ -72,6 +72,22 @@ pub fn shards(costs: &[usize]) -> Vec<Range<usize>> {
     shards
 }
 
+/// Cuts items into runs of at most `most` tokens together, each of at least one item.
+pub fn runs<T>(items: &[T], tokens: impl Fn(&T) -> usize, most: usize) -> Vec<&[T]> {
+    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (i, item) in items.iter().enumerate() {
+        if i > start && sum + tokens(item) > most {
+            parts.push(&items[start..i]);
+            (start, sum) = (i, 0);
+        }
+        sum += tokens(item);
+    }
+    if start < items.len() {
+        parts.push(&items[start..]);
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +99,13 @@ mod tests {
             assert!(shards.len() <= SHARDS);
             assert_eq!(shards.into_iter().flatten().collect::<Vec<_>>(), (0..costs.len()).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn runs_stay_within_the_limit_unless_one_item_is_larger() {
+        let cut = |items: &[usize]| runs(items, |n| *n, 5).iter().map(|run| run.to_vec()).collect::<Vec<_>>();
+        assert_eq!(cut(&[2, 3, 1, 9, 5, 1]), [vec![2, 3], vec![1], vec![9], vec![5], vec![1]]);
+        assert!(cut(&[]).is_empty());
     }
 
     #[test]

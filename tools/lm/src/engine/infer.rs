@@ -30,6 +30,9 @@ pub struct Cache {
     len: usize,
 }
 
+/// Queries, keys and values of all rows of a layer.
+type Projected<'a> = (&'a [f32], &'a [f32], &'a [f32]);
+
 impl Cache {
     /// Tokens that the cache holds.
     pub fn len(&self) -> usize {
@@ -67,19 +70,7 @@ impl Decoder {
     /// Feeds each sequence its next tokens and appends to its cache. Returns the hidden rows of each sequence,
     /// `[tokens, hidden]`, before the last norm. Threads share the sequences, so the order of sums is fixed.
     pub fn forward(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Result<Vec<Vec<f32>>> {
-        for (tokens, cache) in sequences.iter() {
-            if cache.len + tokens.len() > self.config.max_position_embeddings {
-                return Err(Error::Generate(format!(
-                    "{} tokens do not fit the model's context of {}",
-                    cache.len + tokens.len(),
-                    self.config.max_position_embeddings
-                )));
-            }
-            if let Some(token) = tokens.iter().find(|t| **t as usize >= self.config.vocab_size) {
-                return Err(Error::Generate(format!("token {token} is outside the vocabulary")));
-            }
-        }
-        let costs: Vec<usize> = sequences.iter().map(|s| s.0.len()).collect();
+        let costs = self.costs(sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)))?;
         let mut rest = sequences;
         let mut parts = Vec::new();
         for shard in shards(&costs) {
@@ -90,28 +81,85 @@ impl Decoder {
         Ok(parts.into_par_iter().map(|part| self.forward_shard(part)).collect::<Vec<_>>().concat())
     }
 
+    /// The same for sequences that end here: many may go on from one cache, which stays as it is and is not copied.
+    pub fn forward_last(&self, sequences: &[(&[u32], &Cache)]) -> Result<Vec<Vec<f32>>> {
+        let costs = self.costs(sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)))?;
+        let parts: Vec<&[(&[u32], &Cache)]> = shards(&costs).into_iter().map(|shard| &sequences[shard]).collect();
+        Ok(parts.into_par_iter().map(|part| self.forward_last_shard(part)).collect::<Vec<_>>().concat())
+    }
+
+    /// Tokens of each sequence, which must fit and be known.
+    fn costs<'a>(&self, sequences: impl Iterator<Item = (&'a [u32], usize)>) -> Result<Vec<usize>> {
+        sequences
+            .map(|(tokens, before)| {
+                if before + tokens.len() > self.config.max_position_embeddings {
+                    return Err(Error::Generate(format!(
+                        "{} tokens do not fit the model's context of {}",
+                        before + tokens.len(),
+                        self.config.max_position_embeddings
+                    )));
+                }
+                match tokens.iter().find(|t| **t as usize >= self.config.vocab_size) {
+                    Some(token) => Err(Error::Generate(format!("token {token} is outside the vocabulary"))),
+                    None => Ok(tokens.len()),
+                }
+            })
+            .collect()
+    }
+
     fn forward_shard(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Vec<Vec<f32>> {
-        let hidden = self.config.hidden_size;
-        let (mut x, mut segments) = (Vec::new(), Vec::new());
-        for (tokens, cache) in sequences.iter_mut() {
-            let first = x.len() / hidden;
-            tokens.iter().for_each(|&t| x.extend_from_slice(&self.weights.embed[t as usize * hidden..][..hidden]));
-            segments.push(Segment { rows: first..first + tokens.len(), start: cache.len });
+        for (_, cache) in sequences.iter_mut() {
             cache.layers.resize_with(self.weights.layers.len(), Default::default);
         }
-        let (mut y, mut scratch, mut p) = (vec![0.0; x.len()], Saved::default(), Vec::new());
+        let fed: Vec<(&[u32], usize)> = sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)).collect();
+        let mut p = Vec::new();
+        let hidden = self.layers(&fed, &mut |layer, index, segment, qkv, out| {
+            self.attend(segment, &mut sequences[index].1.layers[layer], qkv, out, &mut p);
+        });
+        for (tokens, cache) in sequences.iter_mut() {
+            cache.len += tokens.len();
+        }
+        hidden
+    }
+
+    fn forward_last_shard(&self, sequences: &[(&[u32], &Cache)]) -> Vec<Vec<f32>> {
+        let fed: Vec<(&[u32], usize)> = sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)).collect();
+        let (mut p, mut joined) = (Vec::new(), (Vec::new(), Vec::new()));
+        self.layers(&fed, &mut |layer, index, segment, qkv, out| {
+            joined.0.clear();
+            joined.1.clear();
+            if let Some((keys, values)) = sequences[index].1.layers.get(layer) {
+                joined.0.extend_from_slice(keys);
+                joined.1.extend_from_slice(values);
+            }
+            self.attend(segment, &mut joined, qkv, out, &mut p);
+        })
+    }
+
+    /// Takes the tokens of each sequence, with how many came before, through all layers. `attend` is told the layer and
+    /// the sequence.
+    fn layers(
+        &self,
+        fed: &[(&[u32], usize)],
+        attend: &mut dyn FnMut(usize, usize, &Segment, Projected<'_>, &mut [f32]),
+    ) -> Vec<Vec<f32>> {
+        let hidden = self.config.hidden_size;
+        let (mut x, mut segments) = (Vec::new(), Vec::new());
+        for (tokens, before) in fed {
+            let first = x.len() / hidden;
+            tokens.iter().for_each(|&t| x.extend_from_slice(&self.weights.embed[t as usize * hidden..][..hidden]));
+            segments.push(Segment { rows: first..first + tokens.len(), start: *before });
+        }
+        let (mut y, mut scratch) = (vec![0.0; x.len()], Saved::default());
         for (index, weights) in self.weights.layers.iter().enumerate() {
             let layer = Layer::new(&self.shape, weights, &self.slots, &[]);
             let mut attend = |q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]| {
-                for (segment, (_, cache)) in segments.iter().zip(sequences.iter_mut()) {
-                    self.attend(segment, &mut cache.layers[index], (q, k, v), out, &mut p);
+                for (i, segment) in segments.iter().enumerate() {
+                    attend(index, i, segment, (q, k, v), out);
                 }
             };
             layer.forward(&x, &segments, &mut y, &mut scratch, &mut attend);
             std::mem::swap(&mut x, &mut y);
-        }
-        for (tokens, cache) in sequences.iter_mut() {
-            cache.len += tokens.len();
         }
         segments.iter().map(|s| x[s.rows.start * hidden..s.rows.end * hidden].to_vec()).collect()
     }
@@ -121,7 +169,7 @@ impl Decoder {
         &self,
         Segment { rows, start }: &Segment,
         (keys, values): &mut (Vec<f32>, Vec<f32>),
-        (q, k, v): (&[f32], &[f32], &[f32]),
+        (q, k, v): Projected<'_>,
         out: &mut [f32],
         p: &mut Vec<f32>,
     ) {

@@ -18,6 +18,7 @@ pub mod head;
 pub mod infer;
 pub mod layer;
 pub mod math;
+mod ops;
 pub mod params;
 
 /// Makes the allocator keep freed memory: a training step frees and takes the same buffers again, and faulting fresh

@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use super::{Source, sha256};
+use super::Source;
 use crate::{
     corpus::Doc,
     error::{Error, Result},
+    model::sha256,
 };
 
 /// Characters up to which paragraphs are joined into one document (about 450 tokens).

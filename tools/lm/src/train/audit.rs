@@ -13,7 +13,7 @@ use crate::{
 pub struct Audit {
     /// Trained tensors whose gradient was finite and not zero.
     pub reached: usize,
-    /// Trained tensors in all.
+    /// Trained tensors in all; those that were not reached were not due yet, for want of steps.
     pub tensors: usize,
 }
 
@@ -27,12 +27,12 @@ impl Audit {
             tensors.iter().map(move |(name, range)| (format!("layers.{i}.{name}"), range.clone(), g))
         });
         for (name, range, grad) in inner.chain(outer) {
+            self.tensors += usize::from(step.number == 1);
             let due = if name.ends_with("lora_A.weight") { step.first_moved } else { step.number == 1 };
             if !due {
                 continue;
             }
             let norm: f64 = grad[range].iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-            self.tensors += 1;
             if norm == 0.0 || !norm.is_finite() {
                 let at = step.number;
                 return Err(Error::Train(format!("the gradient of {name} is {norm} at step {at}: the graph is cut")));
@@ -83,6 +83,7 @@ mod tests {
         assert!(audit.check(MOVED, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).is_err());
         let mut audit = Audit::default();
         audit.check(FIRST, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
+        assert_eq!(audit, Audit { reached: 1, tensors: 2 });
         audit.check(MOVED, &slots(), 1, &[vec![1.0, 0.0, 1.0, 1.0]]).unwrap();
         assert_eq!(audit, Audit { reached: 2, tensors: 2 });
     }

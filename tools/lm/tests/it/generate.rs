@@ -104,6 +104,21 @@ fn loglikelihood_equals_the_sum_over_a_full_pass() {
 }
 
 #[test]
+fn the_number_of_labels_changes_no_score() {
+    let (_, session, _) = open("wide");
+    let some: Vec<Vec<u32>> = vec![vec![16], vec![23, 42], vec![23, 42, 7]];
+    // More tokens than are fed at a time.
+    let many: Vec<Vec<u32>> = some.iter().cycle().take(9_000).cloned().collect();
+    let score = |labels: Vec<Vec<u32>>| session.loglikelihood(&[(vec![4, 8, 15], labels)], &mut quiet()).unwrap();
+    let (few, all) = (score(some), score(many));
+    assert_eq!(all[0].len(), 9_000);
+    for (i, scored) in all[0].iter().enumerate() {
+        let alone = &few[0][i % 3];
+        assert!((scored.sum - alone.sum).abs() < 1e-5 && scored.greedy == alone.greedy, "{i}: {scored:?} {alone:?}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_the_context_is_an_error() {
     let (model, session, _) = open("tied");
     let long = vec![1; model.config.max_position_embeddings + 1];

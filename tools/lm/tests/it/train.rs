@@ -205,7 +205,49 @@ fn training_stops_early_at_the_best_evaluation_and_at_the_deadline() {
     let mut control = Control { deadline: Some(std::time::Instant::now()), on: &mut on, checkpoint: None };
     let rows = rows(16, 1);
     let late = train((&config, &weights), (&lora(), &spec), (&rows, &rows), &mut control).unwrap().report;
-    assert_eq!((late.stopped, late.steps.0, late.best_step), (Stopped::Deadline, 1, Some(1)));
+    assert_eq!((late.stopped, late.steps.0, late.best_step), (Stopped::Deadline, 1, None));
+    assert!(late.valid_curve.is_empty());
+}
+
+#[test]
+fn at_the_deadline_an_evaluation_that_is_due_is_left_out_and_what_was_trained_is_kept() {
+    let (config, weights) = small();
+    let (rows, dir) = (rows(16, 1), tempfile::tempdir().unwrap());
+    // Every step ends an epoch, so that an evaluation is due after the first one.
+    let spec = Spec { batch_size: 16, ..spec() };
+    let mut told = Vec::new();
+    let mut on = |p: Progress| {
+        told.push((p.step, p.valid_loss, p.seconds > 0.0));
+        Ok(())
+    };
+    let checkpoint = Checkpoint { path: dir.path().join("state"), every: 1, key: "a".into() };
+    let deadline = Some(std::time::Instant::now());
+    let mut control = Control { deadline, on: &mut on, checkpoint: Some(checkpoint.clone()) };
+    let late = train((&config, &weights), (&lora(), &spec), (&rows, &rows), &mut control).unwrap();
+    assert_eq!(told, [(1, None, true)]);
+    assert_eq!((late.report.stopped, late.report.best_step), (Stopped::Deadline, None));
+    let whole = run(&lora(), &Spec { max_steps: Some(1), ..spec.clone() }, &rows, &[]);
+    assert_eq!(late.report.curve, whole.report.curve);
+    assert_ne!(bits(&late), bits(&run(&lora(), &Spec { learning_rate: 1e-30, ..spec }, &rows, &[])));
+    // The state would lack the evaluation.
+    assert!(!checkpoint.path.exists());
+}
+
+#[test]
+fn dropout_is_refused_rather_than_ignored() {
+    let (config, weights) = small();
+    let mut control = Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None };
+    let method = Method::Lora(LoraConfig { lora_dropout: 0.1, ..LoraConfig::default() });
+    let error = train((&config, &weights), (&method, &spec()), (&rows(4, 1), &[]), &mut control).unwrap_err();
+    assert_eq!(error.to_string(), "training: lora_dropout is 0.1, but dropout is not supported: set it to 0");
+}
+
+#[test]
+fn the_audit_claims_no_tensor_that_was_not_due() {
+    let audit = |steps| run(&lora(), &Spec { max_steps: Some(steps), ..spec() }, &rows(64, 1), &[]).report.audit;
+    // In one step only B is due.
+    assert_eq!((audit(1).reached, audit(1).tensors), (14, 28));
+    assert_eq!((audit(2).reached, audit(2).tensors), (28, 28));
 }
 
 #[test]
