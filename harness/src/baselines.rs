@@ -1,4 +1,5 @@
-//! What a result must beat to be worth a model: chance, the majority class and naive Bayes over words.
+//! What a result must beat to be worth a model: chance, the majority class or most frequent answer, and naive Bayes
+//! over words.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::{
 
 /// Scores the baselines: trained on `open` rows, measured on `sealed` ones, each a text and its label if it has one.
 ///
-/// All are `None` where there is no closed set of labels. A sealed text without a known label counts as wrong.
+/// All are `None` where there is no closed set of labels; see [`constant`] for these. A sealed text without a known label counts as wrong.
 pub fn baselines(kind: JobKind, labels: usize, open: &[(&str, usize)], sealed: &[(&str, Option<usize>)]) -> Baselines {
     if kind != JobKind::Classification || labels == 0 {
         return Baselines::default();
@@ -29,6 +30,35 @@ pub fn baselines(kind: JobKind, labels: usize, open: &[(&str, usize)], sealed: &
         Some(metrics::accuracy(&right))
     };
     Baselines { chance, majority: share(&|_| most), naive_bayes: share(&|text| bayes.predict(text)) }
+}
+
+/// The baseline without a closed set of labels: `sealed` scored as if each were given the most frequent answer of `open`.
+///
+/// Each is a completion; of equally frequent answers the first in the order of their text is taken. A sealed row without
+/// a completion counts as wrong.
+pub fn constant(recipe: &Recipe, open: &[String], sealed: &[Option<&str>]) -> Baselines {
+    let mut counts: BTreeMap<String, (usize, &str)> = BTreeMap::new();
+    for completion in open {
+        if let Some(answer) = answer(recipe, completion) {
+            counts.entry(answer).or_insert((0, completion)).0 += 1;
+        }
+    }
+    let most = counts.values().map(|(count, _)| *count).max();
+    let Some((_, said)) = counts.values().find(|(count, _)| Some(*count) == most) else { return Baselines::default() };
+    let right: Vec<bool> = sealed.iter().map(|want| want.is_some_and(|want| recipe.judge(said, want).right)).collect();
+    Baselines { majority: Some(metrics::accuracy(&right)), ..Baselines::default() }
+}
+
+/// What two completions that are the same answer have in common.
+fn answer(recipe: &Recipe, completion: &str) -> Option<String> {
+    let text = recipe.answer(completion).filter(|text| !text.is_empty())?;
+    match (recipe.kind, serde_json::from_str::<Value>(text)) {
+        (JobKind::Extraction, Ok(mut value)) => {
+            value.sort_all_objects();
+            Some(value.to_string())
+        }
+        _ => Some(text.to_owned()),
+    }
 }
 
 /// The most frequent label, the first of them where several are.
@@ -142,6 +172,28 @@ mod tests {
             baselines(JobKind::Classification, 4, &[], &sealed),
             Baselines { chance: Some(0.25), majority: None, naive_bayes: None }
         );
+    }
+
+    #[test]
+    fn free_answers_are_held_against_the_most_frequent_one() {
+        let recipe = |kind, marker: Option<&str>| Recipe {
+            kind,
+            input: "q".into(),
+            target: "a".into(),
+            cue: String::new(),
+            labels: Vec::new(),
+            answer_after: marker.map(str::to_owned),
+            max_length: 64,
+            max_new_tokens: 8,
+        };
+        let sums = ["1 and 1 #### 2", "4 less 2 #### 2", "#### 3", "no marker"].map(str::to_owned);
+        let sealed = [Some("so #### 2"), Some("#### 3"), None, Some("#### 22")];
+        let only = |majority| Baselines { majority, ..Baselines::default() };
+        assert_eq!(constant(&recipe(JobKind::Generation, Some("####")), &sums, &sealed), only(Some(0.25)));
+        let objects = [r#"{"a": 1, "b": 2}"#, r#"{"b":2,"a":1}"#, r#"{"a": 9}"#].map(str::to_owned);
+        let sealed = [Some(r#"{"b": 2, "a": 1}"#), Some(r#"{"a": 9}"#)];
+        assert_eq!(constant(&recipe(JobKind::Extraction, None), &objects, &sealed), only(Some(0.5)));
+        assert_eq!(constant(&recipe(JobKind::Extraction, None), &[], &sealed), Baselines::default());
     }
 
     #[test]

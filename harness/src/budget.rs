@@ -160,23 +160,6 @@ impl Budget {
         account.spent = account.spent.plus(actual);
     }
 
-    /// What was used of every limit, in one line for people; unknown is said to be unknown.
-    pub fn describe(&self, now: Instant) -> String {
-        let of = |cap: Option<String>| cap.map(|cap| format!(" of {cap}")).unwrap_or_default();
-        let spent = self.spent();
-        let used = minutes(now.saturating_duration_since(self.started));
-        let tokens = spent.tokens.map_or("unknown".into(), |n| n.to_string());
-        let usd = spent.usd.map_or("unknown".into(), |usd| format!("${usd:.2}"));
-        format!(
-            "{used}{} minutes, {}{} steps, {tokens}{} tokens, cost {usd}{}",
-            of(self.caps.wall.map(minutes)),
-            spent.steps,
-            of(self.caps.steps.map(|n| n.to_string())),
-            of(self.caps.tokens.map(|n| n.to_string())),
-            of(self.caps.usd.map(|usd| format!("${usd:.2}"))),
-        )
-    }
-
     /// A limit on tokens or money that is passed, or with `reached` just met, or that cannot be kept any more because a
     /// cost is unknown.
     fn overdrawn(&self, account: &Account, reached: bool) -> Option<String> {
@@ -285,7 +268,6 @@ mod tests {
         let ask = free.reserve(ASK, now).unwrap();
         free.reconcile(ask, ASK);
         assert_eq!((free.spent(), free.exceeded(now)), (UNKNOWN, None));
-        assert_eq!(free.describe(now), "0.0 minutes, 0 of 9 steps, unknown tokens, cost unknown");
 
         let (limited, now) = budget(Caps { usd: Some(2.0), ..Caps::default() });
         let ask = limited.reserve(UNKNOWN, now).unwrap();
@@ -302,6 +284,5 @@ mod tests {
         budget.reconcile(step, Spend::STEP);
         assert_eq!(budget.exceeded(now), None);
         assert!(budget.reserve(ASK, now).is_err());
-        assert_eq!(budget.describe(now + seconds(90)), "1.5 of 10.0 minutes, 1 steps, 0 tokens, cost $0.00 of $0.00");
     }
 }

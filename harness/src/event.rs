@@ -140,4 +140,10 @@ pub struct Rows {
     pub sealed: usize,
     /// Rows dropped because they repeat a sealed row exactly or nearly (with a user's own test file).
     pub dropped: usize,
+    /// Open rows so alike that near-copies of sealed rows may be among them, see [`crate::seal::Split::templated`].
+    #[serde(default)]
+    pub templated: usize,
+    /// Groups of rows that nearly repeat each other, kept on one side.
+    #[serde(default)]
+    pub near_groups: usize,
 }

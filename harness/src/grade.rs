@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::outcome::change;
 pub use self::outcome::{METRICS, is_metric, metric_value, outcome};
 use self::{
-    cases::Cases,
+    cases::{Case, Cases},
     measure::{Scored, gain, measure},
 };
 use crate::{
@@ -175,6 +175,12 @@ fn add_tuned(
 }
 
 fn baselines_of(s: &Submission, cases: &Cases) -> Baselines {
+    if s.recipe.kind != JobKind::Classification {
+        let open: Vec<String> = s.open.iter().filter_map(|row| Some(s.recipe.example(row).ok()?.completion)).collect();
+        let completion = |case: &'_ Case| case.example.as_ref().map(|example| example.completion.clone());
+        let sealed: Vec<Option<String>> = cases.rows.iter().map(completion).collect();
+        return baselines::constant(&s.recipe, &open, &sealed.iter().map(Option::as_deref).collect::<Vec<_>>());
+    }
     let open: Vec<(String, usize)> = s
         .open
         .iter()
@@ -196,7 +202,7 @@ pub struct Grade {
     pub tuned: Option<Measured>,
     /// Tuned minus base on the headline metric.
     pub gain: Option<Gain>,
-    /// What needs no model. `None` where a baseline does not apply (generation).
+    /// What needs no model. `None` where a baseline does not apply.
     pub baselines: Baselines,
     /// Shipped files, each with its own score.
     pub artifacts: Vec<Artifact>,
@@ -244,7 +250,7 @@ pub struct Gain {
 pub struct Baselines {
     /// One over the number of labels.
     pub chance: Option<f64>,
-    /// Always the most frequent label of the open rows.
+    /// Always the most frequent label, or without labels the most frequent answer, of the open rows.
     pub majority: Option<f64>,
     /// Multinomial naive Bayes over words of the open rows.
     pub naive_bayes: Option<f64>,

@@ -74,8 +74,6 @@ pub trait LanguageModel {
 pub trait Models {
     /// Opens the base, or the base with an adapter merged onto it.
     fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn LanguageModel>, ModelError>;
-    /// SHA-256 over the weights, config and tokenizer of a model directory or GGUF file.
-    fn hash(&self, model: &Path) -> Result<String, ModelError>;
     /// Checks that an adapter fits `base`: only expected tensors, of the right shapes, all finite, trained on this base.
     fn check_adapter(&self, base: &Path, adapter: &Path) -> Result<(), ModelError>;
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, Kind},
     log::{self, Log, LogError},
-    task::{Outcome, Scope, Task},
+    task::{Outcome, Task},
     text::slug,
 };
 
@@ -183,12 +183,10 @@ pub struct Manifest {
     pub device: Option<String>,
     /// The sandbox layers in force, by name.
     pub layers: Vec<String>,
-    /// The user's files as they were read.
+    /// The user's files as they were read, the test file included.
     pub inputs: Vec<Input>,
-    /// The frozen scope, once there is one.
-    #[serde(default)]
-    pub scope: Option<Scope>,
-    /// SHA-256 of everything else that decides the result, by name: `base`, `tokenizer`, `template`, `recipe`, ...
+    /// SHA-256 of everything else that decides the result, by name: `base`, `data`, `sealed`, and `tokenizer` and
+    /// `template` where the base has such files. The scope and the recipe are in the log.
     #[serde(default)]
     pub hashes: BTreeMap<String, String>,
 }

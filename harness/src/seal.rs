@@ -4,6 +4,10 @@
 //! sealed from the front until there are enough. Neither the run's seed nor the order of the rows has a say, so that a
 //! second run on the same file cannot train on what the first was graded on. Rows that nearly repeat each other stand
 //! on the same side, because a sealed row whose twin was trained on would measure memory.
+//!
+//! That holds for the same rows only. When a file has grown, a sealed row stays sealed as far as the number of rows to
+//! seal allows: new rows that come before it in the order can push it behind the last place, and a new near-copy can
+//! move its group. Who compares runs on a growing file keeps a test file of their own ([`with_test`]).
 
 use std::collections::BTreeMap;
 
@@ -81,6 +85,8 @@ pub enum SealError {
 }
 
 /// Sets rows aside: `share` of them, or by default a fifth, at least 100 where there are enough, at most 2,000.
+///
+/// The same rows give the same split. With more rows, of the old ones those with the smallest hashes stay sealed.
 pub fn split(rows: &[Row], share: Option<f64>) -> Result<Split, SealError> {
     if let Some(share) = share.filter(|s| !(0.01..=0.9).contains(s)) {
         return Err(SealError::Share(share));

@@ -19,6 +19,9 @@ pub struct Task {
     pub base: Option<String>,
     /// Targets that must hold on the sealed rows.
     pub goals: Vec<Goal>,
+    /// Kinds of files that must be handed in, for example `gguf`.
+    #[serde(default)]
+    pub artifacts: Vec<String>,
     /// Wall-clock limit in minutes.
     pub minutes: Option<f64>,
     /// Most steps (tool calls) the planner may take.
@@ -61,9 +64,15 @@ pub struct Scope {
     pub data_sha256: String,
     /// The kind of job.
     pub kind: JobKind,
+    /// The column of the input.
+    pub input: String,
+    /// The column of the answer.
+    pub target: String,
+    /// Generation: only what follows the last occurrence of this marker is compared.
+    pub answer_after: Option<String>,
     /// The training method, for example `lora`.
     pub method: String,
-    /// Longest example in tokens.
+    /// Longest example in tokens, at most; the recipe may say less.
     pub max_length: usize,
     /// Name of the headline metric.
     pub metric: String,

@@ -83,7 +83,11 @@ fn examine(
         ADAPTER => return models.check_adapter(&s.base, directory(path)).map_err(|e| e.to_string()),
         "safetensors" => directory(&weights),
         "gguf" => path,
-        _ => return Ok(()),
+        other => {
+            return Err(format!(
+                "the grader cannot check a file of kind {other:?}; ship gguf, safetensors or an adapter"
+            ));
+        }
     };
     let stage = artifact.path.clone();
     let scored = models

@@ -17,6 +17,9 @@ pub const METRICS: [(&str, &str); 5] = [
     ("gain", "tuned minus base on the headline metric"),
 ];
 
+/// A gain counts as one when the test's p is below this.
+const SIGNIFICANT: f64 = 0.05;
+
 /// The value of a metric in `grade`; `None` where the grade has none or the name is not in [`METRICS`].
 pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
     let tuned = grade.tuned.as_ref();
@@ -37,16 +40,22 @@ pub fn is_metric(kind: JobKind, metric: &str) -> bool {
 
 /// Whether the goals are met on the sealed rows, and why, in one sentence.
 ///
-/// Without goals, the gain's interval must be above zero and the tuned model above chance. In both cases every
-/// shipped file must have passed its check.
-pub fn outcome(grade: &Grade, goals: &[Goal]) -> (bool, String) {
+/// Without goals, the gain's interval must be above zero with p below [`SIGNIFICANT`], and the tuned model's interval
+/// above chance and above always giving the most frequent answer. In both cases a file of each kind in `wanted` must be
+/// shipped, and every shipped file must have passed its check.
+pub fn outcome(grade: &Grade, goals: &[Goal], wanted: &[String]) -> (bool, String) {
     let (met, mut why) = if goals.is_empty() { gained(grade) } else { reached(grade, goals) };
+    let missing: Vec<&str> =
+        wanted.iter().filter(|kind| !grade.artifacts.iter().any(|a| a.kind == **kind)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        why = format!("{why}; the request asks for a file that was not handed in ({})", missing.join(", "));
+    }
     let failed: Vec<String> =
         grade.artifacts.iter().filter_map(|a| Some(format!("{}: {}", a.path, a.failed.as_ref()?))).collect();
     if !failed.is_empty() {
         why = format!("{why}; a shipped file did not pass ({})", failed.join("; "));
     }
-    (met && failed.is_empty(), why)
+    (met && failed.is_empty() && missing.is_empty(), why)
 }
 
 fn gained(grade: &Grade) -> (bool, String) {
@@ -54,12 +63,26 @@ fn gained(grade: &Grade) -> (bool, String) {
         return (false, "there is no tuned model to compare with the base".to_owned());
     };
     let figures = change(&grade.metric, &grade.base, tuned, gain);
-    if gain.interval.0 <= 0.0 {
+    if gain.interval.0 <= 0.0 || gain.p_value >= SIGNIFICANT {
         return (false, format!("{figures}, which is not clearly above zero"));
     }
-    match grade.baselines.chance {
-        Some(chance) if tuned.value <= chance => (false, format!("{figures}, but chance is {}", percent(chance))),
-        _ => (true, figures),
+    // The interval and not the value: a model that learned to always say the same may have hit on an answer that is a
+    // little more frequent among the sealed rows than the one that the baseline says.
+    let bars =
+        [("chance", grade.baselines.chance), ("always giving the most frequent answer", grade.baselines.majority)];
+    let bar = bars.into_iter().find_map(|(name, bar)| Some((name, bar.filter(|bar| tuned.interval.0 <= *bar)?)));
+    match bar {
+        Some((name, bar)) => {
+            let interval = percents(tuned.interval);
+            (
+                false,
+                format!(
+                    "{figures}, but {name} reaches {}, not clearly below the tuned model's {interval}",
+                    percent(bar)
+                ),
+            )
+        }
+        None => (true, figures),
     }
 }
 

@@ -44,7 +44,8 @@ impl Hints {
             "convert" => {
                 let text = |key: &str| output.get(key).and_then(Value::as_str).map(str::to_owned);
                 self.ollama_template = text("ollama_template").or(self.ollama_template.take());
-                self.stop = text("stop").or(self.stop.take());
+                let stop = output.get("stop").map(|stop| stop.get(0).unwrap_or(stop)).and_then(Value::as_str);
+                self.stop = stop.map(str::to_owned).or(self.stop.take());
             }
             _ => {}
         }

@@ -30,7 +30,8 @@ pub(super) fn sentence(report: &Report) -> String {
 
 fn best_baseline(report: &Report) -> Option<(&'static str, f64)> {
     let baselines = &report.baselines;
-    [("chance", baselines.chance), ("the majority class", baselines.majority), ("naive Bayes", baselines.naive_bayes)]
+    let majority = if baselines.chance.is_some() { "the majority class" } else { "always giving one answer" };
+    [("chance", baselines.chance), (majority, baselines.majority), ("naive Bayes", baselines.naive_bayes)]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .max_by(|a, b| a.1.total_cmp(&b.1))

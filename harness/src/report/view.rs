@@ -174,11 +174,16 @@ fn results(report: &Report) -> Vec<Row> {
         rows.extend(artifact.measured.as_ref().map(|m| measured(&artifact.path, m, None, false)));
     }
     let baselines = &report.baselines;
-    let fixed = [("chance", baselines.chance, false), ("majority class", baselines.majority, true)];
+    let fixed = [("chance", baselines.chance, false), (majority(report), baselines.majority, true)];
     for (name, value, counted) in fixed.into_iter().chain([("naive Bayes", baselines.naive_bayes, true)]) {
         rows.extend(value.map(|value| baseline(name, value, counted.then_some(base.n))));
     }
     rows
+}
+
+/// What [`crate::grade::Baselines::majority`] is for this job.
+fn majority(report: &Report) -> &'static str {
+    if report.baselines.chance.is_some() { "majority class" } else { "most frequent answer" }
 }
 
 fn measured(name: &str, m: &Measured, p: Option<f64>, strong: bool) -> Row {
@@ -332,6 +337,13 @@ fn facts(report: &Report) -> Vec<[String; 2]> {
     if let Some(rows) = report.rows {
         let dropped = if rows.dropped == 0 { String::new() } else { format!(", {} dropped as repeats", rows.dropped) };
         fact("Rows", format!("{} read, {} open, {} sealed{dropped}", rows.read, rows.open, rows.sealed));
+        if rows.near_groups > 0 {
+            fact("Near-copies", format!("{} kept on one side", counted(rows.near_groups, "group")));
+        }
+        if rows.templated > 0 {
+            let why = "so alike that near-copies may stand on both sides, which makes scores look better";
+            fact("Templated rows", format!("{} {why}", rows.templated));
+        }
     }
     fact("Time", duration(report.cost.seconds));
     let tokens = report.cost.tokens.map_or("tokens unknown".into(), |tokens| format!("{tokens} tokens"));
@@ -349,11 +361,14 @@ fn scope(report: &Report) -> Vec<[String; 2]> {
     let Some(scope) = &report.scope else { return Vec::new() };
     let kind =
         serde_json::to_value(scope.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+    let after = scope.answer_after.as_ref().map(|marker| format!(", only what follows {marker:?} is compared"));
+    let columns = format!("{:?} to {:?}{}", scope.input, scope.target, after.unwrap_or_default());
     [
         ("Base", scope.base.clone()),
         ("Job", kind),
+        ("Columns", columns),
         ("Method", scope.method.clone()),
-        ("Longest example", format!("{} tokens", scope.max_length)),
+        ("Longest example", format!("{} tokens at most", scope.max_length)),
         ("Metric", scope.metric.clone()),
     ]
     .map(|(name, value)| [name.to_owned(), value])

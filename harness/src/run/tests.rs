@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     event::Rows,
     grade::{Baselines, Grade, Measured},
-    task::JobKind,
+    task::{JobKind, Scope},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -23,6 +23,7 @@ fn task() -> Task {
         test_share: None,
         base: None,
         goals: Vec::new(),
+        artifacts: Vec::new(),
         minutes: None,
         steps: None,
         usd: None,
@@ -36,12 +37,15 @@ fn measured(value: f64) -> Measured {
 
 /// The events of a whole run.
 fn story() -> Vec<Kind> {
-    let rows = Rows { read: 10, open: 8, sealed: 2, dropped: 0 };
+    let rows = Rows { read: 10, open: 8, sealed: 2, dropped: 0, templated: 0, near_groups: 0 };
     let scope = Scope {
         base: "nano".into(),
         base_sha256: String::new(),
         data_sha256: String::new(),
         kind: JobKind::Classification,
+        input: "text".into(),
+        target: "intent".into(),
+        answer_after: None,
         method: "lora".into(),
         max_length: 64,
         metric: "accuracy".into(),
@@ -87,7 +91,6 @@ fn manifest() -> Manifest {
         device: None,
         layers: vec!["landlock".into()],
         inputs: vec![Input { path: "tickets.csv".into(), sha256: "ab".into(), bytes: 12, rows: 3 }],
-        scope: None,
         hashes: BTreeMap::from([("base".into(), "cd".into())]),
     }
 }

@@ -72,10 +72,6 @@ impl Models for Zoo {
         }))
     }
 
-    fn hash(&self, _model: &Path) -> Result<String, ModelError> {
-        Ok("0".repeat(64))
-    }
-
     fn check_adapter(&self, _base: &Path, adapter: &Path) -> Result<(), ModelError> {
         match fs::read(adapter.join("adapter_model.safetensors")) {
             Ok(bytes) if bytes == b"weights" => Ok(()),
@@ -150,7 +146,7 @@ fn a_classification_is_scored_by_likelihood_and_by_generation() {
             .take(29)
             .collect::<Vec<_>>()
     );
-    let (met, why) = outcome(&got, &[]);
+    let (met, why) = outcome(&got, &[], &[]);
     assert_eq!(
         (met, why.as_str()),
         (
@@ -196,7 +192,7 @@ fn goals_decide_where_there_are_any() {
         (vec![goal("bleu", 0.1)], false, "on 30 sealed rows, bleu is not a metric of this result"),
     ];
     for (goals, met, why) in table {
-        assert_eq!(outcome(&got, &goals), (met, why.to_owned()));
+        assert_eq!(outcome(&got, &goals, &[]), (met, why.to_owned()));
     }
 }
 
@@ -212,7 +208,7 @@ fn ties_and_numbers_that_are_none_are_wrong() {
     let values: Vec<f64> = got.artifacts.iter().filter_map(|a| Some(a.measured.as_ref()?.value)).collect();
     assert_eq!(values, [1.0 - 1.0 / 30.0, 0.0, 0.0]);
     assert_eq!(got.artifacts[1].failed.as_deref(), Some("the file reaches 0.0 % where the tuned model has 96.7 %"));
-    assert!(!outcome(&got, &[]).0);
+    assert!(!outcome(&got, &[], &[]).0);
 }
 
 #[test]
@@ -256,6 +252,56 @@ fn other_kinds_are_scored_by_exact_match_of_generation() {
 }
 
 #[test]
+fn always_saying_the_same_is_no_gain_worth_a_model() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    s.artifacts.clear();
+    s.recipe = Recipe { labels: vec![], cue: String::new(), ..recipe(JobKind::Generation) };
+    // The tuned model says "refund" to all of these. Among the open rows another answer is the most frequent, so that
+    // the model is a little better than the baseline says.
+    let answer = |at: usize| ["refund", "lost pin", "a", "b", "c"][at % 11 % 5];
+    s.sealed = (0..220).map(|at| row(&format!("case 1 {}", "x".repeat(at)), answer(at))).collect();
+    s.open = ["lost pin", "lost pin", "refund"].iter().map(|answer| row("case", answer)).collect();
+    let got = graded(&s);
+    let tuned = got.tuned.clone().unwrap().value;
+    assert_eq!((got.base.value, tuned, got.baselines.majority), (0.0, 60.0 / 220.0, Some(40.0 / 220.0)));
+    assert!(got.gain.as_ref().unwrap().p_value < 0.001);
+    s.open.truncate(0);
+    s.open.push(row("case", "refund"));
+    let (met, why) = outcome(&graded(&s), &[], &[]);
+    assert!(!met && why.contains("but always giving the most frequent answer reaches 27.3 %"), "{why}");
+    s.sealed.iter_mut().for_each(|row| drop(row.insert("intent".into(), "refund".into())));
+    s.sealed.extend((0..20).map(|at| row(&format!("case 2 {}", "y".repeat(at)), "lost pin")));
+    s.open = vec![row("case", "lost pin")];
+    assert!(outcome(&graded(&s), &[], &[]).0);
+}
+
+#[test]
+fn a_gain_needs_its_test_as_well_as_its_interval() {
+    let dir = TempDir::new().unwrap();
+    let mut got = graded(&submission(&dir));
+    got.gain.as_mut().unwrap().p_value = 0.0625;
+    let (met, why) = outcome(&got, &[], &[]);
+    assert!(!met && why.ends_with("p = 0.062), which is not clearly above zero"), "{why}");
+}
+
+#[test]
+fn a_file_that_cannot_be_checked_does_not_pass_and_a_wanted_one_must_be_there() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    assert!(outcome(&graded(&s), &[], &["gguf".into()]).0);
+    fs::write(dir.path().join("work/notes.txt"), "anything").unwrap();
+    s.artifacts = vec![(dir.path().join("work/notes.txt"), "other".into())];
+    let got = graded(&s);
+    let why = "the grader cannot check a file of kind \"other\"; ship gguf, safetensors or an adapter";
+    assert_eq!(got.artifacts[0].failed.as_deref(), Some(why));
+    assert!(!outcome(&got, &[], &[]).0);
+    s.artifacts.clear();
+    let (met, why) = outcome(&graded(&s), &[], &["gguf".into()]);
+    assert!(!met && why.ends_with("; the request asks for a file that was not handed in (gguf)"), "{why}");
+}
+
+#[test]
 fn a_file_that_fails_does_not_stop_the_others() {
     let dir = TempDir::new().unwrap();
     let mut s = submission(&dir);
@@ -283,7 +329,7 @@ fn a_file_that_fails_does_not_stop_the_others() {
         verdicts[verdicts.len() - 2..],
         [("work/good.gguf".to_owned(), true), ("work/train-1".to_owned(), true)]
     );
-    let (met, why) = outcome(&got, &[]);
+    let (met, why) = outcome(&got, &[], &[]);
     assert!(!met && why.contains("broken.gguf: not a model") && why.contains("is a link"), "{why}");
 }
 
@@ -296,7 +342,7 @@ fn a_broken_adapter_leaves_the_base_graded() {
     assert_eq!((got.tuned, got.gain), (None, None));
     assert_eq!(got.artifacts[1].failed.as_deref(), Some("a tensor is not finite"));
     assert!(got.artifacts[0].failed.is_none());
-    let (met, why) = outcome(&graded(&s), &[]);
+    let (met, why) = outcome(&graded(&s), &[], &[]);
     assert_eq!(
         (met, why.starts_with("there is no tuned model to compare with the base; a shipped file")),
         (false, true)

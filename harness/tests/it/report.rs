@@ -25,12 +25,13 @@ fn started(request: &str) -> Kind {
         test_share: None,
         base: None,
         goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
+        artifacts: Vec::new(),
         minutes: Some(10.0),
         steps: None,
         usd: None,
         seed: 7,
     };
-    let rows = Rows { read: 1880, open: 1505, sealed: 375, dropped: 0 };
+    let rows = Rows { read: 1880, open: 1505, sealed: 375, dropped: 0, templated: 0, near_groups: 0 };
     let layers = vec!["landlock".into(), "seccomp".into()];
     Kind::Started { task, planner: "playbook".into(), version: "0.1.0".into(), rows, layers }
 }
@@ -42,6 +43,9 @@ fn scoped(base: &str) -> Kind {
             base_sha256: "b".repeat(64),
             data_sha256: "d".repeat(64),
             kind: JobKind::Classification,
+            input: "text".into(),
+            target: "intent".into(),
+            answer_after: None,
             method: "lora".into(),
             max_length: 128,
             metric: "accuracy".into(),
