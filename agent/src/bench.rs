@@ -10,7 +10,8 @@ use serde::Serialize;
 use tunesmith_evals::{Suite, Task, agents};
 use tunesmith_harness::{
     figures::{duration, percent},
-    grade::Measured,
+    grade::{Baselines, Gain, Grade, Measured, metric_value},
+    report::Report,
     rows,
     task::{self, Outcome},
     text::visible,
@@ -161,6 +162,7 @@ async fn one(args: &Args, task: &Task, file: PathBuf, planner: String, cancel: &
             test_share: None,
             base: args.base.clone(),
             goals: vec![task.goal.clone()],
+            artifacts: Vec::new(),
             minutes: Some(task.minutes),
             steps: None,
             usd: None,
@@ -197,15 +199,11 @@ impl TaskResult {
                 exit: failure.exit,
             },
             Ok(done) => {
-                let value = |measured: &Measured| match metric.as_str() {
-                    "exact_match" => Some(measured.exact_match),
-                    "macro_f1" => measured.macro_f1,
-                    "well_formed" => Some(1.0 - measured.format_failures),
-                    _ => Some(measured.value),
-                };
+                let Report { base, tuned, gain, .. } = &done.report;
+                let (base, tuned) = (value(base, &None, &metric), value(tuned, gain, &metric));
                 TaskResult {
-                    base: done.report.base.as_ref().and_then(value),
-                    tuned: done.report.tuned.as_ref().and_then(value),
+                    base,
+                    tuned,
                     id,
                     outcome: Some(done.outcome),
                     why: done.why,
@@ -218,6 +216,24 @@ impl TaskResult {
             }
         }
     }
+}
+
+/// The value of `metric` for one model; `gain` is what it is against another.
+fn value(measured: &Option<Measured>, gain: &Option<Gain>, metric: &str) -> Option<f64> {
+    let measured = measured.as_ref()?;
+    let grade = Grade {
+        metric: String::new(),
+        base: measured.clone(),
+        tuned: Some(measured.clone()),
+        gain: gain.clone(),
+        baselines: Baselines::default(),
+        artifacts: Vec::new(),
+        confusion: None,
+        errors: Vec::new(),
+        unusable: Vec::new(),
+        items: Vec::new(),
+    };
+    metric_value(&grade, metric)
 }
 
 impl Results {
@@ -362,6 +378,24 @@ mod tests {
         let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let got: Vec<String> = results.lines().iter().map(|line| squeeze(line)).collect();
         assert_eq!(got, want.map(squeeze));
+    }
+
+    #[test]
+    fn a_gain_is_no_accuracy_and_a_base_has_none() {
+        let measured = Measured {
+            value: 0.75,
+            interval: (0.5, 0.9),
+            n: 20,
+            exact_match: 0.5,
+            format_failures: 0.25,
+            macro_f1: None,
+        };
+        let (measured, gain) = (Some(measured), Some(Gain { value: 0.125, interval: (0.0, 0.2), p_value: 0.03 }));
+        let of = |metric| (value(&measured, &None, metric), value(&measured, &gain, metric));
+        let same = |value| (Some(value), Some(value));
+        assert_eq!(of("gain"), (None, Some(0.125)));
+        assert_eq!([of("accuracy"), of("exact_match"), of("well_formed")], [same(0.75), same(0.5), same(0.75)]);
+        assert_eq!((of("macro_f1"), value(&None, &gain, "gain")), ((None, None), None));
     }
 
     #[test]

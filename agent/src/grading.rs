@@ -1,15 +1,21 @@
 //! Hands a run's result to the sealed grader, after every job of the run has ended.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-use serde::Deserialize;
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 use tunesmith_harness::{
     event::{Event, Kind},
     grade::Grade,
+    hash::{sha256, sha256_file},
     recipe::Recipe,
     run::Run,
-    task::{JobKind, Outcome, Scope},
+    task::{Outcome, Scope},
 };
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
@@ -34,7 +40,7 @@ pub struct Submitted {
 pub enum Graded {
     /// A whole grade.
     Whole(Grade),
-    /// A grade that was cut off, and why.
+    /// A grade that a limit or the deadline cut off, and which.
     Part(Grade, String),
     /// No grade; what the run ends as, and why.
     None(Outcome, String),
@@ -90,9 +96,9 @@ pub async fn grade(
     match (graded.grade, graded.cut_short) {
         (Some(grade), None) => Graded::Whole(grade),
         (_, Some(ToolError::Cancelled)) => Graded::None(Outcome::Cancelled, "cancelled while grading".into()),
-        (Some(grade), Some(why)) => Graded::Part(grade, why.to_string()),
+        (Some(grade), Some(ToolError::Limit(why))) => Graded::Part(grade, why),
         (None, Some(ToolError::Limit(why))) => Graded::None(Outcome::Budget, format!("grading was cut off: {why}")),
-        (None, Some(why)) => Graded::None(Outcome::Internal, format!("the result cannot be graded: {why}")),
+        (_, Some(why)) => Graded::None(Outcome::Internal, format!("the result cannot be graded: {why}")),
         (None, None) => Graded::None(Outcome::Internal, "the grader said nothing".into()),
     }
 }
@@ -105,10 +111,19 @@ fn prepare(run: &Run, submitted: &Submitted) -> Result<(grading::Job, tempfile::
     let manifest = run.manifest().map_err(|e| internal(&e))?;
     let work = Workdir::open(&run.work()).map_err(|e| internal(&e))?;
     let inside = |path: &String| work.join(path).map_err(|e| internal(&e));
-    let recipe = recipe(&events, &work).map_err(|why| (Outcome::NotMet, why))?;
+    let scope = scope(&events).map_err(|why| (Outcome::NotMet, why))?;
+    let recipe = recipe(&events, &work, &scope).map_err(|why| (Outcome::NotMet, why))?;
+    let (open, sealed) = (run.dir().join(DATA), run.dir().join(SEALED));
+    if hash_of(&open).as_ref() != Ok(&scope.data_sha256) {
+        let why = format!("{DATA} is not what it was when the scope was frozen, so nothing is graded; never change it");
+        return Err((Outcome::NotMet, why));
+    }
+    if hash_of(&sealed).ok().as_ref() != manifest.hashes.get("sealed") {
+        return Err(internal(&format!("{SEALED} is not what was sealed when the run began")));
+    }
     let base = manifest.base.clone();
     let hash = tunesmith_lm::model::hash(&base).map_err(|e| internal(&e))?;
-    if scope(&events).is_some_and(|scope| scope.base_sha256 != hash) {
+    if scope.base_sha256 != hash {
         return Err(internal(&format!("{} is not the base that the run began with", base.display())));
     }
     let artifacts = submitted.artifacts.iter().map(|(path, kind)| Ok((inside(path)?, kind.clone())));
@@ -120,51 +135,80 @@ fn prepare(run: &Run, submitted: &Submitted) -> Result<(grading::Job, tempfile::
         base,
         adapter: submitted.adapter.as_ref().map(inside).transpose()?,
         artifacts: artifacts.collect::<Result<Vec<(PathBuf, String)>, Refused>>()?,
-        sealed: run.dir().join(SEALED),
-        open: run.dir().join(DATA),
+        sealed,
+        open,
     };
     Ok((job, scratch, dir))
 }
 
-fn scope(events: &[Event]) -> Option<&Scope> {
-    events.iter().find_map(|event| match &event.kind {
-        Kind::Scoped { scope } => Some(scope),
-        _ => None,
-    })
+/// The scope as it was frozen and then changed with the user's permission.
+fn scope(events: &[Event]) -> Result<Scope, String> {
+    let mut scope: Option<Value> = None;
+    for event in events {
+        match &event.kind {
+            Kind::Scoped { scope: frozen } => scope = serde_json::to_value(frozen).ok(),
+            Kind::Amended { field, to, .. } => {
+                if let Some(at) = scope.as_mut().and_then(|scope| scope.get_mut(field)) {
+                    *at = to.clone();
+                }
+            }
+            _ => {}
+        }
+    }
+    let scope = scope.ok_or("no plan was made, so there is no scope to grade by")?;
+    serde_json::from_value(scope).map_err(|e| format!("the scope in the log is damaged: {e}"))
 }
 
-/// What `data_prepare` was called with, as far as the grader relies on it.
-#[derive(Deserialize)]
-struct Asked {
-    kind: JobKind,
-    input: String,
-    target: String,
-    #[serde(default)]
-    answer_after: Option<String>,
-}
-
-/// The recipe in the workdir, if it says what the log says: the file lies where jobs of the run could write.
-fn recipe(events: &[Event], work: &Workdir) -> Result<Recipe, String> {
-    let path = work.join("prepared/recipe.json").map_err(|e| e.to_string())?;
-    let text =
-        std::fs::read_to_string(&path).map_err(|_| "no data was prepared, so there is nothing to grade".to_owned())?;
-    let recipe: Recipe = serde_json::from_str(&text).map_err(|e| format!("prepared/recipe.json is damaged: {e}"))?;
-    let done =
-        |step: u32| events.iter().any(|e| matches!(&e.kind, Kind::Returned { step: s, ok: true, .. } if *s == step));
+/// The recipe in the workdir, if it is what the last `data_prepare` wrote and the plan allows: the file lies where jobs
+/// of the run could write.
+fn recipe(events: &[Event], work: &Workdir, scope: &Scope) -> Result<Recipe, String> {
+    const NAME: &str = "prepared/recipe.json";
+    let none = "no data was prepared, so there is nothing to grade";
     let logged = events.iter().rev().find_map(|event| match &event.kind {
-        Kind::Called { step, tool, args, .. } if tool == "data_prepare" && done(*step) => {
-            serde_json::from_value::<Asked>(args.clone()).ok()
+        Kind::Returned { tool, ok: true, output, .. } if tool == "data_prepare" => {
+            output.get("recipe_sha256").and_then(Value::as_str)
         }
         _ => None,
     });
-    let same = logged.is_some_and(|asked| {
-        let Asked { kind, input, target, answer_after } = asked;
-        (kind, &input, &target, &answer_after) == (recipe.kind, &recipe.input, &recipe.target, &recipe.answer_after)
+    let logged = logged.ok_or(none)?;
+    let path = work.join(NAME).map_err(|e| e.to_string())?;
+    let bytes = regular(&path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(MOST_RECIPE + 1).read_to_end(&mut bytes).map(|_| bytes)
     });
-    if !same || scope(events).is_some_and(|scope| scope.kind != recipe.kind) {
-        return Err(
-            "prepared/recipe.json is not what data_prepare and the plan in the log say; prepare the data again".into(),
-        );
+    let bytes = bytes.map_err(|e| format!("{NAME} cannot be read: {e}; prepare the data again"))?;
+    if bytes.len() as u64 > MOST_RECIPE || sha256(&bytes) != logged {
+        return Err(format!("{NAME} is not what data_prepare wrote; prepare the data again and leave the file alone"));
     }
-    Ok(recipe)
+    let recipe: Recipe = serde_json::from_slice(&bytes).map_err(|e| format!("{NAME} is damaged: {e}"))?;
+    let differs = [
+        ("kind", recipe.kind != scope.kind),
+        ("input", recipe.input != scope.input),
+        ("target", recipe.target != scope.target),
+        ("answer_after", recipe.answer_after != scope.answer_after),
+        ("max_length", recipe.max_length > scope.max_length),
+    ];
+    match differs.iter().find(|(_, differs)| *differs) {
+        Some((field, _)) => Err(format!("the data was prepared with another {field} than the plan says")),
+        None => Ok(recipe),
+    }
 }
+
+/// The largest recipe that is read.
+const MOST_RECIPE: u64 = 1 << 20;
+
+/// Opens a file that a job may have put there: no link, and nothing that would block or never end.
+fn regular(path: &Path) -> std::io::Result<File> {
+    // The flags keep an opened pipe from blocking until somebody writes.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
+}
+
+/// SHA-256 of a regular file.
+fn hash_of(path: &Path) -> Result<String, String> {
+    regular(path).and_then(|_| sha256_file(path)).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests;

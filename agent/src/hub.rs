@@ -6,7 +6,19 @@ use tunesmith_tools::hub::{Hub, HubConfig, HubError};
 
 /// The Hub of `HF_ENDPOINT`, with the token and the cache that Hugging Face's own tools would use.
 pub fn open() -> Result<Hub, HubError> {
-    Hub::new(&config(&|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty())))
+    Hub::new(&config(&env))
+}
+
+/// The host of `HF_ENDPOINT`, with its port where it names one.
+pub fn host() -> String {
+    let endpoint = config(&env).endpoint;
+    let rest = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 fn config(env: &dyn Fn(&str) -> Option<String>) -> HubConfig {

@@ -9,6 +9,7 @@ use tunesmith_harness::{
     event::Kind,
     log::LogError,
     task::Outcome,
+    text::truncate_middle,
 };
 use tunesmith_tools::tool::{AnyTool, Cx, ToolError};
 
@@ -229,6 +230,10 @@ impl<'a> Run<'a> {
                 return Ok(Some((End::Finished(output.clone()), "the planner finished".to_owned())));
             }
             Err(ToolError::Cancelled) => return Ok(Some((End::Cancelled, "cancelled".to_owned()))),
+            // A first plan that is not allowed is one that the user's goals rule out; no other plan could keep them.
+            Err(ToolError::Denied(why)) if call.name == "plan" && self.steps.scope().is_none() => {
+                return Ok(Some((End::Refused, why.clone())));
+            }
             _ => {}
         }
         let malformed = matches!(step.result, Err(ToolError::Invalid(_)));
@@ -294,7 +299,7 @@ impl<'a> Run<'a> {
         let old = results.len().saturating_sub(KEPT);
         let mut dropped = 0;
         for content in results.iter_mut().take(old).filter(|content| content.len() > 2 * SHORT) {
-            **content = json!({ "shortened": show::cut(content, SHORT) }).to_string();
+            **content = json!({ "shortened": truncate_middle(content, SHORT) }).to_string();
             dropped += 1;
         }
         if dropped > 0 {
@@ -325,17 +330,35 @@ fn taken_in(call: &mut Call) -> Args {
     let args = intake::arguments(&raw);
     call.arguments = match &args {
         Ok(args) => args.to_string(),
-        Err(_) => json!({"not_json": show::cut(&raw, 1_000)}).to_string(),
+        Err(_) => json!({"not_json": truncate_middle(&raw, 1_000)}).to_string(),
     };
     args.map_err(|why| (raw, why))
 }
 
 /// The tools as the model sees them.
 pub fn specs(tools: &[&dyn AnyTool]) -> Vec<ToolSpec> {
-    let spec = |tool: &&dyn AnyTool| ToolSpec {
-        name: tool.name().to_owned(),
-        description: tool.description().to_owned(),
-        schema: tool.schema().clone(),
+    let spec = |tool: &&dyn AnyTool| {
+        let mut schema = tool.schema().clone();
+        lean(&mut schema);
+        ToolSpec { name: tool.name().to_owned(), description: tool.description().to_owned(), schema }
     };
     tools.iter().map(spec).collect()
+}
+
+/// A schema with what a model needs to fill it in: names, types, choices, and what is required. The words about a field
+/// stay where they say more than its name, which short ones do not; every request pays for them again.
+fn lean(schema: &mut Value) {
+    const SHORT: usize = 50;
+    let Some(map) = schema.as_object_mut() else { return };
+    // A field that does not exist is refused with a message that says so.
+    map.shift_remove("additionalProperties");
+    for field in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        let Some(field) = field.as_object_mut() else { continue };
+        if field.get("description").and_then(Value::as_str).is_some_and(|text| text.len() < SHORT) {
+            field.shift_remove("description");
+        }
+        if let Some(item) = field.get_mut("items").and_then(Value::as_object_mut) {
+            item.shift_remove("description");
+        }
+    }
 }

@@ -135,7 +135,7 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
         layers,
     })?;
     prepared.notes(options, &jobs).iter().for_each(|line| watch.note(line));
-    let budget = Budget::new(prepared.caps(options), started);
+    let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
     let cx = Cx {
@@ -164,7 +164,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let prepared = Prepared::new(&options)?;
     let mut journal = Recorder { log: prepared.run.create_log()?, watch: &Silent };
     let jobs = if options.confined { Local::new() } else { Local::permissive().unconfined() };
-    let budget = Budget::new(prepared.caps(&options), started);
+    let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
     let (deadline, cancel) = (budget.deadline_for_steps(), cancel.clone());
@@ -191,17 +191,17 @@ async fn plan(
     let scope_of = |output: &Value| prepared.scope(output);
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();
+    let watch = journal.watch;
+    let approve = move |what: &str| match options.approve {
+        Approve::Auto => true,
+        Approve::Ask => watch.approve(what),
+        Approve::Never => false,
+    };
     let Some(model) = prepared.model.as_deref() else {
         let steps = Steps::new(tools, cx, &scope_of, may_amend);
-        let watch = journal.watch;
-        let approve = move |what: &str| match options.approve {
-            Approve::Auto => true,
-            Approve::Ask => watch.approve(what),
-            Approve::Never => false,
-        };
         return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&approve).await?);
     };
-    if options.approve != Approve::Auto && !journal.watch.approve(&prepared.asks(options)) {
+    if !approve(&prepared.asks(options)) {
         return Ok(LoopEnd { end: End::Refused, why: NOT_APPROVED.into(), spent: budget.spent() });
     }
     drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend), journal).await
@@ -271,7 +271,7 @@ async fn judge(
         let late = grading::training_was_cut(&events, &submitted);
         late.then(|| "training ended at the deadline, at its last checkpoint".to_owned())
     });
-    let (met, figures) = outcome(&grade, &prepared.task.goals);
+    let (met, figures) = outcome(&grade, &prepared.task.goals, &prepared.task.artifacts);
     // A limit that was reached goes before what was measured under it.
     Ok(match (stopped, cut) {
         (Some(outcome), _) => (outcome, format!("{}; {figures}", end.why)),

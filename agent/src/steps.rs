@@ -1,6 +1,6 @@
 //! One step: a call is logged, made, logged again with its result, and judged. Both planners take their steps here.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -31,8 +31,8 @@ impl Journal for Log {
     }
 }
 
-/// Reads the scope out of a successful `plan`'s output.
-pub type ScopeOf<'a> = dyn Fn(&Value) -> Option<Scope> + Send + Sync + 'a;
+/// Reads the scope out of a successful `plan`'s output; an error refuses the plan.
+pub type ScopeOf<'a> = dyn Fn(&Value) -> Result<Option<Scope>, ToolError> + Send + Sync + 'a;
 
 /// How long a tool may take to stop: by itself at the deadline, which it knows, and once more after it was told to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -45,6 +45,7 @@ pub struct Steps<'a> {
     may_amend: bool,
     scope: Option<Scope>,
     taken: u32,
+    deadline: Option<std::time::Instant>,
 }
 
 /// What a step came to.
@@ -72,7 +73,17 @@ pub struct Asked<'a> {
 impl<'a> Steps<'a> {
     /// Steps with `tools`. `may_amend` says whether a later `plan` may change the scope (`--allow scope`).
     pub fn new(tools: Vec<&'a dyn AnyTool>, cx: &'a Cx<'a>, scope_of: &'a ScopeOf<'a>, may_amend: bool) -> Self {
-        Steps { tools, cx, scope_of, may_amend, scope: None, taken: 0 }
+        Steps { tools, cx, scope_of, may_amend, scope: None, taken: 0, deadline: cx.deadline }
+    }
+
+    /// The base model of the run.
+    pub fn base(&self) -> &'a Path {
+        self.cx.base
+    }
+
+    /// When the steps from now on must have ended, in place of the context's deadline.
+    pub fn end_by(&mut self, deadline: Option<std::time::Instant>) {
+        self.deadline = deadline;
     }
 
     /// How many steps were taken.
@@ -95,7 +106,7 @@ impl<'a> Steps<'a> {
 
         let began = Instant::now();
         let mut result = match asked.args {
-            Ok(args) => self.call(asked.tool, args.clone()).await,
+            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args)).await,
             Err((_, why)) => Err(malformed(why)),
         };
         let mut amended = Vec::new();
@@ -104,6 +115,11 @@ impl<'a> Steps<'a> {
                 Ok(events) => amended = events,
                 Err(denied) => result = Err(denied),
             }
+        }
+        if let (Ok(output), "data_prepare", Some(scope)) = (&result, asked.tool, &self.scope)
+            && let Err(why) = within(scope, asked.args.ok(), output)
+        {
+            result = Err(ToolError::Failed(why));
         }
         let scores = match (&result, self.find(asked.tool)) {
             (Ok(output), Some(tool)) => tool.scores(output, self.cx.dir),
@@ -122,6 +138,15 @@ impl<'a> Steps<'a> {
         Ok(Step { number, result, scores })
     }
 
+    /// The plan's length is the default for preparing the data.
+    fn as_planned(&self, tool: &str, args: &Value) -> Value {
+        let mut args = args.clone();
+        if let ("data_prepare", Some(scope), Some(given)) = (tool, &self.scope, args.as_object_mut()) {
+            given.entry("max_length").or_insert(scope.max_length.into());
+        }
+        args
+    }
+
     fn find(&self, name: &str) -> Option<&'a dyn AnyTool> {
         self.tools.iter().copied().find(|tool| tool.name() == name)
     }
@@ -133,13 +158,13 @@ impl<'a> Steps<'a> {
             return Err(ToolError::Failed(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
         };
         let stop = Cancel::default();
-        let cx = Cx { cancel: stop.clone(), ..*self.cx };
+        let cx = Cx { cancel: stop.clone(), deadline: self.deadline, ..*self.cx };
         let mut call = tool.call(&cx, args);
         let stopped = tokio::select! {
             biased;
             result = &mut call => return result,
             () = self.cx.cancel.cancelled() => ToolError::Cancelled,
-            () = until(self.cx.deadline.map(|deadline| deadline + GRACE)) => ToolError::Limit("the run's time is up".into()),
+            () = until(self.deadline.map(|deadline| deadline + GRACE)) => ToolError::Limit("the run's time is up".into()),
         };
         stop.cancel();
         match timeout(GRACE, call).await {
@@ -152,7 +177,7 @@ impl<'a> Steps<'a> {
 
     /// The first plan freezes the scope; a later one may not change it unless the user allowed that.
     fn freeze(&mut self, output: &Value, args: Option<&Value>) -> Result<Vec<Kind>, ToolError> {
-        let Some(new) = (self.scope_of)(output) else { return Ok(Vec::new()) };
+        let Some(new) = (self.scope_of)(output)? else { return Ok(Vec::new()) };
         let Some(old) = &self.scope else {
             self.scope = Some(new.clone());
             return Ok(vec![Kind::Scoped { scope: new }]);
@@ -171,6 +196,27 @@ impl<'a> Steps<'a> {
         let reason = args.and_then(|args| args.get("reason")?.as_str()).unwrap_or("no reason given").to_owned();
         let event = |(field, from, to)| Kind::Amended { field, from, to, reason: reason.clone() };
         Ok(changes.into_iter().map(event).collect())
+    }
+}
+
+/// Whether data was prepared as the plan says. The grader checks the same again; here the planner can still mend it.
+fn within(scope: &Scope, args: Option<&Value>, output: &Value) -> Result<(), String> {
+    let text = |field: &str| args.and_then(|args| args.get(field)?.as_str());
+    let planned = serde_json::to_value(scope).unwrap_or_default();
+    for field in ["kind", "input", "target", "answer_after"] {
+        let planned = planned.get(field).and_then(Value::as_str);
+        if text(field) != planned {
+            let said = |value: Option<&str>| value.map_or("none".into(), |value| format!("{value:?}"));
+            let (planned, asked) = (said(planned), said(text(field)));
+            return Err(format!("the plan says {field} {planned}, not {asked}; prepare the data again as planned"));
+        }
+    }
+    match output.get("max_length").and_then(Value::as_u64) {
+        Some(length) if length > scope.max_length as u64 => Err(format!(
+            "the plan says examples of at most {0} tokens, not {length}; prepare the data again with max_length {0}",
+            scope.max_length
+        )),
+        _ => Ok(()),
     }
 }
 

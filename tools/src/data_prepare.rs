@@ -11,8 +11,9 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Workdir;
 
 use crate::{
+    bases,
     data_inspect::data,
-    files::{existing, inside, read_examples, score, typed},
+    files::{existing, inside, read_jsonl_small, score, typed},
     plan::Kind,
     tool::{Cx, Tool, ToolError},
     worker::{Live, Work, run_work},
@@ -50,7 +51,7 @@ pub struct Args {
     #[serde(default = "tenth")]
     #[schemars(range(min = 0.01, max = 0.5))]
     pub valid_share: f64,
-    /// Longest example in tokens; the default is what the base takes.
+    /// Longest example in tokens, not above the plan's; the default is the plan's, and never more than the base takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 8, max = 131072))]
     pub max_length: Option<usize>,
@@ -92,6 +93,8 @@ pub struct Output {
     pub cue: String,
     /// Whether the base's chat template itself writes the token that ends an answer.
     pub template_ends_turns: bool,
+    /// SHA-256 of recipe.json, which the grader holds against the file.
+    pub recipe_sha256: String,
     /// The first example as the model reads it.
     pub example: Option<String>,
 }
@@ -148,7 +151,7 @@ impl Tool for DataPrepare {
         let file = existing(cx.dir, "/file", &args.file)?;
         let out = inside(cx.dir, "", PREPARED)?;
         let work = Work::Prepare(Job { args, file, base: cx.base.into(), out, seed: cx.seed });
-        typed(run_work(cx.jobs, cx.dir, &work, vec![cx.base.into()], (cx.deadline, &cx.cancel), cx.on).await?)
+        typed(run_work(cx.jobs, cx.dir, &work, bases::reads(cx.base), (cx.deadline, &cx.cancel), cx.on).await?)
     }
 
     fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
@@ -199,7 +202,7 @@ impl Job {
 fn leakage(dir: &Workdir) -> Score {
     let name = "data.leakage";
     let read = |part: &str| -> Option<Vec<Example>> {
-        read_examples(&dir.join(&format!("{PREPARED}/{part}.jsonl")).ok()?).ok()
+        read_jsonl_small(&dir.join(&format!("{PREPARED}/{part}.jsonl")).ok()?, 1 << 28).ok()
     };
     let (Some(train), Some(valid)) = (read("train"), read("valid")) else {
         return score(name, None, Verdict::Unknown, "the prepared files cannot be read".into());

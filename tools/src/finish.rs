@@ -11,7 +11,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Workdir;
 
 use crate::{
-    files::{inside, score},
+    files::{inside, open_regular, score},
     tool::{Cx, FieldError, Tool, ToolError},
 };
 
@@ -55,7 +55,7 @@ pub struct Output {
 pub struct File {
     /// Path relative to the workdir.
     pub path: String,
-    /// `gguf`, `safetensors` or `other`.
+    /// `gguf`, `safetensors`, `adapter` or `other`, which the grader lets fail because it cannot check it.
     pub kind: String,
     /// Size.
     pub bytes: u64,
@@ -113,12 +113,13 @@ fn file(dir: &Workdir, path: &str) -> Result<File, String> {
     let kind = match () {
         () if absolute.extension().is_some_and(|e| e == "gguf") && meta.is_file() => "gguf",
         () if absolute.join("model.safetensors").is_file() => "safetensors",
+        () if absolute.join("adapter_model.safetensors").is_file() => "adapter",
         () => "other",
     };
     let (bytes, sha256) = if meta.is_dir() {
         (folder_bytes(&absolute).map_err(|e| format!("{path:?} cannot be read: {e}"))?, None)
     } else {
-        (meta.len(), Some(sha256_file(&absolute).map_err(|e| format!("{path:?} cannot be read: {e}"))?))
+        (meta.len(), Some(open_regular(&absolute).and_then(|_| sha256_file(&absolute)).map_err(|e| format!("{path:?} cannot be read: {e}"))?))
     };
     Ok(File { path: path.to_owned(), kind: kind.to_owned(), bytes, sha256 })
 }

@@ -21,10 +21,6 @@ impl Models for LmModels {
         Ok(Box::new(LmModel::open(base, adapter).map_err(error)?))
     }
 
-    fn hash(&self, model: &Path) -> Result<String, ModelError> {
-        Ok(Model::open(model).map_err(error)?.sha256)
-    }
-
     fn check_adapter(&self, base: &Path, adapter: &Path) -> Result<(), ModelError> {
         let model = Model::open(base).map_err(error)?;
         let loaded = Adapter::load(adapter, &model.config).map_err(error)?;

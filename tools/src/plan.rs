@@ -1,6 +1,6 @@
 //! `plan`: says what the run will do. The first plan freezes the scope.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use tunesmith_harness::{recipe::Row, task::JobKind};
 
 use crate::{
     data_inspect::DATA,
+    files::open_regular,
     tool::{Cx, FieldError, Tool, ToolError},
 };
 
@@ -25,13 +26,17 @@ pub struct Args {
     pub input: String,
     /// Column that holds the answer.
     pub target: String,
-    /// Base model; leave it out to take the one of the run.
+    /// Generation: only what follows the last occurrence of this marker is compared, for example ####.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40))]
+    pub answer_after: Option<String>,
+    /// Base model; leave it out, because it is the one of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
     /// Training method.
     #[serde(default)]
     pub method: Method,
-    /// Longest example in tokens, prompt and answer together.
+    /// Longest example in tokens, prompt and answer together, at most.
     pub max_length: usize,
     /// Headline metric: accuracy for classification, else exact_match.
     pub metric: String,
@@ -76,6 +81,8 @@ pub enum Method {
 
 /// Lines of the data that are looked at for column names.
 const LOOK_AT: usize = 200;
+/// Bytes of the data that are looked at, whatever a job made of its lines.
+const LOOK_AT_BYTES: u64 = 64 << 20;
 
 impl Tool for Plan {
     const NAME: &'static str = "plan";
@@ -92,6 +99,9 @@ impl Tool for Plan {
         if args.input == args.target {
             wrong("/target", "must be another column than the input".into());
         }
+        if args.answer_after.is_some() && args.kind != Kind::Generation {
+            wrong("/answer_after", "is for generation only; leave it out".into());
+        }
         if let Some(columns) = columns(cx) {
             for (pointer, column) in [("/input", &args.input), ("/target", &args.target)] {
                 if !columns.contains(column) {
@@ -105,7 +115,7 @@ impl Tool for Plan {
 
 /// The columns of the open rows; `None` where the file is not the run's own.
 fn columns(cx: &Cx<'_>) -> Option<Vec<String>> {
-    let file = std::fs::File::open(cx.dir.join(DATA).ok()?).ok()?;
+    let file = open_regular(&cx.dir.join(DATA).ok()?).ok()?.take(LOOK_AT_BYTES);
     let mut columns: Vec<String> = Vec::new();
     for line in BufReader::new(file).lines().take(LOOK_AT) {
         let row: Row = serde_json::from_str(&line.ok()?).ok()?;

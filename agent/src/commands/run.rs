@@ -123,6 +123,7 @@ impl Args {
             test_share: self.test_share,
             base: self.base,
             goals: self.goals,
+            artifacts: Vec::new(),
             minutes: self.minutes,
             steps: self.steps,
             usd: self.usd,
@@ -221,8 +222,8 @@ fn amount(text: &str) -> Result<f64, String> {
 
 fn share_of_rows(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
-        _ => Err("must be a number between 0 and 1, for example 0.2".into()),
+        Ok(value) if (0.01..=0.9).contains(&value) => Ok(value),
+        _ => Err("must be a number from 0.01 to 0.9, for example 0.2".into()),
     }
 }
 

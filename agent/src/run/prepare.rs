@@ -11,25 +11,26 @@ use serde_json::Value;
 use tunesmith_harness::{
     budget::Caps,
     event::Rows,
-    hash,
+    grade, hash,
     recipe::Row,
     rows::{self, RowsError},
     run::{Input, Manifest, Run, RunError},
     seal,
-    task::{JobKind, Outcome, Scope, Task},
+    task::{Goal, JobKind, Outcome, Scope, Task},
 };
 use tunesmith_sandbox::{Layer, Local, Status};
 use tunesmith_tools::{
     bases::{self, Base},
     hub::Hub,
     nano,
+    tool::{FieldError, ToolError},
 };
 
 use super::{Failure, Options, shown};
 pub use crate::model::spec::Planner;
 use crate::{
     model::{ChatModel, spec},
-    playbook::request,
+    playbook::{self, request},
 };
 
 /// Where the open rows stand in the run's directory.
@@ -73,11 +74,17 @@ impl Prepared {
     pub fn new(options: &Options) -> Result<Self, Failure> {
         let planner = planner(options)?;
         let mut task = options.task.clone();
-        if planner == Planner::Playbook {
-            let wanted = request::read(&task.request).ok_or_else(|| Failure::new(5, OUTSIDE))?;
-            if task.goals.is_empty() {
-                task.goals = wanted.goals;
+        match request::read(&task.request) {
+            Some(wanted) => {
+                if task.goals.is_empty() {
+                    task.goals = wanted.goals;
+                }
+                if wanted.gguf.is_some() && task.artifacts.is_empty() {
+                    task.artifacts = vec!["gguf".into()];
+                }
             }
+            None if planner == Planner::Playbook => return Err(Failure::new(5, OUTSIDE)),
+            None => {}
         }
         let model = planner
             .open(&|name| std::env::var(name).ok(), task.seed)
@@ -85,29 +92,53 @@ impl Prepared {
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
         let cwd = std::env::current_dir().map_err(|e| Failure::new(70, e))?;
         let base = bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?;
-        let (read, inputs) = read_all(&task.files)?;
-        let parts = Parts::new(&task, read)?;
+        if let Base::Path(base) = &base {
+            apart(base, task.files.iter().chain(&task.test).chain([&options.dir]))?;
+        }
+        let (read, mut inputs) = read_all(&task.files)?;
+        let test = task.test.as_deref().map(|path| read_test(path, &read.columns)).transpose()?;
+        let (test, test_input) = test.unzip();
+        inputs.extend(test_input);
+        let parts = Parts::new(&task, read, test)?;
         let run = Run::create(&options.dir, &task.request, Timestamp::now()).map_err(failure)?;
         let base = match base {
             Base::Path(path) => path,
             Base::Nano => nano::write(&run.base()).map(|()| run.base()).map_err(|e| Failure::new(70, e))?,
         };
         let base_sha256 = tunesmith_lm::model::hash(&base).map_err(|e| Failure::new(2, e))?;
-        let data_sha256 = parts.write(&run)?;
-        let hashes = [("base".to_owned(), base_sha256), ("data".to_owned(), data_sha256)].into_iter().collect();
+        let (data_sha256, sealed_sha256) = parts.write(&run)?;
+        let hashes = [("base", base_sha256), ("data", data_sha256), ("sealed", sealed_sha256)];
+        let hashes = hashes.map(|(name, hash)| (name.to_owned(), hash)).into_iter().chain(base_files(&base)?).collect();
         let hub = hub(options)?;
         let Parts { open, columns, rows, .. } = parts;
         Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, inputs, hashes })
     }
 
-    /// The scope that a successful `plan`'s output amounts to.
-    pub fn scope(&self, output: &Value) -> Option<Scope> {
+    /// The scope that a successful `plan`'s output amounts to. A plan on another base is an error, and so is one of a
+    /// kind that the goals cannot be judged by.
+    pub fn scope(&self, output: &Value) -> Result<Option<Scope>, ToolError> {
+        let base = output.get("base").and_then(Value::as_str);
+        if let Some(base) = base.filter(|base| *base != self.base_name) {
+            let message = format!("the base of this run is {:?}, not {base:?}; leave it out", self.base_name);
+            return Err(ToolError::Invalid(vec![FieldError { pointer: "/base".into(), message }]));
+        }
+        let scope = self.read_scope(output);
+        if let Some(scope) = &scope {
+            goals_fit(&self.task.goals, scope.kind)?;
+        }
+        Ok(scope)
+    }
+
+    fn read_scope(&self, output: &Value) -> Option<Scope> {
         let text = |field: &str| output.get(field).and_then(Value::as_str).map(str::to_owned);
         Some(Scope {
-            base: text("base").unwrap_or_else(|| self.base_name.clone()),
+            base: self.base_name.clone(),
             base_sha256: self.hashes.get("base")?.clone(),
             data_sha256: self.hashes.get("data")?.clone(),
             kind: serde_json::from_value::<JobKind>(output.get("kind")?.clone()).ok()?,
+            input: text("input")?,
+            target: text("target")?,
+            answer_after: text("answer_after"),
             method: text("method")?,
             max_length: usize::try_from(output.get("max_length")?.as_u64()?).ok()?,
             metric: text("metric")?,
@@ -115,14 +146,15 @@ impl Prepared {
     }
 
     /// The limits of the run.
-    pub fn caps(&self, _options: &Options) -> Caps {
+    pub fn caps(&self) -> Caps {
         let caps = Caps::of(&self.task);
         Caps { steps: caps.steps.or(self.model.as_ref().map(|_| STEPS)), ..caps }
     }
 
     /// What must be approved before a language model plans.
     pub fn asks(&self, options: &Options) -> String {
-        format!("let {} plan this run, with up to {} tool calls in {}", options.planner, STEPS, shown(self.run.dir()))
+        let calls = self.caps().steps.map_or_else(String::new, |steps| format!(" with up to {steps} tool calls"));
+        format!("let {} plan this run{calls} in {}", options.planner, shown(self.run.dir()))
     }
 
     /// What the user should know before the run begins.
@@ -134,6 +166,12 @@ impl Prepared {
             String::new()
         };
         let mut notes = vec![format!("{} rows: {} open, {} sealed{dropped}", rows.read, rows.open, rows.sealed)];
+        if rows.near_groups > 0 {
+            notes.push(format!("{} groups of near-copies, each kept on one side", rows.near_groups));
+        }
+        if rows.templated > 0 {
+            notes.push(format!("{} rows are so alike that near-copies may stand on both sides", rows.templated));
+        }
         if self.model.is_some() && !options.planner.starts_with("scripted:") {
             let what = match options.share {
                 crate::show::Share::None => "columns, counts and scores, but no rows",
@@ -163,7 +201,6 @@ impl Prepared {
             base: self.base.clone(),
             layers: layers.to_vec(),
             inputs: self.inputs.clone(),
-            scope: None,
             hashes: self.hashes.clone(),
         };
         self.run.write_manifest(&manifest).map_err(failure)
@@ -199,13 +236,10 @@ fn read_all(files: &[PathBuf]) -> Result<(Read, Vec<Input>), Failure> {
     let mut inputs = Vec::new();
     let mut all: Option<Read> = None;
     for path in files {
-        let table = rows::read(path).map_err(rows_failure)?;
-        let bytes =
-            fs::metadata(path).map(|m| m.len()).map_err(|e| Failure::new(2, format!("{}: {e}", shown(path))))?;
-        let sha256 = hash::sha256_file(path).map_err(|e| Failure::new(2, format!("{}: {e}", shown(path))))?;
-        inputs.push(Input { path: path.clone(), sha256, bytes, rows: table.rows.len() });
+        let (table, input) = read_one(path)?;
+        inputs.push(input);
         match &mut all {
-            None => all = Some(Read { columns: table.columns, rows: table.rows }),
+            None => all = Some(table),
             Some(all) if all.columns == table.columns => all.rows.extend(table.rows),
             Some(_) => {
                 let (a, b) = (shown(first), shown(path));
@@ -214,6 +248,62 @@ fn read_all(files: &[PathBuf]) -> Result<(Read, Vec<Input>), Failure> {
         }
     }
     all.map(|all| (all, inputs)).ok_or_else(|| Failure::new(2, "there is no data"))
+}
+
+fn read_one(path: &Path) -> Result<(Read, Input), Failure> {
+    let table = rows::read(path).map_err(rows_failure)?;
+    let failure = |e: std::io::Error| Failure::new(2, format!("{}: {e}", shown(path)));
+    let bytes = fs::metadata(path).map_err(failure)?.len();
+    let sha256 = hash::sha256_file(path).map_err(failure)?;
+    let input = Input { path: path.to_owned(), sha256, bytes, rows: table.rows.len() };
+    Ok((Read { columns: table.columns, rows: table.rows }, input))
+}
+
+/// The user's test file, which must have all columns of the data.
+fn read_test(path: &Path, columns: &[String]) -> Result<(Vec<Row>, Input), Failure> {
+    let (test, input) = read_one(path)?;
+    if let Some(missing) = columns.iter().find(|column| !test.columns.contains(column)) {
+        let why = format!("{}: has no column {missing:?}; a test file needs the columns of the data", shown(path));
+        return Err(Failure::new(2, why));
+    }
+    Ok((test.rows, input))
+}
+
+/// Refuses a base directory with rows or runs below it: every job may read the base, so the sealed rows would be open.
+fn apart<'a>(base: &Path, paths: impl Iterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+    let base = real(base);
+    let inside = paths.into_iter().find(|path| real(path).starts_with(&base));
+    let Some(inside) = inside else { return Ok(()) };
+    let why = "lies in the base's directory, which every job may read; keep data and runs outside of it";
+    Err(Failure::new(2, format!("{} {why}", shown(inside))))
+}
+
+/// A path without links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = path.ancestors().find_map(|part| Some((part.canonicalize().ok()?, path.strip_prefix(part).ok()?)));
+    found.map_or_else(|| path.clone(), |(part, rest)| if rest.as_os_str().is_empty() { part } else { part.join(rest) })
+}
+
+/// Hashes of those files of the base that decide what a model reads.
+fn base_files(base: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let files = [("tokenizer", "tokenizer.json"), ("template", "chat_template.jinja")];
+    let there = files.iter().map(|(name, file)| (name, base.join(file))).filter(|(_, path)| path.is_file());
+    let hashed = there.map(|(name, path)| {
+        let hash = hash::sha256_file(&path).map_err(|e| Failure::new(2, format!("{}: {e}", shown(&path))))?;
+        Ok(((*name).to_owned(), hash))
+    });
+    hashed.collect()
+}
+
+/// Whether every goal can be judged for a job of this kind.
+fn goals_fit(goals: &[Goal], kind: JobKind) -> Result<(), ToolError> {
+    let Some(goal) = goals.iter().find(|goal| !grade::is_metric(kind, &goal.metric)) else { return Ok(()) };
+    let fitting = grade::METRICS.iter().map(|(name, _)| *name).filter(|name| grade::is_metric(kind, name));
+    let fitting: Vec<&str> = fitting.collect();
+    let (kind, metric) = (playbook::name(kind), &goal.metric);
+    let why = format!("a {kind} has no {metric} to set a goal for; the metrics that work are {}", fitting.join(", "));
+    Err(ToolError::Denied(why))
 }
 
 /// Whether a file is not there or not usable, it is the command line that has to change.
@@ -230,26 +320,28 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(task: &Task, read: Read) -> Result<Self, Failure> {
+    fn new(task: &Task, read: Read, test: Option<Vec<Row>>) -> Result<Self, Failure> {
         let total = read.rows.len();
         let pick = |rows: &[Row], indices: &[usize]| indices.iter().map(|&i| rows[i].clone()).collect::<Vec<Row>>();
-        let (open, sealed, dropped) = match &task.test {
+        let rows = Rows { read: total, open: 0, sealed: 0, dropped: 0, templated: 0, near_groups: 0 };
+        let (open, sealed, rows) = match test {
             None => {
                 let split = seal::split(&read.rows, task.test_share).map_err(|e| Failure::new(5, e))?;
-                (pick(&read.rows, &split.open), pick(&read.rows, &split.sealed), 0)
+                let rows = Rows { templated: split.templated, near_groups: split.near_groups, ..rows };
+                (pick(&read.rows, &split.open), pick(&read.rows, &split.sealed), rows)
             }
-            Some(path) => {
-                let test = rows::read(path).map_err(rows_failure)?;
-                let cleaned = seal::with_test(&read.rows, &test.rows).map_err(|e| Failure::new(5, e))?;
-                (pick(&read.rows, &cleaned.open), test.rows, cleaned.dropped)
+            Some(test) => {
+                let cleaned = seal::with_test(&read.rows, &test).map_err(|e| Failure::new(5, e))?;
+                let rows = Rows { dropped: cleaned.dropped, templated: cleaned.templated, ..rows };
+                (pick(&read.rows, &cleaned.open), test, rows)
             }
         };
-        let rows = Rows { read: total, open: open.len(), sealed: sealed.len(), dropped };
+        let rows = Rows { open: open.len(), sealed: sealed.len(), ..rows };
         Ok(Parts { open, sealed, columns: read.columns, rows })
     }
 
-    /// Writes both parts; returns the hash of the open one.
-    fn write(&self, run: &Run) -> Result<String, Failure> {
+    /// Writes both parts; returns the hashes of the open and the sealed one.
+    fn write(&self, run: &Run) -> Result<(String, String), Failure> {
         let open = run.dir().join(DATA);
         if let Some(parent) = open.parent() {
             fs::create_dir_all(parent).map_err(|e| unwritten(&open, &e))?;
@@ -257,7 +349,8 @@ impl Parts {
         rows::write_jsonl(&open, &self.open).map_err(|e| unwritten(&open, &e))?;
         let sealed = run.dir().join(SEALED);
         rows::write_jsonl(&sealed, &self.sealed).map_err(|e| unwritten(&sealed, &e))?;
-        hash::sha256_file(&open).map_err(|e| unwritten(&open, &e))
+        let hash = |path: &Path| hash::sha256_file(path).map_err(|e| unwritten(path, &e));
+        Ok((hash(&open)?, hash(&sealed)?))
     }
 }
 
@@ -274,8 +367,12 @@ fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn hub(options: &Options) -> Result<Option<Hub>, Failure> {
-    let host = |allowed: &String| allowed.strip_prefix("network:").map(str::to_owned);
-    if options.allow.iter().filter_map(host).next().is_none() {
+    let hub = crate::hub::host();
+    let is_hub = |allowed: &str| {
+        let allowed = allowed.to_ascii_lowercase();
+        allowed == hub || hub.strip_prefix(&allowed).is_some_and(|port| port.starts_with(':'))
+    };
+    if !options.allow.iter().filter_map(|allowed| allowed.strip_prefix("network:")).any(is_hub) {
         return Ok(None);
     }
     crate::hub::open().map(Some).map_err(|e| Failure::new(5, e))

@@ -170,8 +170,8 @@ impl World {
 }
 
 /// Reads a scope out of the fake plan's output.
-pub fn scope_of(output: &Value) -> Option<Scope> {
-    serde_json::from_value(output.get("scope")?.clone()).ok()
+pub fn scope_of(output: &Value) -> Result<Option<Scope>, ToolError> {
+    Ok(output.get("scope").and_then(|scope| serde_json::from_value(scope.clone()).ok()))
 }
 
 pub fn scope(max_length: usize) -> Scope {
@@ -180,6 +180,9 @@ pub fn scope(max_length: usize) -> Scope {
         base_sha256: "b".into(),
         data_sha256: "d".into(),
         kind: JobKind::Classification,
+        input: "text".into(),
+        target: "intent".into(),
+        answer_after: None,
         method: "lora".into(),
         max_length,
         metric: "accuracy".into(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use tunesmith_harness::{
+    hash,
     recipe::{Example, Recipe},
     rows,
     task::JobKind,
@@ -26,10 +27,8 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         bail!("input and target are the same column");
     }
     let encoder = Encoder::open(&job.base).context("the base cannot be used")?;
-    let limit = job.args.max_length.unwrap_or(encoder.max_length());
-    if limit > encoder.max_length() {
-        bail!("max_length is {limit}, the base takes {} tokens at most", encoder.max_length());
-    }
+    // A plan may allow for more than this base takes; the output and the recipe say what holds.
+    let limit = job.args.max_length.map_or(encoder.max_length(), |asked| asked.min(encoder.max_length()));
     let mut recipe = recipe_of(&job.args, limit);
     if recipe.kind == JobKind::Classification {
         recipe.labels = labels::labels(&table.rows, &recipe.input, &recipe.target)?;
@@ -54,7 +53,9 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         bail!("there are too few rows ({}) for a validation part; give more rows", train.len());
     }
     std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {PREPARED}"))?;
-    write_json(&job.out.join("recipe.json"), &recipe)?;
+    let path = job.out.join("recipe.json");
+    write_json(&path, &recipe)?;
+    let recipe_sha256 = hash::sha256_file(&path).with_context(|| format!("cannot read {PREPARED}/recipe.json"))?;
     for (name, part) in [("train.jsonl", &train), ("valid.jsonl", &valid)] {
         rows::write_jsonl(&job.out.join(name), part).with_context(|| format!("cannot write {PREPARED}/{name}"))?;
     }
@@ -71,6 +72,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         max_new_tokens: recipe.max_new_tokens,
         cue: recipe.cue.clone(),
         template_ends_turns: encoder.template_ends_turns(),
+        recipe_sha256,
         example: shown(&train[0], &encoder),
     })
 }

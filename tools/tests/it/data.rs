@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tunesmith_harness::score::Verdict;
+use tunesmith_harness::{hash::sha256_file, score::Verdict};
 
 use crate::support::{Place, tickets};
 
@@ -101,6 +101,7 @@ async fn rows_are_cleaned_split_and_written() {
     let example = output["example"].as_str().unwrap();
     assert!(example.starts_with("<|endoftext|><|user|>Anna asks number 0: my "), "{example}");
     assert!(example.contains("\nLabel:<|end|><|assistant|>") && example.ends_with("<|end|>"), "{example}");
+    assert_eq!(output["recipe_sha256"], json!(sha256_file(&place.path("prepared/recipe.json")).unwrap()));
     let scores = place.scores("data_prepare", &output);
     let verdicts: Vec<(&str, Verdict)> = scores.iter().map(|score| (score.scorer.as_str(), score.verdict)).collect();
     let names = ["data.leakage", "data.dropped", "data.stop_token", "data.balance"];
@@ -116,6 +117,19 @@ async fn rows_are_cleaned_split_and_written() {
 }
 
 #[tokio::test]
+async fn the_longest_example_is_never_more_than_the_base_takes() {
+    let place = Place::with(tickets(6));
+    for (asked, used) in [(1000, 192), (96, 96)] {
+        let mut args = json!({"kind": "classification", "input": "text", "target": "intent", "valid_share": 0.2});
+        args["max_length"] = json!(asked);
+        assert_eq!(place.ok("data_prepare", args).await["max_length"], used, "{asked}");
+        let recipe: serde_json::Value =
+            serde_json::from_slice(&fs::read(place.path("prepared/recipe.json")).unwrap()).unwrap();
+        assert_eq!(recipe["max_length"], used);
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_prepared_is_said() {
     let place = Place::with(tickets(3));
     let args = |target: &str, more: Value| {
@@ -125,8 +139,6 @@ async fn what_cannot_be_prepared_is_said() {
     };
     let said = place.error("data_prepare", args("label", json!({}))).await;
     assert_eq!(said, "the data has no column \"label\"; it has text, intent");
-    let said = place.error("data_prepare", args("intent", json!({"max_length": 1000}))).await;
-    assert_eq!(said, "max_length is 1000, the base takes 192 tokens at most");
     let said = place.error("data_prepare", args("intent", json!({"max_length": 8}))).await;
     assert_eq!(said, "only 0 of 9 rows can be used (9 too long)");
 }

@@ -48,6 +48,11 @@ async fn a_plan_must_fit_the_data() {
         ["/metric", "/input", "/target"]
     );
     assert_eq!(place.refused("plan", plan("extraction", "text", "text", "exact_match")).await, ["/target"]);
+    let mut marked = plan("generation", "text", "intent", "exact_match");
+    marked["answer_after"] = json!("####");
+    assert_eq!(place.ok("plan", marked.clone()).await["answer_after"], "####");
+    marked["kind"] = json!("extraction");
+    assert_eq!(place.refused("plan", marked).await, ["/answer_after"]);
     let said = place.error("plan", plan("classification", "body", "intent", "accuracy")).await;
     assert_eq!(said, "invalid arguments: /input: the data has no column \"body\"; it has text, intent");
 }
