@@ -81,7 +81,9 @@ impl LoopEnd {
             End::Finished(_) => None,
             End::Budget => Some(Outcome::Budget),
             End::Cancelled => Some(Outcome::Cancelled),
-            End::Refused | End::UnknownCost | End::Model(ErrorKind::Auth | ErrorKind::Billing) => Some(Outcome::Blocked),
+            End::Refused | End::UnknownCost | End::Model(ErrorKind::Auth | ErrorKind::Billing) => {
+                Some(Outcome::Blocked)
+            }
             End::Stuck | End::Failed | End::Model(_) => Some(Outcome::PlannerFailed),
         }
     }

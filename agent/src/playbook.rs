@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tunesmith_harness::{
-    budget::{Budget, Spend},
+    budget::{Budget, Reservation, Spend},
     event::{Kind, Rows},
+    figures::percent,
     log::LogError,
     task::{JobKind, Outcome, Task},
 };
-use tunesmith_tools::{convert, data_inspect, data_prepare, evaluate, tool::ToolError, train};
+use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, evaluate, tool::ToolError, train};
 
 use crate::{
     planner_loop::{End, LoopEnd},
@@ -33,6 +34,8 @@ const MAX_LENGTH: usize = 512;
 const VALID_ROWS: f64 = 400.0;
 /// Validation rows that the base is measured on; enough to see whether it can do the job already.
 const BASE_ROWS: usize = 200;
+/// Validation rows that a candidate is measured on.
+const CANDIDATE_ROWS: usize = 500;
 
 /// The playbook at work on one run.
 pub struct Playbook<'a> {
@@ -155,7 +158,8 @@ impl<'a> Playbook<'a> {
         };
         if !fits {
             let why = format!(
-                "the request asks for {}, but column {:?} does not fit that ({}); name or repair the target column",
+                "the request asks for {}, but column {:?} does not fit that ({}); rename the columns, \
+                 for example to prompt and completion or to text and label",
                 wanted.map_or("something else", name),
                 proposal.target,
                 proposal.why
@@ -166,11 +170,11 @@ impl<'a> Playbook<'a> {
     }
 
     async fn plan(&mut self, proposal: &data_inspect::Proposal) -> Result<(), Stop> {
-        let args = json!({
+        let mut args = json!({
             "kind": proposal.kind,
             "input": proposal.input,
             "target": proposal.target,
-            "max_length": MAX_LENGTH,
+            "max_length": self.max_length(),
             "metric": proposal.metric,
             "steps": [
                 "prepare examples and a validation part",
@@ -181,7 +185,15 @@ impl<'a> Playbook<'a> {
             ],
             "why": proposal.why,
         });
+        if let Some(marker) = &proposal.answer_after {
+            args["answer_after"] = json!(marker);
+        }
         self.call::<Value>("plan", args).await.map(drop)
+    }
+
+    /// The longest example: what the base takes, if that is less. A base that cannot be read is refused where it is used.
+    fn max_length(&self) -> usize {
+        Encoder::open(self.steps.base()).map_or(MAX_LENGTH, |encoder| MAX_LENGTH.min(encoder.max_length()))
     }
 
     /// Prepares the data, measures the base, and runs a few steps of the very training that follows.
@@ -189,6 +201,7 @@ impl<'a> Playbook<'a> {
         let share = (VALID_ROWS / self.rows.open.max(1) as f64).clamp(0.01, 0.1);
         let mut args = json!({ "kind": proposal.kind, "input": proposal.input, "target": proposal.target });
         args["valid_share"] = json!(share);
+        args["max_length"] = json!(self.max_length());
         if let Some(marker) = &proposal.answer_after {
             args["answer_after"] = json!(marker);
         }
@@ -239,7 +252,7 @@ impl<'a> Playbook<'a> {
     async fn train_candidates(&mut self, scouted: &Scouted, recipe: &Recipe) -> Result<Candidate, Stop> {
         let mut best: Option<Candidate> = None;
         for &learning_rate in &recipe.rates {
-            if best.is_some() && self.budget.exceeded(Instant::now()).is_some() {
+            if best.is_some() && !self.may_train_again() {
                 break;
             }
             let trained: train::Output = match self.call("train", recipe.args(scouted.kind, learning_rate)).await {
@@ -248,7 +261,8 @@ impl<'a> Playbook<'a> {
                 Err(Stop::End(End::Failed, why)) if why.contains("not finite") && recipe.rates.len() > 1 => continue,
                 Err(stop) => return Err(stop),
             };
-            let measured: evaluate::Output = self.call("evaluate", json!({ "adapter": trained.adapter })).await?;
+            let args = json!({ "adapter": trained.adapter, "limit": CANDIDATE_ROWS });
+            let measured: evaluate::Output = self.call("evaluate", args).await?;
             let candidate = Candidate { learning_rate, trained, measured };
             let perfect = candidate.measured.measured.value >= 1.0;
             if best.as_ref().is_none_or(|best| candidate.better_than(best)) {
@@ -270,29 +284,41 @@ impl<'a> Playbook<'a> {
         Ok(best)
     }
 
+    /// Whether time is left, and steps to train, measure, export and hand in.
+    fn may_train_again(&self) -> bool {
+        const STEPS: u32 = 4;
+        let used = self.budget.spent().steps;
+        let steps_left = self.budget.caps().steps.is_none_or(|cap| cap.saturating_sub(used) >= STEPS);
+        steps_left && self.budget.exceeded(Instant::now()).is_none()
+    }
+
     /// Calls a tool. What it cannot do ends the run, because the playbook has no other way.
     async fn call<T: DeserializeOwned>(&mut self, tool: &str, args: Value) -> Result<T, Stop> {
-        if let Some(why) =
-            self.budget.exceeded(Instant::now()).filter(|_| !matches!(tool, "finish" | "convert" | "evaluate"))
-        {
-            return Err(Stop::End(End::Budget, why));
-        }
-        if let Ok(reserved) = self.budget.reserve(Spend::STEP, Instant::now()) {
-            self.budget.reconcile(reserved, Spend::STEP);
-        }
+        let reserved = self.reserve(tool).map_err(|why| Stop::End(End::Budget, why))?;
         let id = format!("playbook_{}", self.steps.taken() + 1);
         let step = self.steps.take(Asked { id: &id, tool, args: Ok(&args) }, self.journal).await?;
-        let output = step.result.map_err(|error| match error {
-            ToolError::Cancelled => Stop::End(End::Cancelled, "cancelled".into()),
-            ToolError::Limit(why) => Stop::End(End::Budget, why),
-            ToolError::Denied(why) => Stop::End(End::Refused, why),
-            ToolError::Invalid(_) | ToolError::Failed(_) => {
-                let end = if matches!(tool, "data_prepare" | "evaluate") { End::Refused } else { End::Failed };
-                Stop::End(end, format!("{tool}: {error}"))
-            }
-        })?;
+        self.budget.reconcile(reserved, Spend::STEP);
+        let output = step.result.map_err(|error| stop(tool, &args, error))?;
         serde_json::from_value(output)
             .map_err(|e| Stop::End(End::Failed, format!("{tool} answered something unknown: {e}")))
+    }
+
+    /// Sets a step aside and says when it must end. What hands in a trained model may take half of the time that is
+    /// kept for the grading, because without it there is nothing to grade.
+    fn reserve(&mut self, tool: &str) -> Result<Reservation, String> {
+        let mut now = Instant::now();
+        let mut end = self.budget.deadline_for_steps();
+        if let (true, Some(steps), Some(all)) = (hands_in(tool), end, self.budget.deadline()) {
+            let late = steps + all.saturating_duration_since(steps) / 2;
+            if (steps..late).contains(&now) {
+                end = Some(late);
+                // The budget's own deadline is that of all other steps.
+                now = steps.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
+            }
+        }
+        let reserved = self.budget.reserve(Spend::STEP, now)?;
+        self.steps.end_by(end);
+        Ok(reserved)
     }
 
     fn say(&mut self, text: String) -> Result<(), LogError> {
@@ -308,6 +334,34 @@ impl Candidate {
     }
 }
 
+fn hands_in(tool: &str) -> bool {
+    matches!(tool, "evaluate" | "convert" | "finish")
+}
+
+/// What a tool's error means for the run.
+fn stop(tool: &str, args: &Value, error: ToolError) -> Stop {
+    match error {
+        ToolError::Cancelled => Stop::End(End::Cancelled, "cancelled".into()),
+        ToolError::Limit(why) => Stop::End(End::Budget, why),
+        // Both need the user, and both end blocked.
+        ToolError::Denied(why) | ToolError::Resource(why) => Stop::End(End::Refused, why),
+        ToolError::Failed(why) if is_about_inputs(tool, args, &why) => {
+            Stop::End(End::Refused, format!("{tool}: {why}"))
+        }
+        error => Stop::End(End::Failed, format!("{tool}: {error}")),
+    }
+}
+
+/// Whether it is the user's data or base that a tool cannot use; a worker that crashed or could not start says so.
+fn is_about_inputs(tool: &str, args: &Value, why: &str) -> bool {
+    let reads_inputs = match tool {
+        "data_inspect" | "data_prepare" => true,
+        "evaluate" => args.get("adapter").is_none(),
+        _ => false,
+    };
+    reads_inputs && !why.starts_with("the worker ")
+}
+
 /// A kind of job in words.
 pub fn name(kind: JobKind) -> &'static str {
     match kind {
@@ -317,6 +371,5 @@ pub fn name(kind: JobKind) -> &'static str {
     }
 }
 
-fn percent(value: f64) -> String {
-    format!("{:.1} %", 100.0 * value)
-}
+#[cfg(test)]
+mod tests;

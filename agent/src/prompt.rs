@@ -1,9 +1,9 @@
 //! What a planner's model is told before it starts. The knowledge itself is data, in `knowledge/`.
 
 use serde::Deserialize;
-use tunesmith_harness::{event::Rows, recipe::Row, task::Task};
+use tunesmith_harness::{event::Rows, recipe::Row, task::Task, text::truncate_middle};
 
-use crate::show::{Share, cut};
+use crate::show::Share;
 
 const PLANNER: &str = include_str!("knowledge/planner.md");
 const LESSONS: &str = include_str!("knowledge/lessons.toml");
@@ -74,10 +74,12 @@ pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> Str
         lines.push(format!("Budget: {}", limits.join(", ")));
     }
     match share {
-        Share::None => lines.push("The rows are private: you work from columns, counts and scores.".to_owned()),
+        Share::None => {
+            lines.push("The rows are private: you work from columns, label names, counts and scores.".to_owned())
+        }
         Share::Samples => {
-            let rows = data.samples.iter().map(|row| cut(&serde_json::Value::Object(row.clone()).to_string(), 400));
-            lines.extend(rows.map(|row| format!("Sample row: {row}")));
+            let rows = data.samples.iter().map(|row| serde_json::Value::Object(row.clone()).to_string());
+            lines.extend(rows.map(|row| format!("Sample row: {}", truncate_middle(&row, 400))));
         }
     }
     lines.join("\n")

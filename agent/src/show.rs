@@ -1,17 +1,18 @@
 //! What a planner's model gets to see of a step.
 
 use serde_json::{Map, Value, json};
-use tunesmith_harness::score::Score;
+use tunesmith_harness::{score::Score, text::truncate_middle};
+use tunesmith_tools::tool::ToolError;
 
 use crate::steps::Step;
 
-/// The longest output in bytes that is shown whole.
+/// The longest output that is shown whole, in characters.
 const MOST: usize = 6_000;
 
 /// How much of the user's data a planner's model may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// Columns and counts, no row and no part of one.
+    /// Columns, label names of the target, counts and scores, but no row.
     None,
     /// A few rows and wrong answers too.
     Samples,
@@ -20,11 +21,34 @@ pub enum Share {
 /// Tools whose output is made of the user's rows, or may be; with [`Share::None`] they are not offered.
 const SHOWS_ROWS: [&str; 3] = ["read_file", "shell", "generate"];
 
-/// Fields of the other tools' outputs that hold rows.
-const ROW_FIELDS: [&str; 6] = ["samples", "sample", "examples", "example", "errors", "mistakes"];
+/// Fields whose strings are words of the tools: names of columns, kinds, measures and reasons, paths that the tools made,
+/// and what the planner itself had said. No other string is shown, because it may be a cell, or made from one.
+const OWN_WORDS: [&str; 21] = [
+    "adapter",
+    "answer_after",
+    "base",
+    "cells",
+    "cue",
+    "id",
+    "input",
+    "kind",
+    "licence",
+    "method",
+    "metric",
+    "name",
+    "note",
+    "path",
+    "quant",
+    "reason",
+    "sha256",
+    "stopped",
+    "target",
+    "to",
+    "why",
+];
 
-/// Fields that hold names of columns or words of the tool's own, never a cell.
-const OWN_WORDS: [&str; 7] = ["name", "column", "columns", "input", "target", "why", "note"];
+/// Fields that hold rows, where the words above are names of parts of a row.
+const ROW_FIELDS: [&str; 6] = ["samples", "sample", "examples", "example", "errors", "mistakes"];
 
 const HIDDEN: &str = "[not shared]";
 
@@ -37,22 +61,67 @@ impl Share {
     /// An output without what may not be shared.
     fn view(self, output: &Value) -> Value {
         match self {
-            Share::None => without_rows("", output),
+            Share::None => {
+                let proposal = output.get("proposal").filter(|proposal| proposal["kind"] == "classification");
+                let target = proposal.and_then(|proposal| proposal.get("target")?.as_str());
+                without_cells("", output, &|column| {
+                    target.is_some() && column.get("name").and_then(Value::as_str) == target
+                })
+            }
             Share::Samples => output.clone(),
+        }
+    }
+
+    /// An error without what may not be shared. What is wrong with arguments quotes only what the planner itself sent.
+    fn error(self, error: &ToolError) -> String {
+        match (self, error) {
+            (Share::Samples, _) | (_, ToolError::Invalid(_)) => error.to_string(),
+            (Share::None, _) => without_quotes(&error.to_string()),
         }
     }
 }
 
-/// An output without rows: the fields that hold them go, and so does all running text, because a tool that is added
-/// later may put a cell into a field of any name.
-fn without_rows(field: &str, output: &Value) -> Value {
+/// An output with the tools' own words alone. `labels` says of a column whether its values are the answers to choose
+/// from, which the planner is told; it does not depend on what the planner says.
+fn without_cells(field: &str, output: &Value, labels: &dyn Fn(&Map<String, Value>) -> bool) -> Value {
     match output {
         Value::Object(_) | Value::Array(_) if ROW_FIELDS.contains(&field) => HIDDEN.into(),
-        Value::Object(map) => map.iter().map(|(field, value)| (field.clone(), without_rows(field, value))).collect(),
-        Value::Array(items) => items.iter().map(|item| without_rows(field, item)).collect(),
-        Value::String(text) if !OWN_WORDS.contains(&field) && text.contains(char::is_whitespace) => HIDDEN.into(),
+        Value::Object(map) => {
+            let own = labels(map);
+            let shown = |(field, value): (&String, &Value)| match field.as_str() {
+                "labels" if own => (field.clone(), value.clone()),
+                _ => (field.clone(), without_cells(field, value, labels)),
+            };
+            map.iter().map(shown).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| without_cells(field, item, labels)).collect(),
+        Value::String(_) if !OWN_WORDS.contains(&field) => HIDDEN.into(),
         other => other.clone(),
     }
+}
+
+/// A text with everything between double quotes or backticks hidden: errors quote cells there.
+fn without_quotes(text: &str) -> String {
+    let (mut shown, mut until, mut escaped) = (String::new(), None, false);
+    for c in text.chars() {
+        match until {
+            None => {
+                if matches!(c, '"' | '`') {
+                    until = Some(c);
+                    shown.push_str(HIDDEN);
+                } else {
+                    shown.push(c);
+                }
+            }
+            Some(quote) => {
+                if c == quote && !escaped {
+                    until = None;
+                }
+                escaped = c == '\\' && !escaped;
+            }
+        }
+    }
+    shown
 }
 
 /// The result of a step as the content of a tool message: always one JSON object.
@@ -63,18 +132,18 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, 
         Ok(output) => {
             let output = share.view(output);
             let text = output.to_string();
-            if text.len() > MOST {
-                shown.insert("output_cut".into(), cut(&text, MOST).into());
+            if text.chars().count() > MOST {
+                shown.insert("output_cut".into(), truncate_middle(&text, MOST).into());
             } else {
                 shown.insert("output".into(), output);
             }
         }
         Err(error) => {
-            shown.insert("error".into(), cut(&error.to_string(), MOST).into());
+            shown.insert("error".into(), truncate_middle(&share.error(error), MOST).into());
         }
     }
     if !step.scores.is_empty() {
-        shown.insert("scores".into(), step.scores.iter().map(score).collect());
+        shown.insert("scores".into(), step.scores.iter().map(|score| judged(score, share)).collect());
     }
     if let Some(note) = note {
         shown.insert("note".into(), note.into());
@@ -85,27 +154,12 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, 
     Value::Object(shown).to_string()
 }
 
-fn score(score: &Score) -> Value {
+fn judged(score: &Score, share: Share) -> Value {
     let mut shown = json!({"scorer": score.scorer, "verdict": score.verdict});
     if let Some(value) = score.value {
         shown["value"] = json!(value);
     }
-    shown["why"] = cut(&score.why, 300).into();
+    let why = if share == Share::None { without_quotes(&score.why) } else { score.why.clone() };
+    shown["why"] = truncate_middle(&why, 300).into();
     shown
-}
-
-/// Head and tail of a long text, with a note of what is missing between them.
-pub fn cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    // The end of an output (the last loss, the error) matters more often than its middle.
-    let (mut head, mut tail) = (most * 2 / 3, text.len() - most / 3);
-    while !text.is_char_boundary(head) {
-        head -= 1;
-    }
-    while !text.is_char_boundary(tail) {
-        tail += 1;
-    }
-    format!("{} [... {} bytes cut ...] {}", &text[..head], tail - head, &text[tail..])
 }

@@ -88,7 +88,7 @@ pub struct Args {
 /// `--share`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Shares {
-    /// Columns, counts and scores
+    /// Columns, label names of the target, counts and scores, but no row
     None,
     /// Some rows too
     Samples,
@@ -241,6 +241,20 @@ mod tests {
         );
         for wrong in ["accuracy", "accuracy>0.9", "accuracy>=90", "accuracy>=NaN", "accuracy>=-0.1", "accuracy>="] {
             assert!(goal(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_could_not_be_sealed_is_a_usage_error() {
+        for share in [0.01, 0.2, 0.9] {
+            assert_eq!(share_of_rows(&share.to_string()), Ok(share));
+        }
+        for wrong in ["0.005", "0.95", "0", "1", "-0.2", "NaN", "a"] {
+            assert_eq!(
+                share_of_rows(wrong),
+                Err("must be a number from 0.01 to 0.9, for example 0.2".into()),
+                "{wrong}"
+            );
         }
     }
 

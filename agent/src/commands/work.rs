@@ -87,7 +87,7 @@ pub fn tidy(dir: &Workdir) {
 pub fn failure(error: ToolError) -> Failure {
     let exit = match error {
         ToolError::Invalid(_) => 2,
-        ToolError::Denied(_) => 5,
+        ToolError::Denied(_) | ToolError::Resource(_) => 5,
         ToolError::Limit(_) => 4,
         ToolError::Failed(_) => 1,
         ToolError::Cancelled => CANCELLED,

@@ -13,7 +13,7 @@ use tunesmith_harness::{
     event::Kind,
     task::Outcome,
 };
-use tunesmith_tools::tool::{AnyTool, ToolError};
+use tunesmith_tools::tool::{AnyTool, FieldError, ToolError};
 
 use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, plan, scope, scope_of};
 
@@ -175,6 +175,43 @@ async fn the_scope_of_the_first_plan_stays_unless_the_user_allowed_a_change() {
     let amended =
         Kind::Amended { field: "max_length".into(), from: json!(60), to: json!(20), reason: "out of memory".into() };
     assert_eq!(scoped(&events), [Kind::Scoped { scope: scope(60) }, amended]);
+}
+
+#[tokio::test]
+async fn a_first_plan_that_the_goals_rule_out_ends_the_run_as_blocked() {
+    let plan = Fake::new("plan", |_| Err(ToolError::Denied("a generation has no macro_f1".into())));
+    let (got, _) = Play::new(&[&plan]).run(&[call("plan", json!({})), call("plan", json!({}))]).await;
+    assert_eq!((got.end.clone(), got.why.as_str()), (End::Refused, "a generation has no macro_f1"));
+    assert_eq!(got.outcome(), Some(Outcome::Blocked));
+}
+
+#[tokio::test]
+async fn data_is_prepared_as_the_plan_says() {
+    let prepare = Fake::new("data_prepare", |args| Ok(json!({"max_length": args["max_length"]})));
+    let (plan, finish) = (plan(), finish());
+    let columns = json!({"kind": "classification", "input": "text", "target": "intent"});
+    let with = |field: &str, value: Value| {
+        let mut args = columns.clone();
+        args[field] = value;
+        call("data_prepare", args)
+    };
+    let turns = [
+        call("plan", json!({"max_length": 60})),
+        call("data_prepare", columns.clone()),
+        with("max_length", json!(61)),
+        with("target", json!("text")),
+        with("answer_after", json!("####")),
+        call("finish", json!({})),
+    ];
+    let (_, events) = Play::new(&[&plan, &prepare, &finish]).run(&turns).await;
+    let long = "the plan says examples of at most 60 tokens, not 61; prepare the data again with max_length 60";
+    let target = "the plan says target \"intent\", not \"text\"; prepare the data again as planned";
+    let after = "the plan says answer_after none, not \"####\"; prepare the data again as planned";
+    let refused = |why: &str| (false, json!(why));
+    assert_eq!(
+        results(&events)[1..5],
+        [(true, json!({"max_length": 60})), refused(long), refused(target), refused(after)]
+    );
 }
 
 #[tokio::test]
@@ -351,7 +388,8 @@ async fn long_outputs_are_cut_and_strikes_are_told_beside_the_result() {
     let seen = contents(model.seen.lock().unwrap().last().unwrap());
     let text = seen[0]["output_cut"].as_str().unwrap();
     assert!(text.starts_with("{\"head\":1") && text.ends_with("\"tail\":2}"), "{text}");
-    assert!(text.contains("bytes cut") && text.len() < 6_100, "{}", text.len());
+    assert!(text.contains("the middle left out"), "{text}");
+    assert_eq!(text.chars().count(), 6_000);
     let notes: Vec<bool> = seen.iter().map(|content| content.get("note").is_some()).collect();
     assert_eq!(notes, [false, false, true, true]);
 }
@@ -369,18 +407,43 @@ async fn a_call_that_was_cut_at_the_length_limit_is_said_to_be_so() {
 #[tokio::test]
 async fn with_nothing_shared_no_row_reaches_the_model() {
     let output = json!({
-        "rows": 2, "path": "data/train.jsonl", "samples": [{"text": "private"}], "longest": "a private text",
-        "columns": [{"name": "the text", "examples": ["private"], "values": ["some private words", 3]}],
+        "rows": 2, "path": "data/train.jsonl", "samples": [{"text": "private"}], "longest": "private", "mistakes": ["x"],
+        "columns": [
+            {"name": "the text", "cells": "text", "examples": ["private"], "values": ["private", 3]},
+            {"name": "e-mail", "labels": [{"label": "a@private.test", "rows": 2}]},
+            {"name": "team", "labels": [{"label": "sales", "rows": 2}]},
+        ],
+        "labels": [{"label": "private", "rows": 2}],
+        "proposal": {"kind": "classification", "target": "team", "why": "the answers are 2 different labels"},
     });
     let inspect = Fake::new("data_inspect", move |_| Ok(output.clone()));
-    let mut play = Play::new(&[&inspect]);
+    let prepare =
+        Fake::new("data_prepare", |_| Err(ToolError::Failed("row 3 is \"a private \\\"x\\\" cell\", fix it".into())));
+    let plan = Fake::new("plan", |_| {
+        let error = FieldError { pointer: "/kind".into(), message: "\"x\" is not of type \"string\"".into() };
+        Err(ToolError::Invalid(vec![error]))
+    });
+    let mut play = Play::new(&[&inspect, &prepare, &plan]);
     play.share = Share::None;
-    let model = Talker::new(vec![Ok(reply("data_inspect", "{}")), Err(ModelError::new(ErrorKind::Server, "end"))]);
+    let calls = ["data_inspect", "data_prepare", "plan"].map(|name| Ok(reply(name, "{}")));
+    let end = Err(ModelError::new(ErrorKind::Server, "end"));
+    let model = Talker::new(calls.into_iter().chain([end]).collect());
     play.run_with(&model).await;
+    let hidden = "[not shared]";
     let shown = json!({
-        "rows": 2, "path": "data/train.jsonl", "samples": "[not shared]", "longest": "[not shared]",
-        "columns": [{"name": "the text", "examples": "[not shared]", "values": ["[not shared]", 3]}],
+        "rows": 2, "path": "data/train.jsonl", "samples": hidden, "longest": hidden, "mistakes": hidden,
+        "columns": [
+            {"name": "the text", "cells": "text", "examples": hidden, "values": [hidden, 3]},
+            {"name": "e-mail", "labels": [{"label": hidden, "rows": 2}]},
+            // What there is to choose from must be known.
+            {"name": "team", "labels": [{"label": "sales", "rows": 2}]},
+        ],
+        "labels": [{"label": hidden, "rows": 2}],
+        "proposal": {"kind": "classification", "target": "team", "why": "the answers are 2 different labels"},
     });
     let seen = contents(model.seen.lock().unwrap().last().unwrap());
-    assert_eq!(seen, [json!({"ok": true, "output": shown})]);
+    assert_eq!(seen[0], json!({"ok": true, "output": shown}));
+    assert_eq!(seen[1], json!({"ok": false, "error": "row 3 is [not shared], fix it"}));
+    // The arguments are the planner's own.
+    assert_eq!(seen[2]["error"], json!("invalid arguments: /kind: \"x\" is not of type \"string\""));
 }

@@ -36,7 +36,9 @@ fn what_every_request_carries_is_at_most_11_kilobytes() {
         let parts = |schema: &Value| {
             let fields = schema["properties"].as_object().unwrap().iter();
             let fields: Vec<_> = fields
-                .map(|(name, field)| (name.clone(), field["type"].clone(), field["enum"].clone(), field["items"]["enum"].clone()))
+                .map(|(name, field)| {
+                    (name.clone(), field["type"].clone(), field["enum"].clone(), field["items"]["enum"].clone())
+                })
                 .collect();
             (fields, schema["required"].clone())
         };
