@@ -36,6 +36,10 @@ fn work() -> ExitCode {
             let bytes = vec![1u8; 1 << 62];
             println!("{}", bytes.len());
         }
+        "long" => {
+            let note = "a".repeat(3 << 20);
+            println!("{{\"done\":{{\"rows\":0,\"duplicates\":0,\"columns\":[],\"note\":\"{note}\"}}}}");
+        }
         "garbage" => println!("{{\"done\":"),
         _ => {}
     }

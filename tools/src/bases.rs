@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tunesmith_lm::model::FILES;
+
 /// The bundled base's name.
 pub const NANO: &str = "nano";
 
@@ -58,6 +60,25 @@ pub fn resolve(name: &str, cwd: &Path) -> Result<Base, BaseError> {
     }
 }
 
+/// What a job must be allowed to read to open the base at `path`: the path itself and, where files of the model are
+/// links, as in the Hub's cache, the files that these lead to.
+pub fn reads(path: &Path) -> Vec<PathBuf> {
+    let mut reads = vec![path.to_path_buf()];
+    let names = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let links = names.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()) && is_part(entry));
+    let targets = links.filter_map(|entry| entry.path().canonicalize().ok());
+    reads.extend(targets.filter(|target| target.is_file()));
+    reads.sort();
+    reads.dedup();
+    reads
+}
+
+/// Whether a model is opened with this file; what else a directory links to is nobody's business.
+fn is_part(entry: &std::fs::DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy().into_owned();
+    FILES.contains(&name.as_str()) || name.ends_with(".safetensors") || name == "model.safetensors.index.json"
+}
+
 /// The part after the owner, if this has the form of the Hub's ids.
 fn hub_id(name: &str) -> Option<&str> {
     let part = |text: &str| {
@@ -97,5 +118,23 @@ mod tests {
         assert_eq!(find("./nowhere"), Err(BaseError::Missing("./nowhere".into())));
         let error = find("HuggingFaceTB/SmolLM2-135M").unwrap_err().to_string();
         assert!(error.contains("hf download HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M"), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn files_of_the_model_that_are_links_may_be_read_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (blobs, model) = (root.join("blobs"), root.join("model"));
+        std::fs::create_dir_all(&blobs).unwrap();
+        std::fs::create_dir_all(&model).unwrap();
+        for (name, blob) in [("config.json", "a"), ("model.safetensors", "b"), ("id_rsa", "c")] {
+            std::fs::write(blobs.join(blob), blob).unwrap();
+            std::os::unix::fs::symlink(Path::new("../blobs").join(blob), model.join(name)).unwrap();
+        }
+        std::fs::write(model.join("tokenizer.json"), "{}").unwrap();
+        std::os::unix::fs::symlink(&blobs, model.join("generation_config.json")).unwrap();
+        assert_eq!(reads(&model), [blobs.join("a"), blobs.join("b"), model.clone()]);
+        assert_eq!(reads(&model.join("tokenizer.json")), [model.join("tokenizer.json")]);
     }
 }

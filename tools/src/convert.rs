@@ -10,6 +10,7 @@ use tunesmith_harness::{
     score::{Score, Verdict},
 };
 use tunesmith_lm::{
+    chat,
     generate::{Sampling, Session},
     gguf,
     lora::Adapter,
@@ -19,6 +20,7 @@ use tunesmith_lm::{
 use tunesmith_sandbox::Workdir;
 
 use crate::{
+    bases,
     data_prepare::PREPARED,
     encode::Encoder,
     files::{existing, inside, name, read_examples, relative, score, typed},
@@ -111,6 +113,12 @@ pub struct Output {
     pub max_logit_difference: f64,
     /// Tensors that had to stay f16.
     pub not_quantized: usize,
+    /// Ollama's template of the model, where its own is of a form that can be written so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ollama_template: Option<String>,
+    /// Texts that end an answer, for programs that take the template.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
 }
 
 /// The worker's part.
@@ -154,7 +162,7 @@ impl Tool for Convert {
         let examples = examples.exists().then_some(examples);
         let base = cx.base.to_path_buf();
         let work = Work::Convert(Job { base, adapter, to: args.to, quant: args.quant, out: out.clone(), examples });
-        let result = run_work(cx.jobs, cx.dir, &work, vec![cx.base.into()], (cx.deadline, &cx.cancel), cx.on).await?;
+        let result = run_work(cx.jobs, cx.dir, &work, bases::reads(cx.base), (cx.deadline, &cx.cancel), cx.on).await?;
         let output: Output = typed(result)?;
         Ok(Output { path: relative(cx.dir, &out), ..output })
     }
@@ -209,6 +217,7 @@ impl Job {
         live.progress("write", 1, 1);
         let written = Model::open(&self.out).context("what was written cannot be opened again")?;
         let compared = self.compare(&model, &written, live)?;
+        let (ollama_template, stop) = ollama(&model)?.map_or((None, Vec::new()), |(t, stop)| (Some(t), vec![stop]));
         Ok(Output {
             path: name(&self.out),
             kind: self.to,
@@ -219,6 +228,8 @@ impl Job {
             prompts: compared.prompts,
             max_logit_difference: compared.difference,
             not_quantized,
+            ollama_template,
+            stop,
         })
     }
 
@@ -278,6 +289,30 @@ impl Job {
         let ids = prompts.iter().map(|prompt| encoder.prompt(prompt)).collect::<Result<Vec<_>, _>>()?;
         Ok(ids.into_iter().filter(|ids| ids.len() < encoder.max_length()).collect())
     }
+}
+
+/// Ollama's template and the text that ends an answer, of a model that writes each turn as its role's token, the text and
+/// the end token. That it does is tried out, because templates of one form are written in many ways.
+fn ollama(model: &Model) -> anyhow::Result<Option<(String, String)>> {
+    let Some(chat) = &model.chat else { return Ok(None) };
+    let tokenizer = &model.tokenizer;
+    let Some(end) = tokenizer.token(Encoder::of(model)?.end()) else { return Ok(None) };
+    let turns = [("system", "s1"), ("user", "u1"), ("assistant", "a1"), ("user", "u2")];
+    let messages: Vec<chat::Message> = turns.iter().map(|(role, text)| chat::Message::new(*role, *text)).collect();
+    // A template that refuses a system turn is of another form.
+    let Ok(rendered) = chat.render(&messages, true) else { return Ok(None) };
+    let body: String = turns.iter().map(|(role, text)| format!("<|{role}|>{text}{end}")).collect();
+    let Some(bos) = rendered.strip_suffix("<|assistant|>").and_then(|text| text.strip_suffix(&body)) else {
+        return Ok(None);
+    };
+    let known = bos.is_empty() || tokenizer.bos.and_then(|id| tokenizer.token(id)).as_deref() == Some(bos);
+    if !known || [bos, &end].iter().any(|text| text.contains("{{") || text.contains('"')) {
+        return Ok(None);
+    }
+    let bos = if tokenizer.add_bos { "" } else { bos };
+    let template =
+        format!("{bos}{{{{- range .Messages }}}}<|{{{{ .Role }}}}|>{{{{ .Content }}}}{end}{{{{ end }}}}<|assistant|>");
+    Ok(Some((template, end.to_owned())))
 }
 
 struct Compared {

@@ -16,6 +16,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Workdir;
 
 use crate::{
+    bases,
     files::{existing, name, read_examples, read_recipe, score, typed},
     models::LmModel,
     tool::{Cx, Tool, ToolError},
@@ -85,7 +86,7 @@ impl Tool for Evaluate {
         let data = existing(cx.dir, "/data", &args.data)?;
         let adapter = args.adapter.as_deref().map(|path| existing(cx.dir, "/adapter", path)).transpose()?;
         let work = Work::Evaluate(Job { base: cx.base.into(), adapter, data, limit: args.limit });
-        let result = run_work(cx.jobs, cx.dir, &work, vec![cx.base.into()], (cx.deadline, &cx.cancel), cx.on).await?;
+        let result = run_work(cx.jobs, cx.dir, &work, bases::reads(cx.base), (cx.deadline, &cx.cancel), cx.on).await?;
         let output: Output = typed(result)?;
         Ok(Output { adapter: args.adapter, ..output })
     }

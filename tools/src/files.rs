@@ -1,6 +1,10 @@
 //! Files of the workdir: naming, reading and writing them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use serde::{Serialize, de::DeserializeOwned};
@@ -29,6 +33,33 @@ pub fn existing(dir: &Workdir, pointer: &str, rel: &str) -> Result<PathBuf, Tool
     Err(ToolError::Invalid(vec![FieldError { pointer: pointer.to_owned(), message }]))
 }
 
+/// Opens a file that a job may have made: a link, a pipe or a device in its place is an error, and nothing waits for it.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.cast_signed());
+    }
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
+}
+
+/// The text of a small file that a job may have made; one of more than `cap` bytes is an error.
+pub fn read_small(path: &Path, cap: u64) -> io::Result<String> {
+    let mut text = String::new();
+    open_regular(path)?.take(cap.saturating_add(1)).read_to_string(&mut text)?;
+    match text.len() as u64 <= cap {
+        true => Ok(text),
+        false => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes"))),
+    }
+}
+
 /// A path as the planner knows it: relative to the workdir.
 pub fn relative(dir: &Workdir, path: &Path) -> String {
     path.strip_prefix(dir.path()).unwrap_or(path).to_string_lossy().into_owned()
@@ -46,8 +77,17 @@ pub fn read_examples(path: &Path) -> anyhow::Result<Vec<Example>> {
 
 /// One JSON value per line; empty lines are passed over.
 pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+    jsonl(path, std::fs::read_to_string(path))
+}
+
+/// The same of a file that a job may have made, outside the sandbox: a regular one of at most `cap` bytes.
+pub fn read_jsonl_small<T: DeserializeOwned>(path: &Path, cap: u64) -> anyhow::Result<Vec<T>> {
+    jsonl(path, read_small(path, cap))
+}
+
+fn jsonl<T: DeserializeOwned>(path: &Path, text: io::Result<String>) -> anyhow::Result<Vec<T>> {
     let name = name(path);
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let text = text.with_context(|| format!("cannot read {name}"))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(n, line)| serde_json::from_str(line).with_context(|| format!("{name}, line {}", n + 1))).collect()
 }
@@ -84,5 +124,27 @@ pub fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn only_regular_files_of_a_sane_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "12345").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        // Opening a pipe would wait for its writer.
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(read_small(&at("file"), 5).unwrap(), "12345");
+        assert_eq!(read_small(&at("file"), 4).unwrap_err().to_string(), "it has more than 4 bytes");
+        for name in ["link", "pipe", "missing", "."] {
+            assert!(open_regular(&at(name)).is_err(), "{name}");
+        }
     }
 }

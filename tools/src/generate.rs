@@ -9,6 +9,7 @@ use tunesmith_harness::model::Message;
 use tunesmith_lm::generate::Sampling;
 
 use crate::{
+    bases,
     files::{existing, typed},
     models::LmModel,
     tool::{Cx, Tool, ToolError},
@@ -110,7 +111,7 @@ impl Tool for Generate {
             stop: args.stop,
             seed: cx.seed,
         });
-        typed(run_work(cx.jobs, cx.dir, &work, vec![cx.base.into()], (cx.deadline, &cx.cancel), cx.on).await?)
+        typed(run_work(cx.jobs, cx.dir, &work, bases::reads(cx.base), (cx.deadline, &cx.cancel), cx.on).await?)
     }
 }
 

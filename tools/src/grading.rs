@@ -11,6 +11,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::{
+    bases,
     files::{read_jsonl, typed},
     models::LmModels,
     tool::{Progress, ToolError},
@@ -58,8 +59,9 @@ impl Job {
 
     /// What the worker must read.
     fn reads(&self) -> Vec<PathBuf> {
-        let one = [&self.base, &self.sealed, &self.open].into_iter().chain(&self.adapter);
-        one.chain(self.artifacts.iter().map(|(path, _)| path)).cloned().collect()
+        let one = [&self.sealed, &self.open].into_iter().chain(&self.adapter);
+        let rest = one.chain(self.artifacts.iter().map(|(path, _)| path)).cloned();
+        bases::reads(&self.base).into_iter().chain(rest).collect()
     }
 }
 

@@ -88,7 +88,7 @@ impl Tool for HubSearch {
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
         let Some(hub) = cx.hub else {
             return Err(ToolError::Denied(
-                "this run may not use the network; the user can allow it with --allow network".into(),
+                "this run may not use the network; the user can allow it with --allow network:HOST".into(),
             ));
         };
         let filters = Filters {

@@ -1,16 +1,13 @@
 //! `read_file`: a part of a text file of the workdir.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-};
+use std::io::{Read, Seek, SeekFrom};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::text::visible_lines;
 
 use crate::{
-    files::{cut, existing},
+    files::{cut, existing, open_regular},
     tool::{Cx, Tool, ToolError},
 };
 
@@ -72,7 +69,7 @@ impl Tool for ReadFile {
 }
 
 fn read(path: &std::path::Path, offset: u64, limit: u64, bytes: u64) -> std::io::Result<Output> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut part = Vec::new();
     file.take(limit).read_to_end(&mut part)?;

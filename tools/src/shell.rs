@@ -11,6 +11,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::{Ended, Job, Limits, Line, Workdir};
 
 use crate::{
+    bases,
     files::score,
     tool::{Cx, Tool, ToolError},
 };
@@ -71,7 +72,7 @@ impl Tool for Shell {
             wall = wall.min(deadline.saturating_duration_since(Instant::now()));
         }
         let mut job = Job::new(["sh", "-c", &args.command]);
-        job.reads = vec![cx.base.into()];
+        job.reads = bases::reads(cx.base);
         job.limits = Limits { wall: Some(wall), output_bytes: Some(MOST), ..Limits::default() };
         let failed = |error: std::io::Error| ToolError::Failed(format!("the command cannot be started: {error}"));
         let mut running = cx.jobs.spawn(cx.dir, job).map_err(failed)?;

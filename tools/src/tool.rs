@@ -95,6 +95,9 @@ pub enum ToolError {
     /// A limit of the step or the run ended it.
     #[error("stopped by a limit: {0}")]
     Limit(String),
+    /// The machine lacks something, for example space on the disk; no other call would help.
+    #[error("{0}")]
+    Resource(String),
     /// The user cancelled.
     #[error("cancelled")]
     Cancelled,

@@ -14,6 +14,7 @@ use tunesmith_lm::{
 use tunesmith_sandbox::Workdir;
 
 use crate::{
+    bases,
     data_prepare::PREPARED,
     files::{existing, inside, read_json, relative, score, typed},
     tool::{Cx, FieldError, Tool, ToolError},
@@ -191,7 +192,7 @@ pub struct Output {
     pub valid_curve: Vec<(usize, f64)>,
     /// `(step, share of validation answers that are exactly right)`, given the right words so far.
     pub exact_curve: Vec<(usize, f64)>,
-    /// Step of the checkpoint that was kept.
+    /// Step of the checkpoint that was kept; null where none was evaluated and the last state was kept.
     pub best_step: Option<usize>,
     /// Its validation loss.
     pub valid_loss: Option<f64>,
@@ -205,7 +206,7 @@ pub struct Output {
     pub parameters: usize,
     /// Seconds of training.
     pub seconds: f64,
-    /// Tokens per second.
+    /// Tokens per second of optimizer steps alone, without evaluations.
     pub tokens_per_second: f64,
     /// Of a few generations on validation prompts, how many ended by themselves: `(ended, tried)`.
     pub ended: (usize, usize),
@@ -244,7 +245,7 @@ impl Tool for Train {
         let (spec, target_modules) = (args.spec(cx.seed), args.targets());
         let base = cx.base.to_path_buf();
         let job = Job { base, data, out: out.clone(), spec, r: args.r, lora_alpha: args.lora_alpha, target_modules };
-        let reads = vec![cx.base.into()];
+        let reads = bases::reads(cx.base);
         let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
         let output: Output = typed(result?)?;
         Ok(Output { adapter: relative(cx.dir, &out), ..output })
@@ -256,8 +257,10 @@ impl Tool for Train {
         scores.extend(ends(output));
         if output.stopped == Stopped::Deadline {
             let why = format!(
-                "time ran out after {} of {} steps; the best checkpoint was kept",
-                output.steps.0, output.steps.1
+                "time ran out after {} of {} steps; the {} was kept",
+                output.steps.0,
+                output.steps.1,
+                if output.best_step.is_some() { "best checkpoint" } else { "last state, which was not evaluated," }
             );
             scores.push(score("train.time", None, Verdict::Warn, why));
         }
@@ -313,9 +316,15 @@ fn gradients(output: &Output) -> Score {
     let verdict = match () {
         () if tensors == 0 => Verdict::Unknown,
         () if reached == tensors => Verdict::Pass,
-        () => Verdict::Fail,
+        // A tensor without a gradient ends training, so the others were not due yet.
+        () => Verdict::Unknown,
     };
-    let why = format!("gradients reached {reached} of {tensors} trained tensors in the first steps");
+    let why = match verdict {
+        Verdict::Unknown => {
+            format!("gradients reached {reached} of {tensors} trained tensors; the others need more steps")
+        }
+        _ => format!("gradients reached all {tensors} trained tensors in the first steps"),
+    };
     score("train.gradients", Some(reached as f64 / tensors.max(1) as f64), verdict, why)
 }
 

@@ -64,6 +64,9 @@ enum Line {
     Failed {
         /// In one line.
         message: String,
+        /// Whether the disk is full.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        full: bool,
     },
 }
 

@@ -102,7 +102,12 @@ pub(crate) fn to_bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
 /// Writes a safetensors file whole or not at all. Its bytes depend on the items alone.
 pub(crate) fn save(path: &Path, items: Vec<(String, Item<'_>)>) -> Result<()> {
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    atomic(path, |temporary| safetensors::serialize_to_file(items, Some(metadata), temporary).map_err(io::Error::other))
+    atomic(path, |temporary| {
+        safetensors::serialize_to_file(items, Some(metadata), temporary).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(error) => error,
+            other => io::Error::other(other),
+        })
+    })
 }
 
 /// Writes a file whole or not at all.

@@ -82,7 +82,7 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
     } else if labelled {
         return Err(format!(
             "column {:?} has {} different values in {cells} rows, too many to learn as labels (at most {MOST_LABELS}, with \
-             3 rows each); join rare labels, or name another target column",
+             3 rows each); join rare labels, or rename the column of the answer to completion",
             target.name, target.distinct
         ));
     } else {
@@ -108,12 +108,20 @@ fn roles<'a>(columns: &[&'a Column]) -> Result<(&'a Column, &'a Column), String>
         let others = columns.iter().filter(|c| target.is_none_or(|t| t.name != c.name));
         others.filter(|c| !is_id(c)).max_by_key(|c| c.lengths[1]).copied()
     });
-    let Some(input) = input else { return Err("no column looks like an input; name input and target yourself".into()) };
+    let Some(input) = input else {
+        return Err(
+            "no column looks like an input; rename the input's and the answer's columns to prompt and completion"
+                .into(),
+        );
+    };
     let others = || columns.iter().filter(|c| c.name != input.name && !is_id(c)).copied();
     let target = target.or_else(|| others().rfind(repeated)).or_else(|| others().next_back());
     match target {
         Some(target) => Ok((input, target)),
-        None => Err(format!("no column looks like the answer to {:?}; name input and target yourself", input.name)),
+        None => Err(format!(
+            "no column looks like the answer to {:?}; rename the answer's column to completion",
+            input.name
+        )),
     }
 }
 

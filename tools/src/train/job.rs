@@ -56,7 +56,9 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let mut log = Log::create(&job.out.join("log.jsonl"))?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
+    let mut speed = 0.0;
     let mut on = |progress: Progress| {
+        speed = progress.tokens as f64 / progress.seconds.max(1e-9);
         log.write(&progress).map_err(|e| tunesmith_lm::error::Error::io("cannot write", Path::new("log.jsonl"), e))?;
         live.tick(tick(&progress));
         Ok(())
@@ -79,7 +81,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         Stopped::Deadline => (0, 0),
         _ => probe(&model, &adapter, &encoder, &recipe, &valid_rows)?,
     };
-    Ok(output(job, trained.report, (training.len(), valid.len()), seconds, ended))
+    Ok(output(job, trained.report, (training.len(), valid.len()), (seconds, speed), ended))
 }
 
 /// When training stops for a deadline.
@@ -134,7 +136,13 @@ fn probe(
     Ok((texts.iter().filter(|text| text.stopped).count(), texts.len()))
 }
 
-fn output(job: &Job, report: Report, rows: (usize, usize), seconds: f64, ended: (usize, usize)) -> Output {
+fn output(
+    job: &Job,
+    report: Report,
+    rows: (usize, usize),
+    (seconds, tokens_per_second): (f64, f64),
+    ended: (usize, usize),
+) -> Output {
     let at_best = |curve: &[(usize, f64)]| {
         curve.iter().find(|(step, _)| Some(*step) == report.best_step).map(|(_, value)| *value)
     };
@@ -154,7 +162,7 @@ fn output(job: &Job, report: Report, rows: (usize, usize), seconds: f64, ended: 
         max_grad_norm: report.max_grad_norm,
         parameters: report.parameters,
         seconds,
-        tokens_per_second: report.tokens as f64 / seconds.max(1e-9),
+        tokens_per_second,
         ended,
         peak_memory: peak_memory(),
     }

@@ -16,6 +16,9 @@ use crate::tool::{Progress, ToolError};
 /// How long a worker that knows its deadline may take to come to an end after it.
 const GRACE: Duration = Duration::from_secs(4);
 
+/// The longest line of a worker: the grade of many rows is one line.
+const LINE: usize = 256 << 20;
+
 /// Lines of a worker's standard error that are kept.
 const KEPT: usize = 5;
 
@@ -30,7 +33,7 @@ pub(super) async fn run(
     match start(jobs, dir, work, reads, deadline) {
         Ok(running) => {
             running.cancel_on(cancel);
-            follow(running, on).await
+            follow(running, work, on).await
         }
         Err(error) => Outcome { result: Err(error), partial: None },
     }
@@ -53,6 +56,7 @@ fn start(
     let mut job = Job::new([itself()?, WORKER.to_owned()]);
     job.stdin = Stdin::Bytes(order);
     job.reads = reads;
+    job.line_bytes = LINE;
     job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
     jobs.spawn(dir, job).map_err(|e| ToolError::Failed(format!("the worker cannot be started: {e}")))
 }
@@ -66,7 +70,11 @@ fn itself() -> Result<String, ToolError> {
     path.into_os_string().into_string().map_err(|_| ToolError::Failed("this program's path is not UTF-8".into()))
 }
 
-async fn follow(mut running: tunesmith_sandbox::Running, on: &(dyn Fn(Progress) + Send + Sync)) -> Outcome {
+async fn follow(
+    mut running: tunesmith_sandbox::Running,
+    work: &Work,
+    on: &(dyn Fn(Progress) + Send + Sync),
+) -> Outcome {
     let mut rates = Rates::default();
     let (mut partial, mut end, mut said) = (None, None, VecDeque::new());
     while let Some(output) = running.lines.recv().await {
@@ -91,25 +99,40 @@ async fn follow(mut running: tunesmith_sandbox::Running, on: &(dyn Fn(Progress) 
         Ended::Signal(_) if refused => Finished { ended: Ended::Limit(Limit::Memory), ..finished },
         _ => finished,
     };
-    Outcome { result: result(finished, end, said.iter().rfind(telling)), partial }
+    Outcome { result: result(finished, end, said.iter().rfind(telling), advice(work)), partial }
+}
+
+/// What uses less memory.
+fn advice(work: &Work) -> &'static str {
+    match work {
+        Work::Train(_) | Work::Pretrain(_) => "use a smaller batch_size, shorter rows or a smaller base",
+        Work::Inspect(_) | Work::Prepare(_) => "use fewer or shorter rows",
+        Work::Evaluate(_) | Work::Generate(_) | Work::Convert(_) | Work::Grade(_) => "use a smaller base",
+    }
 }
 
 /// What the end of the worker means to whoever asked for the work.
-fn result(finished: Finished, end: Option<Line>, said: Option<&String>) -> Result<Value, ToolError> {
+fn result(finished: Finished, end: Option<Line>, said: Option<&String>, advice: &str) -> Result<Value, ToolError> {
     let seconds = finished.wall.as_secs_f64();
     match (finished.ended, end) {
         (Ended::Exit(0), Some(Line::Done(value))) => Ok(value),
-        (Ended::Exit(_), Some(Line::Failed { message })) => Err(ToolError::Failed(message)),
+        (Ended::Exit(_), Some(Line::Failed { message, full: true })) => {
+            Err(ToolError::Resource(format!("{message}; free some space on the disk")))
+        }
+        (Ended::Exit(_), Some(Line::Failed { message, full: false })) => Err(ToolError::Failed(message)),
         (Ended::Cancelled, _) => Err(ToolError::Cancelled),
+        (Ended::Limit(Limit::Disk), _) => {
+            Err(ToolError::Resource("the workdir is full; remove files or use a smaller base".to_owned()))
+        }
         (Ended::Limit(limit), _) => Err(ToolError::Limit(match limit {
             Limit::Memory => format!(
-                "ran out of memory{}; use a smaller batch_size, shorter rows or a smaller base",
+                "ran out of memory{}; {advice}",
                 finished.peak_memory.map(|bytes| format!(" at {} MB", bytes / 1_000_000)).unwrap_or_default()
             ),
             Limit::Wall => format!("time ran out after {seconds:.0} s; do less in this step"),
             Limit::Cpu => "processor time ran out; do less in this step".to_owned(),
             Limit::Processes => "too many processes or threads; this is a defect of the worker".to_owned(),
-            Limit::FileSize | Limit::Disk => "the workdir is full; remove files or use a smaller base".to_owned(),
+            Limit::FileSize | Limit::Disk => "a file became too large; use a smaller base".to_owned(),
             Limit::Output => "too much output; ask for less at a time".to_owned(),
         })),
         (Ended::Failed(why), _) => Err(ToolError::Failed(format!("the worker could not run: {}", visible(&why)))),
@@ -172,16 +195,16 @@ mod tests {
     }
 
     fn message(end: Ended, line: Option<Line>, said: Option<&str>) -> String {
-        result(ended(end), line, said.map(String::from).as_ref()).unwrap_err().to_string()
+        result(ended(end), line, said.map(String::from).as_ref(), "do less").unwrap_err().to_string()
     }
 
     #[test]
     fn every_end_of_a_worker_says_what_to_do() {
         let done = || Some(Line::Done(Value::from(1)));
-        assert_eq!(result(ended(Ended::Exit(0)), done(), None).unwrap(), 1);
+        assert_eq!(result(ended(Ended::Exit(0)), done(), None, "").unwrap(), 1);
         assert_eq!(
             message(Ended::Limit(Limit::Memory), None, None),
-            "stopped by a limit: ran out of memory at 123 MB; use a smaller batch_size, shorter rows or a smaller base"
+            "stopped by a limit: ran out of memory at 123 MB; do less"
         );
         assert_eq!(
             message(Ended::Limit(Limit::Wall), None, None),
@@ -195,6 +218,16 @@ mod tests {
         // A result without a clean end is no result, and a clean end without a result is none either.
         assert_eq!(message(Ended::Exit(3), done(), None), "the worker crashed (exit code 3)");
         assert_eq!(message(Ended::Exit(0), None, None), "the worker crashed (exit code 0)");
+    }
+
+    #[test]
+    fn a_full_disk_is_no_failure_of_the_work() {
+        let failed = |full| Some(Line::Failed { message: "cannot write x".into(), full });
+        let error = |end, line| result(ended(end), line, None, "").unwrap_err();
+        assert!(matches!(error(Ended::Limit(Limit::Disk), None), ToolError::Resource(_)));
+        assert!(matches!(error(Ended::Exit(1), failed(true)), ToolError::Resource(_)));
+        assert!(matches!(error(Ended::Exit(1), failed(false)), ToolError::Failed(_)));
+        assert!(matches!(error(Ended::Limit(Limit::FileSize), None), ToolError::Limit(_)));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Live<'_> {
 
 pub(super) fn main() -> ExitCode {
     let line = match order() {
-        Err(error) => Line::Failed { message: format!("the order cannot be read: {error}") },
+        Err(error) => failed(format!("the order cannot be read: {error}")),
         Ok(order) => {
             tunesmith_lm::engine::keep_freed_memory();
             obey(&order)
@@ -85,9 +85,19 @@ fn obey(order: &Order) -> Line {
 fn guarded(work: impl FnOnce() -> anyhow::Result<Value>) -> Line {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(result)) => Line::Done(result),
-        Ok(Err(error)) => Line::Failed { message: one_line(&format!("{error:#}")) },
-        Err(panic) => Line::Failed { message: format!("defect in the worker: {}", one_line(words(&*panic))) },
+        Ok(Err(error)) => Line::Failed { message: one_line(&format!("{error:#}")), full: full(&error) },
+        Err(panic) => failed(format!("defect in the worker: {}", one_line(words(&*panic)))),
     }
+}
+
+fn failed(message: String) -> Line {
+    Line::Failed { message, full: false }
+}
+
+/// Whether there was no space left for a file.
+fn full(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().any(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
@@ -115,10 +125,20 @@ mod tests {
 
     #[test]
     fn panics_and_errors_become_one_line() {
-        let failed = |message: &str| Line::Failed { message: message.to_owned() };
+        let failed = |message: &str| failed(message.to_owned());
         assert_eq!(guarded(|| Ok(Value::from(3))), Line::Done(Value::from(3)));
         assert_eq!(guarded(|| Err(anyhow!("no\nway").context("tried"))), failed("tried: no\\nway"));
         assert_eq!(guarded(|| panic!("index {} is bad", 7)), failed("defect in the worker: index 7 is bad"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let error = tunesmith_lm::error::Error::io("cannot write", "x".as_ref(), io::ErrorKind::StorageFull.into());
+        let Line::Failed { message, full: true } = guarded(|| Err(anyhow::Error::from(error).context("training")))
+        else {
+            panic!("not told apart")
+        };
+        assert_eq!(message, "training: cannot write x: no storage space: no storage space");
     }
 
     #[test]

@@ -143,5 +143,5 @@ async fn every_refusal_says_what_to_do() {
 #[tokio::test]
 async fn without_permission_nothing_is_sent() {
     let said = Place::new().error("hub_search", json!({"query": "llama"})).await;
-    assert_eq!(said, "not allowed: this run may not use the network; the user can allow it with --allow network");
+    assert_eq!(said, "not allowed: this run may not use the network; the user can allow it with --allow network:HOST");
 }

@@ -48,6 +48,8 @@ async fn rows_become_a_tuned_model_that_is_shipped_and_graded() {
 
     let shipped = place.ok("convert", json!({"adapter": "train-1", "quant": "q8_0"})).await;
     assert_eq!(shipped["path"], "model-q8_0.gguf");
+    let template = "<|endoftext|>{{- range .Messages }}<|{{ .Role }}|>{{ .Content }}<|end|>{{ end }}<|assistant|>";
+    assert_eq!((&shipped["ollama_template"], &shipped["stop"]), (&json!(template), &json!(["<|end|>"])));
     assert_eq!(failures(&place, "convert", &shipped), [""; 0]);
     let folder = place.ok("convert", json!({"adapter": "train-1", "to": "safetensors", "quant": "f32"})).await;
     assert_eq!((&folder["path"], &folder["agreement"]), (&json!("model-f32"), &json!(1.0)));

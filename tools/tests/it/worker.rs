@@ -26,6 +26,15 @@ async fn half_a_line_is_no_result() {
 }
 
 #[tokio::test]
+async fn a_result_of_many_megabytes_arrives_whole() {
+    let place = Place::new();
+    place.write("break", "long");
+    place.write("data/train.jsonl", "{\"a\":1}\n");
+    let output = place.ok("data_inspect", json!({})).await;
+    assert_eq!(output["note"].as_str().unwrap().len(), 3 << 20);
+}
+
+#[tokio::test]
 async fn a_worker_that_hangs_is_ended_after_the_deadline() {
     let mut place = Place::new();
     place.deadline = Some(Instant::now() + Duration::from_millis(300));
@@ -47,5 +56,5 @@ async fn a_cancelled_worker_is_gone() {
 async fn running_out_of_memory_says_what_to_do() {
     let said = broken("memory", &Place::new()).await;
     assert!(said.starts_with("stopped by a limit: ran out of memory"), "{said}");
-    assert!(said.ends_with("; use a smaller batch_size, shorter rows or a smaller base"), "{said}");
+    assert!(said.ends_with("; use fewer or shorter rows"), "{said}");
 }
