@@ -138,3 +138,17 @@ async fn files_that_do_not_belong_together_are_errors() {
     let said = place.error("train", json!({})).await;
     assert_eq!(said, "2 rows of train.jsonl have more than 192 tokens with this base; prepare the data again");
 }
+
+#[tokio::test]
+async fn a_base_whose_files_are_links_is_read_in_the_sandbox() {
+    let (outside, place) = (tempfile::tempdir().unwrap(), Place::new());
+    let (blobs, linked) = (outside.path().join("blobs"), outside.path().join("snapshot"));
+    [&blobs, &linked].map(|dir| fs::create_dir(dir).unwrap());
+    for (at, entry) in fs::read_dir(base()).unwrap().enumerate() {
+        let (from, blob) = (entry.unwrap().path(), blobs.join(at.to_string()));
+        fs::copy(&from, &blob).unwrap();
+        std::os::unix::fs::symlink(&blob, linked.join(from.file_name().unwrap())).unwrap();
+    }
+    let said = place.call_on(&linked, 7, "generate", json!({"prompts": ["hi"], "max_new_tokens": 2})).await.unwrap();
+    assert_eq!(said, place.ok("generate", json!({"prompts": ["hi"], "max_new_tokens": 2})).await);
+}

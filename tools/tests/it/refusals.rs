@@ -32,6 +32,19 @@ async fn paths_out_of_the_workdir_are_refused_by_every_tool() {
 }
 
 #[tokio::test]
+async fn a_pipe_in_place_of_a_file_makes_nothing_wait() {
+    let place = Place::with(tickets(2));
+    std::fs::remove_file(place.path("data/train.jsonl")).unwrap();
+    let made = place.ok("shell", json!({"command": "mkfifo data/train.jsonl ship.bin prepared.jsonl"})).await;
+    assert_eq!(made["ended"], json!({"exit": 0}), "{made}");
+    let plan = json!({"kind": "classification", "input": "a", "target": "b", "metric": "accuracy", "max_length": 64, "why": "x"});
+    // The columns are not known then, which is no reason to refuse the plan.
+    assert_eq!(place.ok("plan", plan).await["input"], "a");
+    assert_eq!(place.refused("finish", json!({"summary": "done", "artifacts": ["ship.bin"]})).await, ["/artifacts/0"]);
+    assert!(place.error("read_file", json!({"path": "ship.bin"})).await.contains("neither a file nor a directory"));
+}
+
+#[tokio::test]
 async fn a_plan_must_fit_the_data() {
     let place = Place::with(tickets(2));
     let plan = |kind: &str, input: &str, target: &str, metric: &str| {

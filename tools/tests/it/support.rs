@@ -102,11 +102,15 @@ impl Place {
     }
 
     pub async fn call_seeded(&self, seed: u64, tool: &str, args: Value) -> Result<Value, ToolError> {
+        self.call_on(base(), seed, tool, args).await
+    }
+
+    pub async fn call_on(&self, base: &Path, seed: u64, tool: &str, args: Value) -> Result<Value, ToolError> {
         let on = |progress: Progress| self.progress.lock().unwrap().push(progress);
         let cx = Cx {
             dir: &self.dir,
             jobs: &self.jobs,
-            base: base(),
+            base,
             seed,
             deadline: self.deadline,
             cancel: self.cancel.clone(),

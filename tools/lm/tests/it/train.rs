@@ -234,6 +234,23 @@ fn at_the_deadline_an_evaluation_that_is_due_is_left_out_and_what_was_trained_is
 }
 
 #[test]
+fn evaluations_do_not_count_as_time_of_steps() {
+    let (config, weights) = small();
+    let spec = Spec { batch_size: 1, epochs: 1, ..spec() };
+    let (mut last, began) = (0.0, std::time::Instant::now());
+    let mut on = |p: Progress| {
+        assert!(p.seconds > last);
+        last = p.seconds;
+        Ok(())
+    };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    // One row is trained on per step, and two thousand are evaluated after the last.
+    train((&config, &weights), (&lora(), &spec), (&rows(2, 1), &rows(2_000, 2)), &mut control).unwrap();
+    let all = began.elapsed().as_secs_f64();
+    assert!(last < all / 2.0, "{last} of {all} seconds");
+}
+
+#[test]
 fn dropout_is_refused_rather_than_ignored() {
     let (config, weights) = small();
     let mut control = Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None };
