@@ -9,6 +9,7 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
+    bases,
     convert::{self, Format, Quant},
     worker::Work,
 };
@@ -83,7 +84,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         out: out.path().to_owned(),
         examples: None,
     };
-    let reads = [base].into_iter().chain(adapter).collect();
+    let reads = bases::reads(&base).into_iter().chain(adapter).collect();
     let made: convert::Output = bench.run(&Work::Convert(job), out.dir(), reads, "convert").await?;
     let made = convert::Output { path: out.keep()?, ..made };
     if args.json {

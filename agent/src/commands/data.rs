@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use tunesmith_harness::{figures::counted, task::JobKind, text::visible};
 use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{
+    bases,
     data_inspect::{self, Column},
     data_prepare::{self, Job},
     plan,
@@ -140,7 +141,7 @@ async fn inspect(bench: &Bench<'_>, file: &std::path::Path) -> Result<data_inspe
 
 /// Turns rows into examples, in a workdir that holds the job's `out`.
 pub async fn prepare(bench: &Bench<'_>, job: Job, dir: &Workdir) -> Result<data_prepare::Output, Failure> {
-    let reads = vec![job.file.clone(), job.base.clone()];
+    let reads = bases::reads(&job.base).into_iter().chain([job.file.clone()]).collect();
     let made = bench.run(&Work::Prepare(job), dir, reads, "prepare").await;
     made.map_err(|failure| if failure.exit == 1 { usage(failure.message) } else { failure })
 }

@@ -10,7 +10,7 @@ use tunesmith_harness::{
     text::visible,
 };
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::{evaluate, worker::Work};
+use tunesmith_tools::{bases, evaluate, worker::Work};
 
 use super::{
     print, print_json,
@@ -62,7 +62,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let folder = data.parent().map(Path::to_owned).unwrap_or_default();
     let limit = args.limit.map(|limit| limit as usize);
     let job = evaluate::Job { base: base.clone(), adapter: adapter.clone(), data: data.clone(), limit };
-    let reads = [base, folder].into_iter().chain(adapter).collect();
+    let reads = bases::reads(&base).into_iter().chain([folder]).chain(adapter).collect();
     let scored: evaluate::Output = bench.run(&Work::Evaluate(job), &dir, reads, "eval").await?;
     if args.json {
         print_json(&results(&args, &scored))?;

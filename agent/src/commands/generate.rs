@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tunesmith_harness::{model::Message, text::visible_lines};
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::{generate, worker::Work};
+use tunesmith_tools::{bases, generate, worker::Work};
 
 use super::{
     print, print_json, usage,
@@ -74,7 +74,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         stop: args.stop,
         seed: args.seed,
     };
-    let reads = [base].into_iter().chain(adapter).collect();
+    let reads = bases::reads(&base).into_iter().chain(adapter).collect();
     let said: generate::Output = bench.run(&Work::Generate(job), &bench.private()?, reads, "generate").await?;
     if args.json {
         print_json(&said)?;
