@@ -9,12 +9,21 @@ pub fn open() -> Result<Hub, HubError> {
     Hub::new(&config(&env))
 }
 
-/// The host of `HF_ENDPOINT`, with its port where it names one.
-pub fn host() -> String {
-    let endpoint = config(&env).endpoint;
-    let rest = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+/// Whether one of the user's `--allow` permits the host of `HF_ENDPOINT`, as `network:HOST` or `network:HOST:PORT`.
+pub fn allowed(allow: &[String]) -> bool {
+    permits(allow, &config(&env).endpoint)
+}
+
+fn permits(allow: &[String], endpoint: &str) -> bool {
+    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+    allow.iter().filter_map(|allowed| allowed.strip_prefix("network:")).any(|allowed| {
+        let allowed = allowed.to_ascii_lowercase();
+        let port = host.strip_prefix(&allowed).and_then(|rest| rest.strip_prefix(':'));
+        let port = port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+        !allowed.is_empty() && (allowed == host || port)
+    })
 }
 
 fn env(name: &str) -> Option<String> {
@@ -40,6 +49,18 @@ fn config(env: &dyn Fn(&str) -> Option<String>) -> HubConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_hubs_own_host_opens_the_hub() {
+        let permits = |allowed: &str, endpoint: &str| permits(&[format!("network:{allowed}")], endpoint);
+        let hub = "https://huggingface.co";
+        assert!(permits("huggingface.co", hub) && permits("HuggingFace.co", "https://user@huggingface.co/path?x"));
+        assert!(permits("127.0.0.1", "http://127.0.0.1:9") && permits("127.0.0.1:9", "http://127.0.0.1:9/"));
+        for other in ["", "example.org", "co", "hugging", "huggingface.co.example.org", "huggingface.co:443"] {
+            assert!(!permits(other, hub), "{other}");
+        }
+        assert!(!super::permits(&["scope".into(), "huggingface.co".into()], hub));
+    }
 
     #[test]
     fn variables_are_read_as_hugging_faces_tools_do() {

@@ -174,7 +174,7 @@ impl Prepared {
         }
         if self.model.is_some() && !options.planner.starts_with("scripted:") {
             let what = match options.share {
-                crate::show::Share::None => "columns, counts and scores, but no rows",
+                crate::show::Share::None => "columns, label names of the target, counts and scores, but no row",
                 crate::show::Share::Samples => "columns, counts, scores and sample rows",
             };
             notes.push(format!("{} is sent {what}", options.planner));
@@ -287,8 +287,13 @@ fn real(path: &Path) -> PathBuf {
 
 /// Hashes of those files of the base that decide what a model reads.
 fn base_files(base: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let files = [("tokenizer", "tokenizer.json"), ("template", "chat_template.jinja")];
-    let there = files.iter().map(|(name, file)| (name, base.join(file))).filter(|(_, path)| path.is_file());
+    // The template stands in a file of its own, or else among the tokenizer's settings.
+    let files =
+        [("tokenizer", &["tokenizer.json"][..]), ("template", &["chat_template.jinja", "tokenizer_config.json"])];
+    let there = files.iter().filter_map(|(name, files)| {
+        let mut paths = files.iter().map(|file| base.join(file));
+        Some((name, paths.find(|path| path.is_file())?))
+    });
     let hashed = there.map(|(name, path)| {
         let hash = hash::sha256_file(&path).map_err(|e| Failure::new(2, format!("{}: {e}", shown(&path))))?;
         Ok(((*name).to_owned(), hash))
@@ -367,12 +372,7 @@ fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn hub(options: &Options) -> Result<Option<Hub>, Failure> {
-    let hub = crate::hub::host();
-    let is_hub = |allowed: &str| {
-        let allowed = allowed.to_ascii_lowercase();
-        allowed == hub || hub.strip_prefix(&allowed).is_some_and(|port| port.starts_with(':'))
-    };
-    if !options.allow.iter().filter_map(|allowed| allowed.strip_prefix("network:")).any(is_hub) {
+    if !crate::hub::allowed(&options.allow) {
         return Ok(None);
     }
     crate::hub::open().map(Some).map_err(|e| Failure::new(5, e))

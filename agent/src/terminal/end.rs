@@ -57,8 +57,9 @@ fn figures(report: &Report) -> Vec<Vec<String>> {
         rows.extend(artifact.measured.as_ref().map(|m| measured(&artifact.path, m)));
     }
     let baselines = &report.baselines;
+    let majority = if baselines.chance.is_some() { "majority class" } else { "most frequent" };
     for (name, value) in
-        [("chance", baselines.chance), ("majority class", baselines.majority), ("naive Bayes", baselines.naive_bayes)]
+        [("chance", baselines.chance), (majority, baselines.majority), ("naive Bayes", baselines.naive_bayes)]
     {
         rows.extend(value.map(|value| vec![name.to_owned(), percent(value)]));
     }

@@ -122,6 +122,77 @@ fn a_base_must_be_there_and_whole() {
 }
 
 #[test]
+fn a_base_that_would_open_the_sealed_rows_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(base()).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (rows, runs) = (elsewhere.path().join("rows.csv"), elsewhere.path().join("runs"));
+    let (rows, runs) = (rows.to_str().unwrap(), runs.to_str().unwrap());
+    for path in [Path::new(rows), &dir.path().join("rows.csv")] {
+        fs::write(path, tickets(60)).unwrap();
+    }
+    let why = "lies in the base's directory, which every job may read; keep data and runs outside of it";
+    for (more, named) in [
+        (vec!["--file", rows], "runs"),
+        (vec!["--file", "rows.csv", "--dir", runs], "rows.csv"),
+        (vec!["--file", rows, "--test", "rows.csv", "--dir", runs], "rows.csv"),
+    ] {
+        let mut args = vec!["run", TASK, "--base", ".", "--approve", "auto"];
+        args.extend(&more);
+        assert_eq!(tunesmith(dir.path(), &args).refused(2), format!("error: {named} {why}\n"));
+    }
+    assert!(!dir.path().join("runs").exists());
+}
+
+#[test]
+fn a_test_file_without_a_column_of_the_data_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();
+    fs::write(dir.path().join("test.csv"), "text,label\nhello,a\n").unwrap();
+    let args = ["run", TASK, "--file", "rows.csv", "--test", "test.csv", "--base", base().to_str().unwrap()];
+    let want = "error: test.csv: has no column \"intent\"; a test file needs the columns of the data\n";
+    assert_eq!(tunesmith(dir.path(), &args).refused(2), want);
+    assert!(!dir.path().join("runs").exists());
+}
+
+#[test]
+fn a_test_file_is_among_the_inputs_of_the_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = tickets(60);
+    fs::write(dir.path().join("rows.csv"), &rows).unwrap();
+    let test: Vec<&str> = rows.lines().take(10).collect();
+    fs::write(dir.path().join("test.csv"), test.join("\n")).unwrap();
+    let args = ["run", TASK, "--file", "rows.csv", "--test", "test.csv", "--approve", "never", "--base"];
+    let said = tunesmith(dir.path(), &[&args[..], &[base().to_str().unwrap()]].concat());
+    assert_eq!(said.code, 5, "{said:?}");
+    let run = fs::read_dir(dir.path().join("runs")).unwrap().next().unwrap().unwrap().path();
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+    let inputs: Vec<(&str, u64)> = manifest["inputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|input| (input["path"].as_str().unwrap(), input["rows"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(inputs, [("rows.csv", 180), ("test.csv", 9)]);
+}
+
+#[test]
+fn a_goal_that_the_job_cannot_be_judged_by_blocks_the_run() {
+    let rows: String = (0..60).map(|n| format!("what is {n} and {n}?,the sum is #### {}\n", 2 * n)).collect();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), format!("question,answer\n{rows}")).unwrap();
+    let task = "Train a model to solve these problems.";
+    let args = ["run", task, "--file", "rows.csv", "--goal", "macro_f1>=0.9", "--approve", "auto", "--base"];
+    let said = tunesmith(dir.path(), &[&args[..], &[base().to_str().unwrap()]].concat());
+    assert_eq!(said.code, 5, "{said:?}");
+    let why = "a generation has no macro_f1 to set a goal for; the metrics that work are accuracy, exact_match, \
+               well_formed, gain";
+    assert!(said.out.contains(why), "{said:?}");
+}
+
+#[test]
 fn a_request_outside_the_playbook_is_blocked_with_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();

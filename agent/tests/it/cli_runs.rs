@@ -136,6 +136,57 @@ fn a_run_in_plain_lines_ends_with_the_verdict_and_what_to_do_next() {
     assert_eq!(again["equals_log"], true, "{again}");
 }
 
+#[test]
+fn a_run_by_a_model_that_lacks_the_wanted_file_does_not_meet_its_goal() {
+    let (dir, mut args) = place(good());
+    args[1] = format!("{TASK} Give me a GGUF file.");
+    args.extend(["--test-share", "0.3"].map(str::to_owned));
+    let said = run(dir.path(), &args);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("the request asks for a file that was not handed in (gguf)"), "{said:?}");
+
+    // What the run was graded on and by is in its manifest, and a change of it is found out.
+    let run = run_dir(dir.path());
+    let manifest: Value = serde_json::from_str(&fs::read_to_string(run.join("run.json")).unwrap()).unwrap();
+    let names: Vec<&String> = manifest["hashes"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["base", "data", "sealed", "template", "tokenizer"]);
+    assert_eq!((&manifest["task"]["artifacts"], manifest.get("scope")), (&json!(["gguf"]), None));
+    let grade = |code| tunesmith(dir.path(), &["grade", run.to_str().unwrap()]).refused(code).to_owned();
+    for (file, code, why) in [
+        ("work/prepared/recipe.json", 3, "prepared/recipe.json is not what data_prepare wrote"),
+        ("work/data/train.jsonl", 3, "work/data/train.jsonl is not what it was when the scope was frozen"),
+        ("sealed/rows.jsonl", 70, "sealed/rows.jsonl is not what was sealed when the run began"),
+    ] {
+        let whole = fs::read(run.join(file)).unwrap();
+        fs::write(run.join(file), [&whole[..], b" "].concat()).unwrap();
+        let said = grade(code);
+        assert!(said.contains(why), "{said}");
+        fs::write(run.join(file), whole).unwrap();
+    }
+}
+
+#[test]
+fn a_plan_on_another_base_is_refused() {
+    let (dir, args) = place(good());
+    let path = dir.path().join("script.jsonl");
+    let script = fs::read_to_string(&path).unwrap().replacen("\"metric\":", "\"base\":\"other\",\"metric\":", 1);
+    fs::write(&path, script).unwrap();
+    let said = run(dir.path(), &words(&args, &["--json"]));
+    let wanted = format!("the base of this run is {:?}, not \"other\"; leave it out", base());
+    let line = said.out.lines().find(|line| line.contains("\"returned\"")).unwrap();
+    let returned: Value = serde_json::from_str(line).unwrap();
+    assert!(returned["output"].as_str().unwrap().contains(&wanted), "{returned}");
+}
+
+#[test]
+fn never_approving_asks_nobody_and_names_the_steps() {
+    let (dir, args) = place(good());
+    let args: Vec<String> = args.into_iter().filter(|arg| arg != "--approve" && arg != "auto").collect();
+    let said = run(dir.path(), &words(&args, &["--approve", "never"]));
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(!said.out.contains("let scripted") && !said.err.contains("let scripted"), "{said:?}");
+}
+
 /// Waits for a line of a child's output.
 fn wait_for(child: &mut Child, what: &str) -> BufReader<std::process::ChildStdout> {
     let mut out = BufReader::new(child.stdout.take().unwrap());

@@ -23,6 +23,10 @@ pub(super) fn sentence(report: &Report) -> String {
         }
         _ => format!("{outcome}: "),
     };
+    // The reason of a run that missed begins with the same figures and goes on with what was missed.
+    if report.why.starts_with(&figures) {
+        return capital(&format!("{head}{}.", report.why));
+    }
     let files = report.artifacts.iter().filter(|a| a.failed.is_some()).count();
     let tail = if files == 0 { String::new() } else { format!("; {} did not pass", counted(files, "shipped file")) };
     capital(&format!("{head}{figures}{tail}."))
