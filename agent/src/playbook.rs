@@ -191,7 +191,8 @@ impl<'a> Playbook<'a> {
         self.call::<Value>("plan", args).await.map(drop)
     }
 
-    /// The longest example: what the base takes, if that is less. A base that cannot be read is refused where it is used.
+    /// The longest example: what the base takes, if that is less. A base that cannot be read is refused where it is
+    /// used.
     fn max_length(&self) -> usize {
         Encoder::open(self.steps.base()).map_or(MAX_LENGTH, |encoder| MAX_LENGTH.min(encoder.max_length()))
     }

@@ -21,8 +21,8 @@ pub enum Share {
 /// Tools whose output is made of the user's rows, or may be; with [`Share::None`] they are not offered.
 const SHOWS_ROWS: [&str; 3] = ["read_file", "shell", "generate"];
 
-/// Fields whose strings are words of the tools: names of columns, kinds, measures and reasons, paths that the tools made,
-/// and what the planner itself had said. No other string is shown, because it may be a cell, or made from one.
+/// Fields whose strings are words of the tools: names of columns, kinds, measures and reasons, paths that the tools
+/// made, and what the planner itself had said. No other string is shown, because it may be a cell, or made from one.
 const OWN_WORDS: [&str; 21] = [
     "adapter",
     "answer_after",
