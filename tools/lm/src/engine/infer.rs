@@ -33,6 +33,9 @@ pub struct Cache {
 /// Queries, keys and values of all rows of a layer.
 type Projected<'a> = (&'a [f32], &'a [f32], &'a [f32]);
 
+/// Attention of one sequence in one layer: told the layer, the sequence and its rows, it fills the last slice.
+type Attend<'a> = dyn FnMut(usize, usize, &Segment, Projected<'_>, &mut [f32]) + 'a;
+
 impl Cache {
     /// Tokens that the cache holds.
     pub fn len(&self) -> usize {
@@ -138,11 +141,7 @@ impl Decoder {
 
     /// Takes the tokens of each sequence, with how many came before, through all layers. `attend` is told the layer and
     /// the sequence.
-    fn layers(
-        &self,
-        fed: &[(&[u32], usize)],
-        attend: &mut dyn FnMut(usize, usize, &Segment, Projected<'_>, &mut [f32]),
-    ) -> Vec<Vec<f32>> {
+    fn layers(&self, fed: &[(&[u32], usize)], attend: &mut Attend<'_>) -> Vec<Vec<f32>> {
         let hidden = self.config.hidden_size;
         let (mut x, mut segments) = (Vec::new(), Vec::new());
         for (tokens, before) in fed {
