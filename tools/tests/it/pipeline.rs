@@ -143,7 +143,7 @@ async fn files_that_do_not_belong_together_are_errors() {
 async fn a_base_whose_files_are_links_is_read_in_the_sandbox() {
     let (outside, place) = (tempfile::tempdir().unwrap(), Place::new());
     let (blobs, linked) = (outside.path().join("blobs"), outside.path().join("snapshot"));
-    [&blobs, &linked].map(|dir| fs::create_dir(dir).unwrap());
+    [&blobs, &linked].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
     for (at, entry) in fs::read_dir(base()).unwrap().enumerate() {
         let (from, blob) = (entry.unwrap().path(), blobs.join(at.to_string()));
         fs::copy(&from, &blob).unwrap();
