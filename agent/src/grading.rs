@@ -1,13 +1,10 @@
 //! Hands a run's result to the sealed grader, after every job of the run has ended.
 
 use std::{
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 use tunesmith_harness::{
     event::{Event, Kind},
@@ -19,6 +16,7 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
+    files::{open_regular, read_small},
     finish, grading,
     tool::{Progress, ToolError},
     train,
@@ -172,15 +170,12 @@ fn recipe(events: &[Event], work: &Workdir, scope: &Scope) -> Result<Recipe, Str
     });
     let logged = logged.ok_or(none)?;
     let path = work.join(NAME).map_err(|e| e.to_string())?;
-    let bytes = regular(&path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(MOST_RECIPE + 1).read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let bytes = bytes.map_err(|e| format!("{NAME} cannot be read: {e}; prepare the data again"))?;
-    if bytes.len() as u64 > MOST_RECIPE || sha256(&bytes) != logged {
+    let text = read_small(&path, MOST_RECIPE);
+    let text = text.map_err(|e| format!("{NAME} cannot be read: {e}; prepare the data again"))?;
+    if sha256(text.as_bytes()) != logged {
         return Err(format!("{NAME} is not what data_prepare wrote; prepare the data again and leave the file alone"));
     }
-    let recipe: Recipe = serde_json::from_slice(&bytes).map_err(|e| format!("{NAME} is damaged: {e}"))?;
+    let recipe: Recipe = serde_json::from_str(&text).map_err(|e| format!("{NAME} is damaged: {e}"))?;
     let differs = [
         ("kind", recipe.kind != scope.kind),
         ("input", recipe.input != scope.input),
@@ -197,17 +192,9 @@ fn recipe(events: &[Event], work: &Workdir, scope: &Scope) -> Result<Recipe, Str
 /// The largest recipe that is read.
 const MOST_RECIPE: u64 = 1 << 20;
 
-/// Opens a file that a job may have put there: no link, and nothing that would block or never end.
-fn regular(path: &Path) -> std::io::Result<File> {
-    // The flags keep an opened pipe from blocking until somebody writes.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
-}
-
-/// SHA-256 of a regular file.
+/// SHA-256 of a regular file; what a job may have put in its place is refused rather than waited for.
 fn hash_of(path: &Path) -> Result<String, String> {
-    regular(path).and_then(|_| sha256_file(path)).map_err(|e| e.to_string())
+    open_regular(path).and_then(|_| sha256_file(path)).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | [`worker`] | how does heavy work run in a process of its own |
 //! | [`pretraining`], [`grading`] | the work that is no tool's |
 //! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
+//! | [`files`] | files that a job may have made, read with care |
 //! | [`bases`] | which model is meant by a name |
 //! | [`hub`] | what is on the Hub |
 
@@ -16,7 +17,7 @@ pub mod data_inspect;
 pub mod data_prepare;
 pub mod encode;
 pub mod evaluate;
-mod files;
+pub mod files;
 pub mod finish;
 pub mod generate;
 pub mod grading;
