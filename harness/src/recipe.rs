@@ -110,7 +110,9 @@ impl Recipe {
             },
             JobKind::Generation => match (self.answer(generated), self.answer(expected)) {
                 // An empty answer is never right, or a marker that empties both sides would make everything right.
-                (Some(got), Some(want)) => Judged { right: got == want && !want.is_empty(), well_formed: !got.is_empty() },
+                (Some(got), Some(want)) => {
+                    Judged { right: got == want && !want.is_empty(), well_formed: !got.is_empty() }
+                }
                 _ => Judged { right: false, well_formed: false },
             },
         }

@@ -119,7 +119,14 @@ fn file(dir: &Workdir, path: &str) -> Result<File, String> {
     let (bytes, sha256) = if meta.is_dir() {
         (folder_bytes(&absolute).map_err(|e| format!("{path:?} cannot be read: {e}"))?, None)
     } else {
-        (meta.len(), Some(open_regular(&absolute).and_then(|_| sha256_file(&absolute)).map_err(|e| format!("{path:?} cannot be read: {e}"))?))
+        (
+            meta.len(),
+            Some(
+                open_regular(&absolute)
+                    .and_then(|_| sha256_file(&absolute))
+                    .map_err(|e| format!("{path:?} cannot be read: {e}"))?,
+            ),
+        )
     };
     Ok(File { path: path.to_owned(), kind: kind.to_owned(), bytes, sha256 })
 }

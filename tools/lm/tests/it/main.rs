@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod engine;
-mod generate;
 mod formats;
+mod generate;
 mod gguf;
 mod hostile;
 mod peers;
