@@ -9,7 +9,7 @@ use tunesmith_harness::task::JobKind;
 /// Steps of the training that only shows that training works, and how fast.
 pub const SMOKE_STEPS: usize = 4;
 /// Learning rates for LoRA on small bases, the one that is most often best first.
-pub const RATES: [f64; 3] = [3e-3, 2e-3, 5e-3];
+pub const RATES: [f64; 3] = [2e-3, 3e-3, 1e-3];
 /// Rows per optimizer step.
 const BATCH: usize = 16;
 /// Evaluations without improvement before training stops early.
