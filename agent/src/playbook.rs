@@ -12,7 +12,7 @@ use tunesmith_harness::{
     event::{Kind, Rows},
     figures::percent,
     log::LogError,
-    task::{JobKind, Outcome, Task},
+    task::{Goal, JobKind, Outcome, Task},
 };
 use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, evaluate, tool::ToolError, train};
 
@@ -265,11 +265,11 @@ impl<'a> Playbook<'a> {
             let args = json!({ "adapter": trained.adapter, "limit": CANDIDATE_ROWS });
             let measured: evaluate::Output = self.call("evaluate", args).await?;
             let candidate = Candidate { learning_rate, trained, measured };
-            let perfect = candidate.measured.measured.value >= 1.0;
+            let enough = candidate.measured.measured.value >= 1.0 || self.meets_goals(&candidate);
             if best.as_ref().is_none_or(|best| candidate.better_than(best)) {
                 best = Some(candidate);
             }
-            if perfect {
+            if enough {
                 break;
             }
         }
@@ -324,6 +324,18 @@ impl<'a> Playbook<'a> {
 
     fn say(&mut self, text: String) -> Result<(), LogError> {
         self.journal.record(Kind::Said { text, tokens: Some(0), usd: Some(0.0) })
+    }
+}
+
+impl Playbook<'_> {
+    /// Whether every goal is one on the headline metric and holds on validation rows with its interval to spare: then
+    /// another candidate would only cost time. Without goals more is always better.
+    fn meets_goals(&self, candidate: &Candidate) -> bool {
+        let metric = &candidate.measured.metric;
+        let met = |goal: &Goal| {
+            (goal.metric == *metric || goal.metric == "accuracy") && candidate.measured.measured.interval.0 >= goal.at_least
+        };
+        !self.task.goals.is_empty() && self.task.goals.iter().all(met)
     }
 }
 
