@@ -96,7 +96,9 @@ pub async fn grade(
         (_, Some(ToolError::Cancelled)) => Graded::None(Outcome::Cancelled, "cancelled while grading".into()),
         (Some(grade), Some(ToolError::Limit(why))) => Graded::Part(grade, why),
         (None, Some(ToolError::Limit(why))) => Graded::None(Outcome::Budget, format!("grading was cut off: {why}")),
-        (_, Some(ToolError::Resource(why))) => Graded::None(Outcome::Blocked, format!("the result cannot be graded: {why}")),
+        (_, Some(ToolError::Resource(why))) => {
+            Graded::None(Outcome::Blocked, format!("the result cannot be graded: {why}"))
+        }
         (_, Some(why)) => Graded::None(Outcome::Internal, format!("the result cannot be graded: {why}")),
         (None, None) => Graded::None(Outcome::Internal, "the grader said nothing".into()),
     }

@@ -333,7 +333,8 @@ impl Playbook<'_> {
     fn meets_goals(&self, candidate: &Candidate) -> bool {
         let metric = &candidate.measured.metric;
         let met = |goal: &Goal| {
-            (goal.metric == *metric || goal.metric == "accuracy") && candidate.measured.measured.interval.0 >= goal.at_least
+            (goal.metric == *metric || goal.metric == "accuracy")
+                && candidate.measured.measured.interval.0 >= goal.at_least
         };
         !self.task.goals.is_empty() && self.task.goals.iter().all(met)
     }
