@@ -40,6 +40,8 @@ const CANDIDATE_ROWS: usize = 500;
 /// The playbook at work on one run.
 pub struct Playbook<'a> {
     task: &'a Task,
+    /// The request as it is understood.
+    wanted: Option<request::Wanted>,
     rows: Rows,
     budget: &'a Budget,
     steps: Steps<'a>,
@@ -79,7 +81,7 @@ struct Scouted {
 impl<'a> Playbook<'a> {
     /// A playbook for `task`.
     pub fn new(task: &'a Task, rows: Rows, budget: &'a Budget, steps: Steps<'a>, journal: &'a mut dyn Journal) -> Self {
-        Playbook { task, rows, budget, steps, journal }
+        Playbook { task, wanted: request::read(&task.request), rows, budget, steps, journal }
     }
 
     /// Works until the result is handed in. `approve` is asked once, with the plan.
@@ -129,7 +131,7 @@ impl<'a> Playbook<'a> {
         let recipe = self.choose(&scouted)?;
         let best = self.train_candidates(&scouted, &recipe).await?;
         let mut artifacts = Vec::new();
-        if let Some(quant) = request::read(&self.task.request).and_then(|wanted| wanted.gguf) {
+        if let Some(quant) = self.wanted.as_ref().and_then(|wanted| wanted.gguf) {
             let args = json!({ "adapter": best.trained.adapter, "to": "gguf", "quant": quant });
             artifacts.push(self.call::<convert::Output>("convert", args).await?.path);
         }
@@ -150,7 +152,7 @@ impl<'a> Playbook<'a> {
             let why = seen.note.unwrap_or_else(|| "the data has no use that the playbook knows".into());
             return Err(Stop::End(End::Refused, why));
         };
-        let wanted = request::read(&self.task.request).and_then(|wanted| wanted.kind);
+        let wanted = self.wanted.as_ref().and_then(|wanted| wanted.kind);
         let fits = match (wanted, proposal.kind) {
             (Some(JobKind::Classification), kind) => kind == JobKind::Classification,
             (Some(JobKind::Extraction), kind) => kind == JobKind::Extraction,
@@ -232,7 +234,7 @@ impl<'a> Playbook<'a> {
 
     /// The largest rung of the ladder that fits the time that is left.
     fn choose(&mut self, scouted: &Scouted) -> Result<Recipe, Stop> {
-        let gguf = request::read(&self.task.request).is_some_and(|wanted| wanted.gguf.is_some());
+        let gguf = self.wanted.as_ref().is_some_and(|wanted| wanted.gguf.is_some());
         let left = self.budget.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let kept = self.budget.left_for_steps(Instant::now());
         let grading = scouted.speed.grading(if gguf { 3 } else { 2 });
