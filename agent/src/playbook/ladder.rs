@@ -10,6 +10,9 @@ use tunesmith_harness::task::JobKind;
 pub const SMOKE_STEPS: usize = 4;
 /// Learning rates for LoRA on small bases, the one that is most often best first.
 pub const RATES: [f64; 3] = [2e-3, 3e-3, 1e-3];
+/// LoRA's rank, with an alpha of twice as much. On held-out training rows of three draws of ten banking77 intents, `nano`
+/// reached 91.6 % on average with rank 16 (rate 2e-3), 93.0 % with rank 32 for a sixth more time, and 92.9 % with rank 64.
+const RANK: usize = 32;
 /// Rows per optimizer step.
 const BATCH: usize = 16;
 /// Evaluations without improvement before training stops early.
@@ -96,8 +99,8 @@ impl Recipe {
             "learning_rate": learning_rate,
             "epochs": self.epochs,
             "batch_size": BATCH,
-            "r": 16,
-            "lora_alpha": 32,
+            "r": RANK,
+            "lora_alpha": 2 * RANK,
             "warmup": 0.06,
             "patience": PATIENCE,
             "select": "exact",
@@ -113,7 +116,7 @@ impl Recipe {
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rates: Vec<String> = self.rates.iter().map(|rate| format!("{rate:e}")).collect();
-        write!(f, "LoRA r 16 on all linear layers, learning rate {}", rates.join(", "))?;
+        write!(f, "LoRA r {RANK} on all linear layers, learning rate {}", rates.join(", "))?;
         match self.max_steps {
             Some(steps) => write!(f, ", {steps} steps")?,
             None => write!(f, ", up to {} epochs with early stopping", self.epochs)?,

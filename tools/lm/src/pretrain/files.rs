@@ -87,7 +87,8 @@ pub fn write(out: &Path, spec: &PretrainSpec, config: &Config, tokenizer: &str, 
         "clean_up_tokenization_spaces": false,
         "chat_template": TEMPLATE,
     });
-    let generation = json!({ "bos_token_id": 0, "eos_token_id": 4, "pad_token_id": 0 });
+    // Both end a text, as llama.cpp has it too by their names.
+    let generation = json!({ "bos_token_id": 0, "eos_token_id": [4, 0], "pad_token_id": 0 });
     let pretty =
         |value: &serde_json::Value| serde_json::to_string_pretty(value).map_err(|e| Error::Data(e.to_string()));
     let report = serde_json::to_value(done).map_err(|e| Error::Data(e.to_string()))?;

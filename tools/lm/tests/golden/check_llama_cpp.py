@@ -1,11 +1,12 @@
 """Checks in llama.cpp that a GGUF file written here tokenizes and continues as the model does in transformers.
 
-    python check_llama_cpp.py BIN MODEL_DIR FILE.gguf [ALLOWED]
+    python check_llama_cpp.py BIN MODEL_DIR FILE.gguf [ALLOWED [PROMPTS.jsonl]]
 
 BIN is llama.cpp's folder of programs, MODEL_DIR the weights of the file as f32. Token ids of 50 prompts must be equal, and
-so must the next 16 greedy tokens, but for ALLOWED prompts. The default is 0, and 20 for Q8_0: there llama.cpp rounds the
-activations to 8 bits too, and near-ties of a random model fall otherwise (18 of 50 with `wide`; 5 when transformers is
-made to round its activations as well).
+so must the next 24 greedy tokens, but for ALLOWED prompts. The prompts are those below, on which near-ties abound, or the
+first 50 of PROMPTS.jsonl, whose rows hold `prompt` as chat messages, as in the valid.jsonl of a run. The default of ALLOWED
+is 0, and 20 for Q8_0: there llama.cpp rounds the activations to 8 bits too, and near-ties of a random model fall otherwise
+(18 of 50 with `wide`; 5 when transformers is made to round its activations as well).
 """
 
 import json
@@ -30,7 +31,7 @@ with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
 server = subprocess.Popen(
-    [f"{programs}/llama-server", "-m", path, "--host", "127.0.0.1", "--port", str(port), "-c", "128", "-t", "1",
+    [f"{programs}/llama-server", "-m", path, "--host", "127.0.0.1", "--port", str(port), "-c", "512", "-t", "1",
      "-np", "1", "-ctk", "f32", "-ctv", "f32", "-fa", "off"],
     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "LD_LIBRARY_PATH": programs},
 )
@@ -54,6 +55,9 @@ try:
         except OSError:
             time.sleep(0.1)
     tokenizer = AutoTokenizer.from_pretrained(directory)
+    if len(sys.argv) > 5:
+        rows = [json.loads(line)["prompt"] for line in open(sys.argv[5], encoding="utf-8")][:50]
+        prompts = [tokenizer.apply_chat_template(row, tokenize=False, add_generation_prompt=True) for row in rows]
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     # Besides the file's own end token llama.cpp stops at tokens with these names, whatever the file says.
     names = ["<|end|>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>"]
@@ -67,12 +71,12 @@ try:
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         theirs = ask("tokenize", {"content": prompt, "add_special": False, "parse_special": True})["tokens"]
         assert theirs == ids, (prompt, theirs, ids)
-        ids = ids[-40:] or [0]
+        ids = ids or [0]
         # The mask is given: generate would hide the first token, which fills as well.
         row = torch.tensor([ids])
-        generated = model.generate(row, attention_mask=torch.ones_like(row), max_new_tokens=16, do_sample=False)
+        generated = model.generate(row, attention_mask=torch.ones_like(row), max_new_tokens=24, do_sample=False)
         expected = generated[0][len(ids):].tolist()
-        reply = ask("completion", {"prompt": ids, "n_predict": 16, "temperature": 0.0, "top_k": 1,
+        reply = ask("completion", {"prompt": ids, "n_predict": 24, "temperature": 0.0, "top_k": 1,
                                    "return_tokens": True, "cache_prompt": False})
         got = reply["tokens"]
         expected, got = until_end(expected), until_end(got)
