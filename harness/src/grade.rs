@@ -85,7 +85,7 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
         return Err(GradeError::NoLabels);
     }
     let cases = Cases::of(&s.recipe, &s.sealed);
-    if cases.usable() == 0 {
+    if !cases.any_usable(&s.recipe) {
         return Err(GradeError::NoRows(s.sealed.len()));
     }
     let base = models
@@ -129,7 +129,7 @@ pub fn measure_examples(
     name: &str,
     on: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<(Measured, Vec<WrongRow>), ModelError> {
-    let cases = Cases::of_examples(examples);
+    let cases = Cases::of_examples(recipe, examples);
     let scored = measure(recipe, &cases, model, name, &mut |progress| {
         if let GradeProgress::Rows { stage, done, total } = progress {
             on(&stage, done, total);
@@ -167,10 +167,8 @@ fn add_tuned(
     grade.gain = Some(gain(&base.right, &tuned.right));
     grade.items = base.right.iter().zip(&tuned.right).map(|(base, tuned)| (*base, Some(*tuned))).collect();
     grade.errors = cases.wrong(&tuned.right, &tuned.got, ERRORS);
-    grade.confusion = (s.recipe.kind == JobKind::Classification).then(|| {
-        let labels = s.recipe.labels.iter().map(|label| label.text.clone()).collect();
-        metrics::confusion(labels, &cases.truth(), &tuned.predicted)
-    });
+    grade.confusion = (s.recipe.kind == JobKind::Classification)
+        .then(|| metrics::confusion(cases.labels.clone(), &cases.truth(), &tuned.predicted));
     grade.tuned = Some(tuned.measured);
 }
 
@@ -187,7 +185,8 @@ fn baselines_of(s: &Submission, cases: &Cases) -> Baselines {
         .filter_map(|row| Some((baselines::input(&s.recipe, row)?, s.recipe.example(row).ok()?.label?)))
         .collect();
     let open: Vec<(&str, usize)> = open.iter().map(|(text, label)| (text.as_str(), *label)).collect();
-    let sealed: Vec<(&str, Option<usize>)> = cases.rows.iter().map(|row| (row.input.as_str(), row.label())).collect();
+    let known = |case: &'_ Case| case.label().filter(|label| *label < s.recipe.labels.len());
+    let sealed: Vec<(&str, Option<usize>)> = cases.rows.iter().map(|row| (row.input.as_str(), known(row))).collect();
     baselines::baselines(s.recipe.kind, s.recipe.labels.len(), &open, &sealed)
 }
 

@@ -83,7 +83,7 @@ pub struct Break {
 /// What a log says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
-    /// The events, up to the break where there is one.
+    /// The events, up to the break where there is one; without the line before it, where that may be the changed one.
     pub events: Vec<Event>,
     /// Hash of the last line of `events`.
     pub head: String,
@@ -183,14 +183,19 @@ fn parse(bytes: &[u8]) -> History {
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let mut history = History { events: Vec::new(), head: GENESIS.into(), torn: bytes.len() - whole, broken: None };
     let lines = bytes[..whole].split_inclusive(|&b| b == b'\n');
+    let mut before = GENESIS.to_owned();
     for (n, line) in lines.enumerate() {
         let line = &line[..line.len() - 1];
         match read_line(line, n as u64, &history.head) {
             Ok(event) => {
                 history.events.push(event);
-                history.head = sha256(line);
+                before = std::mem::replace(&mut history.head, sha256(line));
             }
-            Err(why) => {
+            Err(Wrong { why, chain }) => {
+                // Either line may be the changed one, so neither is believed.
+                if chain && history.events.pop().is_some() {
+                    history.head = before;
+                }
                 history.broken = Some(Break { line: n + 1, why });
                 break;
             }
@@ -199,14 +204,21 @@ fn parse(bytes: &[u8]) -> History {
     history
 }
 
-fn read_line(line: &[u8], seq: u64, prev: &str) -> Result<Event, String> {
-    let event: Event =
-        serde_json::from_slice(line).map_err(|e| format!("it is not an event that this version knows ({e})"))?;
+/// What is wrong with a line, and whether the line before may be to blame.
+struct Wrong {
+    why: String,
+    chain: bool,
+}
+
+fn read_line(line: &[u8], seq: u64, prev: &str) -> Result<Event, Wrong> {
+    let unknown = |e| Wrong { why: format!("it is not an event that this version knows ({e})"), chain: false };
+    let event: Event = serde_json::from_slice(line).map_err(unknown)?;
     if event.prev != prev {
-        return Err("it does not follow from the line before, so one of the two was changed".into());
+        let why = "it does not follow from the line before, so one of the two was changed".into();
+        return Err(Wrong { why, chain: true });
     }
     if event.seq != seq {
-        return Err(format!("it is numbered {} instead of {seq}", event.seq));
+        return Err(Wrong { why: format!("it is numbered {} instead of {seq}", event.seq), chain: false });
     }
     Ok(event)
 }

@@ -64,12 +64,17 @@ pub enum RowError {
 }
 
 impl Recipe {
+    /// What a model is asked about `row`.
+    pub fn prompt(&self, row: &Row) -> Result<Vec<Message>, RowError> {
+        let input = text_of(row, &self.input)?;
+        let content = if self.cue.is_empty() { input } else { format!("{input}\n{}", self.cue) };
+        Ok(vec![Message::user(content)])
+    }
+
     /// The example that `row` gives.
     pub fn example(&self, row: &Row) -> Result<Example, RowError> {
-        let input = text_of(row, &self.input)?;
+        let prompt = self.prompt(row)?;
         let target = text_of(row, &self.target)?;
-        let content = if self.cue.is_empty() { input } else { format!("{input}\n{}", self.cue) };
-        let prompt = vec![Message::user(content)];
         match self.kind {
             JobKind::Classification => {
                 let label = self

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use tunesmith_harness::{
     event::Rows,
-    task::{JobKind, Task},
+    task::{Goal, JobKind, Task},
 };
 use tunesmith_tools::data_inspect::Proposal;
 
@@ -34,6 +34,8 @@ pub struct Preview {
     pub examples: (usize, usize),
     /// The headline metric.
     pub metric: String,
+    /// What must hold on the sealed rows; none means a gain above zero.
+    pub goals: Vec<Goal>,
     /// What would be trained.
     pub recipe: Recipe,
     /// Measured speeds.
@@ -57,6 +59,7 @@ impl Preview {
             rows,
             examples: (prepared.train, prepared.valid),
             metric: proposal.metric.clone(),
+            goals: task.goals.clone(),
             recipe: recipe.clone(),
             speed: *speed,
             seconds: recipe.seconds + grading,
@@ -76,6 +79,9 @@ impl fmt::Display for Preview {
             rows.read, rows.sealed
         )?;
         writeln!(f, "metric    {}", self.metric)?;
+        let goals: Vec<String> =
+            self.goals.iter().map(|goal| format!("{} of at least {}", goal.metric, goal.at_least)).collect();
+        writeln!(f, "goal      {}", if goals.is_empty() { "a gain above zero".to_owned() } else { goals.join(", ") })?;
         writeln!(f, "recipe    {}", self.recipe)?;
         writeln!(f, "speed     {:.0} tokens per second in training", self.speed.tokens_per_second)?;
         writeln!(f, "time      about {:.0} s with the final grading", self.seconds)?;

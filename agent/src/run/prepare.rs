@@ -75,6 +75,10 @@ impl Prepared {
         let planner = planner(options)?;
         let mut task = options.task.clone();
         match request::read(&task.request) {
+            Some(wanted) if planner == Planner::Playbook && !wanted.beyond.is_empty() => {
+                let beyond = wanted.beyond.join(", ");
+                return Err(Failure::new(5, format!("the playbook cannot do {beyond}; {BEYOND}")));
+            }
             Some(wanted) => {
                 if task.goals.is_empty() {
                     task.goals = wanted.goals;
@@ -207,6 +211,8 @@ impl Prepared {
     }
 }
 
+const BEYOND: &str = "leave it out of the request (it trains LoRA adapters and writes GGUF in F32, F16 or Q8_0), or let a \
+    language model plan with --planner";
 const OUTSIDE: &str = "this request is outside what the playbook can plan: it fine-tunes a model on rows given with --file \
     (try \"fine-tune a small model to classify ...\"), or name a language model with --planner";
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::WrongRow;
 use crate::{
     baselines,
-    recipe::{Example, Recipe, Row},
+    recipe::{Example, Recipe, Row, RowError},
 };
 
 /// Longest text of a row kept in the grade, in characters.
@@ -17,8 +17,11 @@ const KEPT: usize = 600;
 pub(super) struct Cases {
     /// Rows with an input; those without are not scored.
     pub rows: Vec<Case>,
-    /// Rows that give no example, by reason.
+    /// Rows that give no example, or one with a label that nobody could learn, by reason.
     pub unusable: Vec<(String, usize)>,
+    /// Classification: words of the recipe's labels, then labels that only stand in these rows. Models are asked about
+    /// those rows too, so that what they answer counts against the labels that they name.
+    pub labels: Vec<String>,
 }
 
 /// One row to score. Without an example it counts as wrong for every model.
@@ -32,7 +35,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// Classification: index of the true label.
+    /// Classification: index of the true label in [`Cases::labels`].
     pub fn label(&self) -> Option<usize> {
         self.example.as_ref()?.label
     }
@@ -43,13 +46,18 @@ impl Cases {
     pub fn of(recipe: &Recipe, rows: &[Row]) -> Cases {
         let mut cases = Vec::with_capacity(rows.len());
         let mut unusable: BTreeMap<String, usize> = BTreeMap::new();
+        let mut labels: Vec<String> = recipe.labels.iter().map(|label| label.text.clone()).collect();
         for row in rows {
             let example = recipe.example(row);
             if let Err(reason) = &example {
                 *unusable.entry(reason.to_string()).or_default() += 1;
             }
             let Some(input) = baselines::input(recipe, row) else { continue };
-            let example = example.ok();
+            let example = match example {
+                Err(RowError::UnknownLabel(label)) => unknown(recipe, row, label, &mut labels),
+                example => example,
+            }
+            .ok();
             let expected = match (&example, row.get(&recipe.target)) {
                 (Some(example), _) => example.completion.clone(),
                 (None, Some(Value::String(text))) => text.clone(),
@@ -58,22 +66,24 @@ impl Cases {
             };
             cases.push(Case { input, expected, example });
         }
-        Cases { rows: cases, unusable: unusable.into_iter().collect() }
+        Cases { rows: cases, unusable: unusable.into_iter().collect(), labels }
     }
 
     /// Cases of examples that were prepared before.
-    pub fn of_examples(examples: &[Example]) -> Cases {
+    pub fn of_examples(recipe: &Recipe, examples: &[Example]) -> Cases {
         let case = |example: &Example| Case {
             input: example.prompt.last().map(|message| message.content.clone()).unwrap_or_default(),
             expected: example.completion.clone(),
             example: Some(example.clone()),
         };
-        Cases { rows: examples.iter().map(case).collect(), unusable: Vec::new() }
+        let labels = recipe.labels.iter().map(|label| label.text.clone()).collect();
+        Cases { rows: examples.iter().map(case).collect(), unusable: Vec::new(), labels }
     }
 
-    /// How many rows have an example.
-    pub fn usable(&self) -> usize {
-        self.rows.iter().filter(|row| row.example.is_some()).count()
+    /// Whether any row can be answered rightly.
+    pub fn any_usable(&self, recipe: &Recipe) -> bool {
+        let known = |example: &Example| example.label.is_none_or(|label| label < recipe.labels.len());
+        self.examples().any(known)
     }
 
     /// The examples, in file order.
@@ -103,6 +113,17 @@ impl Cases {
             .map(|((row, _), got)| WrongRow { input: cut(&row.input), expected: cut(&row.expected), got: cut(got) })
             .collect()
     }
+}
+
+/// The example of a row whose label is not among those that were learnt; `labels` grows by it.
+fn unknown(recipe: &Recipe, row: &Row, label: String, labels: &mut Vec<String>) -> Result<Example, RowError> {
+    let own = labels[recipe.labels.len()..].iter().position(|known| *known == label);
+    let at = recipe.labels.len() + own.unwrap_or(labels.len() - recipe.labels.len());
+    let example = Example { prompt: recipe.prompt(row)?, completion: label.clone(), label: Some(at) };
+    if own.is_none() {
+        labels.push(label);
+    }
+    Ok(example)
 }
 
 fn cut(text: &str) -> String {

@@ -41,7 +41,7 @@ pub(super) fn measure(
             let truth = cases.truth();
             let right = truth.iter().zip(&predicted).map(|(t, p)| t.is_some() && t == p).collect();
             let said = predicted.iter().map(|p| label_text(recipe, *p)).collect();
-            let macro_f1 = metrics::macro_f1(recipe.labels.len(), &truth, &predicted);
+            let macro_f1 = metrics::macro_f1(cases.labels.len(), &truth, &predicted);
             (right, said, predicted, Some(macro_f1))
         }
         None => (exact.clone(), cases.spread(texts, String::new()), vec![None; n], None),

@@ -189,7 +189,7 @@ fn a_list_tells_finished_killed_running_and_damaged_runs_apart() {
     // The changed grade is line 5; that it was changed shows at the line after it.
     let problem = list[3].problem.as_ref().unwrap();
     assert!(problem.contains("damaged at line 6"), "{problem}");
-    assert_eq!(list[3].outcome, None);
+    assert_eq!((list[3].outcome, list[3].tuned), (None, None));
     assert_eq!((list[4].started, list[4].problem.is_some()), (None, true));
 }
 

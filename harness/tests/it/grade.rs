@@ -225,6 +225,11 @@ fn rows_that_cannot_be_used_are_wrong_unless_they_have_no_input() {
     let got = graded(&s);
     assert_eq!(got.items, [(false, Some(true)), (false, Some(false)), (false, Some(false)), (false, Some(true))]);
     assert_eq!((got.base.n, got.tuned.as_ref().unwrap().value), (4, 0.5));
+    // refund 1; lost pin 2/3, for it was said of the row with the unheard label too; unheard_of 0.
+    assert_eq!(got.tuned.as_ref().unwrap().macro_f1, Some((1.0 + 2.0 / 3.0) / 3.0));
+    let confusion = got.confusion.unwrap();
+    assert_eq!(confusion.labels.last().map(String::as_str), Some("unheard_of"));
+    assert_eq!(confusion.counts.iter().flatten().sum::<usize>(), 3);
     assert_eq!(
         got.unusable,
         [
