@@ -106,11 +106,15 @@ struct TaskResult {
     exit: u8,
 }
 
+/// How to name another place for a suite's runs.
+const OUT: &str = "keep them elsewhere with --out";
+
 /// Runs the suite.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let suite = tunesmith_evals::suite(&args.suite).map_err(|error| usage(error.to_string()))?;
     let suite = chosen(suite, &args.only)?;
     let planner = Planner::parse(&args.planner)?;
+    let report = args.junit.as_deref().map(writable).transpose()?;
     let sealed_seed = args.sealed_seed.unwrap_or_else(drawn);
     if !args.json {
         print(&format!(
@@ -120,7 +124,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         ));
     }
     let files = args.out.join(format!("bench-{}-{sealed_seed}", suite.name));
-    let unwritable = |path: &Path, error: std::io::Error| Failure::new(5, format!("{}: {error}", path.display()));
+    let unwritable = |path: &Path, error: std::io::Error| Failure::unwritten(path, &error, OUT);
     std::fs::create_dir_all(&files).map_err(|error| unwritable(&files, error))?;
     let mut tasks = Vec::new();
     for task in &suite.tasks {
@@ -144,12 +148,23 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     } else {
         results.lines().iter().for_each(|line| print(line));
     }
-    if let Some(path) = &args.junit {
-        let path = std::path::absolute(path).map_err(|error| unwritable(path, error))?;
+    if let Some(path) = report {
         let xml = junit::xml(&results);
         tunesmith_harness::run::write_atomically(&path, xml.as_bytes()).map_err(|error| Failure::new(5, error))?;
     }
     Ok(results.exit(cancel.is_cancelled()))
+}
+
+/// Where the report goes, as an absolute path, found out before the suite is run by making a file beside it.
+fn writable(report: &Path) -> Result<PathBuf, Failure> {
+    let wrong = |why: &str| usage(format!("--junit {}: {why}; name another file", report.display()));
+    if let Some(what) = rows::not_a_file(report) {
+        return Err(wrong(&format!("{what}, not a file")));
+    }
+    let path = std::path::absolute(report).map_err(|error| wrong(&error.to_string()))?;
+    let beside = tempfile::tempfile_in(path.parent().unwrap_or(&path));
+    beside.map_err(|error| wrong(&format!("cannot be written: {}", run::plain(&error))))?;
+    Ok(path)
 }
 
 /// Does one task as a user's run would.
@@ -292,6 +307,7 @@ impl Planner {
         match text {
             "oracle" => Ok(Planner::Oracle),
             "null" => Ok(Planner::Null),
+            _ if text.starts_with("scripted:") => run::named(text).map(|_| Planner::Spec(text.to_owned())),
             _ => spec::parse(text)
                 .map(|_| Planner::Spec(text.to_owned()))
                 .map_err(|error| usage(format!("{error}, or oracle, or null"))),
@@ -309,7 +325,7 @@ impl Planner {
             }
         };
         let path = files.join(format!("{}.{name}.jsonl", task.id));
-        std::fs::write(&path, script).map_err(|error| Failure::new(5, format!("{}: {error}", path.display())))?;
+        std::fs::write(&path, script).map_err(|error| Failure::unwritten(&path, &error, OUT))?;
         Ok(format!("scripted:{}", path.display()))
     }
 }

@@ -2,14 +2,16 @@
 
 use std::{io, process::ExitCode};
 
-use clap::{ArgAction, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use tunesmith_harness::text::visible;
 use tunesmith_sandbox::Cancel;
 
 use crate::{
     bench,
-    commands::{convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools, train},
+    commands::{
+        self, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools, train,
+    },
     run::Failure,
 };
 
@@ -17,9 +19,9 @@ const EXAMPLE: &str = "\
 Example:
   tunesmith run \"Route these customer messages to the right team, and give me a GGUF file.\" --file tickets.csv --minutes 10
 
-Exit codes of run and bench:
-  0 goal met · 2 usage · 3 goal not met · 4 budget or deadline reached · 5 blocked · 6 planner failed · 70 internal error
-  130 cancelled";
+Exit codes:
+  0 goal met, or done · 2 usage or bad input · 3 goal not met · 4 budget or deadline reached · 5 blocked
+  6 planner failed · 70 internal error · 130 cancelled";
 
 /// Plain words in, a small fine-tuned model out, with evidence that it is better than the one it started from.
 #[derive(Debug, Parser)]
@@ -56,7 +58,8 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -76,6 +79,18 @@ pub fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit),
         Err(failure) => failed(&failure),
     }
+}
+
+/// The parser. A negative number after an option is its value, so that the option itself says what it takes.
+fn command() -> clap::Command {
+    fn negative(command: clap::Command) -> clap::Command {
+        let values = |arg: clap::Arg| {
+            let takes = arg.get_long().is_some() && arg.get_action().takes_values();
+            if takes { arg.allow_negative_numbers(true) } else { arg }
+        };
+        command.mut_args(values).mut_subcommands(negative)
+    }
+    negative(Cli::command())
 }
 
 /// Does one command; `Ok` holds the exit code.
@@ -106,24 +121,47 @@ fn failed(failure: &Failure) -> ExitCode {
 /// Help goes to standard output as it is; everything else is an error of at most two lines.
 fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Nothing can be done where nobody reads the help.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        let lost = error.print().err().as_ref().and_then(commands::unprinted);
+        return lost.map_or(ExitCode::SUCCESS, |failure| failed(&failure));
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
         return ExitCode::from(2);
     }
-    eprintln!("error: {}", visible(&one_line(error)));
+    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let text = dashed(error, &words).unwrap_or_else(|| one_line(error));
+    eprintln!("error: {}", visible(&text));
     eprintln!("see: {} --help", command_of(std::env::args_os().skip(1)));
     ExitCode::from(2)
+}
+
+/// What to write where the value of an option begins with a dash, as a file's name may: the parser takes it for another
+/// option, and its own tip leads nowhere.
+fn dashed(error: &clap::Error, words: &[String]) -> Option<String> {
+    if !matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidValue) {
+        return None;
+    }
+    let is_option = |word: &str| word.starts_with("--") && !word.contains('=') && takes_value(&command(), &word[2..]);
+    let is_dashed = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.len() > 1;
+    let [option, value] = words.windows(2).find(|pair| is_option(&pair[0]) && is_dashed(&pair[1]))? else {
+        return None;
+    };
+    Some(format!("{value:?} begins with a dash, so it is taken for an option; write {option}={value}"))
+}
+
+/// Whether some command has an option of this name with a value.
+fn takes_value(command: &clap::Command, name: &str) -> bool {
+    let found = |arg: &clap::Arg| arg.get_long() == Some(name) && arg.get_action().takes_values();
+    command.get_arguments().any(found) || command.get_subcommands().any(|command| takes_value(command, name))
 }
 
 /// What is wrong, with the parser's tips and without its usage text.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let paragraphs =
-        text.split("\n\n").map(str::trim).filter(|p| !p.starts_with("Usage:") && !p.starts_with("For more"));
+    let paragraphs = text
+        .split("\n\n")
+        .map(str::trim)
+        .filter(|p| !p.starts_with("Usage:") && !p.starts_with("For more") && !p.contains("use '-- "));
     let words = |p: &str| p.split_whitespace().collect::<Vec<_>>().join(" ");
     paragraphs.map(words).collect::<Vec<_>>().join("; ").trim_start_matches("error: ").to_owned()
 }
@@ -169,6 +207,6 @@ mod tests {
 
     #[test]
     fn every_option_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -1,6 +1,7 @@
 //! One run from request to report: rows are sealed, a planner works, the grader judges, the log keeps it all.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -34,7 +35,7 @@ use crate::{
 
 mod prepare;
 
-pub use prepare::{DATA, Prepared, SEALED};
+pub use prepare::{DATA, Prepared, SEALED, named};
 
 /// What a run is given.
 #[derive(Clone, Debug)]
@@ -110,12 +111,48 @@ impl Failure {
     pub fn new(exit: u8, message: impl ToString) -> Self {
         Failure { exit, message: message.to_string() }
     }
+
+    /// A place that cannot be written: a wrong name where nothing can stand there, else the surroundings, which block.
+    /// `elsewhere` says how to name another place.
+    pub fn unwritten(path: &Path, error: &io::Error, elsewhere: &str) -> Self {
+        use io::ErrorKind as Kind;
+        let (exit, why, advice) = match error.kind() {
+            Kind::AlreadyExists | Kind::NotADirectory => (2, "a file stands where a directory should be".into(), ""),
+            Kind::NotFound | Kind::InvalidFilename | Kind::InvalidInput => (2, plain(error), ""),
+            Kind::StorageFull | Kind::QuotaExceeded => {
+                (Outcome::Blocked.exit_code(), plain(error), "free some space or ")
+            }
+            _ => (Outcome::Blocked.exit_code(), plain(error), ""),
+        };
+        Failure::new(exit, format!("cannot write {}: {why}; {advice}{elsewhere}", shown(path)))
+    }
+}
+
+/// What the system said, without the path that the library for temporary files adds to it.
+pub(crate) fn plain(error: &io::Error) -> String {
+    let said = error.to_string();
+    said.split_once(" at path ").map_or(said.clone(), |(why, _)| why.to_owned())
+}
+
+/// How to name another place for runs.
+pub(crate) const ELSEWHERE: &str = "keep runs elsewhere with --dir";
+/// How to name another place for what is thrown away.
+pub(crate) const TMPDIR: &str = "name another directory for temporary files with TMPDIR";
+
+/// A directory for temporary files, removed at the end.
+pub(crate) fn scratch() -> Result<tempfile::TempDir, Failure> {
+    tempfile::tempdir().map_err(|error| Failure::unwritten(&std::env::temp_dir(), &error, TMPDIR))
 }
 
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Self {
-        let outcome = if matches!(error, LogError::Full { .. }) { Outcome::Blocked } else { Outcome::Internal };
-        Failure::new(outcome.exit_code(), error)
+        match &error {
+            LogError::Io { path, error } => Failure::unwritten(path, error, ELSEWHERE),
+            LogError::Full { .. } => Failure::new(Outcome::Blocked.exit_code(), error),
+            LogError::Broken { .. } | LogError::Busy(_) | LogError::Unwritable { .. } => {
+                Failure::new(Outcome::Internal.exit_code(), error)
+            }
+        }
     }
 }
 
@@ -123,17 +160,9 @@ impl From<LogError> for Failure {
 pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<Finished, Failure> {
     let started = Instant::now();
     let prepared = Prepared::new(options)?;
-    let mut journal = Recorder { log: prepared.run.create_log()?, watch };
     let jobs = if options.confined { Local::new() } else { Local::permissive().unconfined() };
-    let layers = prepare::layers(&jobs);
-    prepared.write_manifest(options, &layers)?;
-    journal.record(Kind::Started {
-        task: prepared.task.clone(),
-        planner: options.planner.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        rows: prepared.rows,
-        layers,
-    })?;
+    let mut journal = begin(options, &prepared, &jobs, watch)?;
+    prepared.unbegun.keep();
     prepared.notes(options, &jobs).iter().for_each(|line| watch.note(line));
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
@@ -153,13 +182,34 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
     finish(&prepared.run, journal, outcome, why)
 }
 
+/// The manifest and the log with its first event. From then on a run can be shown, so its directory stays.
+fn begin<'a>(
+    options: &Options,
+    prepared: &Prepared,
+    jobs: &Local,
+    watch: &'a dyn Watch,
+) -> Result<Recorder<'a>, Failure> {
+    let mut journal = Recorder { log: prepared.run.create_log()?, watch };
+    let layers = prepare::layers(jobs);
+    prepared.write_manifest(options, &layers)?;
+    journal.record(Kind::Started {
+        task: prepared.task.clone(),
+        planner: options.planner.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rows: prepared.rows,
+        layers,
+    })?;
+    Ok(journal)
+}
+
 /// What a run would do: everything but the training itself, in a directory that is thrown away.
 pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<playbook::Preview, Failure> {
     if !matches!(prepare::planner(options)?, prepare::Planner::Playbook) {
         return Err(Failure::new(2, "--dry-run shows what the playbook would do; leave out --planner"));
     }
     let started = Instant::now();
-    let scratch = tempfile::tempdir().map_err(|e| Failure::new(70, format!("no temporary directory: {e}")))?;
+    prepare::try_place(&options.dir)?;
+    let scratch = scratch()?;
     let options = Options { dir: scratch.path().to_owned(), ..options.clone() };
     let prepared = Prepared::new(&options)?;
     let mut journal = Recorder { log: prepared.run.create_log()?, watch: &Silent };
@@ -288,7 +338,7 @@ fn finish(run: &Run, mut journal: Recorder<'_>, outcome: Outcome, why: String) -
     journal.record(Kind::Ended { outcome, why: why.clone(), run: dir.clone() })?;
     journal.sync()?;
     let report = Report::fold(&log::read(&run.log())?);
-    report.write(&dir).map_err(|e| Failure::new(70, format!("cannot write the report in {}: {e}", dir.display())))?;
+    report.write(&dir).map_err(|e| Failure::unwritten(&dir, &e, ELSEWHERE))?;
     Ok(Finished { outcome, why, dir, head: journal.log.head().to_owned(), report })
 }
 
@@ -326,4 +376,25 @@ impl Watch for Silent {
 /// A path as the user knows it, for messages.
 pub(crate) fn shown(path: &Path) -> String {
     tunesmith_harness::text::visible(&path.display().to_string()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_name_is_bad_input_and_a_full_disk_blocks() {
+        let failure = |error: io::Error| Failure::unwritten(Path::new("runs"), &error, ELSEWHERE);
+        let of = |code| failure(io::Error::from_raw_os_error(code));
+        let want =
+            |exit, why: &str| Failure::new(exit, format!("cannot write runs: {why}keep runs elsewhere with --dir"));
+        assert_eq!(of(17), want(2, "a file stands where a directory should be; "));
+        assert_eq!(of(20), want(2, "a file stands where a directory should be; "));
+        assert_eq!(of(28), want(5, "No space left on device (os error 28); free some space or "));
+        assert_eq!(of(30), want(5, "Read-only file system (os error 30); "));
+        assert_eq!(of(13), want(5, "Permission denied (os error 13); "));
+        // As some libraries wrap it, with a path that is not the user's.
+        let missing = tempfile::tempdir_in("/nowhere/at/all").unwrap_err();
+        assert_eq!(failure(missing), want(2, "No such file or directory (os error 2); "));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,9 +16,9 @@ use tunesmith_harness::{
 use tunesmith_tools::tool::Progress;
 
 use crate::{
-    commands::table::short,
+    commands::{table::short, unprinted},
     model::Delta,
-    run::{Finished, Watch},
+    run::{Failure, Finished, Watch},
 };
 
 mod end;
@@ -34,6 +34,8 @@ pub struct Terminal {
     style: Style,
     colours: bool,
     state: Mutex<State>,
+    /// Why output was lost, the first time that it was.
+    lost: OnceLock<Failure>,
 }
 
 /// To whom the output speaks.
@@ -83,14 +85,14 @@ impl Terminal {
             (false, false) => Style::Plain,
         };
         let colours = style == Style::Live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Terminal { style, colours, state: Mutex::default() }
+        Terminal { style, colours, state: Mutex::default(), lost: OnceLock::new() }
     }
 
     /// For one of several runs, or for work by hand, whose result the caller shows: progress only, on standard error.
     pub fn progress_only(label: &str) -> Self {
         let style = if io::stderr().is_terminal() { Style::Live } else { Style::Quiet };
         let state = State { label: label.to_owned(), ..State::default() };
-        Terminal { style, colours: false, state: Mutex::new(state) }
+        Terminal { style, colours: false, state: Mutex::new(state), lost: OnceLock::new() }
     }
 
     /// The verdict, the figures, what was made and what to do with it.
@@ -101,8 +103,22 @@ impl Terminal {
         drop(state);
         match self.style {
             Style::Json => eprintln!("log: {}", finished.head),
-            Style::Live | Style::Plain => end::lines(finished).iter().for_each(|line| put(line)),
+            Style::Live | Style::Plain => end::lines(finished).iter().for_each(|line| self.put(line)),
             Style::Quiet => {}
+        }
+    }
+
+    /// Why not all of the output could be written.
+    pub fn lost(&self) -> Option<Failure> {
+        self.lost.get().cloned()
+    }
+
+    /// Prints on standard output. What cannot be printed must not end a run, whose log is on the disk.
+    fn put(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        let written = writeln!(out, "{text}").and_then(|()| out.flush());
+        if let Some(failure) = written.err().as_ref().and_then(unprinted) {
+            self.lost.get_or_init(|| failure);
         }
     }
 
@@ -123,8 +139,8 @@ impl Terminal {
     /// Prints lines above the line that moves.
     fn say(&self, state: &State, text: &str) {
         match &state.bar {
-            Some(bar) => bar.suspend(|| put(text)),
-            None => put(text),
+            Some(bar) => bar.suspend(|| self.put(text)),
+            None => self.put(text),
         }
     }
 
@@ -202,7 +218,7 @@ impl Watch for Terminal {
             Style::Quiet => {}
             Style::Json => {
                 if let Ok(line) = serde_json::to_string(event) {
-                    put(&line);
+                    self.put(&line);
                 }
             }
             Style::Live | Style::Plain if !self.is_run(&state) => {}
@@ -283,12 +299,6 @@ fn clear(state: &mut State) {
 
 fn spinner() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner())
-}
-
-/// Prints on standard output. A reader that has gone away must not end a run: its log is on the disk.
-fn put(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// Whether plain output should say this. Steps that are over at once are not worth a line.

@@ -175,6 +175,19 @@ pub fn write_jsonl<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>)
     out.into_inner().map_err(|e| e.into_error())?.sync_data()
 }
 
+/// What stands at `path` in the place of a regular file; links are followed. `None` also where nothing stands there.
+pub fn not_a_file(path: &Path) -> Option<&'static str> {
+    other_than_file(&std::fs::metadata(path).ok()?)
+}
+
+fn other_than_file(meta: &std::fs::Metadata) -> Option<&'static str> {
+    match meta.file_type() {
+        kind if kind.is_dir() => Some("is a directory"),
+        kind if !kind.is_file() => Some("is a pipe or a device"),
+        _ => None,
+    }
+}
+
 fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
     let io_problem = |e: io::Error| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Problem::Missing,
@@ -182,11 +195,10 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Problem> {
     };
     // Asked before opening: opening a pipe would wait for its writer.
     let meta = std::fs::metadata(path).map_err(io_problem)?;
-    match meta.file_type() {
-        kind if kind.is_dir() => return Err(Problem::NotAFile("is a directory")),
-        kind if !kind.is_file() => return Err(Problem::NotAFile("is a pipe or a device")),
-        _ if meta.len() > MAX_BYTES => return Err(Problem::TooLarge(meta.len())),
-        _ => {}
+    match other_than_file(&meta) {
+        Some(what) => return Err(Problem::NotAFile(what)),
+        None if meta.len() > MAX_BYTES => return Err(Problem::TooLarge(meta.len())),
+        None => {}
     }
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(io_problem)?;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, Kind},
     log::{self, Log, LogError},
+    rows::not_a_file,
     task::{Outcome, Task},
     text::slug,
 };
@@ -38,8 +39,16 @@ pub enum RunError {
         advice: &'static str,
     },
     /// A directory that no run made.
-    #[error("{}: not a run, because it holds neither events.jsonl nor run.json; see tunesmith runs list", .0.display())]
+    #[error("{}: not a run, because it holds neither events.jsonl nor run.json", .0.display())]
     NotARun(PathBuf),
+    /// A directory, pipe or device in the place of a run's file; reading it could wait for ever.
+    #[error("{}: {what}, not a file, so this is no run", .path.display())]
+    NotAFile {
+        /// What was touched.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// A manifest that cannot be understood.
     #[error("{}: cannot be read as a manifest: {why}", .path.display())]
     Manifest {
@@ -65,18 +74,26 @@ impl Run {
             }
         };
         // Jobs get absolute paths, and a run must not move with the current directory.
-        let dir = dir.canonicalize().map_err(|e| io_error(&dir, e))?;
-        let run = Run { dir };
-        for (path, mode) in [(run.base(), 0o755), (run.work(), 0o755), (run.sealed(), 0o700)] {
-            DirBuilder::new().mode(mode).create(&path).map_err(|e| io_error(&path, e))?;
-        }
-        Ok(run)
+        let made = dir.canonicalize().map_err(|e| io_error(&dir, e)).and_then(|dir| {
+            let run = Run { dir };
+            for (path, mode) in [(run.base(), 0o755), (run.work(), 0o755), (run.sealed(), 0o700)] {
+                DirBuilder::new().mode(mode).create(&path).map_err(|e| io_error(&path, e))?;
+            }
+            Ok(run)
+        });
+        // Half a run is none.
+        made.inspect_err(|_| drop(fs::remove_dir_all(&dir)))
     }
 
     /// Opens a run that is there.
     pub fn open(path: &Path) -> Result<Run, RunError> {
         let dir = path.canonicalize().map_err(|e| io_error(path, e))?;
         let run = Run { dir };
+        for path in [run.log(), run.manifest_path()] {
+            if let Some(what) = not_a_file(&path) {
+                return Err(RunError::NotAFile { path, what });
+            }
+        }
         if is_run(&run.dir) { Ok(run) } else { Err(RunError::NotARun(path.into())) }
     }
 
@@ -287,7 +304,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 }
 
 fn is_run(dir: &Path) -> bool {
-    dir.join("events.jsonl").is_file() || dir.join("run.json").is_file()
+    let (log, manifest) = (dir.join("events.jsonl"), dir.join("run.json"));
+    not_a_file(&log).is_none() && not_a_file(&manifest).is_none() && (log.is_file() || manifest.is_file())
 }
 
 fn io_error(path: &Path, error: io::Error) -> RunError {

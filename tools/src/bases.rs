@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tunesmith_harness::rows::not_a_file;
 use tunesmith_lm::model::FILES;
 
 /// The bundled base's name.
@@ -34,6 +35,9 @@ pub enum BaseError {
     /// A directory without a model.
     #[error("{0} has no config.json; name a model directory in Hugging Face's format")]
     NoConfig(String),
+    /// A pipe or a device, which may never end.
+    #[error("{0} is a pipe or a device; name a model directory or a file that ends in .gguf")]
+    NotAFile(String),
     /// A file that is no GGUF.
     #[error("{0} is not a GGUF file; name a model directory or a file that ends in .gguf")]
     NotGguf(String),
@@ -53,11 +57,19 @@ pub fn resolve(name: &str, cwd: &Path) -> Result<Base, BaseError> {
             None => BaseError::Missing(name.to_owned()),
         });
     };
+    let endless = endless(&path).map(|part| part.display().to_string());
     match () {
+        () if !meta.is_dir() && !meta.is_file() => Err(BaseError::NotAFile(name.to_owned())),
         () if meta.is_dir() && !path.join("config.json").is_file() => Err(BaseError::NoConfig(name.to_owned())),
         () if !meta.is_dir() && !is_gguf(&path) => Err(BaseError::NotGguf(name.to_owned())),
-        () => Ok(Base::Path(path)),
+        () => endless.map_or(Ok(Base::Path(path)), |part| Err(BaseError::NotAFile(part))),
     }
+}
+
+/// A part of the model in `dir` that is a pipe or a device.
+fn endless(dir: &Path) -> Option<PathBuf> {
+    let mut parts = std::fs::read_dir(dir).ok()?.flatten().filter(is_part).map(|entry| entry.path());
+    parts.find(|path| not_a_file(path).is_some() && !path.is_dir())
 }
 
 /// What a job must be allowed to read to open the base at `path`: the path itself and, where files of the model are

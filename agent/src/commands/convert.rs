@@ -16,7 +16,7 @@ use tunesmith_tools::{
 
 use super::{
     print, print_json, usage,
-    work::{Bench, Fresh, input},
+    work::{Bench, Fresh, adapter},
 };
 use crate::run::Failure;
 
@@ -67,7 +67,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     }
     let bench = Bench::new(cancel)?;
     let base = bench.model(&args.model)?;
-    let adapter = args.adapter.as_deref().map(input).transpose()?;
+    let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let out = Fresh::new(&args.out)?;
     let job = convert::Job {
         base: base.clone(),

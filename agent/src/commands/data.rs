@@ -134,19 +134,31 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
 
 async fn inspect(bench: &Bench<'_>, file: &std::path::Path) -> Result<data_inspect::Output, Failure> {
     let work = Work::Inspect(data_inspect::Job { file: file.to_owned() });
-    // What is wrong with the user's file is a wrong input, not a failure of the work.
-    let found = bench.run(&work, &bench.private()?, vec![file.to_owned()], "inspect").await;
-    found.map_err(|failure| if failure.exit == 1 { usage(failure.message) } else { failure })
+    bench.run(&work, &bench.private()?, vec![file.to_owned()], "inspect").await
 }
 
 /// Turns rows into examples, in a workdir that holds the job's `out`.
 pub async fn prepare(bench: &Bench<'_>, job: Job, dir: &Workdir) -> Result<data_prepare::Output, Failure> {
     let reads = bases::reads(&job.base).into_iter().chain([job.file.clone()]).collect();
-    let made = bench.run(&Work::Prepare(job), dir, reads, "prepare").await;
-    made.map_err(|failure| if failure.exit == 1 { usage(failure.message) } else { failure })
+    bench.run(&Work::Prepare(job), dir, reads, "prepare").await
 }
 
 impl Mapping {
+    /// The options that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        let Mapping { kind, input, target, cue, valid_share, max_length, answer_after } = self;
+        let all = [
+            ("--kind", kind.is_some()),
+            ("--input", input.is_some()),
+            ("--target", target.is_some()),
+            ("--cue", cue.is_some()),
+            ("--valid-share", valid_share.is_some()),
+            ("--max-length", max_length.is_some()),
+            ("--answer-after", answer_after.is_some()),
+        ];
+        all.into_iter().filter(|(_, given)| *given).map(|(option, _)| option).collect()
+    }
+
     /// The arguments of the tool, with what was left out filled in from the file's looks.
     pub async fn args(&self, bench: &Bench<'_>, file: &std::path::Path) -> Result<data_prepare::Args, Failure> {
         let mut kind = self.kind.map(plan_kind);

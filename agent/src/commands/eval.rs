@@ -16,10 +16,10 @@ use super::{
     print, print_json,
     table::{NONE, short, table},
     usage,
-    work::{Bench, input},
+    work::{Bench, adapter, input},
     write_json,
 };
-use crate::run::Failure;
+use crate::run::{Failure, TMPDIR};
 
 const EXAMPLE: &str = "\
 Example:
@@ -56,7 +56,7 @@ pub struct Args {
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let bench = Bench::new(cancel)?;
     let base = bench.model(&args.model)?;
-    let adapter = args.adapter.as_deref().map(input).transpose()?;
+    let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let dir = bench.private()?;
     let data = examples(&args, dir.path())?;
     let folder = data.parent().map(Path::to_owned).unwrap_or_default();
@@ -93,7 +93,7 @@ fn examples(args: &Args, scratch: &Path) -> Result<PathBuf, Failure> {
 /// Rows that a recipe turns into examples, as the grader does.
 fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
     let wrong = |why: String| usage(format!("{}: {why}", recipe.display()));
-    let text = std::fs::read_to_string(recipe).map_err(|error| wrong(error.to_string()))?;
+    let text = super::text(recipe)?;
     let read: Recipe = serde_json::from_str(&text).map_err(|error| wrong(format!("not a recipe: {error}")))?;
     let table = rows::read(data).map_err(|error| usage(error.to_string()))?;
     let examples: Vec<_> = table.rows.iter().filter_map(|row| read.example(row).ok()).collect();
@@ -111,7 +111,7 @@ fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Fail
         eprintln!("{left_out} of {} rows do not fit the recipe and are left out", table.rows.len());
     }
     let file = scratch.join("examples.jsonl");
-    rows::write_jsonl(&file, &examples).map_err(|error| Failure::new(70, format!("{}: {error}", file.display())))?;
+    rows::write_jsonl(&file, &examples).map_err(|error| Failure::unwritten(&file, &error, TMPDIR))?;
     write_json(&scratch.join("recipe.json"), &read)?;
     Ok(file)
 }

@@ -8,7 +8,7 @@ use tunesmith_tools::{bases, generate, worker::Work};
 
 use super::{
     print, print_json, usage,
-    work::{Bench, input},
+    work::{Bench, adapter},
 };
 use crate::run::Failure;
 
@@ -63,7 +63,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     };
     let bench = Bench::new(cancel)?;
     let base = bench.model(&args.model)?;
-    let adapter = args.adapter.as_deref().map(input).transpose()?;
+    let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let job = generate::Job {
         base: base.clone(),
         adapter: adapter.clone(),
@@ -87,7 +87,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
 /// A conversation in the form that chat APIs use.
 fn chat(path: &Path) -> Result<Vec<Message>, Failure> {
     let wrong = |why: String| usage(format!("{}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = super::text(path)?;
     let form = "write an array of {\"role\": .., \"content\": ..}";
     let messages: Vec<Message> =
         serde_json::from_str(&text).map_err(|error| wrong(format!("not a conversation ({error}); {form}")))?;

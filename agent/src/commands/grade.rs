@@ -33,7 +33,7 @@ pub struct Args {
 
 /// Grades; exit code 3 says that the log says something else.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let run = Run::open(&args.run).map_err(|error| usage(error.to_string()))?;
+    let run = Run::open(&args.run).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))?;
     let events = log::read(&run.log()).map_err(|error| usage(error.to_string()))?;
     let submitted = finished(&events).or_else(|| Submitted::of_events(&events));
     let Some(submitted) = submitted else { return Err(usage("the run handed in nothing to grade")) };

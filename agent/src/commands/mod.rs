@@ -7,6 +7,7 @@ pub mod eval;
 pub mod generate;
 pub mod grade;
 pub mod hub;
+pub mod numbers;
 pub mod pretrain;
 pub mod run;
 pub mod runs;
@@ -19,10 +20,11 @@ pub mod work;
 
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::Serialize;
+use tunesmith_harness::rows::not_a_file;
 
 use crate::run::Failure;
 
@@ -31,12 +33,35 @@ pub fn usage(message: impl Into<String>) -> Failure {
     Failure { exit: 2, message: message.into() }
 }
 
-/// Prints a line, or several, on standard output. A reader that has gone away, as `head` does, ends the program.
+/// An input that must be a file, as an absolute path: opening a pipe would wait for its writer, and a device may never end.
+pub fn file(path: &Path) -> Result<PathBuf, Failure> {
+    let found = work::input(path)?;
+    match not_a_file(&found) {
+        None => Ok(found),
+        Some(what) => Err(usage(format!("{}: {what}, not a file; name a file", path.display()))),
+    }
+}
+
+/// The text of a small file, such as settings.
+pub fn text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file(path)?).map_err(|error| usage(format!("{}: {error}", path.display())))
+}
+
+/// Prints a line, or several, on standard output. A reader that has gone away, as `head` does, ends the program; where
+/// the output cannot be written, as on a full disk, the program has failed.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        let Some(failure) = unprinted(&error) else { std::process::exit(0) };
+        eprintln!("error: {}", failure.message);
+        std::process::exit(failure.exit.into());
     }
+}
+
+/// What output that was not written means; nothing, where its reader has gone away.
+pub fn unprinted(error: &io::Error) -> Option<Failure> {
+    let lost = |why| Failure::new(5, format!("the output cannot be written: {why}; write it to another place"));
+    (error.kind() != io::ErrorKind::BrokenPipe).then(|| lost(error))
 }
 
 /// Prints one JSON document.

@@ -8,10 +8,12 @@ use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{pretraining, worker::Work};
 
 use super::{
+    file,
+    numbers::{self, whole},
     print, print_json,
     table::count,
     usage,
-    work::{Bench, directory, input},
+    work::{Bench, directory},
 };
 use crate::run::Failure;
 
@@ -29,25 +31,25 @@ pub struct Args {
     #[arg(long = "text", value_name = "FILE:PASSES[=LICENCE]", value_parser = source)]
     texts: Vec<Source>,
     /// Tokens of text that is generated
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=1_000_000_000))]
     generated_tokens: usize,
     /// Sequences per step
-    #[arg(long, value_name = "N", default_value_t = 48)]
+    #[arg(long, value_name = "N", default_value_t = 48, value_parser = whole(1..=4096))]
     batch_size: usize,
     /// Longest sequence in tokens
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = whole(2..=131_072))]
     sequence: usize,
     /// Peak learning rate of a cosine after 2 % warm-up
-    #[arg(long, value_name = "X", default_value_t = 3e-3)]
+    #[arg(long, value_name = "X", default_value_t = 3e-3, value_parser = numbers::learning_rate)]
     learning_rate: f64,
     /// Weight decay
-    #[arg(long, value_name = "X", default_value_t = 0.05)]
+    #[arg(long, value_name = "X", default_value_t = 0.05, value_parser = numbers::decay)]
     weight_decay: f64,
     /// Seed of weights, generated text and order
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Stop after so many steps [default: none]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..))]
     max_steps: Option<usize>,
     #[command(flatten)]
     shape: Shape,
@@ -66,25 +68,25 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct Shape {
     /// Entries of the vocabulary
-    #[arg(long, value_name = "N", default_value_t = ModelShape::default().vocab)]
+    #[arg(long, value_name = "N", default_value_t = ModelShape::default().vocab, value_parser = whole(1..=1_000_000))]
     vocab: usize,
     /// Width
-    #[arg(long, value_name = "N", default_value_t = ModelShape::default().hidden)]
+    #[arg(long, value_name = "N", default_value_t = ModelShape::default().hidden, value_parser = whole(1..=65_536))]
     hidden: usize,
     /// Width of the feed-forward block
-    #[arg(long, value_name = "N", default_value_t = ModelShape::default().inner)]
+    #[arg(long, value_name = "N", default_value_t = ModelShape::default().inner, value_parser = whole(1..=262_144))]
     inner: usize,
     /// Decoder layers
-    #[arg(long, value_name = "N", default_value_t = ModelShape::default().layers)]
+    #[arg(long, value_name = "N", default_value_t = ModelShape::default().layers, value_parser = whole(1..=1_000))]
     layers: usize,
     /// Query heads
-    #[arg(long, value_name = "N", default_value_t = ModelShape::default().heads)]
+    #[arg(long, value_name = "N", default_value_t = ModelShape::default().heads, value_parser = whole(1..=1_024))]
     heads: usize,
     /// Key and value heads
-    #[arg(long, value_name = "N", default_value_t = ModelShape::default().kv_heads)]
+    #[arg(long, value_name = "N", default_value_t = ModelShape::default().kv_heads, value_parser = whole(1..=1_024))]
     kv_heads: usize,
     /// Longest context
-    #[arg(long, value_name = "N", default_value_t = ModelShape::default().context)]
+    #[arg(long, value_name = "N", default_value_t = ModelShape::default().context, value_parser = whole(1..=131_072))]
     context: usize,
 }
 
@@ -129,14 +131,12 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
 }
 
 fn spec(args: &Args) -> Result<PretrainSpec, Failure> {
-    let texts = args.texts.iter().map(|source| Ok(Source { path: input(&source.path)?, ..source.clone() }));
+    let texts = args.texts.iter().map(|source| Ok(Source { path: file(&source.path)?, ..source.clone() }));
     let Shape { vocab, hidden, inner, layers, heads, kv_heads, context } = args.shape;
     let shape = ModelShape { vocab, hidden, inner, layers, heads, kv_heads, context };
     shape.config().map_err(|error| usage(error.to_string()))?;
-    if args.batch_size == 0 || args.sequence < 2 || args.sequence > context {
-        return Err(usage(format!(
-            "--batch-size must be above 0, and --sequence from 2 to the context, which is {context}"
-        )));
+    if args.sequence > context {
+        return Err(usage(format!("--sequence must be at most the context, which is {context}")));
     }
     Ok(PretrainSpec {
         texts: texts.collect::<Result<_, Failure>>()?,

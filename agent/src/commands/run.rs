@@ -9,9 +9,11 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 
-use super::{print, print_json};
+use super::{
+    numbers::{amount, positive},
+    print, print_json,
+};
 use crate::{
-    model::spec,
     run::{self, Approve, Failure, Options},
     show::Share,
     terminal::Terminal,
@@ -153,7 +155,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let (json, dry_run) = (args.json, args.dry_run);
     let options = args.options();
     // A wrong planner is a wrong command line, whatever else is wrong.
-    spec::parse(&options.planner).map_err(|error| super::usage(error.to_string()))?;
+    run::named(&options.planner)?;
     if dry_run {
         let terminal = Terminal::progress_only("dry run");
         let preview = run::dry_run(&options, &terminal, cancel).await;
@@ -171,7 +173,8 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
-    Ok(finished.outcome.exit_code())
+    // Lost output is worse than any outcome, which the log holds.
+    terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }
 
 /// `METRIC>=X`, where X is a fraction, or a percentage with its sign.
@@ -203,21 +206,6 @@ fn capability(text: &str) -> Result<String, String> {
         Some(_) => false,
     };
     if good { Ok(text.to_owned()) } else { Err("use scope, network:HOST or publish:ORG/NAME".into()) }
-}
-
-/// A number above zero that a clock can hold.
-pub fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
-        _ => Err("must be a number above 0, and at most a million".into()),
-    }
-}
-
-fn amount(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-        _ => Err("must be a number, 0 or more".into()),
-    }
 }
 
 fn share_of_rows(text: &str) -> Result<f64, String> {

@@ -10,7 +10,7 @@ use serde_json::json;
 use tunesmith_harness::text::visible;
 use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Line, Local, Net, Workdir};
 
-use super::{print_json, run::positive, stop::CANCELLED, usage};
+use super::{numbers::positive, print_json, stop::CANCELLED, unprinted, usage};
 use crate::run::Failure;
 
 /// Run a command confined to a directory, without network
@@ -60,9 +60,13 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     job.limits.memory = args.memory.or(job.limits.memory);
     let mut running = Local::new().spawn(&dir, job).map_err(|error| usage(error.to_string()))?;
     running.cancel_on(cancel);
-    let mut lines = Vec::new();
+    let (mut lines, mut lost) = (Vec::new(), None);
     while let Some(line) = running.lines.recv().await {
-        if args.json { lines.push(line) } else { pass_on(&line) }
+        if args.json {
+            lines.push(line);
+        } else if let Err(error) = pass_on(&line) {
+            lost = lost.or(unprinted(&error));
+        }
     }
     let finished = running.wait().await;
     super::work::tidy(&dir);
@@ -72,18 +76,17 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     } else if let Some(why) = trouble(&finished) {
         eprintln!("{}", visible(&why));
     }
-    Ok(exit)
+    lost.map_or(Ok(exit), Err)
 }
 
 /// A terminal gets no control characters from a command that is not trusted; a file gets the bytes.
-fn pass_on(line: &Line) {
-    // Where nobody reads, nothing needs to be written.
-    let _ = match line {
+fn pass_on(line: &Line) -> io::Result<()> {
+    match line {
         Line::Out(text) if io::stdout().is_terminal() => writeln!(io::stdout(), "{}", visible(text)),
         Line::Out(text) => writeln!(io::stdout(), "{text}"),
         Line::Err(text) if io::stderr().is_terminal() => writeln!(io::stderr(), "{}", visible(text)),
         Line::Err(text) => writeln!(io::stderr(), "{text}"),
-    };
+    }
 }
 
 fn shown(finished: &Finished, lines: &[Line]) -> serde_json::Value {

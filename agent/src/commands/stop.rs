@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the work to stop, a second Ctrl-C leaves at once.
+//! Ctrl-C and SIGTERM: the first asks the work to stop, the second leaves at once, whichever it is.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tunesmith_sandbox::Cancel;
@@ -18,7 +18,7 @@ pub fn watch(cancel: &Cancel) {
         either(&mut interrupt, &mut terminate).await;
         cancel.cancel();
         eprintln!("stopping; press Ctrl-C again to leave at once");
-        interrupt.recv().await;
+        either(&mut interrupt, &mut terminate).await;
         std::process::exit(CANCELLED.into());
     });
 }

@@ -13,10 +13,11 @@ use tunesmith_tools::{data_prepare::Job, train, worker::Work};
 
 use super::{
     data::{self, Mapping},
+    numbers::{self, whole},
     print, print_json,
     table::count,
     usage,
-    work::{Bench, Fresh, input},
+    work::{Bench, Fresh, holding, input},
 };
 use crate::run::Failure;
 
@@ -58,31 +59,31 @@ pub struct Args {
 #[derive(Clone, Debug, Default, clap::Args)]
 struct Settings {
     /// Peak learning rate [default: 2e-3]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = numbers::learning_rate)]
     learning_rate: Option<f64>,
     /// Passes over the rows [default: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1000))]
     epochs: Option<usize>,
     /// Stop after so many steps [default: none]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..))]
     max_steps: Option<usize>,
     /// Rank of the adapter [default: 16]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
     r: Option<usize>,
     /// Numerator of the adapter's scale [default: 32]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = numbers::alpha)]
     lora_alpha: Option<f64>,
     /// Rows per step [default: 16]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=4096))]
     batch_size: Option<usize>,
     /// Course of the learning rate [default: linear]
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
     /// Warm-up: steps from 1 up, below that a share of all [default: 0]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = numbers::warmup)]
     warmup: Option<f64>,
     /// Weight decay [default: 0]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = numbers::decay)]
     weight_decay: Option<f64>,
     /// Epochs without improvement before training stops; 0 never stops early [default: 3]
     #[arg(long, value_name = "N")]
@@ -103,7 +104,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
     let out = Fresh::new(&args.out)?;
     let prepared = if given.is_dir() {
-        given
+        already(&args)?
     } else {
         // Beside the adapter, so that it can be scored on the same recipe.
         let to = out.path().join("prepared");
@@ -129,6 +130,20 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         trained(&made, &args).iter().for_each(|line| print(line));
     }
     Ok(0)
+}
+
+/// A directory that `data prepare` made, which its recipe describes and no option changes.
+fn already(args: &Args) -> Result<PathBuf, Failure> {
+    let made = "make it with `tunesmith data prepare`, or name the file of rows";
+    let dir = holding(&args.data, &["recipe.json", "train.jsonl", "valid.jsonl"], made)?;
+    match args.mapping.given().as_slice() {
+        [] => Ok(dir),
+        given => Err(usage(format!(
+            "{}: is prepared already, so {} changes nothing; leave that out, or prepare the rows again with it",
+            args.data.display(),
+            given.join(" ")
+        ))),
+    }
 }
 
 /// The tool's defaults, then the file, then the options.
@@ -159,12 +174,31 @@ fn settings(args: &Args) -> Result<train::Args, Failure> {
         options.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)),
     );
     let source = args.spec.as_ref().map_or_else(|| "the settings".to_owned(), |path| path.display().to_string());
-    serde_json::from_value(Value::Object(fields)).map_err(|error| usage(format!("{source}: {error}")))
+    let wrong = |why: String| usage(format!("{source}: {why}"));
+    let settings: train::Args =
+        serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(error.to_string()))?;
+    in_range(&settings).map_err(|name| wrong(format!("{name} is out of range; see `tunesmith tools --schema`")))?;
+    Ok(settings)
+}
+
+/// Holds a file's settings to the tool's schema, as options are by their parsers; the error is a setting's name.
+fn in_range(settings: &train::Args) -> Result<(), &'static str> {
+    let checks = [
+        ("learning_rate", (1e-8..=1.0).contains(&settings.learning_rate)),
+        ("epochs", (1..=1000).contains(&settings.epochs)),
+        ("max_steps", settings.max_steps != Some(0)),
+        ("r", (1..=1024).contains(&settings.r)),
+        ("lora_alpha", (0.001..=1e6).contains(&settings.lora_alpha)),
+        ("batch_size", (1..=4096).contains(&settings.batch_size)),
+        ("warmup", (0.0..=1e9).contains(&settings.warmup)),
+        ("weight_decay", (0.0..=1.0).contains(&settings.weight_decay)),
+    ];
+    checks.into_iter().find(|(_, good)| !good).map_or(Ok(()), |(name, _)| Err(name))
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
     let wrong = |why: String| usage(format!("{}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = super::text(path)?;
     let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     toml::from_str(&text).map_err(|error| wrong(one_line(error.to_string())))
 }

@@ -15,7 +15,7 @@ use tunesmith_tools::{
 
 use super::{stop::CANCELLED, usage};
 use crate::{
-    run::{Failure, Watch},
+    run::{self, Failure, Watch},
     terminal::Terminal,
 };
 
@@ -29,8 +29,7 @@ pub struct Bench<'a> {
 impl<'a> Bench<'a> {
     /// A place of its own, removed at the end.
     pub fn new(cancel: &'a Cancel) -> Result<Self, Failure> {
-        let scratch = tempfile::tempdir()
-            .map_err(|error| Failure::new(70, format!("no temporary directory can be made: {error}; set TMPDIR")))?;
+        let scratch = run::scratch()?;
         let jobs = Local::new();
         let missing: Vec<String> = jobs.missing().iter().map(|(layer, status)| format!("{layer} {status}")).collect();
         if !missing.is_empty() {
@@ -46,7 +45,7 @@ impl<'a> Bench<'a> {
             Base::Path(path) => path,
             Base::Nano => {
                 let path = self.scratch.path().join("base");
-                nano::write(&path).map_err(|error| Failure::new(70, format!("{}: {error}", path.display())))?;
+                nano::write(&path).map_err(|error| Failure::unwritten(&path, &error, run::TMPDIR))?;
                 path
             }
         };
@@ -56,7 +55,7 @@ impl<'a> Bench<'a> {
     /// A directory that only this piece of work uses.
     pub fn private(&self) -> Result<Workdir, Failure> {
         let path = self.scratch.path().join("work");
-        Workdir::create(&path).map_err(|error| Failure::new(70, format!("{}: {error}", path.display())))
+        Workdir::create(&path).map_err(|error| Failure::unwritten(&path, &error, run::TMPDIR))
     }
 
     /// Does the work, with its progress on standard error.
@@ -83,16 +82,33 @@ pub fn tidy(dir: &Workdir) {
     let _ = std::fs::remove_dir(dir.path().join(".tmp"));
 }
 
-/// What a failed piece of work means for the exit code.
+/// What a failed piece of work means for the exit code. Work by hand fails by what it was given; a worker that broke or
+/// could not start says so.
 pub fn failure(error: ToolError) -> Failure {
-    let exit = match error {
-        ToolError::Invalid(_) => 2,
+    let exit = match &error {
+        ToolError::Failed(why) if why.starts_with("the worker ") || why.starts_with("defect in the worker") => 70,
+        ToolError::Invalid(_) | ToolError::Failed(_) => 2,
         ToolError::Denied(_) | ToolError::Resource(_) => 5,
         ToolError::Limit(_) => 4,
-        ToolError::Failed(_) => 1,
         ToolError::Cancelled => CANCELLED,
     };
     Failure::new(exit, error)
+}
+
+/// A directory that holds each of `files`; `made` says how one is made.
+pub fn holding(path: &Path, files: &[&str], made: &str) -> Result<PathBuf, Failure> {
+    let dir = input(path)?;
+    let lacks = |file: &&&str| !dir.join(file).is_file();
+    match files.iter().find(lacks) {
+        Some(file) => Err(usage(format!("{}: has no file {file}; {made}", path.display()))),
+        None => Ok(dir),
+    }
+}
+
+/// An adapter in PEFT's format.
+pub fn adapter(path: &Path) -> Result<PathBuf, Failure> {
+    let files = ["adapter_config.json", "adapter_model.safetensors"];
+    holding(path, &files, "name a directory that `tunesmith train` or PEFT wrote")
 }
 
 /// An input that must be there, as an absolute path.
@@ -102,6 +118,9 @@ pub fn input(path: &Path) -> Result<PathBuf, Failure> {
         _ => usage(format!("{}: {error}", path.display())),
     })
 }
+
+/// How to name another place for a result.
+const OUT: &str = "name another --out";
 
 /// A result that stands under its name only when it is whole. Until then it is made beside it.
 pub struct Fresh {
@@ -124,9 +143,10 @@ impl Fresh {
         if to.symlink_metadata().is_ok() && !empty {
             return Err(wrong(&"is there already; name another --out"));
         }
-        std::fs::create_dir_all(parent).map_err(|error| wrong(&error))?;
-        let half = tempfile::Builder::new().prefix(".tunesmith-").tempdir_in(parent).map_err(|error| wrong(&error))?;
-        let dir = Workdir::open(half.path()).map_err(|error| wrong(&error))?;
+        let unwritten = |error| Failure::unwritten(given, &error, OUT);
+        std::fs::create_dir_all(parent).map_err(unwritten)?;
+        let half = tempfile::Builder::new().prefix(".tunesmith-").tempdir_in(parent).map_err(unwritten)?;
+        let dir = Workdir::open(half.path()).map_err(unwritten)?;
         let made = dir.path().join(name);
         Ok(Fresh { half, dir, made, to, given: given.to_owned() })
     }
@@ -143,14 +163,13 @@ impl Fresh {
 
     /// Puts the result under its name, and gives the name as the user wrote it.
     pub fn keep(self) -> Result<String, Failure> {
-        let given = self.given.display().to_string();
-        std::fs::rename(&self.made, &self.to).map_err(|error| usage(format!("{given}: {error}")))?;
+        std::fs::rename(&self.made, &self.to).map_err(|error| Failure::unwritten(&self.given, &error, OUT))?;
         drop(self.half);
-        Ok(given)
+        Ok(self.given.display().to_string())
     }
 }
 
 /// A directory for results, which may hold what an earlier call left.
 pub fn directory(path: &Path) -> Result<Workdir, Failure> {
-    Workdir::create(path).map_err(|error| usage(format!("{}: {error}; choose another --out", path.display())))
+    Workdir::create(path).map_err(|error| Failure::unwritten(path, &error, OUT))
 }

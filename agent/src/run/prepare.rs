@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use jiff::Timestamp;
@@ -26,7 +27,7 @@ use tunesmith_tools::{
     tool::{FieldError, ToolError},
 };
 
-use super::{Failure, Options, shown};
+use super::{ELSEWHERE, Failure, Options, shown};
 pub use crate::model::spec::Planner;
 use crate::{
     model::{ChatModel, spec},
@@ -60,13 +61,70 @@ pub struct Prepared {
     pub model: Option<Box<dyn ChatModel>>,
     /// The Hub, where the user allowed its host.
     pub hub: Option<Hub>,
+    /// Takes the run's directory away again, should the run not begin.
+    pub unbegun: Unbegun,
     inputs: Vec<Input>,
     hashes: BTreeMap<String, String>,
 }
 
+/// What was made for a run that has not begun: removed with this value, unless it is kept.
+#[derive(Debug)]
+pub struct Unbegun {
+    run: Option<PathBuf>,
+    /// Directories that were not there before, the deepest first.
+    above: Vec<PathBuf>,
+    kept: AtomicBool,
+}
+
+impl Unbegun {
+    /// Before anything is made for a run in `runs_dir`.
+    fn new(runs_dir: &Path) -> Self {
+        let missing = |path: &&Path| !path.as_os_str().is_empty() && path.symlink_metadata().is_err();
+        let above = runs_dir.ancestors().take_while(missing).map(Path::to_owned).collect();
+        Unbegun { run: None, above, kept: AtomicBool::new(false) }
+    }
+
+    /// The run has begun: what there is of it is worth keeping.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Unbegun {
+    fn drop(&mut self) {
+        if self.kept.load(Ordering::Relaxed) {
+            return;
+        }
+        // What cannot be removed is no worse than what is reported already; directories with other things in them stay.
+        let _ = self.run.as_ref().map(fs::remove_dir_all);
+        self.above.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+    }
+}
+
+/// Whether runs can be kept in `dir`, found out by making it and something in it; nothing of that stays.
+pub fn try_place(dir: &Path) -> Result<(), Failure> {
+    let _made = Unbegun::new(dir);
+    let tried = fs::create_dir_all(dir).and_then(|()| tempfile::tempdir_in(dir));
+    tried.map(drop).map_err(|error| Failure::unwritten(dir, &error, ELSEWHERE))
+}
+
 /// Reads `--planner`.
 pub fn planner(options: &Options) -> Result<Planner, Failure> {
-    spec::parse(&options.planner).map_err(|e| Failure::new(2, e))
+    named(&options.planner)
+}
+
+/// Reads the name of a planner; a script must be a file that ends.
+pub fn named(spec: &str) -> Result<Planner, Failure> {
+    let planner = spec::parse(spec).map_err(|e| Failure::new(2, e))?;
+    if let Planner::Scripted(file) = &planner {
+        let wrong = |why| Failure::new(2, format!("--planner scripted: {}: {why}", shown(file)));
+        match rows::not_a_file(file) {
+            Some(what) => return Err(wrong(format!("{what}, not a file; name a file with one JSON turn a line"))),
+            None if !file.exists() => return Err(wrong("there is no such file; check the path".to_owned())),
+            None => {}
+        }
+    }
+    Ok(planner)
 }
 
 impl Prepared {
@@ -90,9 +148,10 @@ impl Prepared {
             None if planner == Planner::Playbook => return Err(Failure::new(5, OUTSIDE)),
             None => {}
         }
-        let model = planner
-            .open(&|name| std::env::var(name).ok(), task.seed)
-            .map_err(|e| Failure::new(5, format!("the planner cannot be asked: {e}")))?;
+        let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| match planner {
+            Planner::Scripted(_) => Failure::new(2, e),
+            _ => Failure::new(5, format!("the planner cannot be asked: {e}")),
+        })?;
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
         let cwd = std::env::current_dir().map_err(|e| Failure::new(70, e))?;
         let base = bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?;
@@ -104,10 +163,16 @@ impl Prepared {
         let (test, test_input) = test.unzip();
         inputs.extend(test_input);
         let parts = Parts::new(&task, read, test)?;
+        let mut unbegun = Unbegun::new(&options.dir);
         let run = Run::create(&options.dir, &task.request, Timestamp::now()).map_err(failure)?;
+        unbegun.run = Some(run.dir().to_owned());
         let base = match base {
             Base::Path(path) => path,
-            Base::Nano => nano::write(&run.base()).map(|()| run.base()).map_err(|e| Failure::new(70, e))?,
+            Base::Nano => {
+                let base = run.base();
+                nano::write(&base).map_err(|e| unwritten(&base, &e))?;
+                base
+            }
         };
         let base_sha256 = tunesmith_lm::model::hash(&base).map_err(|e| Failure::new(2, e))?;
         let (data_sha256, sealed_sha256) = parts.write(&run)?;
@@ -115,7 +180,7 @@ impl Prepared {
         let hashes = hashes.map(|(name, hash)| (name.to_owned(), hash)).into_iter().chain(base_files(&base)?).collect();
         let hub = hub(options)?;
         let Parts { open, columns, rows, .. } = parts;
-        Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, inputs, hashes })
+        Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, unbegun, inputs, hashes })
     }
 
     /// The scope that a successful `plan`'s output amounts to. A plan on another base is an error, and so is one of a
@@ -365,16 +430,9 @@ impl Parts {
     }
 }
 
-/// A file of the run that cannot be written. A full disk is a missing resource, anything else is unexpected.
+/// A file of the run that cannot be written.
 fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
-    let (exit, advice) = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            (Outcome::Blocked, "; free some space or keep runs elsewhere with --dir")
-        }
-        std::io::ErrorKind::PermissionDenied => (Outcome::Blocked, "; keep runs elsewhere with --dir"),
-        _ => (Outcome::Internal, ""),
-    };
-    Failure::new(exit.exit_code(), format!("cannot write {}: {error}{advice}", shown(path)))
+    Failure::unwritten(path, error, ELSEWHERE)
 }
 
 fn hub(options: &Options) -> Result<Option<Hub>, Failure> {
@@ -393,6 +451,8 @@ fn device() -> String {
 fn failure(error: RunError) -> Failure {
     match &error {
         RunError::Io { path, error, .. } => unwritten(path, error),
-        RunError::NotARun(_) | RunError::Manifest { .. } => Failure::new(Outcome::Internal.exit_code(), error),
+        RunError::NotARun(_) | RunError::NotAFile { .. } | RunError::Manifest { .. } => {
+            Failure::new(Outcome::Internal.exit_code(), error)
+        }
     }
 }

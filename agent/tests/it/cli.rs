@@ -128,6 +128,15 @@ fn usage_errors_are_two_lines_with_exit_code_2() {
         "error: unexpected argument '--fiel' found; tip: a similar argument exists: '--file'\nsee: tunesmith run --help\n",
     );
     check(
+        &["run", "x", "--file", "-dash.csv"],
+        "error: \"-dash.csv\" begins with a dash, so it is taken for an option; write --file=-dash.csv\nsee: tunesmith run --help\n",
+    );
+    check(
+        &["run", "x", "--minutes", "-1"],
+        "error: invalid value '-1' for '--minutes <N>': must be a number above 0, and at most a million\nsee: tunesmith run --help\n",
+    );
+    check(&["run", "x", "-q"], "error: unexpected argument '-q' found\nsee: tunesmith run --help\n");
+    check(
         &["run", "x", "--goal", "accuracy=1"],
         "error: invalid value 'accuracy=1' for '--goal <GOAL>': write it as METRIC>=X, for example accuracy>=0.9\nsee: tunesmith run --help\n",
     );
@@ -143,6 +152,11 @@ fn usage_errors_are_two_lines_with_exit_code_2() {
     check(
         &["bench", "smoke", "--only", "x"],
         "error: smoke has no task \"x\"; its tasks are: routing, orders, reports\n",
+    );
+    check(&["bench", "smoke", "--junit", "."], "error: --junit .: is a directory, not a file; name another file\n");
+    check(
+        &["bench", "smoke", "--junit", "no/such/place.xml"],
+        "error: --junit no/such/place.xml: cannot be written: No such file or directory (os error 2); name another file\n",
     );
     check(
         &["generate", "--model", "nano"],

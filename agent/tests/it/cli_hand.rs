@@ -1,10 +1,10 @@
 //! The tools by hand: from rows to a shipped file with the commands alone.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use serde_json::{Value, json};
 
-use crate::cli::{base, tickets, tunesmith};
+use crate::cli::{Said, base, command, tickets, tunesmith};
 
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
@@ -158,4 +158,52 @@ fn a_pretraining_that_was_stopped_goes_on_to_the_same_bytes() {
     run("second").ok();
     let model = |out: &str| fs::read(dir.path().join(out).join("model.safetensors")).unwrap();
     assert!(model("whole") == model("second"));
+}
+
+/// The worker below process `root`, as soon as there is one.
+fn worker_of(root: u32) -> u32 {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let is_worker = |pid: u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).nth(1) == Some(&b"worker"[..])
+    };
+    loop {
+        let names = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        let mut workers = names.filter_map(|name| name.parse::<u32>().ok()).filter(|pid| is_worker(*pid));
+        let below = |pid: &u32| std::iter::successors(Some(*pid), |pid| parent(*pid)).take(8).any(|pid| pid == root);
+        if let Some(found) = workers.find(below) {
+            return found;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_worker_that_the_system_kills_is_a_lack_of_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(40)).unwrap();
+    let base = base().to_str().unwrap();
+    tunesmith(dir.path(), &["data", "prepare", "rows.csv", "--base", base, "--out", "prepared"]).ok();
+    let args = ["train", "--base", base, "--data", "prepared", "--out", "new", "--epochs", "1000", "--patience", "0"];
+    let child = command(dir.path(), &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let worker = worker_of(child.id());
+    assert!(std::process::Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
+    let said: Said = child.wait_with_output().unwrap().into();
+    let why = said.refused(5);
+    assert!(why.contains("probably because the machine ran out of memory; use a smaller"), "{why}");
+    assert!(!dir.path().join("new").exists());
+}
+
+#[test]
+fn a_vocabulary_that_is_too_small_says_what_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = "pretrain --generated-tokens 2000 --vocab 10 --hidden 16 --heads 2 --kv-heads 1 --inner 32 --layers 1 --out new";
+    let said = tunesmith(dir.path(), &args.split(' ').collect::<Vec<_>>());
+    let want =
+        "error: tokenizer: the vocabulary needs at least 261 entries, not 10: one for each byte and special token\n";
+    assert_eq!(said.refused(2), want);
 }

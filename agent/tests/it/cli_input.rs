@@ -233,12 +233,191 @@ fn work_by_hand_refuses_what_is_not_there_and_writes_over_nothing() {
     assert!(said.starts_with("error: spec.toml: unknown field `learning_rat`"), "{said}");
     assert!(!dir.path().join("new").exists());
     // What fails later leaves nothing behind either.
-    let late = ["train", "--base", base, "--data", "rows.csv", "--out", "new", "--batch-size", "0"];
-    assert!(tunesmith(dir.path(), &late).refused(1).contains("batch_size"));
+    let late = ["train", "--base", base, "--data", "rows.csv", "--out", "new", "--max-length", "8"];
+    assert!(refused(&late).contains("only 0 of 60 rows can be used"));
     let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["full", "rows.csv", "spec.toml"]);
     let said = refused(&["eval", "--model", base, "--data", "rows.csv"]);
     assert!(said.contains("there is no recipe.json beside it"), "{said}");
     assert_eq!(fs::read_to_string(dir.path().join("full/note")).unwrap(), "mine");
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_by_their_option() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(20)).unwrap();
+    let train = ["train", "--base", "nano", "--data", "rows.csv", "--out", "new"];
+    let pretrain = ["pretrain", "--generated-tokens", "1000", "--out", "new"];
+    let refused = |args: &[&str], option: &str, value: &str| {
+        let said = tunesmith(dir.path(), &[args, &[option, value]].concat());
+        let want = format!("error: invalid value '{value}' for '{option} ");
+        assert!(said.refused(2).starts_with(&want), "{said:?}");
+    };
+    for value in ["NaN", "inf", "-1"] {
+        for option in ["--learning-rate", "--lora-alpha", "--warmup", "--weight-decay"] {
+            refused(&train, option, value);
+        }
+        for option in ["--learning-rate", "--weight-decay"] {
+            refused(&pretrain, option, value);
+        }
+    }
+    for option in ["--learning-rate", "--r", "--epochs", "--batch-size", "--max-steps"] {
+        refused(&train, option, "0");
+    }
+    for option in ["--learning-rate", "--batch-size", "--sequence", "--layers"] {
+        refused(&pretrain, option, "0");
+    }
+    refused(&["pretrain", "--out", "new"], "--generated-tokens", "18446744073709551615");
+    for (line, why) in [("learning_rate = nan", "invalid type"), ("r = 0", "r is out of range")] {
+        fs::write(dir.path().join("spec.toml"), line).unwrap();
+        let said = tunesmith(dir.path(), &[&train[..], &["--spec", "spec.toml"]].concat());
+        assert!(said.refused(2).starts_with("error: spec.toml: ") && said.err.contains(why), "{said:?}");
+    }
+    assert!(!dir.path().join("new").exists());
+}
+
+#[test]
+fn a_place_where_no_runs_can_be_kept_is_refused_also_by_a_dry_run() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();
+    let file = "a file stands where a directory should be";
+    let nothing = "No such file or directory (os error 2)";
+    for (place, why) in [("rows.csv", file), ("rows.csv/runs", file), ("/proc/runs", nothing)] {
+        for more in [&[][..], &["--dry-run"]] {
+            let args = [&["run", TASK, "--file", "rows.csv", "--approve", "auto", "--dir", place], more].concat();
+            let want = format!("error: cannot write {place}: {why}; keep runs elsewhere with --dir\n");
+            assert_eq!(tunesmith(dir.path(), &args).refused(2), want);
+        }
+    }
+}
+
+#[test]
+fn a_run_that_cannot_begin_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();
+    let left = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    // No file may be as large as the bundled base is: the nearest thing to a full disk that needs no disk.
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+    let args = ["run", TASK, "--file", "rows.csv", "--approve", "auto", "--dir", "new/runs"];
+    let binary = env!("CARGO_BIN_EXE_tunesmith");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, binary]).args(args).current_dir(dir.path());
+    let said: Said = shell.output().unwrap().into();
+    let why = said.refused(5);
+    assert!(why.starts_with("error: cannot write ") && why.contains("; keep runs elsewhere with --dir"), "{why}");
+    assert_eq!(left(), ["rows.csv"]);
+
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    fs::write(dir.path().join("empty/config.json"), "{}").unwrap();
+    tunesmith(dir.path(), &[&args[..], &["--base", "empty"]].concat()).refused(2);
+    assert!(!dir.path().join("new").exists());
+}
+
+#[cfg(unix)]
+fn pipe(dir: &Path, name: &str) {
+    let made = rustix::fs::mknodat(rustix::fs::CWD, dir.join(name), rustix::fs::FileType::Fifo, 0o600.into(), 0);
+    made.unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn what_never_ends_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("rows.csv"), tickets(60)).unwrap();
+    pipe(dir.path(), "pipe");
+    fs::create_dir(at("base")).unwrap();
+    fs::write(at("base/config.json"), "{}").unwrap();
+    pipe(&at("base"), "model.safetensors");
+    fs::create_dir_all(at("runs/one")).unwrap();
+    fs::write(at("runs/one/run.json"), "{}").unwrap();
+    pipe(&at("runs/one"), "events.jsonl");
+    let refused = |args: &[&str], what: &str| {
+        let said = tunesmith(dir.path(), args);
+        assert!(said.refused(2).contains(what), "{said:?}");
+    };
+    let pipe = "is a pipe or a device";
+    let run = |option, value| ["run", TASK, "--file", "rows.csv", option, value];
+    refused(&run("--base", "pipe"), pipe);
+    refused(&run("--base", "base"), pipe);
+    refused(&run("--test", "pipe"), pipe);
+    refused(&run("--planner", "scripted:/dev/zero"), pipe);
+    refused(&run("--planner", "scripted:/tmp"), "is a directory, not a file");
+    refused(&run("--planner", "scripted:none"), "there is no such file");
+    refused(&["bench", "smoke", "--planner", "scripted:/dev/zero"], pipe);
+    refused(&["generate", "--model", "pipe", "--prompt", "a"], pipe);
+    refused(&["generate", "--model", "nano", "--chat", "pipe"], pipe);
+    refused(&["runs", "show", "one"], pipe);
+    refused(&["grade", "runs/one"], pipe);
+    refused(&["pretrain", "--text", "pipe:1", "--out", "new"], pipe);
+    refused(&["pretrain", "--text", "base:1", "--out", "new"], "is a directory, not a file");
+    refused(&["train", "--base", "nano", "--data", "rows.csv", "--out", "new", "--spec", "pipe"], pipe);
+    assert_eq!(tunesmith(dir.path(), &["runs", "list"]).ok().out, "no runs in runs\n");
+}
+
+#[test]
+fn bad_input_of_work_by_hand_is_told_apart_from_a_defect() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let model = base().to_str().unwrap();
+    fs::write(at("rows.csv"), tickets(20)).unwrap();
+    tunesmith(dir.path(), &["data", "prepare", "rows.csv", "--base", model, "--out", "prepared"]).ok();
+    fs::create_dir(at("empty")).unwrap();
+    fs::write(at("broken.gguf"), "GGUF and nothing else").unwrap();
+    for (name, file, text) in [
+        ("config", "config.json", "{"),
+        ("weights", "model.safetensors", "no tensors"),
+        ("tokenizer", "tokenizer.json", "{}"),
+    ] {
+        fs::create_dir(at(name)).unwrap();
+        for entry in fs::read_dir(base()).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), at(name).join(entry.file_name())).unwrap();
+        }
+        fs::write(at(name).join(file), text).unwrap();
+    }
+    let refused = |args: &[&str], what: &str| {
+        let said = tunesmith(dir.path(), args);
+        assert!(said.refused(2).contains(what), "{said:?}");
+    };
+    let long = "word ".repeat(500);
+    refused(&["generate", "--model", model, "--prompt", &long], "the model takes 192; shorten it");
+    for broken in ["broken.gguf", "config", "weights", "tokenizer"] {
+        refused(&["generate", "--model", broken, "--prompt", "a"], "error: ");
+        refused(&["eval", "--model", broken, "--data", "prepared"], "error: ");
+        refused(&["train", "--base", broken, "--data", "prepared", "--out", "new"], "error: ");
+        refused(&["convert", "--model", broken, "--to", "gguf", "--out", "new"], "error: ");
+    }
+    let adapter =
+        "error: empty: has no file adapter_config.json; name a directory that `tunesmith train` or PEFT wrote\n";
+    refused(&["generate", "--model", model, "--adapter", "empty", "--prompt", "a"], adapter);
+    refused(&["eval", "--model", model, "--adapter", "empty", "--data", "prepared"], adapter);
+    refused(&["convert", "--model", model, "--adapter", "empty", "--to", "gguf", "--out", "new"], adapter);
+    let recipe =
+        "error: empty: has no file recipe.json; make it with `tunesmith data prepare`, or name the file of rows\n";
+    refused(&["train", "--base", model, "--data", "empty", "--out", "new"], recipe);
+}
+
+#[test]
+fn an_extraction_from_answers_that_are_no_json_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(20)).unwrap();
+    let model = base().to_str().unwrap();
+    let args = ["data", "prepare", "rows.csv", "--base", model, "--out", "new", "--kind", "extraction"];
+    let want = "error: column \"intent\" holds a JSON object in 0 of 60 answers, and an extraction needs one in each; name \
+                another target, or take kind classification or generation\n";
+    assert_eq!(tunesmith(dir.path(), &args).refused(2), want);
+    assert!(!dir.path().join("new").exists());
+}
+
+#[test]
+fn options_that_a_prepared_directory_cannot_follow_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(20)).unwrap();
+    let model = base().to_str().unwrap();
+    tunesmith(dir.path(), &["data", "prepare", "rows.csv", "--base", model, "--out", "prepared"]).ok();
+    let args = ["train", "--base", model, "--data", "prepared", "--out", "new", "--kind", "generation", "--cue", "A:"];
+    let want = "error: prepared: is prepared already, so --kind --cue changes nothing; leave that out, or prepare the rows \
+                again with it\n";
+    assert_eq!(tunesmith(dir.path(), &args).refused(2), want);
 }

@@ -290,3 +290,58 @@ fn nobody_at_the_terminal_means_no_approval() {
     assert_eq!(said.code, 5, "{said:?}");
     assert!(said.out.contains("--approve auto"), "{said:?}");
 }
+
+#[test]
+fn a_second_signal_of_either_kind_leaves_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // More columns than a pipe holds, so that the command waits for a reader where no request to stop reaches it.
+    let line = |cell: &str| (0..2000).map(|n| format!("{cell}{n}")).collect::<Vec<_>>().join(",") + "\n";
+    fs::write(dir.path().join("wide.csv"), line("column") + &line("a") + &line("b")).unwrap();
+    for second in ["-TERM", "-INT"] {
+        let mut child = start(dir.path(), &["data", "inspect", "wide.csv", "--json"].map(str::to_owned));
+        let _out = wait_for(&mut child, "rows");
+        signal(&child, "-TERM");
+        let mut told = String::new();
+        let mut err = BufReader::new(child.stderr.take().unwrap());
+        while !told.contains("stopping") {
+            assert_ne!(err.read_line(&mut told).unwrap(), 0, "{told}");
+        }
+        signal(&child, second);
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
+    let (dir, args) = place(json!({"name": "tuned", "epochs": 1}));
+    let full = |args: &[&str]| -> Said {
+        let out = fs::File::options().write(true).open("/dev/full").unwrap();
+        command(dir.path(), args).stdin(Stdio::null()).stdout(out).output().unwrap().into()
+    };
+    let why = "error: the output cannot be written: No space left on device (os error 28); write it to another place\n";
+    let commands = [
+        &["tools", "--schema"][..],
+        &["tools"],
+        &["--help"],
+        &["data", "inspect", "rows.csv", "--json"],
+        &["doctor", "--json"],
+        &["sandbox", "--", "echo", "hello"],
+    ];
+    for args in commands {
+        assert_eq!(full(args).refused(5), why, "{args:?}");
+    }
+    // The run itself goes on to its end, which is in its log.
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = full(&[&args[..], &["--json"]].concat());
+    assert!(said.code == 5 && said.err.contains(why), "{said:?}");
+    let run = run_dir(dir.path());
+    let run = run.to_str().unwrap();
+    assert_ne!(tunesmith(dir.path(), &["runs", "show", run, "--json"]).ok().json()["summary"]["outcome"], Value::Null);
+    assert_eq!(full(&["runs", "show", run, "--json"]).refused(5), why);
+
+    let mut child = start(dir.path(), &["tools", "--schema"].map(str::to_owned));
+    drop(child.stdout.take());
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+}

@@ -46,6 +46,9 @@ const LABELS: [&str; 12] = [
 const ANSWERS: [&str; 10] =
     ["completion", "answer", "output", "response", "target", "reply", "json", "expected", "result", "summary"];
 
+/// Rows that a label needs, on average.
+const ROWS_OF_LABEL: usize = 3;
+
 /// Characters of a value that can still be a label.
 const LABEL_LENGTH: usize = 100;
 
@@ -69,10 +72,15 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
     let labelled = LABELS.contains(&target.name.to_lowercase().as_str());
     let cells = rows.len() - target.missing;
     if target.distinct == 1 {
-        return Err(format!("column {:?} has the same value in every row, so there is nothing to learn", target.name));
+        return Err(format!(
+            "column {:?} has the same value in every row, so there is nothing to learn; give rows with different answers, or \
+             rename the column of the answer to completion",
+            target.name
+        ));
     }
     let marked = share(rows, target, |cell| cell.contains("####"));
-    let few = target.distinct <= MOST_LABELS && cells >= 3 * target.distinct && target.lengths[3] <= LABEL_LENGTH;
+    let few =
+        target.distinct <= MOST_LABELS && cells >= ROWS_OF_LABEL * target.distinct && target.lengths[3] <= LABEL_LENGTH;
     let (kind, answer_after, why) = if target.cells == Cells::Json {
         (JobKind::Extraction, None, "the answers are JSON objects".to_owned())
     } else if few {
@@ -80,11 +88,7 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
     } else if marked > 0.95 {
         (JobKind::Generation, Some("####".to_owned()), "the answers are texts with the result after ####".to_owned())
     } else if labelled {
-        return Err(format!(
-            "column {:?} has {} different values in {cells} rows, too many to learn as labels (at most {MOST_LABELS}, with \
-             3 rows each); join rare labels, or rename the column of the answer to completion",
-            target.name, target.distinct
-        ));
+        return Err(no_labels(target, cells));
     } else {
         (JobKind::Generation, None, format!("the answers are free texts ({} different)", target.distinct))
     };
@@ -93,6 +97,27 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
     let note = (lost > 0).then(|| format!("{lost} of {} rows lack the input or the answer", rows.len()));
     let (input, target) = (input.name.clone(), target.name.clone());
     Ok((Proposal { kind, input, target, answer_after, metric, why }, note))
+}
+
+/// Why a column that is named like labels holds none.
+fn no_labels(target: &Column, cells: usize) -> String {
+    let Column { name, distinct, .. } = target;
+    let rename = "or rename the column of the answer to completion";
+    if *distinct > MOST_LABELS {
+        format!(
+            "column {name:?} has {distinct} different values in {cells} rows, too many to learn as labels (at most \
+             {MOST_LABELS}); join rare labels, {rename}"
+        )
+    } else if target.lengths[3] > LABEL_LENGTH {
+        format!(
+            "column {name:?} has values of more than {LABEL_LENGTH} characters, too long for labels; shorten them, {rename}"
+        )
+    } else {
+        format!(
+            "column {name:?} has {distinct} different values in {cells} rows, too few rows to learn them as labels (each needs \
+             {ROWS_OF_LABEL} or more); give more rows, join rare labels, {rename}"
+        )
+    }
 }
 
 /// Which column is the input and which the answer: by name, else by what they hold.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 use tunesmith_harness::{
     hash,
     recipe::{Example, Recipe},
@@ -12,6 +13,9 @@ use tunesmith_harness::{
 
 use super::{Dropped, Job, LabelRows, Output, PREPARED, clean, labels, recipe_of};
 use crate::{encode::Encoder, files::write_json, worker::Live};
+
+/// Share of an extraction's answers that must be JSON.
+const JSON_SHARE: f64 = 0.95;
 
 /// Labels listed in the output.
 const SHOWN: usize = 100;
@@ -35,10 +39,14 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     }
     let mut dropped = Dropped::default();
     let examples = examples(&recipe, &table.rows, &encoder, &mut dropped);
+    if recipe.kind == JobKind::Extraction {
+        json_answers(&examples, &recipe.target)?;
+    }
     let examples = clean::unique(examples, &mut dropped);
     let (examples, tokens) = fitting(examples, limit, &encoder, &mut dropped, live)?;
     if examples.len() < 2 {
-        bail!("only {} of {} rows can be used ({})", examples.len(), table.rows.len(), reasons(&dropped));
+        let (reasons, advice) = reasons(&dropped);
+        bail!("only {} of {} rows can be used ({reasons}); {advice}", examples.len(), table.rows.len());
     }
     // Labels whose rows were all left out stay in the recipe: sealed rows may have them.
     let mut totals: Vec<usize> = tokens.iter().map(|(prompt, answer)| prompt + answer).collect();
@@ -102,6 +110,19 @@ fn examples(
     examples
 }
 
+/// Refuses an extraction from answers that are no JSON: nothing could ever be right. A few that are broken are no reason.
+fn json_answers(examples: &[Example], target: &str) -> anyhow::Result<()> {
+    let is_json = |e: &&Example| matches!(serde_json::from_str(&e.completion), Ok(Value::Object(_) | Value::Array(_)));
+    let (good, all) = (examples.iter().filter(is_json).count(), examples.len());
+    if (good as f64) < all as f64 * JSON_SHARE {
+        bail!(
+            "column {target:?} holds a JSON object in {good} of {all} answers, and an extraction needs one in each; name \
+             another target, or take kind classification or generation"
+        );
+    }
+    Ok(())
+}
+
 /// Examples within the limit, with the tokens of prompt and answer of each.
 type Fitting = (Vec<Example>, Vec<(usize, usize)>);
 
@@ -127,18 +148,22 @@ fn fitting(
     Ok((kept, tokens))
 }
 
-fn reasons(dropped: &Dropped) -> String {
-    let Dropped { empty, duplicates, conflicting, too_long, special_tokens, no_marker } = dropped;
+/// Why rows were left out, and what helps against the most frequent reason.
+fn reasons(dropped: &Dropped) -> (String, &'static str) {
+    let Dropped { empty, duplicates, conflicting, too_long, special_tokens, no_marker } = *dropped;
     let all = [
-        (empty, "empty"),
-        (duplicates, "repeated"),
-        (conflicting, "contradictory"),
-        (too_long, "too long"),
-        (special_tokens, "with special tokens"),
-        (no_marker, "without the marker"),
+        (empty, "empty", "fill in the input's and the answer's column, or name other columns"),
+        (duplicates, "repeated", "give more different rows"),
+        (conflicting, "contradictory", "give each input one answer"),
+        (too_long, "too long", "shorten them, or allow more with max_length where the base takes it"),
+        (special_tokens, "with special tokens", "take the base's special tokens out of the texts"),
+        (no_marker, "without the marker", "write the marker before each result, or leave answer_after out"),
     ];
-    let found: Vec<String> = all.iter().filter(|(n, _)| **n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    if found.is_empty() { "there are no more".to_owned() } else { found.join(", ") }
+    let found: Vec<String> = all.iter().filter(|(n, ..)| *n > 0).map(|(n, what, _)| format!("{n} {what}")).collect();
+    match all.iter().rev().max_by_key(|(n, ..)| *n) {
+        Some((n, _, advice)) if *n > 0 => (found.join(", "), *advice),
+        _ => ("there are no more".to_owned(), "give more rows"),
+    }
 }
 
 fn label_rows(recipe: &Recipe, train: &[Example], valid: &[Example]) -> Vec<LabelRows> {

@@ -14,7 +14,9 @@ pub(super) fn labels(rows: &[Row], input: &str, target: &str) -> anyhow::Result<
     let values: BTreeSet<String> = filled.filter_map(|row| super::clean::cell(row, target)).collect();
     match values.len() {
         0 => bail!("no row has both {input:?} and {target:?}; check the columns' names"),
-        1 => bail!("column {target:?} has one value only, so there is nothing to learn"),
+        1 => bail!(
+            "column {target:?} has one value only, so there is nothing to learn; give rows with different answers, or name another target"
+        ),
         n if n > MOST => {
             bail!(
                 "column {target:?} has {n} different values, at most {MOST} can be labels; join rare ones or use kind generation"

@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(4);
 /// The longest line of a worker: the grade of many rows is one line.
 const LINE: usize = 256 << 20;
 
+/// The signal that no process can refuse.
+const SIGKILL: i32 = 9;
+
 /// Lines of a worker's standard error that are kept.
 const KEPT: usize = 5;
 
@@ -135,6 +138,11 @@ fn result(finished: Finished, end: Option<Line>, said: Option<&String>, advice: 
             Limit::FileSize | Limit::Disk => "a file became too large; use a smaller base".to_owned(),
             Limit::Output => "too much output; ask for less at a time".to_owned(),
         })),
+        // The sandbox says which limit it kills for, so somebody else did: as a rule the kernel, out of memory.
+        (Ended::Signal(SIGKILL), _) => Err(ToolError::Resource(format!(
+            "the worker was killed (signal {SIGKILL}), probably because the machine ran out of memory; {advice}, or give it \
+             more memory"
+        ))),
         (Ended::Failed(why), _) => Err(ToolError::Failed(format!("the worker could not run: {}", visible(&why)))),
         (ended, _) => {
             let how = match ended {
@@ -228,6 +236,19 @@ mod tests {
         assert!(matches!(error(Ended::Exit(1), failed(true)), ToolError::Resource(_)));
         assert!(matches!(error(Ended::Exit(1), failed(false)), ToolError::Failed(_)));
         assert!(matches!(error(Ended::Limit(Limit::FileSize), None), ToolError::Limit(_)));
+    }
+
+    #[test]
+    fn a_worker_that_was_killed_lacked_memory_and_one_that_broke_did_not() {
+        let error = |signal| result(ended(Ended::Signal(signal)), None, None, "use a smaller base").unwrap_err();
+        let killed = error(9);
+        assert!(matches!(killed, ToolError::Resource(_)));
+        assert_eq!(
+            killed.to_string(),
+            "the worker was killed (signal 9), probably because the machine ran out of memory; use a smaller base, or give \
+             it more memory"
+        );
+        assert!(matches!(error(11), ToolError::Failed(_)));
     }
 
     #[test]

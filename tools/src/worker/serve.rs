@@ -85,13 +85,22 @@ fn obey(order: &Order) -> Line {
 fn guarded(work: impl FnOnce() -> anyhow::Result<Value>) -> Line {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(result)) => Line::Done(result),
-        Ok(Err(error)) => Line::Failed { message: one_line(&format!("{error:#}")), full: full(&error) },
+        Ok(Err(error)) => Line::Failed { message: one_line(&told(&error)), full: full(&error) },
         Err(panic) => failed(format!("defect in the worker: {}", one_line(words(&*panic)))),
     }
 }
 
 fn failed(message: String) -> Line {
     Line::Failed { message, full: false }
+}
+
+/// The error with its causes; what an error says of its cause already is not said twice.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        said if said.ends_with(&cause) => told,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 /// Whether there was no space left for a file.
@@ -138,7 +147,8 @@ mod tests {
         else {
             panic!("not told apart")
         };
-        assert_eq!(message, "training: cannot write x: no storage space: no storage space");
+        // Once: the error's own text ends with its cause's.
+        assert_eq!(message, "training: cannot write x: no storage space");
     }
 
     #[test]

@@ -67,7 +67,14 @@ async fn what_cannot_be_used_is_said_with_what_is_needed() {
         "{said}"
     );
     let said = note((0..5).map(|i| json!({"text": format!("row {i}"), "label": "same"})).collect()).await;
-    assert_eq!(said, "column \"label\" has the same value in every row, so there is nothing to learn");
+    let want = "column \"label\" has the same value in every row, so there is nothing to learn; give rows with different \
+                answers, or rename the column of the answer to completion";
+    assert_eq!(said, want);
+    let said =
+        note((0..14).map(|i| json!({"text": format!("row {i}"), "label": format!("l{}", i % 6)})).collect()).await;
+    let want = "column \"label\" has 6 different values in 14 rows, too few rows to learn them as labels (each needs 3 or \
+                more); give more rows, join rare labels, or rename the column of the answer to completion";
+    assert_eq!(said, want);
     let said = note(vec![json!({"messages": [{"role": "user", "content": "hi"}], "source": "x"})]).await;
     assert!(said.starts_with("column \"messages\" holds whole chats"), "{said}");
 }
@@ -140,5 +147,9 @@ async fn what_cannot_be_prepared_is_said() {
     let said = place.error("data_prepare", args("label", json!({}))).await;
     assert_eq!(said, "the data has no column \"label\"; it has text, intent");
     let said = place.error("data_prepare", args("intent", json!({"max_length": 8}))).await;
-    assert_eq!(said, "only 0 of 9 rows can be used (9 too long)");
+    let want = "only 0 of 9 rows can be used (9 too long); shorten them, or allow more with max_length where the base takes it";
+    assert_eq!(said, want);
+    let rows = (0..20).map(|i| json!({"text": "the same", "intent": format!("l{}", i % 2)}));
+    let said = Place::with(rows).error("data_prepare", args("intent", json!({}))).await;
+    assert_eq!(said, "only 0 of 20 rows can be used (20 contradictory); give each input one answer");
 }

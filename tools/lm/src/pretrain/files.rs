@@ -48,9 +48,15 @@ pub fn train_tokenizer(spec: &PretrainSpec, texts: &[Text]) -> Result<String> {
     tokenizer.with_pre_tokenizer(Some(byte_level)).with_decoder(Some(byte_level));
     tokenizer.train(&mut trainer, docs.into_iter()).map_err(failed)?;
     let size = tokenizer.get_vocab_size(true);
+    if size > spec.shape.vocab {
+        return Err(Error::Tokenizer(format!(
+            "the vocabulary needs at least {size} entries, not {}: one for each byte and special token",
+            spec.shape.vocab
+        )));
+    }
     if size != spec.shape.vocab {
         return Err(Error::Tokenizer(format!(
-            "the text gives only {size} of {} entries: give more text",
+            "the text gives only {size} of {} entries: give more text or a smaller vocabulary",
             spec.shape.vocab
         )));
     }
