@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     chat::ChatTemplate,
-    config::Config,
+    config::{Biases, Config, LLAMA, RopeScaling},
     error::{Error, Result},
     model::{Model, check_vocabulary},
     storage::{Mapped, printable},
@@ -65,6 +65,7 @@ fn config(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Config> {
     }
     let embedding = file.tensors.get("token_embd.weight");
     let config = Config {
+        family: LLAMA,
         vocab_size: embedding
             .and_then(|info| info.shape.first().copied())
             .ok_or_else(|| Error::Gguf("token_embd.weight is missing".into()))?,
@@ -77,6 +78,10 @@ fn config(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Config> {
         max_position_embeddings: size("context_length")?,
         rms_norm_eps: number("attention.layer_norm_rms_epsilon")?.map_or(1e-5, shortest),
         rope_theta: number("rope.freq_base")?.map_or(10_000.0, shortest),
+        rope_scaling: RopeScaling::None,
+        biases: Biases::default(),
+        qk_norm: false,
+        sliding: None,
         tie_word_embeddings: !file.tensors.contains_key("output.weight"),
         bos_token_id: tokenizer.bos,
         eos_token_ids: tokenizer.stops.clone(),

@@ -18,7 +18,7 @@ use super::{
     permute, vocab,
 };
 use crate::{
-    config::Config,
+    config::{Biases, Config, LLAMA, RopeScaling},
     error::{Error, Result},
     model::Model,
     storage,
@@ -85,6 +85,10 @@ struct Part<'a> {
 /// Writes `model`, its adapter already merged, to `path`: whole or not at all. Same model, same bytes.
 pub fn write(path: &Path, model: &Model, quant: Quant) -> Result<Written> {
     model.weights.check(&model.config)?;
+    let c = &model.config;
+    if c.family != LLAMA || c.rope_scaling != RopeScaling::None || c.biases != Biases::default() {
+        return Err(Error::Gguf("this family, its biases or its RoPE scaling cannot be written to GGUF yet".into()));
+    }
     let parts = parts(model, quant);
     let header = header(model, quant, &parts)?;
     for part in parts.iter().filter(|part| part.quant != Quant::F32) {

@@ -31,8 +31,8 @@ fn run(python: &str, script: &str, arguments: &[&Path]) {
 #[test]
 fn our_adapters_load_in_peft_with_every_key() {
     let Some(python) = peer("TUNESMITH_PEER_PYTHON") else { return };
-    for name in ["tied", "wide", "shards"] {
-        let model = Model::open(&golden("llama").join(name)).unwrap();
+    for name in crate::MODELS {
+        let model = Model::open(&golden(name)).unwrap();
         let adapter = Adapter::load(&model.path.join("adapter"), &model.config).unwrap();
         let dir = tempfile::tempdir().unwrap();
         adapter.save(dir.path()).unwrap();
