@@ -37,6 +37,8 @@ pub struct Family {
     pub permuted: bool,
     /// What transformers takes for sizes that config.json does not name.
     defaults: Defaults,
+    /// What this model has that llama.cpp does not compute in `gguf`.
+    pub gguf_lacks: fn(&Config) -> Option<&'static str>,
     /// Fields besides the common ones that `read` understands; in other families they must be off.
     fields: &'static [&'static str],
     /// Reads its own fields.

@@ -10,6 +10,7 @@ pub(super) static FAMILY: Family = Family {
     gguf: "llama",
     permuted: true,
     defaults: Defaults { max_position_embeddings: 2048, num_key_value_heads: None, head_dim: None },
+    gguf_lacks: |_| None,
     fields: &["attention_bias", "mlp_bias"],
     read: |fields, config| {
         let attention = fields.flag("attention_bias")?;

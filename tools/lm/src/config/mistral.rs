@@ -10,6 +10,7 @@ pub(super) static FAMILY: Family = Family {
     gguf: "llama",
     permuted: true,
     defaults: Defaults { max_position_embeddings: 131_072, num_key_value_heads: Some(8), head_dim: None },
+    gguf_lacks: |_| None,
     fields: &["sliding_window"],
     read: |fields, config| {
         let window = fields.size_or("sliding_window", Some(4096))?;

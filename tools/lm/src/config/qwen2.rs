@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Biases, Config, Defaults, Family, Sliding, fields::Fields};
+use super::{Biases, Config, Defaults, Family, RopeScaling, Sliding, fields::Fields};
 use crate::error::{Error, Result};
 
 pub(super) static FAMILY: Family = Family {
@@ -11,6 +11,10 @@ pub(super) static FAMILY: Family = Family {
     gguf: "qwen2",
     permuted: false,
     defaults: Defaults { max_position_embeddings: 32_768, num_key_value_heads: Some(32), head_dim: None },
+    gguf_lacks: |config| match config.rope_scaling {
+        RopeScaling::Llama3(_) => Some("llama3's RoPE scaling"),
+        _ => (config.q_dim() != config.hidden_size).then_some("heads that together are not as wide as the model"),
+    },
     fields: &["layer_types", "sliding_window", "use_sliding_window"],
     read: |fields, config| {
         config.biases = Biases { qkv: true, o: false, mlp: false };

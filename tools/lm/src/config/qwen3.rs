@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Biases, Defaults, Family, qwen2};
+use super::{Biases, Defaults, Family, RopeScaling, qwen2};
 
 pub(super) static FAMILY: Family = Family {
     architecture: "Qwen3ForCausalLM",
@@ -10,6 +10,10 @@ pub(super) static FAMILY: Family = Family {
     gguf: "qwen3",
     permuted: false,
     defaults: Defaults { max_position_embeddings: 32_768, num_key_value_heads: Some(32), head_dim: Some(128) },
+    gguf_lacks: |config| match config.rope_scaling {
+        RopeScaling::Llama3(_) => Some("llama3's RoPE scaling"),
+        _ => config.biases.o.then_some("a bias in attention"),
+    },
     fields: &["attention_bias", "layer_types", "sliding_window", "use_sliding_window"],
     read: |fields, config| {
         let attention = fields.flag("attention_bias")?;

@@ -21,6 +21,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 programs, directory, path = sys.argv[1:4]
+if path.endswith("f16.gguf"):
+    # llama.cpp rounds what it multiplies with F16 weights to F16 too; without this, near-ties fall otherwise.
+    linear = torch.nn.functional.linear
+    torch.nn.functional.linear = lambda x, *rest: linear(x.half().float(), *rest)
 allowed = int(sys.argv[4]) if len(sys.argv) > 4 else (20 if path.endswith("q8_0.gguf") else 0)
 words = ("the boat is small and I'm sure that we've seen 1234 birds; Où est la gare ? Привет こんにちは 🙂 "
          "<|user|> x <|assistant|> def add(a, b):\n    return a").split(" ")
