@@ -193,3 +193,39 @@ fn parse(
 }
 
 const ORIGINAL: &str = "original_max_position_embeddings";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Llama 3.2's numbers. What is expected comes from transformers 5.23 and llama.cpp's own converter.
+    #[test]
+    fn frequencies_and_divisors_are_those_of_transformers_and_llama_cpp() {
+        let scaling = Llama3 {
+            factor: 32.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        let near = |got: f32, bits: u32| {
+            let want = f32::from_bits(bits);
+            assert!((got - want).abs() <= 5e-7 * want, "{got} instead of {want}");
+        };
+        let divisors = scaling.divisors(64, 500_000.0);
+        assert!(divisors[..15].iter().all(|x| *x == 1.0) && divisors[18..].iter().all(|x| *x == 32.0), "{divisors:?}");
+        for (i, bits) in [(15, 0x3fd3_5ec2), (16, 0x4052_b46f), (17, 0x411a_aaee)] {
+            near(divisors[i], bits);
+        }
+        let inverse = RopeScaling::Llama3(scaling).inverse_frequencies(64, 500_000.0);
+        for (i, bits) in [
+            (0, 0x3f80_0000),
+            (1, 0x3f29_e1c6),
+            (14, 0x3b52_7720),
+            (15, 0x3aa9_279b),
+            (17, 0x38cb_98f7),
+            (31, 0x33ca_41b0),
+        ] {
+            near(inverse[i], bits);
+        }
+    }
+}

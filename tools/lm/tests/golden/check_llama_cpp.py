@@ -86,6 +86,11 @@ try:
         expected, got = until_end(expected), until_end(got)
         if got != expected:
             other += 1
+            at = next((i for i, pair in enumerate(zip(got, expected)) if pair[0] != pair[1]), min(len(got), len(expected)))
+            if at < min(len(got), len(expected)):
+                logits = model(torch.tensor([ids + expected[:at]])).logits[0, -1]
+                gap = (logits[expected[at]] - logits[got[at]]).item()
+                print(f"  differs at token {at}, where transformers prefers its own by {gap:.1e}")
     print(f"{os.path.basename(path)}: ids equal on {len(prompts)} prompts, greedy tokens equal on {len(prompts) - other}")
     assert other <= allowed, other
 finally:
