@@ -57,7 +57,8 @@ impl RopeScaling {
                 factor(l.factor)?;
                 if !(l.low_freq_factor >= 1e-6 && l.high_freq_factor > l.low_freq_factor && l.high_freq_factor <= 1e6) {
                     return Err(Error::Config(format!(
-                        "low_freq_factor {} and high_freq_factor {} of the RoPE scaling must be positive, the second larger",
+                        "low_freq_factor {} and high_freq_factor {} of the RoPE scaling must be positive, and the \
+                         second larger",
                         l.low_freq_factor, l.high_freq_factor
                     )));
                 }

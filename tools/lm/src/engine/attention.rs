@@ -57,7 +57,8 @@ impl Heads {
     }
 }
 
-/// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal and within the window. `q` has `len` rows; `k` and `v` have `start + len`.
+/// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
+/// `start + len`.
 pub fn forward(
     heads: Heads,
     (len, start): (usize, usize),

@@ -175,8 +175,8 @@ pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
     });
 }
 
-/// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, or the last `window` of them;
-/// the rest become 0.
+/// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, or the last `window` of
+/// them; the rest become 0.
 pub fn causal_softmax(p: &mut [f32], total: usize, start: usize, window: Option<usize>) {
     dispatch(|| {
         for (i, row) in p.chunks_exact_mut(total).enumerate() {

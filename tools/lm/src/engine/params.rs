@@ -189,8 +189,8 @@ pub fn layer_weights(slots: &LayerSlots, theta: &[f32], frozen: &LayerWeights) -
     layer
 }
 
-/// Random weights of a shape, as transformers initialises them: normal with deviation 0.02, gains 1, biases 0; the projections
-/// into the residual stream are scaled down by √(2·layers), as GPT-2 does.
+/// Random weights of a shape, as transformers initialises them: normal with deviation 0.02, gains 1, biases 0; the
+/// projections into the residual stream are scaled down by √(2·layers), as GPT-2 does.
 pub fn random_weights(config: &Config, seed: u64) -> Weights {
     let mut rng = Rng::new(seed, "weights");
     let mut normal = |n: usize, deviation: f32| -> std::sync::Arc<Vec<f32>> {

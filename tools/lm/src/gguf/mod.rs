@@ -1,5 +1,5 @@
-//! GGUF files: what llama.cpp and Ollama run. Version 3 is written, versions 2 and 3 are read, of the architectures that
-//! [`crate::config::FAMILIES`] name.
+//! GGUF files: what llama.cpp and Ollama run. Version 3 is written, versions 2 and 3 are read, of the architectures
+//! that [`crate::config::FAMILIES`] name.
 
 mod bytes;
 mod read;
@@ -11,8 +11,8 @@ use crate::config::Config;
 pub use read::read;
 pub use write::{Quant, Written, write};
 
-/// The tensors of a layer of a model of this shape: llama.cpp's name after `blk.N.`, and how its rows are stored. In the
-/// order of [`crate::weights::LayerWeights::tensors`].
+/// The tensors of a layer of a model of this shape: llama.cpp's name after `blk.N.`, and how its rows are stored. In
+/// the order of [`crate::weights::LayerWeights::tensors`].
 fn layer(config: &Config) -> Vec<(String, Rows)> {
     let turned = |rows: Rows| if config.family.permuted { rows } else { Rows::Plain };
     let linears = [
@@ -40,7 +40,8 @@ fn layer(config: &Config) -> Vec<(String, Rows)> {
 /// What llama.cpp divides each rotary frequency by, `[head_dim / 2]`.
 const ROPE_FREQS: &str = "rope_freqs.weight";
 
-/// The numbers behind [`ROPE_FREQS`], which llama.cpp has no keys for: factor, low and high factor, and original context.
+/// The numbers behind [`ROPE_FREQS`], which llama.cpp has no keys for: factor, low and high factor, and original
+/// context.
 const LLAMA3_KEYS: [&str; 4] = [
     "tunesmith.llama3.factor",
     "tunesmith.llama3.low_freq_factor",
@@ -48,8 +49,9 @@ const LLAMA3_KEYS: [&str; 4] = [
     "tunesmith.llama3.original_max_position_embeddings",
 ];
 
-/// In its architecture llama, llama.cpp rotates neighbouring pairs of numbers, transformers rotates the two halves of a head. The rows of q and k
-/// are therefore stored in another order: row `2 i + j` of a head is row `j * head_dim / 2 + i` in transformers.
+/// In its architecture llama, llama.cpp rotates neighbouring pairs of numbers, transformers rotates the two halves of
+/// a head. The rows of q and k are therefore stored in another order: row `2 i + j` of a head is row
+/// `j * head_dim / 2 + i` in transformers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rows {
     Plain,

@@ -136,8 +136,9 @@ fn rope_scaling(file: &File<'_>, architecture: &str, rope: (usize, f64)) -> Resu
     }
 }
 
-/// The scaling that a tensor of divisors amounts to. Its numbers are in keys of our own, or else those that all published
-/// Llamas have, with the factor in the slowest frequency. The tensor must be exactly what they give, but for rounding.
+/// The scaling that a tensor of divisors amounts to. Its numbers are in keys of our own, or else those that all
+/// published Llamas have, with the factor in the slowest frequency. The tensor must be exactly what they give, but
+/// for rounding.
 fn divisors(file: &File<'_>, info: &Info<'_>, (head_dim, theta): (usize, f64)) -> Result<RopeScaling> {
     let fail = |e: String| Error::Gguf(format!("{ROPE_FREQS} {e}"));
     if info.shape != [head_dim / 2] {
