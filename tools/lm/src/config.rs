@@ -1,15 +1,109 @@
-//! The shape of a Llama model, read from and written as Hugging Face's `config.json`.
+//! The shape of a decoder model, read from and written as Hugging Face's `config.json`.
+//!
+//! All families are one decoder with these facts. What is special to a family is in its own file below this one.
+
+mod fields;
+mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
+mod rope;
+
+use std::fmt;
 
 use serde_json::{Map, Value, json};
+
+pub(crate) use fields::token_ids;
+use fields::{Fields, short};
+pub use rope::{Llama3, RopeScaling};
 
 use crate::error::{Error, Result};
 
 /// No dimension of a model may be larger: a hostile file must not ask for absurd amounts of memory.
 const LARGEST: u64 = 1 << 24;
 
-/// A validated Llama configuration: every size is positive and they divide as they must.
+/// Every family that is known. A new one is a file with its [`Family`], and its name here.
+pub static FAMILIES: [&Family; 4] = [&llama::FAMILY, &mistral::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY];
+
+/// A family of models: what its files call it, and which facts of [`Config`] they can state.
+pub struct Family {
+    /// Its name in `architectures` of config.json.
+    pub architecture: &'static str,
+    /// Its name in `model_type` of config.json.
+    pub model_type: &'static str,
+    /// Its architecture in llama.cpp, which may be another family's.
+    pub gguf: &'static str,
+    /// Whether llama.cpp wants the rows of q and k in the order in which it rotates them.
+    pub permuted: bool,
+    /// What transformers takes for sizes that config.json does not name.
+    defaults: Defaults,
+    /// What this model has that llama.cpp does not compute in `gguf`.
+    pub gguf_lacks: fn(&Config) -> Option<&'static str>,
+    /// Fields besides the common ones that `read` understands; in other families they must be off.
+    fields: &'static [&'static str],
+    /// Reads its own fields.
+    read: fn(&Fields<'_>, &mut Config) -> Result<()>,
+    /// Adds its own fields.
+    write: fn(&Config, &mut Map<String, Value>),
+}
+
+/// Sizes that a family's class in transformers supplies where config.json is silent.
+struct Defaults {
+    max_position_embeddings: usize,
+    /// `None`: as many as query heads.
+    num_key_value_heads: Option<usize>,
+    /// `None`: the hidden size divided among the query heads.
+    head_dim: Option<usize>,
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        self.architecture == other.architecture
+    }
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.architecture)
+    }
+}
+
+/// The Llama family: also what is pretrained here.
+pub static LLAMA: &Family = &llama::FAMILY;
+
+/// Which linear layers add a bias.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Biases {
+    /// The projections to queries, keys and values.
+    pub qkv: bool,
+    /// The projection out of attention.
+    pub o: bool,
+    /// The three of the feed-forward block.
+    pub mlp: bool,
+}
+
+impl Biases {
+    /// For each linear layer, in the order of [`crate::engine::params::LINEARS`].
+    pub fn each(self) -> [bool; 7] {
+        let Biases { qkv, o, mlp } = self;
+        [qkv, qkv, qkv, o, mlp, mlp, mlp]
+    }
+}
+
+/// Layers that look back a limited number of positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    /// Position `i` sees the positions `j` with `i - window < j <= i`.
+    pub window: usize,
+    /// For each layer, whether it does.
+    pub layers: Vec<bool>,
+}
+
+/// A validated configuration: every size is positive and they divide as they must.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The family that its files belong to.
+    pub family: &'static Family,
     /// Rows of the embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -30,6 +124,14 @@ pub struct Config {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How those frequencies are changed for a longer context.
+    pub rope_scaling: RopeScaling,
+    /// Which linear layers have a bias.
+    pub biases: Biases,
+    /// Whether an RMSNorm is applied to each query and key head before it is rotated.
+    pub qk_norm: bool,
+    /// Sliding windows, if any layer has one.
+    pub sliding: Option<Sliding>,
     /// Whether the output layer is the embedding.
     pub tie_word_embeddings: bool,
     /// Token that starts a text, if the config names one.
@@ -48,47 +150,51 @@ impl Config {
         let Some(map) = value.as_object() else {
             return Err(Error::Config("config.json is not a JSON object".into()));
         };
-        check_architecture(map)?;
-        check_unsupported(map)?;
-        let config = read_fields(map)?;
+        let family = family(map)?;
+        check_unsupported(map, family)?;
+        let config = read_fields(&Fields(map), family)?;
         config.check()?;
         Ok(config)
     }
 
     /// Writes it with Hugging Face's field names.
     pub fn to_json(&self) -> String {
+        format!("{:#}\n", Value::Object(self.to_map()))
+    }
+
+    fn to_map(&self) -> Map<String, Value> {
         let eos = match self.eos_token_ids.as_slice() {
             [] => Value::Null,
             [one] => json!(one),
             many => json!(many),
         };
-        let value = json!({
-            "architectures": ["LlamaForCausalLM"],
-            "attention_bias": false,
-            "attention_dropout": 0.0,
-            "bos_token_id": self.bos_token_id,
-            "eos_token_id": eos,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "hidden_size": self.hidden_size,
-            "initializer_range": 0.02,
-            "intermediate_size": self.intermediate_size,
-            "max_position_embeddings": self.max_position_embeddings,
-            "mlp_bias": false,
-            "model_type": "llama",
-            "num_attention_heads": self.num_attention_heads,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_key_value_heads": self.num_key_value_heads,
-            "pad_token_id": self.pad_token_id,
-            "pretraining_tp": 1,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_scaling": null,
-            "rope_theta": self.rope_theta,
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "use_cache": true,
-            "vocab_size": self.vocab_size,
-        });
-        format!("{value:#}\n")
+        let common = [
+            ("architectures", json!([self.family.architecture])),
+            ("attention_dropout", json!(0.0)),
+            ("bos_token_id", json!(self.bos_token_id)),
+            ("eos_token_id", eos),
+            ("head_dim", json!(self.head_dim)),
+            ("hidden_act", json!("silu")),
+            ("hidden_size", json!(self.hidden_size)),
+            ("initializer_range", json!(0.02)),
+            ("intermediate_size", json!(self.intermediate_size)),
+            ("max_position_embeddings", json!(self.max_position_embeddings)),
+            ("model_type", json!(self.family.model_type)),
+            ("num_attention_heads", json!(self.num_attention_heads)),
+            ("num_hidden_layers", json!(self.num_hidden_layers)),
+            ("num_key_value_heads", json!(self.num_key_value_heads)),
+            ("pad_token_id", json!(self.pad_token_id)),
+            ("rms_norm_eps", json!(self.rms_norm_eps)),
+            ("rope_scaling", self.rope_scaling.to_json()),
+            ("rope_theta", json!(self.rope_theta)),
+            ("tie_word_embeddings", json!(self.tie_word_embeddings)),
+            ("use_cache", json!(true)),
+            ("vocab_size", json!(self.vocab_size)),
+        ];
+        let mut map: Map<String, Value> = common.map(|(name, value)| (name.to_string(), value)).into_iter().collect();
+        (self.family.write)(self, &mut map);
+        map.sort_keys();
+        map
     }
 
     /// Checks that the sizes fit together. Configs made by hand should be checked before use.
@@ -130,7 +236,17 @@ impl Config {
                 return Err(Error::Config(format!("token id {id} is outside the vocabulary of {}", self.vocab_size)));
             }
         }
-        Ok(())
+        self.rope_scaling.check()?;
+        if self.sliding.as_ref().is_some_and(|sliding| sliding.window == 0) {
+            return Err(Error::Config("sliding_window is 0, it must be at least 1".into()));
+        }
+        match read_fields(&Fields(&self.to_map()), self.family)? == *self {
+            true => Ok(()),
+            false => Err(Error::Config(format!(
+                "{} cannot have these biases, norms, sliding windows or this RoPE scaling",
+                self.family.architecture
+            ))),
+        }
     }
 
     /// Width of all query heads together.
@@ -143,24 +259,41 @@ impl Config {
         self.num_key_value_heads * self.head_dim
     }
 
+    /// How many positions `layer` looks back, its own among them; `None` where it sees all.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        let sliding = self.sliding.as_ref()?;
+        sliding.layers.get(layer).copied().unwrap_or(false).then_some(sliding.window)
+    }
+
+    /// Rotary frequencies with their scaling, `[head_dim / 2]`, from the fastest to the slowest.
+    pub fn inverse_frequencies(&self) -> Vec<f32> {
+        self.rope_scaling.inverse_frequencies(self.head_dim, self.rope_theta)
+    }
+
     /// Number of weights, counting a tied output layer once.
     pub fn parameters(&self) -> usize {
         let (h, i) = (self.hidden_size, self.intermediate_size);
-        let layer = h * self.q_dim() * 2 + h * self.kv_dim() * 2 + 3 * h * i + 2 * h;
+        let biases = crate::engine::params::shapes(self).into_iter().zip(self.biases.each());
+        let biases: usize = biases.filter(|(_, biased)| *biased).map(|((out, _), _)| out).sum();
+        let norms = 2 * h + if self.qk_norm { 2 * self.head_dim } else { 0 };
+        let layer = h * self.q_dim() * 2 + h * self.kv_dim() * 2 + 3 * h * i + norms + biases;
         let ends = self.vocab_size * h * if self.tie_word_embeddings { 1 } else { 2 };
         ends + self.num_hidden_layers * layer + h
     }
 }
 
-fn check_architecture(map: &Map<String, Value>) -> Result<()> {
+/// The family that config.json names, in both fields the same.
+fn family(map: &Map<String, Value>) -> Result<&'static Family> {
     let architectures: Vec<&str> =
         map.get("architectures").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let model_type = map.get("model_type").and_then(Value::as_str);
-    if matches!(
-        (architectures.as_slice(), model_type),
-        (["LlamaForCausalLM"], None | Some("llama")) | ([], Some("llama"))
-    ) {
-        return Ok(());
+    let named = |family: &&&'static Family| match architectures.as_slice() {
+        [] => model_type == Some(family.model_type),
+        [one] => *one == family.architecture && model_type.is_none_or(|name| name == family.model_type),
+        _ => false,
+    };
+    if let Some(family) = FAMILIES.iter().find(named) {
+        return Ok(family);
     }
     let name = match (architectures.first(), model_type) {
         (Some(a), Some(t)) => format!("{} (model_type {})", short(a), short(t)),
@@ -168,65 +301,43 @@ fn check_architecture(map: &Map<String, Value>) -> Result<()> {
         (None, Some(t)) => format!("model_type {}", short(t)),
         (None, None) => "none named".into(),
     };
-    Err(Error::Config(format!("unsupported architecture: {name}; only LlamaForCausalLM is supported")))
+    let known: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
+    Err(Error::Config(format!("unsupported architecture: {name}; only {} are supported", known.join(", "))))
 }
 
-/// Names in messages come from files that nobody has checked, so they are cut and escaped.
-fn short(name: &str) -> String {
-    name.chars().take(60).flat_map(char::escape_debug).collect()
-}
-
-/// Fields that change the maths must have the one value that this decoder computes.
-fn check_unsupported(map: &Map<String, Value>) -> Result<()> {
-    let refuse = |name: &str, value: &Value| {
-        Err(Error::Config(format!("{name} = {} is not supported, use a base without it", short(&value.to_string()))))
-    };
-    for name in ["attention_bias", "mlp_bias", "use_sliding_window"] {
-        match map.get(name) {
+/// Fields that change the maths must have the one value that this decoder computes, unless the family reads them.
+fn check_unsupported(map: &Map<String, Value>, family: &Family) -> Result<()> {
+    let fields = Fields(map);
+    let foreign = |names: &'static [&'static str]| names.iter().filter(|name| !family.fields.contains(name));
+    for name in foreign(&["attention_bias", "mlp_bias", "use_sliding_window"]) {
+        match map.get(*name) {
             None | Some(Value::Null | Value::Bool(false)) => {}
-            Some(value) => return refuse(name, value),
+            Some(value) => return fields.refuse(name, value),
         }
     }
-    for name in ["sliding_window", "quantization_config", "layer_types", "partial_rotary_factor"] {
-        match map.get(name) {
+    for name in foreign(&["sliding_window", "quantization_config", "layer_types", "partial_rotary_factor"]) {
+        match map.get(*name) {
             None | Some(Value::Null) => {}
-            Some(value) => return refuse(name, value),
-        }
-    }
-    for name in ["rope_scaling", "rope_parameters"] {
-        match map.get(name) {
-            None | Some(Value::Null) => {}
-            Some(value) if default_rope(value) => {}
-            Some(value) => return refuse(name, value),
+            Some(value) => return fields.refuse(name, value),
         }
     }
     match map.get("hidden_act").and_then(Value::as_str) {
         Some("silu") => {}
         None if !map.contains_key("hidden_act") => {}
-        _ => return refuse("hidden_act", &map["hidden_act"]),
+        _ => return fields.refuse("hidden_act", &map["hidden_act"]),
     }
     match map.get("pretraining_tp") {
         None | Some(Value::Null) => Ok(()),
         Some(value) if value.as_u64() == Some(1) => Ok(()),
-        Some(value) => refuse("pretraining_tp", value),
+        Some(value) => fields.refuse("pretraining_tp", value),
     }
 }
 
-/// True for `{"rope_type": "default"}`, with or without a `rope_theta`, and nothing that scales.
-fn default_rope(value: &Value) -> bool {
-    value.as_object().is_some_and(|rope| {
-        rope.iter().all(|(key, value)| match key.as_str() {
-            "rope_type" | "type" => value == "default",
-            "rope_theta" => value.is_number(),
-            _ => value.is_null(),
-        })
-    })
-}
-
-fn read_fields(map: &Map<String, Value>) -> Result<Config> {
-    let hidden_size = required(map, "hidden_size")?;
-    let num_attention_heads = required(map, "num_attention_heads")?;
-    let head_dim = match size(map, "head_dim")? {
+fn read_fields(fields: &Fields<'_>, family: &'static Family) -> Result<Config> {
+    let defaults = &family.defaults;
+    let hidden_size = fields.required("hidden_size")?;
+    let num_attention_heads = fields.required("num_attention_heads")?;
+    let head_dim = match fields.size_or("head_dim", defaults.head_dim)? {
         Some(width) => width,
         None if num_attention_heads > 0 && hidden_size.is_multiple_of(num_attention_heads) => {
             hidden_size / num_attention_heads
@@ -237,75 +348,30 @@ fn read_fields(map: &Map<String, Value>) -> Result<Config> {
             )));
         }
     };
-    let nested_theta = |key: &str| map.get(key).and_then(|rope| rope.get("rope_theta")).and_then(Value::as_f64);
-    let theta = number(map, "rope_theta")?.or_else(|| nested_theta("rope_parameters"));
-    Ok(Config {
-        vocab_size: required(map, "vocab_size")?,
+    let max_position_embeddings = fields.size("max_position_embeddings")?.unwrap_or(defaults.max_position_embeddings);
+    let (rope_theta, rope_scaling) = rope::read(fields, max_position_embeddings)?;
+    let kv_heads = fields.size_or("num_key_value_heads", defaults.num_key_value_heads)?;
+    let mut config = Config {
+        family,
+        vocab_size: fields.required("vocab_size")?,
         hidden_size,
-        intermediate_size: required(map, "intermediate_size")?,
-        num_hidden_layers: required(map, "num_hidden_layers")?,
+        intermediate_size: fields.required("intermediate_size")?,
+        num_hidden_layers: fields.required("num_hidden_layers")?,
         num_attention_heads,
-        num_key_value_heads: size(map, "num_key_value_heads")?.unwrap_or(num_attention_heads),
+        num_key_value_heads: kv_heads.unwrap_or(num_attention_heads),
         head_dim,
-        max_position_embeddings: size(map, "max_position_embeddings")?.unwrap_or(2048),
-        rms_norm_eps: number(map, "rms_norm_eps")?.unwrap_or(1e-6),
-        rope_theta: theta.or_else(|| nested_theta("rope_scaling")).unwrap_or(10_000.0),
-        tie_word_embeddings: flag(map, "tie_word_embeddings")?,
-        bos_token_id: token_ids(map, "bos_token_id")?.first().copied(),
-        eos_token_ids: token_ids(map, "eos_token_id")?,
-        pad_token_id: token_ids(map, "pad_token_id")?.first().copied(),
-    })
-}
-
-fn required(map: &Map<String, Value>, name: &str) -> Result<usize> {
-    size(map, name)?.ok_or_else(|| Error::Config(format!("{name} is missing from config.json")))
-}
-
-fn size(map: &Map<String, Value>, name: &str) -> Result<Option<usize>> {
-    match map.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_u64() {
-            Some(n) if n <= LARGEST => Ok(Some(n as usize)),
-            _ => Err(Error::Config(format!(
-                "{name} is {}, it must be a whole number up to {LARGEST}",
-                short(&value.to_string())
-            ))),
-        },
-    }
-}
-
-fn number(map: &Map<String, Value>, name: &str) -> Result<Option<f64>> {
-    match map.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_f64()
-            .map(Some)
-            .ok_or_else(|| Error::Config(format!("{name} is {}, it must be a number", short(&value.to_string())))),
-    }
-}
-
-fn flag(map: &Map<String, Value>, name: &str) -> Result<bool> {
-    match map.get(name) {
-        None | Some(Value::Null) => Ok(false),
-        Some(Value::Bool(value)) => Ok(*value),
-        Some(value) => Err(Error::Config(format!("{name} is {}, it must be true or false", short(&value.to_string())))),
-    }
-}
-
-/// Token ids may be one number, a list of them, or null. Negative ids mean none, as in older configs.
-pub(crate) fn token_ids(map: &Map<String, Value>, name: &str) -> Result<Vec<u32>> {
-    let one = |value: &Value| match value.as_i64() {
-        Some(id) if id < 0 => Ok(None),
-        Some(id) => u32::try_from(id).map(Some).map_err(|_| ()),
-        None => Err(()),
+        max_position_embeddings,
+        rms_norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6),
+        rope_theta,
+        rope_scaling,
+        biases: Biases::default(),
+        qk_norm: false,
+        sliding: None,
+        tie_word_embeddings: fields.flag("tie_word_embeddings")?,
+        bos_token_id: token_ids(fields.0, "bos_token_id")?.first().copied(),
+        eos_token_ids: token_ids(fields.0, "eos_token_id")?,
+        pad_token_id: token_ids(fields.0, "pad_token_id")?.first().copied(),
     };
-    let ids: Result<Vec<Option<u32>>, ()> = match map.get(name) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(values)) => values.iter().map(one).collect(),
-        Some(value) => one(value).map(|id| vec![id]),
-    };
-    match ids {
-        Ok(ids) => Ok(ids.into_iter().flatten().collect()),
-        Err(()) => Err(Error::Config(format!("{name} must be a token id or a list of them"))),
-    }
+    (family.read)(fields, &mut config)?;
+    Ok(config)
 }

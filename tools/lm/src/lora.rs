@@ -10,7 +10,7 @@ use crate::{
     weights::Weights,
 };
 
-/// The seven linear layers of a Llama block that an adapter may change.
+/// The seven linear layers of a decoder layer that an adapter may change.
 pub const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// What PEFT calls `LoraConfig`, as far as it changes the maths.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Config,
+    config::{Biases, Config, LLAMA, RopeScaling},
     corpus::{Doc, Generator},
     engine::{
         batch::Sequence,
@@ -99,6 +99,7 @@ impl ModelShape {
             return Err(Error::Config("the hidden size must be a multiple of the number of heads".into()));
         }
         let config = Config {
+            family: LLAMA,
             vocab_size: self.vocab,
             hidden_size: self.hidden,
             intermediate_size: self.inner,
@@ -109,6 +110,10 @@ impl ModelShape {
             max_position_embeddings: self.context,
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::None,
+            biases: Biases::default(),
+            qk_norm: false,
+            sliding: None,
             tie_word_embeddings: true,
             bos_token_id: Some(0),
             eos_token_ids: vec![4],

@@ -323,10 +323,10 @@ impl Run {
         let layers = self.graph.layers.len();
         let slots = self.graph.slots().tensors();
         for (i, (params, grad)) in self.params.iter_mut().zip(grads).enumerate() {
-            // Outside the layers only the last norm, which comes first, is spared the decay.
-            let whole = [(if i == layers { "layernorm" } else { "" }.to_owned(), 0..params.len())];
+            // Norms and biases are spared the decay; outside the layers the last norm, which comes first.
+            let whole = [(if i == layers { "norm" } else { "" }.to_owned(), 0..params.len())];
             for (name, range) in if i < layers { &slots[..] } else { &whole[..] } {
-                let decay = if name.contains("layernorm") { 0.0 } else { rate.decay };
+                let decay = if name.contains("norm") || name.ends_with(".bias") { 0.0 } else { rate.decay };
                 self.adam.update(i, range.clone(), params, grad, factor, Rate { decay, ..rate });
             }
         }

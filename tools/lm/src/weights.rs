@@ -1,4 +1,4 @@
-//! A Llama model's tensors in f32, read from and written to safetensors.
+//! A model's tensors in f32, read from and written to safetensors.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,11 +10,12 @@ use safetensors::SafeTensors;
 
 use crate::{
     config::Config,
+    engine::params::{LINEARS, shapes},
     error::{Error, Result},
     storage::{self, Item, Mapped, printable},
 };
 
-/// All tensors of a Llama model in f32, row-major, with Hugging Face's shapes (`[out, in]`).
+/// All tensors of a model in f32, row-major, with Hugging Face's shapes (`[out, in]`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// `[vocab, hidden]`.
@@ -48,6 +49,10 @@ pub struct LayerWeights {
     pub up: Arc<Vec<f32>>,
     /// Down projection, `[hidden, inner]`.
     pub down: Arc<Vec<f32>>,
+    /// What each of the seven projections adds, `[out]`, in the order of [`LINEARS`]; `None` where it adds nothing.
+    pub biases: [Option<Arc<Vec<f32>>>; 7],
+    /// Norms of each query head and of each key head, `[head_dim]`; `None` where heads are not normed.
+    pub qk_norms: Option<[Arc<Vec<f32>>; 2]>,
 }
 
 /// How numbers are stored in a safetensors file.
@@ -116,9 +121,10 @@ impl Weights {
         let embed = read(EMBED, &ends)?;
         let mut layers = Vec::new();
         for layer in 0..config.num_hidden_layers {
-            let mut parts = LAYER.iter().map(|part| read(&part.name(layer), &part.shape(config)));
+            let parts = layer_parts(config);
+            let mut parts = parts.iter().map(|part| read(&part.full_name(layer), &part.shape));
             let mut next = || parts.next().unwrap_or_else(|| Err(Error::Weights("a layer is incomplete".into())));
-            layers.push(LayerWeights {
+            let mut read = LayerWeights {
                 attn_norm: next()?,
                 q: next()?,
                 k: next()?,
@@ -128,7 +134,16 @@ impl Weights {
                 gate: next()?,
                 up: next()?,
                 down: next()?,
-            });
+                biases: Default::default(),
+                qk_norms: None,
+            };
+            for (bias, _) in read.biases.iter_mut().zip(config.biases.each()).filter(|(_, biased)| *biased) {
+                *bias = Some(next()?);
+            }
+            if config.qk_norm {
+                read.qk_norms = Some([next()?, next()?]);
+            }
+            layers.push(read);
         }
         let norm = read(NORM, &[config.hidden_size])?;
         let head = if config.tie_word_embeddings { None } else { Some(read(HEAD, &ends)?) };
@@ -139,8 +154,8 @@ impl Weights {
     pub fn named(&self, config: &Config) -> Vec<(String, Vec<usize>, &[f32])> {
         let mut all: Vec<(String, Vec<usize>, &[f32])> = vec![(EMBED.into(), ends(config), &self.embed)];
         for (i, layer) in self.layers.iter().enumerate() {
-            for (part, values) in LAYER.iter().zip(layer.tensors()) {
-                all.push((part.name(i), part.shape(config), values));
+            for (part, values) in layer_parts(config).into_iter().zip(layer.tensors()) {
+                all.push((part.full_name(i), part.shape, values));
             }
         }
         all.push((NORM.into(), vec![config.hidden_size], &self.norm));
@@ -155,6 +170,13 @@ impl Weights {
         if self.layers.len() != config.num_hidden_layers || self.head.is_none() != config.tie_word_embeddings {
             return Err(Error::Weights("the number of layers or the output layer does not fit the config".into()));
         }
+        let fits = |layer: &LayerWeights| {
+            layer.biases.each_ref().map(Option::is_some) == config.biases.each()
+                && layer.qk_norms.is_some() == config.qk_norm
+        };
+        if !self.layers.iter().all(fits) {
+            return Err(Error::Weights("the biases or the norms of heads do not fit the config".into()));
+        }
         for (name, shape, values) in self.named(config) {
             if values.len() != shape.iter().product::<usize>() {
                 return Err(Error::Weights(format!("{name} has {} numbers, expected {shape:?}", values.len())));
@@ -166,9 +188,12 @@ impl Weights {
 
 impl LayerWeights {
     /// Its tensors in the order of the fields.
-    pub fn tensors(&self) -> [&Arc<Vec<f32>>; 9] {
-        let Self { attn_norm, q, k, v, o, ffn_norm, gate, up, down } = self;
-        [attn_norm, q, k, v, o, ffn_norm, gate, up, down]
+    pub fn tensors(&self) -> Vec<&Arc<Vec<f32>>> {
+        let Self { attn_norm, q, k, v, o, ffn_norm, gate, up, down, biases, qk_norms } = self;
+        let mut all = vec![attn_norm, q, k, v, o, ffn_norm, gate, up, down];
+        all.extend(biases.iter().flatten());
+        all.extend(qk_norms.iter().flatten());
+        all
     }
 }
 
@@ -177,29 +202,33 @@ const NORM: &str = "model.norm.weight";
 const HEAD: &str = "lm_head.weight";
 
 /// A tensor of a layer: its name after `model.layers.N.` and its shape.
-struct Part(&'static str, fn(&Config) -> Vec<usize>);
-
-/// In the order of the fields of [`LayerWeights`].
-const LAYER: [Part; 9] = [
-    Part("input_layernorm", |c| vec![c.hidden_size]),
-    Part("self_attn.q_proj", |c| vec![c.q_dim(), c.hidden_size]),
-    Part("self_attn.k_proj", |c| vec![c.kv_dim(), c.hidden_size]),
-    Part("self_attn.v_proj", |c| vec![c.kv_dim(), c.hidden_size]),
-    Part("self_attn.o_proj", |c| vec![c.hidden_size, c.q_dim()]),
-    Part("post_attention_layernorm", |c| vec![c.hidden_size]),
-    Part("mlp.gate_proj", |c| vec![c.intermediate_size, c.hidden_size]),
-    Part("mlp.up_proj", |c| vec![c.intermediate_size, c.hidden_size]),
-    Part("mlp.down_proj", |c| vec![c.hidden_size, c.intermediate_size]),
-];
+struct Part {
+    name: String,
+    shape: Vec<usize>,
+}
 
 impl Part {
-    fn name(&self, layer: usize) -> String {
-        format!("model.layers.{layer}.{}.weight", self.0)
+    fn full_name(&self, layer: usize) -> String {
+        format!("model.layers.{layer}.{}", self.name)
     }
+}
 
-    fn shape(&self, config: &Config) -> Vec<usize> {
-        (self.1)(config)
+/// The tensors of each layer of a model of this shape, in the order of [`LayerWeights::tensors`].
+fn layer_parts(config: &Config) -> Vec<Part> {
+    let part = |name: &str, shape: &[usize]| Part { name: name.into(), shape: shape.into() };
+    let norm = |name: &str| part(&format!("{name}.weight"), &[config.hidden_size]);
+    let shapes = shapes(config);
+    let linear = |i: usize| part(&format!("{}.weight", LINEARS[i]), &[shapes[i].0, shapes[i].1]);
+    let mut parts = vec![norm("input_layernorm")];
+    parts.extend((0..4).map(linear));
+    parts.push(norm("post_attention_layernorm"));
+    parts.extend((4..7).map(linear));
+    let biased = config.biases.each();
+    parts.extend((0..7).filter(|i| biased[*i]).map(|i| part(&format!("{}.bias", LINEARS[i]), &[shapes[i].0])));
+    if config.qk_norm {
+        parts.extend(["self_attn.q_norm.weight", "self_attn.k_norm.weight"].map(|name| part(name, &[config.head_dim])));
     }
+    parts
 }
 
 fn ends(config: &Config) -> Vec<usize> {
@@ -251,7 +280,7 @@ fn indexed(text: &str) -> Result<BTreeSet<String>> {
 fn check_names(tensors: &BTreeMap<String, &SafeTensors<'_>>, config: &Config) -> Result<()> {
     let mut expected: BTreeSet<String> = [EMBED, NORM, HEAD].map(String::from).into();
     for layer in 0..config.num_hidden_layers {
-        expected.extend(LAYER.iter().map(|part| part.name(layer)));
+        expected.extend(layer_parts(config).iter().map(|part| part.full_name(layer)));
     }
     let unexpected: Vec<String> = tensors
         .keys()

@@ -1,8 +1,10 @@
 //! Causal attention of one segment: `len` new rows that follow `start` earlier ones. Scores are made per head.
 
+use crate::config::Config;
+
 use super::math::{Strides, causal_softmax, product, softmax_backward};
 
-/// Sizes of an attention block.
+/// Sizes of an attention block, and how far back it sees.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
     /// Query heads.
@@ -11,9 +13,26 @@ pub struct Heads {
     pub kv: usize,
     /// Width of one head.
     pub dim: usize,
+    /// Positions that a row sees, its own and those right before it; `None`: all up to its own.
+    pub window: Option<usize>,
 }
 
 impl Heads {
+    /// The attention block of `layer`.
+    pub fn new(config: &Config, layer: usize) -> Self {
+        Heads {
+            q: config.num_attention_heads,
+            kv: config.num_key_value_heads,
+            dim: config.head_dim,
+            window: config.window(layer),
+        }
+    }
+
+    /// Earlier rows that none of the rows after `start` sees.
+    fn unseen(&self, start: usize) -> usize {
+        self.window.map_or(0, |window| (start + 1).saturating_sub(window))
+    }
+
     fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
@@ -34,11 +53,12 @@ impl Heads {
             false,
             self.scale(),
         );
-        causal_softmax(p, total, start);
+        causal_softmax(p, total, start, self.window);
     }
 }
 
-/// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal. `q` has `len` rows; `k` and `v` have `start + len`.
+/// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
+/// `start + len`.
 pub fn forward(
     heads: Heads,
     (len, start): (usize, usize),
@@ -46,8 +66,10 @@ pub fn forward(
     out: &mut [f32],
     p: &mut Vec<f32>,
 ) {
-    let total = start + len;
     let (sq, sk, dim) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim);
+    let unseen = heads.unseen(start);
+    let (start, k, v) = (start - unseen, &k[unseen * sk..], &v[unseen * sk..]);
+    let total = start + len;
     p.resize(len * total, 0.0);
     for h in 0..heads.q {
         let g = h / (heads.q / heads.kv);

@@ -108,8 +108,9 @@ impl Graph {
             Some(outer) => outer.embed.index_select(&ids, 0)?,
             None => Tensor::from_vec(self.embed(batch), (rows, self.config.hidden_size), &Device::Cpu)?,
         };
-        for (weights, theta) in self.weights.layers.iter().zip(&self.layers) {
+        for (index, (weights, theta)) in self.weights.layers.iter().zip(&self.layers).enumerate() {
             let op = LayerOp {
+                index,
                 shape: self.shape.clone(),
                 slots: self.slots.clone(),
                 weights: weights.clone(),
@@ -161,9 +162,9 @@ impl Graph {
                     .iter()
                     .for_each(|&t| x.extend_from_slice(&embed[t as usize * hidden..][..hidden]));
                 let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
-                for (weights, theta) in self.weights.layers.iter().zip(&thetas) {
-                    let layer = Layer::new(&self.shape, weights, &self.slots, theta);
-                    layer.forward(&x, &segments, &mut y, &mut saved, &mut attend(&self.shape, &segments));
+                for (index, (weights, theta)) in self.weights.layers.iter().zip(&thetas).enumerate() {
+                    let layer = Layer::new(&self.shape, index, weights, &self.slots, theta);
+                    layer.forward(&x, &segments, &mut y, &mut saved, &mut attend(layer.heads(), &segments));
                     std::mem::swap(&mut x, &mut y);
                 }
                 head.cross_entropy(&x, &shard_targets(batch, i), None)

@@ -117,7 +117,7 @@ impl Decoder {
         let fed: Vec<(&[u32], usize)> = sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)).collect();
         let mut p = Vec::new();
         let hidden = self.layers(&fed, &mut |layer, index, segment, qkv, out| {
-            self.attend(segment, &mut sequences[index].1.layers[layer], qkv, out, &mut p);
+            self.attend(layer, segment, &mut sequences[index].1.layers[layer], qkv, out, &mut p);
         });
         for (tokens, cache) in sequences.iter_mut() {
             cache.len += tokens.len();
@@ -135,7 +135,7 @@ impl Decoder {
                 joined.0.extend_from_slice(keys);
                 joined.1.extend_from_slice(values);
             }
-            self.attend(segment, &mut joined, qkv, out, &mut p);
+            self.attend(layer, segment, &mut joined, qkv, out, &mut p);
         })
     }
 
@@ -151,7 +151,7 @@ impl Decoder {
         }
         let (mut y, mut scratch) = (vec![0.0; x.len()], Saved::default());
         for (index, weights) in self.weights.layers.iter().enumerate() {
-            let layer = Layer::new(&self.shape, weights, &self.slots, &[]);
+            let layer = Layer::new(&self.shape, index, weights, &self.slots, &[]);
             let mut attend = |q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]| {
                 for (i, segment) in segments.iter().enumerate() {
                     attend(index, i, segment, (q, k, v), out);
@@ -166,13 +166,14 @@ impl Decoder {
     /// Appends the segment's keys and values to its cache and attends over all of it.
     fn attend(
         &self,
+        layer: usize,
         Segment { rows, start }: &Segment,
         (keys, values): &mut (Vec<f32>, Vec<f32>),
         (q, k, v): Projected<'_>,
         out: &mut [f32],
         p: &mut Vec<f32>,
     ) {
-        let heads = self.shape.heads();
+        let heads = self.shape.heads(layer);
         let part = |width: usize| rows.start * width..rows.end * width;
         let (wide, narrow) = (part(heads.q * heads.dim), part(heads.kv * heads.dim));
         keys.extend_from_slice(&k[narrow.clone()]);

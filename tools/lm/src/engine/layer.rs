@@ -1,4 +1,4 @@
-//! One decoder layer of the Llama family: forward, and a backward written by hand.
+//! One decoder layer: forward, and a backward written by hand.
 
 use std::ops::Range;
 
@@ -9,9 +9,11 @@ use super::{
 };
 use crate::{config::Config, weights::LayerWeights};
 
-/// A linear layer `y = x Wᵀ (+ s · (x Aᵀ) Bᵀ)`.
+/// A linear layer `y = x Wᵀ (+ b) (+ s · (x Aᵀ) Bᵀ)`.
 struct Linear<'a> {
     weight: &'a [f32],
+    /// `[out]`.
+    bias: Option<&'a [f32]>,
     out: usize,
     inp: usize,
     /// A `[r, in]` and B `[out, r]`.
@@ -23,7 +25,8 @@ struct Linear<'a> {
 /// What of the model's shape a layer needs, made once per model.
 #[derive(Debug)]
 pub struct Shape {
-    heads: Heads,
+    /// Sizes of the attention block of each layer.
+    heads: Vec<Heads>,
     hidden: usize,
     inner: usize,
     eps: f32,
@@ -35,26 +38,29 @@ impl Shape {
     /// The shape of `config`, with rotary tables for its whole context.
     pub fn new(config: &Config) -> Self {
         Shape {
-            heads: Heads { q: config.num_attention_heads, kv: config.num_key_value_heads, dim: config.head_dim },
+            heads: (0..config.num_hidden_layers).map(|layer| Heads::new(config, layer)).collect(),
             hidden: config.hidden_size,
             inner: config.intermediate_size,
             eps: config.rms_norm_eps as f32,
-            rope: Rope::new(config.max_position_embeddings, config.head_dim, config.rope_theta),
+            rope: Rope::new(config.max_position_embeddings, &config.inverse_frequencies()),
             linears: shapes(config),
         }
     }
 
-    /// Sizes of the attention block.
-    pub fn heads(&self) -> Heads {
-        self.heads
+    /// Sizes of the attention block of `layer`.
+    pub fn heads(&self, layer: usize) -> Heads {
+        self.heads[layer]
     }
 }
 
 /// One layer with its weights in place: each trained tensor comes from the flat vector, the rest from the base.
 pub struct Layer<'a> {
     shape: &'a Shape,
+    heads: Heads,
     linears: [Linear<'a>; 7],
     norms: [&'a [f32]; 2],
+    /// Of each query head and of each key head.
+    qk_norms: Option<[&'a [f32]; 2]>,
 }
 
 /// What the backward pass needs of the forward pass; also the scratch space of inference. Row-major, one row per token.
@@ -62,6 +68,9 @@ pub struct Layer<'a> {
 pub struct Saved {
     inverse: [Vec<f32>; 2],
     normed: [Vec<f32>; 2],
+    /// Queries and keys before the norms of their heads, and `1/rms` of each head; empty without such norms.
+    raw: [Vec<f32>; 2],
+    head_inverse: [Vec<f32>; 2],
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -95,14 +104,22 @@ const UP: usize = 5;
 const DOWN: usize = 6;
 
 impl<'a> Layer<'a> {
-    /// The layer with frozen `weights`, and the trained tensors that `slots` finds in `theta`.
-    pub fn new(shape: &'a Shape, weights: &'a LayerWeights, slots: &LayerSlots, theta: &'a [f32]) -> Self {
+    /// Layer `index` with frozen `weights`, and the trained tensors that `slots` finds in `theta`.
+    pub fn new(
+        shape: &'a Shape,
+        index: usize,
+        weights: &'a LayerWeights,
+        slots: &LayerSlots,
+        theta: &'a [f32],
+    ) -> Self {
         let frozen = weights.linears();
         let linears = std::array::from_fn(|i| {
             let slot = &slots.linears[i];
             let (out, inp) = shape.linears[i];
+            let bias = weights.biases[i].as_ref().map(|bias| bias.as_slice());
             Linear {
                 weight: slot.weight.clone().map_or(frozen[i], |range| &theta[range]),
+                bias: slot.bias.clone().map(|range| &theta[range]).or(bias),
                 out,
                 inp,
                 lora: slot.lora.clone().map(|(a, b)| (&theta[a], &theta[b])),
@@ -111,7 +128,18 @@ impl<'a> Layer<'a> {
             }
         });
         let norm = |i: usize, frozen: &'a [f32]| slots.norms[i].clone().map_or(frozen, |range| &theta[range]);
-        Layer { shape, linears, norms: [norm(0, &weights.attn_norm), norm(1, &weights.ffn_norm)] }
+        Layer {
+            shape,
+            heads: shape.heads(index),
+            linears,
+            norms: [norm(0, &weights.attn_norm), norm(1, &weights.ffn_norm)],
+            qk_norms: weights.qk_norms.as_ref().map(|[q, k]| [norm(2, q), norm(3, k)]),
+        }
+    }
+
+    /// Sizes of its attention block.
+    pub fn heads(&self) -> Heads {
+        self.heads
     }
 
     /// `y = layer(x)`. `attend(q, k, v, out)` is called once with the rotated queries and keys of all rows.
@@ -122,11 +150,15 @@ impl<'a> Layer<'a> {
         self.linears[Q].forward(rows, &s.normed[0], &mut s.q, low_q);
         self.linears[K].forward(rows, &s.normed[0], &mut s.k, low_k);
         self.linears[V].forward(rows, &s.normed[0], &mut s.v, low_v);
+        if let Some([q_norm, k_norm]) = self.qk_norms {
+            self.norm_heads(q_norm, &mut s.q, &mut s.raw[0], &mut s.head_inverse[0]);
+            self.norm_heads(k_norm, &mut s.k, &mut s.raw[1], &mut s.head_inverse[1]);
+        }
         for segment in segments {
             let part = |width: usize| segment.rows.start * width..segment.rows.end * width;
             let (q, k) = (part(self.linears[Q].out), part(self.linears[K].out));
-            shape.rope.rotate(&mut s.q[q], shape.heads.q, segment.start, 1.0);
-            shape.rope.rotate(&mut s.k[k], shape.heads.kv, segment.start, 1.0);
+            shape.rope.rotate(&mut s.q[q], self.heads.q, segment.start, 1.0);
+            shape.rope.rotate(&mut s.k[k], self.heads.kv, segment.start, 1.0);
         }
         s.attended.resize(rows * self.linears[O].inp, 0.0);
         attend(&s.q, &s.k, &s.v, &mut s.attended);
@@ -166,7 +198,11 @@ impl<'a> Layer<'a> {
 
         let mut dattended = vec![0.0; s.attended.len()];
         self.linears[O].backward(rows, O, (&s.attended, &s.low[O], &dmiddle), &mut dattended, grads);
-        let (dq, dk, dv) = self.attention_backward(segments, &s, &dattended);
+        let (mut dq, mut dk, dv) = self.attention_backward(segments, &s, &dattended);
+        if let Some([q_norm, k_norm]) = self.qk_norms {
+            dq = norm_heads_backward(q_norm, &s.raw[0], &s.head_inverse[0], &dq, grads.norm(2));
+            dk = norm_heads_backward(k_norm, &s.raw[1], &s.head_inverse[1], &dk, grads.norm(3));
+        }
         dnormed.fill(0.0);
         self.linears[Q].backward(rows, Q, (&s.normed[0], &s.low[Q], &dq), &mut dnormed, grads);
         self.linears[K].backward(rows, K, (&s.normed[0], &s.low[K], &dk), &mut dnormed, grads);
@@ -176,7 +212,7 @@ impl<'a> Layer<'a> {
     }
 
     fn attention_backward(&self, segments: &[Segment], s: &Saved, dattended: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let heads = self.shape.heads;
+        let heads = self.heads;
         let (mut dq, mut dk, mut dv) = (vec![0.0; s.q.len()], vec![0.0; s.k.len()], vec![0.0; s.v.len()]);
         let (mut p, mut dp) = (Vec::new(), Vec::new());
         for Segment { rows, .. } in segments {
@@ -203,6 +239,21 @@ impl<'a> Layer<'a> {
         inverse.resize(x.len() / self.shape.hidden, 0.0);
         math::rms_norm(x, self.norms[i], self.shape.eps, y, inverse);
     }
+
+    /// Norms each head of `x` in place; keeps what it was in `raw`.
+    fn norm_heads(&self, gain: &[f32], x: &mut Vec<f32>, raw: &mut Vec<f32>, inverse: &mut Vec<f32>) {
+        std::mem::swap(x, raw);
+        x.resize(raw.len(), 0.0);
+        inverse.resize(raw.len() / gain.len(), 0.0);
+        math::rms_norm(raw, gain, self.shape.eps, x, inverse);
+    }
+}
+
+/// The gradient of the heads before their norm; adds to the gradient of the gain where it is trained.
+fn norm_heads_backward(gain: &[f32], raw: &[f32], inverse: &[f32], dy: &[f32], dgain: Option<&mut [f32]>) -> Vec<f32> {
+    let mut dx = vec![0.0; raw.len()];
+    math::rms_norm_backward(raw, gain, inverse, dy, &mut dx, dgain);
+    dx
 }
 
 /// Where gradients of a layer's trained tensors go.
@@ -223,16 +274,20 @@ impl Linear<'_> {
     fn forward(&self, rows: usize, x: &[f32], y: &mut Vec<f32>, low: &mut Vec<f32>) {
         y.resize(rows * self.out, 0.0);
         nt((rows, self.out, self.inp), y, x, self.weight, false, 1.0);
-        self.add_lora(rows, x, y, low);
+        self.add_rest(rows, x, y, low);
     }
 
     /// `y += forward(x)`.
     fn accumulate(&self, rows: usize, x: &[f32], y: &mut [f32], low: &mut Vec<f32>) {
         nt((rows, self.out, self.inp), y, x, self.weight, true, 1.0);
-        self.add_lora(rows, x, y, low);
+        self.add_rest(rows, x, y, low);
     }
 
-    fn add_lora(&self, rows: usize, x: &[f32], y: &mut [f32], low: &mut Vec<f32>) {
+    /// Adds the bias and the adapter.
+    fn add_rest(&self, rows: usize, x: &[f32], y: &mut [f32], low: &mut Vec<f32>) {
+        if let Some(bias) = self.bias {
+            y.chunks_exact_mut(self.out).for_each(|row| add(row, bias));
+        }
         if let Some((a, b)) = self.lora {
             low.resize(rows * self.rank, 0.0);
             nt((rows, self.rank, self.inp), low, x, a, false, 1.0);
@@ -251,7 +306,11 @@ impl Linear<'_> {
         grads: &mut Grads,
     ) {
         nn((rows, self.inp, self.out), dx, dy, self.weight, true, 1.0);
-        let LinearSlot { weight, lora } = &grads.slots.linears[index];
+        let LinearSlot { weight, bias, lora } = &grads.slots.linears[index];
+        if let Some(range) = bias {
+            let dbias = &mut grads.dtheta[range.clone()];
+            dy.chunks_exact(self.out).for_each(|row| add(dbias, row));
+        }
         if let Some(range) = weight {
             tn((self.out, self.inp, rows), &mut grads.dtheta[range.clone()], dy, x, true, 1.0);
         }

@@ -175,11 +175,15 @@ pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
     });
 }
 
-/// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, the rest become 0.
-pub fn causal_softmax(p: &mut [f32], total: usize, start: usize) {
+/// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, or the last `window` of
+/// them; the rest become 0.
+pub fn causal_softmax(p: &mut [f32], total: usize, start: usize, window: Option<usize>) {
     dispatch(|| {
         for (i, row) in p.chunks_exact_mut(total).enumerate() {
-            let (kept, masked) = row.split_at_mut(start + i + 1);
+            let end = start + i + 1;
+            let (kept, masked) = row.split_at_mut(end);
+            let (before, kept) = kept.split_at_mut(window.map_or(0, |window| end.saturating_sub(window)));
+            before.fill(0.0);
             let max = kept.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             for v in kept.iter_mut() {
                 *v = exp(*v - max);
@@ -240,11 +244,10 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for `positions` positions. Angles in f32 as transformers computes them.
-    pub fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let inverse: Vec<f32> =
-            (0..half).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)).collect();
+    /// Tables for `positions` positions and these frequencies, `[head_dim / 2]`. Angles in f32 as transformers computes
+    /// them.
+    pub fn new(positions: usize, inverse: &[f32]) -> Self {
+        let half = inverse.len();
         let angle = |p: usize, i: usize| p as f32 * inverse[i];
         let table = |f: fn(f32) -> f32| {
             (0..positions).flat_map(|p| (0..half).map(move |i| (p, i))).map(|(p, i)| f(angle(p, i))).collect()

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{error::Error, weights::LayerWeights};
 
-/// One decoder layer: inputs are the hidden rows and the layer's flat trained vector.
+/// Decoder layer `index`: inputs are the hidden rows and the layer's flat trained vector.
 pub(super) struct LayerOp {
+    pub index: usize,
     pub shape: Arc<Shape>,
     pub slots: Arc<LayerSlots>,
     pub weights: LayerWeights,
@@ -36,14 +37,14 @@ impl CustomOp2 for LayerOp {
         l2: &Layout,
     ) -> candle_core::Result<(CpuStorage, Dims)> {
         let (x, theta) = (floats(s1, l1)?, floats(s2, l2)?);
-        let layer = Layer::new(&self.shape, &self.weights, &self.slots, theta);
+        let layer = Layer::new(&self.shape, self.index, &self.weights, &self.slots, theta);
         let mut y = vec![0.0; x.len()];
         let saved = split(&self.batch, x.len(), &mut y)
             .into_par_iter()
             .enumerate()
             .map(|(i, (range, y))| {
                 let (segments, mut saved) = (segments(&self.batch, i), Saved::default());
-                layer.forward(&x[range], &segments, y, &mut saved, &mut attend(&self.shape, &segments));
+                layer.forward(&x[range], &segments, y, &mut saved, &mut attend(layer.heads(), &segments));
                 saved
             })
             .collect();
@@ -61,7 +62,7 @@ impl CustomOp2 for LayerOp {
         let saved = std::mem::take(&mut *lock(&self.saved)?);
         with_floats(&[x, theta, dy], |data| {
             let &[x_data, theta_data, dy] = data else { candle_core::bail!("decoder-layer: three inputs expected") };
-            let layer = Layer::new(&self.shape, &self.weights, &self.slots, theta_data);
+            let layer = Layer::new(&self.shape, self.index, &self.weights, &self.slots, theta_data);
             let mut dx = vec![0.0; x_data.len()];
             let parts: Vec<Vec<f32>> = split(&self.batch, x_data.len(), &mut dx)
                 .into_par_iter()
@@ -189,10 +190,9 @@ pub(super) fn shard_targets(batch: &Batch, i: usize) -> Vec<(usize, u32, f32)> {
 
 /// Attention of whole sequences.
 pub(super) fn attend<'a>(
-    shape: &'a Shape,
+    heads: attention::Heads,
     segments: &'a [Segment],
 ) -> impl FnMut(&[f32], &[f32], &[f32], &mut [f32]) + 'a {
-    let heads = shape.heads();
     let mut p = Vec::new();
     move |q, k, v, out| {
         for Segment { rows, .. } in segments {

@@ -21,6 +21,9 @@ pub const LINEARS: [&str; 7] = [
     "mlp.down_proj",
 ];
 
+/// The norms of a decoder layer; the last two only where heads are normed.
+pub const NORMS: [&str; 4] = ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"];
+
 /// What of the model is trained.
 #[derive(Clone, Debug)]
 pub enum Method {
@@ -35,6 +38,8 @@ pub enum Method {
 pub struct LinearSlot {
     /// The weight `[out, in]`, when it is trained.
     pub weight: Option<Range<usize>>,
+    /// The bias `[out]`, when there is one and it is trained.
+    pub bias: Option<Range<usize>>,
     /// A `[r, in]` and B `[out, r]`, when the layer has an adapter.
     pub lora: Option<(Range<usize>, Range<usize>)>,
 }
@@ -44,8 +49,8 @@ pub struct LinearSlot {
 pub struct LayerSlots {
     /// The linear layers, in the order of [`LINEARS`].
     pub linears: [LinearSlot; 7],
-    /// The two norms' gains, when they are trained.
-    pub norms: [Option<Range<usize>>; 2],
+    /// The norms' gains, in the order of [`NORMS`], when they are there and trained.
+    pub norms: [Option<Range<usize>>; 4],
     /// Length of the flat vector.
     pub len: usize,
     /// Rank of the adapters; 0 without.
@@ -70,9 +75,13 @@ impl LayerSlots {
         };
         match method {
             Method::Full => {
-                slots.norms = [Some(take(config.hidden_size)), Some(take(config.hidden_size))];
-                for (linear, (out, inp)) in slots.linears.iter_mut().zip(shapes(config)) {
+                let h = config.hidden_size;
+                let head = || config.qk_norm.then_some(config.head_dim);
+                slots.norms = [Some(h), Some(h), head(), head()].map(|size| size.map(&mut take));
+                let biased = config.biases.each();
+                for ((linear, (out, inp)), biased) in slots.linears.iter_mut().zip(shapes(config)).zip(biased) {
                     linear.weight = Some(take(out * inp));
+                    linear.bias = biased.then(|| take(out));
                 }
             }
             Method::Lora(lora) => {
@@ -103,9 +112,13 @@ impl LayerSlots {
                 theta[a.clone()].iter_mut().for_each(|v| *v = (rng.uniform() * 2.0 - 1.0) * bound);
             }
         }
-        for (slot, norm) in self.norms.iter().zip([&weights.attn_norm, &weights.ffn_norm]) {
+        let biases = self.linears.iter().map(|slot| &slot.bias).zip(&weights.biases);
+        let [q, k] = weights.qk_norms.as_ref().map_or([None, None], |norms| norms.each_ref().map(Some));
+        let norms = self.norms.iter().zip([Some(&weights.attn_norm), Some(&weights.ffn_norm), q, k]);
+        let norms = norms.filter_map(|(slot, norm)| Some((slot, norm?)));
+        for (slot, values) in norms.chain(biases.filter_map(|(slot, bias)| Some((slot, bias.as_ref()?)))) {
             if let Some(range) = slot {
-                theta[range.clone()].copy_from_slice(norm);
+                theta[range.clone()].copy_from_slice(values);
             }
         }
         theta
@@ -127,11 +140,12 @@ impl LayerSlots {
     /// Each trained tensor by its name within the layer, for audits and reports.
     pub fn tensors(&self) -> Vec<(String, Range<usize>)> {
         let mut named = Vec::new();
-        for (slot, name) in self.norms.iter().zip(["input_layernorm", "post_attention_layernorm"]) {
+        for (slot, name) in self.norms.iter().zip(NORMS) {
             named.extend(slot.iter().map(|range| (format!("{name}.weight"), range.clone())));
         }
         for (slot, name) in self.linears.iter().zip(LINEARS) {
             named.extend(slot.weight.iter().map(|range| (format!("{name}.weight"), range.clone())));
+            named.extend(slot.bias.iter().map(|range| (format!("{name}.bias"), range.clone())));
             if let Some((a, b)) = &slot.lora {
                 named.push((format!("{name}.lora_A.weight"), a.clone()));
                 named.push((format!("{name}.lora_B.weight"), b.clone()));
@@ -163,24 +177,30 @@ pub fn layer_weights(slots: &LayerSlots, theta: &[f32], frozen: &LayerWeights) -
             *weight = theta[range.clone()].to_vec().into();
         }
     }
-    for (slot, norm) in slots.norms.iter().zip([&mut layer.attn_norm, &mut layer.ffn_norm]) {
+    let biases = slots.linears.iter().map(|slot| &slot.bias).zip(layer.biases.iter_mut().map(Option::as_mut));
+    let [q, k] = layer.qk_norms.as_mut().map_or([None, None], |norms| norms.each_mut().map(Some));
+    let norms = slots.norms.iter().zip([Some(&mut layer.attn_norm), Some(&mut layer.ffn_norm), q, k]);
+    let norms = norms.filter_map(|(slot, norm)| Some((slot, norm?)));
+    for (slot, values) in norms.chain(biases.filter_map(|(slot, bias)| Some((slot, bias?)))) {
         if let Some(range) = slot {
-            *norm = theta[range.clone()].to_vec().into();
+            *values = theta[range.clone()].to_vec().into();
         }
     }
     layer
 }
 
-/// Random weights of a shape, as transformers initialises a Llama: normal with deviation 0.02, gains 1; the projections
-/// into the residual stream are scaled down by √(2·layers), as GPT-2 does.
+/// Random weights of a shape, as transformers initialises them: normal with deviation 0.02, gains 1, biases 0; the
+/// projections into the residual stream are scaled down by √(2·layers), as GPT-2 does.
 pub fn random_weights(config: &Config, seed: u64) -> Weights {
     let mut rng = Rng::new(seed, "weights");
     let mut normal = |n: usize, deviation: f32| -> std::sync::Arc<Vec<f32>> {
         (0..n).map(|_| rng.normal() * deviation).collect::<Vec<_>>().into()
     };
     let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
-    let ones = || std::sync::Arc::new(vec![1.0; config.hidden_size]);
+    let gains = |n: usize| std::sync::Arc::new(vec![1.0; n]);
+    let ones = || gains(config.hidden_size);
     let shape = shapes(config).map(|(out, inp)| out * inp);
+    let (outs, biased) = (shapes(config).map(|(out, _)| out), config.biases.each());
     let embed = normal(config.vocab_size * config.hidden_size, 0.02);
     let layers = (0..config.num_hidden_layers)
         .map(|_| LayerWeights {
@@ -193,6 +213,8 @@ pub fn random_weights(config: &Config, seed: u64) -> Weights {
             gate: normal(shape[4], 0.02),
             up: normal(shape[5], 0.02),
             down: normal(shape[6], residual),
+            biases: std::array::from_fn(|i| biased[i].then(|| std::sync::Arc::new(vec![0.0; outs[i]]))),
+            qk_norms: config.qk_norm.then(|| [gains(config.head_dim), gains(config.head_dim)]),
         })
         .collect();
     let head = (!config.tie_word_embeddings).then(|| normal(config.vocab_size * config.hidden_size, 0.02));

@@ -1,34 +1,62 @@
-//! GGUF files: what llama.cpp and Ollama run. Version 3 is written, versions 2 and 3 of the llama architecture are read.
+//! GGUF files: what llama.cpp and Ollama run. Version 3 is written, versions 2 and 3 are read, of the architectures
+//! that [`crate::config::FAMILIES`] name.
 
 mod bytes;
 mod read;
 mod vocab;
 mod write;
 
+use crate::config::Config;
+
 pub use read::read;
 pub use write::{Quant, Written, write};
 
-/// The tensors of a layer: llama.cpp's name after `blk.N.`, and whether its rows are the permuted ones of q or k.
-/// In the order of the fields of [`crate::weights::LayerWeights`].
-const LAYER: [(&str, Rows); 9] = [
-    ("attn_norm", Rows::Plain),
-    ("attn_q", Rows::Query),
-    ("attn_k", Rows::Key),
-    ("attn_v", Rows::Plain),
-    ("attn_output", Rows::Plain),
-    ("ffn_norm", Rows::Plain),
-    ("ffn_gate", Rows::Plain),
-    ("ffn_up", Rows::Plain),
-    ("ffn_down", Rows::Plain),
+/// The tensors of a layer of a model of this shape: llama.cpp's name after `blk.N.`, and how its rows are stored. In
+/// the order of [`crate::weights::LayerWeights::tensors`].
+fn layer(config: &Config) -> Vec<(String, Rows)> {
+    let turned = |rows: Rows| if config.family.permuted { rows } else { Rows::Plain };
+    let linears = [
+        ("attn_q", turned(Rows::Rotated)),
+        ("attn_k", turned(Rows::Rotated)),
+        ("attn_v", Rows::Plain),
+        ("attn_output", Rows::Plain),
+        ("ffn_gate", Rows::Plain),
+        ("ffn_up", Rows::Plain),
+        ("ffn_down", Rows::Plain),
+    ];
+    let weight = |(name, rows): (&str, Rows)| (format!("{name}.weight"), rows);
+    let mut tensors = vec![weight(("attn_norm", Rows::Plain))];
+    tensors.extend(linears[..4].iter().copied().map(weight));
+    tensors.push(weight(("ffn_norm", Rows::Plain)));
+    tensors.extend(linears[4..].iter().copied().map(weight));
+    let biased = linears.into_iter().zip(config.biases.each()).filter(|(_, biased)| *biased);
+    tensors.extend(biased.map(|((name, rows), _)| (format!("{name}.bias"), rows)));
+    if config.qk_norm {
+        tensors.extend(["attn_q_norm", "attn_k_norm"].map(|name| weight((name, Rows::Plain))));
+    }
+    tensors
+}
+
+/// What llama.cpp divides each rotary frequency by, `[head_dim / 2]`.
+const ROPE_FREQS: &str = "rope_freqs.weight";
+
+/// The numbers behind [`ROPE_FREQS`], which llama.cpp has no keys for: factor, low and high factor, and original
+/// context.
+const LLAMA3_KEYS: [&str; 4] = [
+    "tunesmith.llama3.factor",
+    "tunesmith.llama3.low_freq_factor",
+    "tunesmith.llama3.high_freq_factor",
+    "tunesmith.llama3.original_max_position_embeddings",
 ];
 
-/// llama.cpp rotates neighbouring pairs of numbers, transformers rotates the two halves of a head. The rows of q and k
-/// are therefore stored in another order: row `2 i + j` of a head is row `j * head_dim / 2 + i` in transformers.
+/// In its architecture llama, llama.cpp rotates neighbouring pairs of numbers, transformers rotates the two halves of
+/// a head. The rows of q and k are therefore stored in another order: row `2 i + j` of a head is row
+/// `j * head_dim / 2 + i` in transformers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rows {
     Plain,
-    Query,
-    Key,
+    /// As they are rotated.
+    Rotated,
 }
 
 /// Puts the rows of each head into llama.cpp's order, or back.

@@ -1,4 +1,4 @@
-//! Reading a model of the llama architecture.
+//! Reading a model.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -8,13 +8,13 @@ use candle_core::{
 };
 
 use super::{
-    LAYER, Rows,
+    LLAMA3_KEYS, ROPE_FREQS, Rows,
     bytes::{File, Info},
-    permute, vocab,
+    layer, permute, vocab,
 };
 use crate::{
     chat::ChatTemplate,
-    config::Config,
+    config::{Biases, Config, FAMILIES, Family, Llama3, RopeScaling},
     error::{Error, Result},
     model::{Model, check_vocabulary},
     storage::{Mapped, printable},
@@ -22,37 +22,41 @@ use crate::{
     weights::Weights,
 };
 
-/// Reads a GGUF file of the llama architecture; its `sha256` is left to [`Model::open`].
+/// Reads a GGUF file; its `sha256` is left to [`Model::open`].
 pub fn read(path: &Path) -> Result<Model> {
     let map = Mapped::open(path)?;
     let file = File::parse(map.bytes()).map_err(|e| Error::Gguf(format!("{}: {e}", path.display())))?;
     let architecture = file.string("general.architecture").map_err(Error::Gguf)?;
-    if architecture != "llama" {
-        return Err(Error::Gguf(format!("the architecture {} is not supported, only llama", printable(architecture))));
-    }
+    // Of families that share an architecture the first is taken: there they compute the same.
+    let Some(family) = FAMILIES.iter().find(|family| family.gguf == architecture) else {
+        let mut known: Vec<&str> = FAMILIES.iter().map(|family| family.gguf).collect();
+        known.dedup();
+        let name = printable(architecture);
+        return Err(Error::Gguf(format!("the architecture {name} is not supported, only {}", known.join(", "))));
+    };
     let tokenizer = vocab::to_tokenizer(&file).map_err(Error::Gguf)?;
-    let config = config(&file, &tokenizer)?;
+    let config = config(&file, family, &tokenizer)?;
     check_vocabulary(&tokenizer, &config)?;
     let chat = chat(&file, &tokenizer)?;
     let weights = weights(&file, &config)?;
     Ok(Model { config, weights, tokenizer, chat, path: path.into(), sha256: String::new() })
 }
 
-fn config(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Config> {
-    if let Some(key) = file.values.keys().find(|key| key.starts_with("llama.rope.scaling.") && !harmless(file, key)) {
-        return Err(Error::Gguf(format!("{} is not supported, use a model without it", printable(key))));
-    }
-    for key in ["llama.expert_count", "llama.attention.sliding_window"] {
-        if file.int(key).map_err(Error::Gguf)?.is_some_and(|n| n > 0) {
+fn config(file: &File<'_>, family: &'static Family, tokenizer: &Tokenizer) -> Result<Config> {
+    let architecture = family.gguf;
+    for key in ["expert_count", "attention.sliding_window"].map(|key| format!("{architecture}.{key}")) {
+        if file.int(&key).map_err(Error::Gguf)?.is_some_and(|n| n > 0) {
             return Err(Error::Gguf(format!("{key} is not supported, use a model without it")));
         }
     }
     let optional = |key: &str| -> Result<Option<usize>> {
-        let value = file.int(&format!("llama.{key}")).map_err(Error::Gguf)?;
-        value.map(|n| usize::try_from(n).map_err(|_| Error::Gguf(format!("llama.{key} is too large")))).transpose()
+        let key = format!("{architecture}.{key}");
+        let value = file.int(&key).map_err(Error::Gguf)?;
+        value.map(|n| usize::try_from(n).map_err(|_| Error::Gguf(format!("{key} is too large")))).transpose()
     };
-    let size = |key: &str| optional(key)?.ok_or_else(|| Error::Gguf(format!("llama.{key} is missing")));
-    let number = |key: &str| file.float(&format!("llama.{key}")).map_err(Error::Gguf);
+    let size = |key: &str| optional(key)?.ok_or_else(|| Error::Gguf(format!("{architecture}.{key} is missing")));
+    let number = |key: &str| file.float(&format!("{architecture}.{key}")).map_err(Error::Gguf);
+    let has = |name: &str| file.tensors.contains_key(format!("blk.0.{name}").as_str());
     let (hidden_size, heads) = (size("embedding_length")?, size("attention.head_count")?);
     let head_dim = match optional("attention.key_length")? {
         Some(width) => width,
@@ -60,11 +64,15 @@ fn config(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Config> {
     };
     for key in ["attention.value_length", "rope.dimension_count"] {
         if optional(key)?.is_some_and(|width| width != head_dim) {
-            return Err(Error::Gguf(format!("llama.{key} differs from the size of a head, which is not supported")));
+            return Err(Error::Gguf(format!(
+                "{architecture}.{key} differs from the size of a head, which is not supported"
+            )));
         }
     }
     let embedding = file.tensors.get("token_embd.weight");
+    let rope_theta = number("rope.freq_base")?.map_or(10_000.0, shortest);
     let config = Config {
+        family,
         vocab_size: embedding
             .and_then(|info| info.shape.first().copied())
             .ok_or_else(|| Error::Gguf("token_embd.weight is missing".into()))?,
@@ -76,7 +84,11 @@ fn config(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Config> {
         head_dim,
         max_position_embeddings: size("context_length")?,
         rms_norm_eps: number("attention.layer_norm_rms_epsilon")?.map_or(1e-5, shortest),
-        rope_theta: number("rope.freq_base")?.map_or(10_000.0, shortest),
+        rope_theta,
+        rope_scaling: rope_scaling(file, architecture, (head_dim, rope_theta))?,
+        biases: Biases { qkv: has("attn_q.bias"), o: has("attn_output.bias"), mlp: has("ffn_gate.bias") },
+        qk_norm: has("attn_q_norm.weight"),
+        sliding: None,
         tie_word_embeddings: !file.tensors.contains_key("output.weight"),
         bos_token_id: tokenizer.bos,
         eos_token_ids: tokenizer.stops.clone(),
@@ -91,12 +103,60 @@ fn shortest(x: f64) -> f64 {
     (x as f32).to_string().parse().unwrap_or(x)
 }
 
-fn harmless(file: &File<'_>, key: &str) -> bool {
-    match key {
-        "llama.rope.scaling.type" => file.string(key) == Ok("none"),
-        "llama.rope.scaling.factor" => file.float(key) == Ok(Some(1.0)),
-        "llama.rope.scaling.finetuned" => true,
-        _ => false,
+/// The scaling of the rotary frequencies, from the keys that llama.cpp obeys and from its tensor of divisors.
+fn rope_scaling(file: &File<'_>, architecture: &str, rope: (usize, f64)) -> Result<RopeScaling> {
+    let prefix = format!("{architecture}.rope.scaling.");
+    let known = |key: &&str| ["type", "factor", "finetuned"].contains(key);
+    let old = format!("{architecture}.rope.scale_linear");
+    let foreign = file
+        .values
+        .keys()
+        .find(|key| **key == old || key.strip_prefix(prefix.as_str()).is_some_and(|rest| !known(&rest)));
+    if let Some(key) = foreign {
+        return Err(Error::Gguf(format!("{} is not supported, use a model without it", printable(key))));
+    }
+    let kind = format!("{prefix}type");
+    // Without a type llama.cpp takes the factor for a linear one; without a factor nothing is scaled.
+    let kind =
+        if file.values.contains_key(kind.as_str()) { file.string(&kind).map_err(Error::Gguf)? } else { "linear" };
+    let factor = file.float(&format!("{prefix}factor")).map_err(Error::Gguf)?.filter(|factor| *factor != 0.0);
+    let linear = match (kind, factor) {
+        ("none", _) | ("linear", None) => RopeScaling::None,
+        ("linear", Some(factor)) => RopeScaling::Linear(shortest(factor)),
+        (other, _) => {
+            return Err(Error::Gguf(format!("{prefix}type = {} is not supported", printable(other))));
+        }
+    };
+    let Some(info) = file.tensors.get(ROPE_FREQS) else { return Ok(linear) };
+    match (architecture, linear, divisors(file, info, rope)?) {
+        ("llama", RopeScaling::None, divisors) => Ok(divisors),
+        _ => {
+            Err(Error::Gguf(format!("{ROPE_FREQS} together with other scaling or in {architecture} is not supported")))
+        }
+    }
+}
+
+/// The scaling that a tensor of divisors amounts to. Its numbers are in keys of our own, or else those that all
+/// published Llamas have, with the factor in the slowest frequency. The tensor must be exactly what they give, but
+/// for rounding.
+fn divisors(file: &File<'_>, info: &Info<'_>, (head_dim, theta): (usize, f64)) -> Result<RopeScaling> {
+    let fail = |e: String| Error::Gguf(format!("{ROPE_FREQS} {e}"));
+    if info.shape != [head_dim / 2] {
+        return Err(fail(format!("has the shape {:?}, expected {:?}", info.shape, [head_dim / 2])));
+    }
+    let found = decode(info).map_err(fail)?;
+    let float = |key: &str| file.float(key).map_err(Error::Gguf).map(|x| x.map(shortest));
+    let [factor, low, high, original] = LLAMA3_KEYS;
+    let scaling = Llama3 {
+        factor: float(factor)?.or(found.last().map(|x| f64::from(*x))).unwrap_or(1.0),
+        low_freq_factor: float(low)?.unwrap_or(1.0),
+        high_freq_factor: float(high)?.unwrap_or(4.0),
+        original_max_position_embeddings: file.int(original).map_err(Error::Gguf)?.unwrap_or(8192) as usize,
+    };
+    let near = |(a, b): (&f32, f32)| (a - b).abs() <= 1e-5 * b.abs();
+    match found.iter().zip(scaling.divisors(head_dim, theta)).all(near) {
+        true => Ok(RopeScaling::Llama3(scaling)),
+        false => Err(fail("is not the scaling of Llama 3.1, which is the only one supported".into())),
     }
 }
 
@@ -110,15 +170,15 @@ fn chat(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> 
 }
 
 fn weights(file: &File<'_>, config: &Config) -> Result<Weights> {
-    let mut names = vec![("token_embd.weight".to_string(), Rows::Plain)];
+    let (parts, mut names) = (layer(config), vec![("token_embd.weight".to_string(), Rows::Plain)]);
     for layer in 0..config.num_hidden_layers {
-        names.extend(LAYER.iter().map(|(part, rows)| (format!("blk.{layer}.{part}.weight"), *rows)));
+        names.extend(parts.iter().map(|(part, rows)| (format!("blk.{layer}.{part}"), *rows)));
     }
     names.push(("output_norm.weight".into(), Rows::Plain));
     if !config.tie_word_embeddings {
         names.push(("output.weight".into(), Rows::Plain));
     }
-    let known: BTreeSet<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    let known: BTreeSet<&str> = names.iter().map(|(name, _)| name.as_str()).chain([ROPE_FREQS]).collect();
     if let Some(extra) = file.tensors.keys().find(|name| !known.contains(**name)) {
         return Err(Error::Gguf(format!("the tensor {} is not supported", printable(extra))));
     }
@@ -135,10 +195,10 @@ fn weights(file: &File<'_>, config: &Config) -> Result<Weights> {
         if values.iter().any(|x| !x.is_finite()) {
             return Err(fail("holds a number that is not finite".into()));
         }
-        let columns = shape.last().copied().unwrap_or(1);
+        let columns = shape.get(1).copied().unwrap_or(1);
         Ok(Arc::new(match rows {
             Rows::Plain => values,
-            _ => permute(&values, config.head_dim, columns, true),
+            Rows::Rotated => permute(&values, config.head_dim, columns, true),
         }))
     })
 }

@@ -84,10 +84,13 @@ pub(super) fn from_tokenizer(tokenizer: &Tokenizer, size: usize) -> Result<Vocab
             return Err(format!("the tokenizer's {field} cannot be expressed in GGUF"));
         }
     }
-    if json.get("normalizer").is_some_and(|n| !n.is_null()) {
+    let pre = pre_name(&json, model)?;
+    // llama.cpp's qwen2 stands for Qwen's tokenizer, which composes characters first (NFC); llama.cpp takes them as
+    // they come. Nearly all text is composed already, and what is read back here is what llama.cpp does.
+    let composes = |normalizer: &Value| pre == "qwen2" && *normalizer == json!({"type": "NFC"});
+    if json.get("normalizer").is_some_and(|n| !n.is_null() && !composes(n)) {
         return Err("the tokenizer changes its text first (normalizer), which cannot be expressed in GGUF".into());
     }
-    let pre = pre_name(&json, model)?;
     let (tokens, types) = tokens(tokenizer, &json, size)?;
     let merges = merges(model)?;
     Ok(Vocab { pre, tokens, types, merges })

@@ -1,6 +1,7 @@
 //! Writing: header first, then one tensor after the other, so that memory holds one converted tensor at a time.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
@@ -13,12 +14,12 @@ use candle_core::{
 use half::f16;
 
 use super::{
-    LAYER, Rows,
+    LLAMA3_KEYS, ROPE_FREQS, Rows,
     bytes::{ALIGNMENT, MAGIC, kind},
-    permute, vocab,
+    layer, permute, vocab,
 };
 use crate::{
-    config::Config,
+    config::{Config, RopeScaling},
     error::{Error, Result},
     model::Model,
     storage,
@@ -77,7 +78,7 @@ pub struct Written {
 struct Part<'a> {
     name: String,
     shape: Vec<usize>,
-    values: &'a [f32],
+    values: Cow<'a, [f32]>,
     quant: Quant,
     rows: Rows,
 }
@@ -85,6 +86,7 @@ struct Part<'a> {
 /// Writes `model`, its adapter already merged, to `path`: whole or not at all. Same model, same bytes.
 pub fn write(path: &Path, model: &Model, quant: Quant) -> Result<Written> {
     model.weights.check(&model.config)?;
+    check_expressible(&model.config)?;
     let parts = parts(model, quant);
     let header = header(model, quant, &parts)?;
     for part in parts.iter().filter(|part| part.quant != Quant::F32) {
@@ -112,41 +114,60 @@ pub fn write(path: &Path, model: &Model, quant: Quant) -> Result<Written> {
 
 fn parts(model: &Model, quant: Quant) -> Vec<Part<'_>> {
     let named = model.weights.named(&model.config);
-    let layers = model.weights.layers.len();
-    named
-        .into_iter()
-        .enumerate()
-        .map(|(i, (_, shape, values))| {
-            // The order of `named`: embedding, nine tensors a layer, last norm, output layer.
-            let (name, rows) = match i.checked_sub(1) {
-                None => ("token_embd.weight".to_string(), Rows::Plain),
-                Some(i) if i < layers * LAYER.len() => {
-                    let (part, rows) = LAYER[i % LAYER.len()];
-                    (format!("blk.{}.{part}.weight", i / LAYER.len()), rows)
-                }
-                Some(i) if i == layers * LAYER.len() => ("output_norm.weight".to_string(), Rows::Plain),
-                Some(_) => ("output.weight".to_string(), Rows::Plain),
-            };
-            let columns = shape.last().copied().unwrap_or(0);
-            let quant = match quant {
-                _ if shape.len() == 1 => Quant::F32,
-                Quant::Q8_0 if !columns.is_multiple_of(32) => Quant::F16,
-                other => other,
-            };
-            Part { name, shape, values, quant, rows }
-        })
-        .collect()
+    let (layers, tensors) = (model.weights.layers.len(), layer(&model.config));
+    let factors = rope_factors(&model.config);
+    let named = named.into_iter().enumerate().map(|(i, (_, shape, values))| {
+        // The order of `named`: embedding, the tensors of each layer, last norm, output layer.
+        let (name, rows) = match i.checked_sub(1) {
+            None => ("token_embd.weight".to_string(), Rows::Plain),
+            Some(i) if i < layers * tensors.len() => {
+                let (part, rows) = &tensors[i % tensors.len()];
+                (format!("blk.{}.{part}", i / tensors.len()), *rows)
+            }
+            Some(i) if i == layers * tensors.len() => ("output_norm.weight".to_string(), Rows::Plain),
+            Some(_) => ("output.weight".to_string(), Rows::Plain),
+        };
+        let columns = shape.last().copied().unwrap_or(0);
+        let quant = match quant {
+            _ if shape.len() == 1 => Quant::F32,
+            Quant::Q8_0 if !columns.is_multiple_of(32) => Quant::F16,
+            other => other,
+        };
+        Part { name, shape, values: values.into(), quant, rows }
+    });
+    factors.into_iter().chain(named).collect()
+}
+
+/// The extra tensor of llama3's RoPE scaling.
+fn rope_factors(config: &Config) -> Option<Part<'_>> {
+    let RopeScaling::Llama3(scaling) = config.rope_scaling else { return None };
+    let values: Cow<'_, [f32]> = scaling.divisors(config.head_dim, config.rope_theta).into();
+    Some(Part { name: ROPE_FREQS.into(), shape: vec![values.len()], values, quant: Quant::F32, rows: Rows::Plain })
+}
+
+/// What llama.cpp would compute otherwise is not written.
+fn check_expressible(config: &Config) -> Result<()> {
+    let name = config.family.gguf;
+    let refuse =
+        |what: String| Err(Error::Gguf(format!("llama.cpp's {name} does not know {what}; export safetensors")));
+    match (&config.sliding, (config.family.gguf_lacks)(config)) {
+        (_, Some(what)) => refuse(what.into()),
+        // A window as long as the context hides nothing.
+        (Some(sliding), None) if sliding.window < config.max_position_embeddings => refuse(format!(
+            "sliding windows, and this one of {} is shorter than the context of {}",
+            sliding.window, config.max_position_embeddings
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn encode(part: &Part<'_>, head_dim: usize) -> candle_core::Result<Vec<u8>> {
-    let columns = part.shape.last().copied().unwrap_or(1);
-    let permuted;
-    let values = if part.rows == Rows::Plain {
-        part.values
-    } else {
-        permuted = permute(part.values, head_dim, columns, false);
-        &permuted
+    let columns = part.shape.get(1).copied().unwrap_or(1);
+    let values = match part.rows {
+        Rows::Plain => Cow::Borrowed(part.values.as_ref()),
+        Rows::Rotated => permute(&part.values, head_dim, columns, false).into(),
     };
+    let values = values.as_ref();
     Ok(match part.quant {
         Quant::F32 => storage::to_bytes(values, Dtype::F32),
         Quant::F16 => storage::to_bytes(values, Dtype::F16),
@@ -189,7 +210,8 @@ fn values(model: &Model, quant: Quant) -> Result<Values> {
         ));
     };
     let mut values = Values::default();
-    values.string("general.architecture", "llama");
+    let architecture = model.config.family.gguf;
+    values.string("general.architecture", architecture);
     values.string("general.type", "model");
     values.u32("general.file_type", quant.numbers().0);
     values.u32("general.quantization_version", 2);
@@ -206,10 +228,24 @@ fn values(model: &Model, quant: Quant) -> Result<Values> {
         ("attention.value_length", head_dim),
         ("rope.dimension_count", head_dim),
     ] {
-        values.u32(&format!("llama.{key}"), size as u32);
+        values.u32(&format!("{architecture}.{key}"), size as u32);
     }
-    values.f32("llama.rope.freq_base", c.rope_theta as f32);
-    values.f32("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps as f32);
+    values.f32(&format!("{architecture}.rope.freq_base"), c.rope_theta as f32);
+    values.f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"), c.rms_norm_eps as f32);
+    match c.rope_scaling {
+        RopeScaling::None => {}
+        RopeScaling::Linear(factor) => {
+            values.string(&format!("{architecture}.rope.scaling.type"), "linear");
+            values.f32(&format!("{architecture}.rope.scaling.factor"), factor as f32);
+        }
+        RopeScaling::Llama3(l) => {
+            let [factor, low, high, original] = LLAMA3_KEYS;
+            values.f32(factor, l.factor as f32);
+            values.f32(low, l.low_freq_factor as f32);
+            values.f32(high, l.high_freq_factor as f32);
+            values.u32(original, l.original_max_position_embeddings as u32);
+        }
+    }
     values.string("tokenizer.ggml.model", "gpt2");
     values.string("tokenizer.ggml.pre", vocab.pre);
     values.strings("tokenizer.ggml.tokens", &vocab.tokens);

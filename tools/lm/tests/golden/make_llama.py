@@ -15,7 +15,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 HERE = Path(__file__).parent
 SPECIAL = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"]
@@ -52,7 +52,7 @@ def randomise(model, seed):
         noise = torch.randn(tensor.shape, generator=generator)
         if "norm" in name:
             tensor.data = 1 + 0.1 * noise
-        elif "embed" in name or "lm_head" in name:
+        elif "embed" in name or "lm_head" in name or name.endswith("bias"):
             tensor.data = 0.5 * noise
         else:
             tensor.data = noise * (1.5 / tensor.shape[1] ** 0.5)
@@ -91,12 +91,13 @@ def short(name):
     return name.replace(".default.weight", "").replace(".weight", "")
 
 
-def write(directory, tokenizer, config, dtype, lengths, seed, lora, shard=None, full=False):
-    directory = HERE / "llama" / directory
+def write(directory, tokenizer, config, dtype, lengths, seed, lora, shard=None, full=False, outer=True):
+    """`config` is a config of transformers. `full`: gradients of the base too, without `outer` only those of its layers."""
+    directory = HERE / directory
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**config, bos_token_id=0, eos_token_id=4, pad_token_id=0))
+    model = AutoModelForCausalLM.from_config(config)
     model.config._attn_implementation = "eager"
     randomise(model, seed)
     rounded(model, dtype)
@@ -112,12 +113,13 @@ def write(directory, tokenizer, config, dtype, lengths, seed, lora, shard=None, 
     if full:
         out = model(ids, attention_mask=mask, labels=torch.where(mask == 1, ids, -100))
         out.loss.backward()
-        grads = {name: tensor.grad.clone() for name, tensor in model.named_parameters()}
+        inner = [(name, tensor) for name, tensor in model.named_parameters() if outer or ".layers." in name]
+        grads = {name: tensor.grad.clone() for name, tensor in inner}
         grads["loss"] = out.loss.detach().reshape(1)
         save_file(grads, directory / "full_grads.safetensors")
         model.zero_grad()
     extra = {"max_shard_size": shard} if shard else {}
-    stored = LlamaForCausalLM(model.config)
+    stored = AutoModelForCausalLM.from_config(model.config)
     stored.load_state_dict(model.state_dict())
     stored.to(dtype).save_pretrained(directory, **extra)
     # Exact f32 weights of 16-bit values: nothing is lost by writing them in that type.
@@ -128,7 +130,7 @@ def write(directory, tokenizer, config, dtype, lengths, seed, lora, shard=None, 
                 "bos_token": SPECIAL[0],
                 "chat_template": TEMPLATE,
                 "eos_token": SPECIAL[4],
-                "model_max_length": config["max_position_embeddings"],
+                "model_max_length": config.max_position_embeddings,
                 "pad_token": SPECIAL[0],
                 "tokenizer_class": "PreTrainedTokenizerFast",
             },
@@ -156,31 +158,34 @@ def write(directory, tokenizer, config, dtype, lengths, seed, lora, shard=None, 
     (directory / "adapter" / "README.md").unlink(missing_ok=True)
 
 
+EVERYTHING = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+IDS = dict(bos_token_id=0, eos_token_id=4, pad_token_id=0)
+
+
 def main():
     tokenizer = train_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True), 320)
-    everything = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     write(
-        "tied",
+        "llama/tied",
         tokenizer,
-        dict(vocab_size=320, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6,
+        LlamaConfig(**IDS, vocab_size=320, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6,
              num_key_value_heads=2, head_dim=8, max_position_embeddings=128, rms_norm_eps=1e-6,
              rope_theta=10000.0, tie_word_embeddings=True),
         torch.bfloat16, [20, 13], 1,
-        dict(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=everything),
+        dict(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=EVERYTHING),
     )
     write(
-        "wide",
+        "llama/wide",
         tokenizer,
-        dict(vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        LlamaConfig(**IDS, vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=4, head_dim=16, max_position_embeddings=64, rms_norm_eps=1e-5,
              rope_theta=500000.0, tie_word_embeddings=False),
         torch.bfloat16, [12, 9], 2,
         dict(r=3, lora_alpha=16, lora_dropout=0.0, use_rslora=True, target_modules=["q_proj", "v_proj", "down_proj"]),
     )
     write(
-        "shards",
+        "llama/shards",
         tokenizer,
-        dict(vocab_size=320, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        LlamaConfig(**IDS, vocab_size=320, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
              num_key_value_heads=1, head_dim=8, max_position_embeddings=32, rms_norm_eps=1e-5,
              rope_theta=10000.0, tie_word_embeddings=True),
         torch.float16, [10, 8], 3,
@@ -200,4 +205,5 @@ def main():
     train_tokenizer(split, 300).save(str(HERE / "split_tokenizer.json"), pretty=False)
 
 
-main()
+if __name__ == "__main__":
+    main()

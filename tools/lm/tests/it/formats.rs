@@ -39,13 +39,14 @@ fn fields_that_change_the_maths_are_refused_by_name() {
     let text = fs::read_to_string(golden("llama/tied/config.json")).unwrap();
     let base: Value = serde_json::from_str(&text).unwrap();
     for (field, value) in [
-        ("architectures", json!(["Qwen3ForCausalLM"])),
+        ("architectures", json!(["Qwen3MoeForCausalLM"])),
         ("model_type", json!("mistral")),
         ("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0})),
         ("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4})),
-        ("attention_bias", json!(true)),
-        ("mlp_bias", json!(true)),
+        ("attention_bias", json!("yes")),
+        ("mlp_bias", json!(1)),
         ("sliding_window", json!(128)),
+        ("layer_types", json!(["full_attention", "full_attention"])),
         ("hidden_act", json!("gelu")),
         ("pretraining_tp", json!(2)),
         ("quantization_config", json!({"bits": 4})),
@@ -61,7 +62,7 @@ fn fields_that_change_the_maths_are_refused_by_name() {
         changed[field] = value;
         let line = message(Config::from_json(&changed.to_string()));
         let named = match field {
-            "architectures" => "Qwen3ForCausalLM",
+            "architectures" => "Qwen3MoeForCausalLM",
             "model_type" => "mistral",
             "vocab_size" if changed[field] == json!(2) => "token id",
             field => field,

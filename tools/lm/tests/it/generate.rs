@@ -22,29 +22,38 @@ fn quiet() -> impl FnMut(usize, usize) {
 
 #[test]
 fn logits_equal_transformers_and_peft_within_1e_4() {
-    for name in ["tied", "wide", "shards"] {
+    for name in crate::MODELS {
         let (.., expected) = golden(name);
         let (_, base, tuned) = open(name);
+        let mut worst = 0f32;
         for i in 0..2 {
             let tokens = row(&expected, i).tokens;
             for (session, key) in [(&base, "logits"), (&tuned, "lora_logits")] {
                 let want = floats(&expected[&format!("{key}.{i}")]);
                 let got = session.logits(&tokens).unwrap();
-                let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(got.len() == want.len() && worst < 1e-4, "{name} {key}.{i}: {worst}");
+                let difference = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(got.len() == want.len() && difference < 1e-4, "{name} {key}.{i}: {difference}");
+                worst = worst.max(difference);
             }
         }
+        println!("{name}: logits differ by at most {worst:.1e}");
     }
 }
 
 #[test]
 fn greedy_text_with_a_cache_equals_repeated_full_passes() {
-    let (_, session, _) = open("tied");
+    for name in crate::MODELS {
+        let (model, session, _) = open(name);
+        cached_equals_full(&session, if model.config.sliding.is_some() { 20 } else { 6 });
+    }
+}
+
+fn cached_equals_full(session: &Session, steps: usize) {
     let prompts: Vec<Vec<u32>> = vec![vec![5, 9, 100], vec![7], vec![30, 31, 32, 33, 34, 35]];
-    let got = session.generate(&prompts, &Sampling::greedy(6, vec![]), &mut quiet()).unwrap();
+    let got = session.generate(&prompts, &Sampling::greedy(steps, vec![]), &mut quiet()).unwrap();
     for (prompt, completion) in prompts.iter().zip(&got) {
         let mut all = prompt.clone();
-        for _ in 0..6 {
+        for _ in 0..steps {
             let logits = session.logits(&all).unwrap();
             let last = &logits[logits.len() / all.len() * (all.len() - 1)..];
             let best = (0..last.len()).rev().max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
@@ -56,7 +65,7 @@ fn greedy_text_with_a_cache_equals_repeated_full_passes() {
 
 #[test]
 fn stop_tokens_and_strings_end_a_text() {
-    let (_, session, _) = open("tied");
+    let (_, session, _) = open("llama/tied");
     let prompt = vec![vec![5, 9, 100]];
     let free = &session.generate(&prompt, &Sampling::greedy(8, vec![]), &mut quiet()).unwrap()[0];
     let stop_id = free.ids[3];
@@ -71,7 +80,7 @@ fn stop_tokens_and_strings_end_a_text() {
 
 #[test]
 fn draws_repeat_with_the_seed_and_change_with_it() {
-    let (_, session, _) = open("tied");
+    let (_, session, _) = open("llama/tied");
     let draw = |seed| {
         let sampling = Sampling { temperature: 1.0, top_p: 0.9, seed, ..Sampling::greedy(20, vec![]) };
         session.generate(&[vec![5, 9], vec![5, 9]], &sampling, &mut quiet()).unwrap()
@@ -83,8 +92,19 @@ fn draws_repeat_with_the_seed_and_change_with_it() {
 
 #[test]
 fn loglikelihood_equals_the_sum_over_a_full_pass() {
-    let (_, session, _) = open("wide");
-    let requests = vec![(vec![4, 8, 15], vec![vec![16], vec![23, 42], vec![23, 42, 7]]), (vec![9], vec![vec![1, 2]])];
+    for name in ["llama/wide", "families/llama3", "families/mistral", "families/qwen2", "families/qwen3"] {
+        let (_, session, _) = open(name);
+        likelihood_equals_full(&session);
+    }
+}
+
+fn likelihood_equals_full(session: &Session) {
+    let long = (40..60).collect();
+    let requests = vec![
+        (long, vec![vec![3, 9, 27, 81, 243], vec![6, 1]]),
+        (vec![4, 8, 15], vec![vec![16], vec![23, 42], vec![23, 42, 7]]),
+        (vec![9], vec![vec![1, 2]]),
+    ];
     let got = session.loglikelihood(&requests, &mut quiet()).unwrap();
     for ((context, continuations), scores) in requests.iter().zip(&got) {
         for (continuation, score) in continuations.iter().zip(scores) {
@@ -105,7 +125,7 @@ fn loglikelihood_equals_the_sum_over_a_full_pass() {
 
 #[test]
 fn the_number_of_labels_changes_no_score() {
-    let (_, session, _) = open("wide");
+    let (_, session, _) = open("llama/wide");
     let some: Vec<Vec<u32>> = vec![vec![16], vec![23, 42], vec![23, 42, 7]];
     // More tokens than are fed at a time.
     let many: Vec<Vec<u32>> = some.iter().cycle().take(9_000).cloned().collect();
@@ -120,7 +140,7 @@ fn the_number_of_labels_changes_no_score() {
 
 #[test]
 fn what_does_not_fit_the_context_is_an_error() {
-    let (model, session, _) = open("tied");
+    let (model, session, _) = open("llama/tied");
     let long = vec![1; model.config.max_position_embeddings + 1];
     assert!(session.logits(&long).unwrap_err().to_string().contains("context"));
     assert!(session.generate(&[vec![]], &Sampling::greedy(1, vec![]), &mut quiet()).is_err());

@@ -4,6 +4,7 @@ use std::fs;
 
 use tunesmith_lm::{
     chat::Message,
+    config::{Biases, Config, LLAMA, Llama3, RopeScaling},
     error::Error,
     gguf::{self, Quant},
     model::Model,
@@ -42,6 +43,115 @@ fn a_written_file_reads_back_as_the_same_model() {
             assert!(fs::read(&path).unwrap() == first, "{name}: other bytes");
         }
     }
+}
+
+/// The model of a family without what llama.cpp does not compute.
+pub fn expressible(name: &str) -> Model {
+    let mut model = Model::open(&golden("families").join(name)).unwrap();
+    model.config.sliding = None;
+    if name == "qwen3" {
+        model.config.biases = Biases::default();
+        model.weights.layers.iter_mut().for_each(|layer| layer.biases = Default::default());
+    }
+    model.config.check().unwrap();
+    model
+}
+
+#[test]
+fn each_family_reads_back_as_the_same_model() {
+    for name in ["llama3", "mistral", "qwen2", "qwen3"] {
+        let model = expressible(name);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        gguf::write(&path, &model, Quant::F32).unwrap();
+        let back = Model::open(&path).unwrap();
+        // In llama.cpp Mistral is a Llama.
+        let family = if name == "mistral" { LLAMA } else { model.config.family };
+        assert_eq!(back.config, Config { family, ..model.config.clone() }, "{name}");
+        assert!(back.weights == model.weights, "{name}");
+        for text in ["I'm sure 1234 birds; Où est la gare ?", "\n\n x\t\r\n  y"] {
+            assert_eq!(back.tokenizer.encode(text).unwrap(), model.tokenizer.encode(text).unwrap(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_llama_cpp_does_not_compute_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    let refused = |model: &Model| match gguf::write(&path, model, Quant::F32) {
+        Err(Error::Gguf(line)) => line,
+        other => panic!("{other:?}"),
+    };
+    let open = |name: &str| Model::open(&golden("families").join(name)).unwrap();
+    assert_eq!(
+        refused(&open("mistral")),
+        "llama.cpp's llama does not know sliding windows, and this one of 6 is shorter than the context of 64; \
+         export safetensors"
+    );
+    assert!(refused(&open("qwen2")).contains("qwen2 does not know sliding windows"));
+    assert!(refused(&open("qwen3")).contains("qwen3 does not know a bias in attention"));
+    let llama3 = open("llama3").config.rope_scaling;
+    for name in ["qwen2", "qwen3"] {
+        let mut model = expressible(name);
+        model.config.rope_scaling = llama3;
+        assert!(refused(&model).contains("llama3's RoPE scaling"), "{name}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    // A window as long as the context hides nothing.
+    let mut model = open("mistral");
+    model.config.max_position_embeddings = 6;
+    gguf::write(&path, &model, Quant::F32).unwrap();
+}
+
+#[test]
+fn divisors_of_frequencies_that_no_known_scaling_gives_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    gguf::write(&path, &expressible("llama3"), Quant::F32).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let attempt = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
+        let mut changed = bytes.clone();
+        changed[at..at + to.len()].copy_from_slice(to);
+        fs::write(&path, changed).unwrap();
+        Model::open(&path).map(|model| model.config.rope_scaling).map_err(|e| e.to_string())
+    };
+    // Without our own keys the numbers are those of published Llamas, which this tensor is not.
+    let renamed = attempt(b"tunesmith.llama3.low", b"tunesmith.llama3.wol");
+    assert!(renamed.clone().is_err_and(|line| line.contains("rope_freqs.weight is not")), "{renamed:?}");
+    let key = b"tunesmith.llama3.factor\x06\0\0\0";
+    for factor in [0.0f32, -1.0, f32::NAN, f32::INFINITY, 8.0] {
+        let changed = attempt(key, &[&key[..], &factor.to_le_bytes()].concat());
+        assert!(changed.is_err(), "{factor}: {changed:?}");
+    }
+    let Ok(RopeScaling::Llama3(scaling)) = attempt(key, key) else { panic!("the file as it was") };
+    assert_eq!(scaling.factor, 4.0);
+    let mut published = expressible("llama3");
+    published.config.rope_theta = 500_000.0;
+    let numbers =
+        Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 8192 };
+    published.config.rope_scaling = RopeScaling::Llama3(numbers);
+    gguf::write(&path, &published, Quant::F32).unwrap();
+    // As llama.cpp's converter leaves it: without keys of ours.
+    let mut bytes = fs::read(&path).unwrap();
+    while let Some(at) = bytes.windows(9).position(|part| part == b"tunesmith") {
+        bytes[at] = b'T';
+    }
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(Model::open(&path).unwrap().config, published.config);
+}
+
+#[test]
+fn a_normalizer_is_written_only_as_part_of_qwens_tokenizer() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = expressible("qwen2");
+    assert!(model.tokenizer.json().contains("\"NFC\""));
+    let json = model.tokenizer.json().replace("\"NFC\"", "\"NFKC\"");
+    let mut tokenizer = Tokenizer::from_json(&json).unwrap();
+    tokenizer.eos = Some(4);
+    let refused = gguf::write(&dir.path().join("model.gguf"), &Model { tokenizer, ..model }, Quant::F16);
+    assert!(matches!(&refused, Err(Error::Gguf(line)) if line.contains("normalizer")), "{refused:?}");
 }
 
 #[test]

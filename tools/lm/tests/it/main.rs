@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod engine;
+mod families;
 mod formats;
 mod generate;
 mod gguf;
@@ -9,6 +10,17 @@ mod hostile;
 mod peers;
 mod text;
 mod train;
+
+/// Models with an adapter and what transformers and PEFT compute with them.
+const MODELS: [&str; 7] = [
+    "llama/tied",
+    "llama/wide",
+    "llama/shards",
+    "families/llama3",
+    "families/mistral",
+    "families/qwen2",
+    "families/qwen3",
+];
 
 /// A file beside the tests that real peers made.
 fn golden(name: &str) -> std::path::PathBuf {
