@@ -3,10 +3,10 @@
     python check_llama_cpp.py BIN MODEL_DIR FILE.gguf [ALLOWED [PROMPTS.jsonl]]
 
 BIN is llama.cpp's folder of programs, MODEL_DIR the weights of the file as f32. Token ids of 50 prompts must be equal, and
-so must the next 24 greedy tokens, but for ALLOWED prompts. The prompts are those below, on which near-ties abound, or the
-first 50 of PROMPTS.jsonl, whose rows hold `prompt` as chat messages, as in the valid.jsonl of a run. The default of ALLOWED
-is 0, and 20 for Q8_0: there llama.cpp rounds the activations to 8 bits too, and near-ties of a random model fall otherwise
-(18 of 50 with `wide`; 5 when transformers is made to round its activations as well).
+so must the next 16 greedy tokens, but for ALLOWED prompts. The prompts are those below, on which near-ties abound. With
+PROMPTS.jsonl they are its first 50 rows, whose `prompt` holds chat messages as in the valid.jsonl of a run, and 24 tokens.
+The default of ALLOWED is 0, and 20 for Q8_0: there llama.cpp rounds the activations to 8 bits too, and near-ties of a
+random model fall otherwise (18 of 50 with `wide`; 5 when transformers is made to round its activations as well).
 """
 
 import json
@@ -59,7 +59,9 @@ try:
         except OSError:
             time.sleep(0.1)
     tokenizer = AutoTokenizer.from_pretrained(directory)
+    new = 16
     if len(sys.argv) > 5:
+        new = 24
         rows = [json.loads(line)["prompt"] for line in open(sys.argv[5], encoding="utf-8")][:50]
         prompts = [tokenizer.apply_chat_template(row, tokenize=False, add_generation_prompt=True) for row in rows]
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
@@ -75,12 +77,12 @@ try:
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         theirs = ask("tokenize", {"content": prompt, "add_special": False, "parse_special": True})["tokens"]
         assert theirs == ids, (prompt, theirs, ids)
-        ids = ids or [0]
+        ids = (ids if len(sys.argv) > 5 else ids[-40:]) or [0]
         # The mask is given: generate would hide the first token, which fills as well.
         row = torch.tensor([ids])
-        generated = model.generate(row, attention_mask=torch.ones_like(row), max_new_tokens=24, do_sample=False)
+        generated = model.generate(row, attention_mask=torch.ones_like(row), max_new_tokens=new, do_sample=False)
         expected = generated[0][len(ids):].tolist()
-        reply = ask("completion", {"prompt": ids, "n_predict": 24, "temperature": 0.0, "top_k": 1,
+        reply = ask("completion", {"prompt": ids, "n_predict": new, "temperature": 0.0, "top_k": 1,
                                    "return_tokens": True, "cache_prompt": False})
         got = reply["tokens"]
         expected, got = until_end(expected), until_end(got)
