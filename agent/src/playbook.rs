@@ -34,7 +34,8 @@ const MAX_LENGTH: usize = 512;
 const VALID_ROWS: f64 = 400.0;
 /// Validation rows that the base is measured on; enough to see whether it can do the job already.
 const BASE_ROWS: usize = 200;
-/// Validation rows that a candidate is measured on.
+/// Validation rows that a candidate is measured on. Where there is only one there is nothing to choose, and the base's rows
+/// will do: a tuned model that does not end its answers takes several times as long as the base.
 const CANDIDATE_ROWS: usize = 500;
 
 /// The playbook at work on one run.
@@ -254,6 +255,7 @@ impl<'a> Playbook<'a> {
     /// Trains one adapter per learning rate and keeps the best on validation rows.
     async fn train_candidates(&mut self, scouted: &Scouted, recipe: &Recipe) -> Result<Candidate, Stop> {
         let mut best: Option<Candidate> = None;
+        let limit = if recipe.rates.len() > 1 { CANDIDATE_ROWS } else { BASE_ROWS };
         for &learning_rate in &recipe.rates {
             if best.is_some() && !self.may_train_again() {
                 break;
@@ -264,7 +266,7 @@ impl<'a> Playbook<'a> {
                 Err(Stop::End(End::Failed, why)) if why.contains("not finite") && recipe.rates.len() > 1 => continue,
                 Err(stop) => return Err(stop),
             };
-            let args = json!({ "adapter": trained.adapter, "limit": CANDIDATE_ROWS });
+            let args = json!({ "adapter": trained.adapter, "limit": limit });
             let measured: evaluate::Output = self.call("evaluate", args).await?;
             let candidate = Candidate { learning_rate, trained, measured };
             let enough = candidate.measured.measured.value >= 1.0 || self.meets_goals(&candidate);
