@@ -155,14 +155,15 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     Ok(results.exit(cancel.is_cancelled()))
 }
 
-/// Where the report goes, as an absolute path, found out before the suite is run by making a file beside it.
+/// Where the report goes, as an absolute path, found out before the suite is run by making its directory and a file in it.
 fn writable(report: &Path) -> Result<PathBuf, Failure> {
     let wrong = |why: &str| usage(format!("--junit {}: {why}; name another file", report.display()));
     if let Some(what) = rows::not_a_file(report) {
         return Err(wrong(&format!("{what}, not a file")));
     }
     let path = std::path::absolute(report).map_err(|error| wrong(&error.to_string()))?;
-    let beside = tempfile::tempfile_in(path.parent().unwrap_or(&path));
+    let dir = path.parent().unwrap_or(&path);
+    let beside = std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir));
     beside.map_err(|error| wrong(&format!("cannot be written: {}", run::plain(&error))))?;
     Ok(path)
 }

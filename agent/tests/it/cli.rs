@@ -155,8 +155,8 @@ fn usage_errors_are_two_lines_with_exit_code_2() {
     );
     check(&["bench", "smoke", "--junit", "."], "error: --junit .: is a directory, not a file; name another file\n");
     check(
-        &["bench", "smoke", "--junit", "no/such/place.xml"],
-        "error: --junit no/such/place.xml: cannot be written: No such file or directory (os error 2); name another file\n",
+        &["bench", "smoke", "--junit", "/proc/none/place.xml"],
+        "error: --junit /proc/none/place.xml: cannot be written: No such file or directory (os error 2); name another file\n",
     );
     check(
         &["generate", "--model", "nano"],

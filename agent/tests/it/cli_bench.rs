@@ -8,7 +8,7 @@ use crate::cli::{Said, tunesmith};
 
 fn bench(more: &[&str]) -> (Said, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let mut args = vec!["bench", "smoke", "--json", "--junit", "junit.xml", "--sealed-seed", "11"];
+    let mut args = vec!["bench", "smoke", "--json", "--junit", "made/junit.xml", "--sealed-seed", "11"];
     args.extend(more);
     (tunesmith(dir.path(), &args), dir)
 }
@@ -28,7 +28,7 @@ fn the_null_agent_fails_every_task() {
     assert_eq!(head, [json!("smoke"), json!("null"), json!(0), json!(11), json!(false)]);
     let fields: Vec<&String> = results["tasks"][0].as_object().unwrap().keys().collect();
     assert_eq!(fields, ["id", "outcome", "why", "metric", "goal", "base", "tuned", "seconds", "run"]);
-    let xml = fs::read_to_string(dir.path().join("junit.xml")).unwrap();
+    let xml = fs::read_to_string(dir.path().join("made/junit.xml")).unwrap();
     assert_eq!(xml.matches("<failure message=\"goal not met\">").count(), 3, "{xml}");
     assert!(xml.contains("tests=\"3\" failures=\"3\" errors=\"0\""), "{xml}");
 }
@@ -39,7 +39,7 @@ fn the_oracle_passes_every_task() {
     let results = said.json();
     assert_eq!(outcomes(&results), [("routing", "met"), ("orders", "met"), ("reports", "met")], "{results:#}");
     assert_eq!((said.code, &results["met"]), (0, &json!(true)));
-    let xml = fs::read_to_string(dir.path().join("junit.xml")).unwrap();
+    let xml = fs::read_to_string(dir.path().join("made/junit.xml")).unwrap();
     assert!(xml.contains("tests=\"3\" failures=\"0\" errors=\"0\""), "{xml}");
 }
 
