@@ -8,8 +8,8 @@ Rows are longer than the sliding windows and than the context before llama3's sc
 """
 
 import torch
-from make_llama import EVERYTHING, IDS, train_tokenizer, write
-from tokenizers import Regex, normalizers, pre_tokenizers
+from make_llama import EVERYTHING, IDS, splitting, train_tokenizer, write
+from tokenizers import normalizers, pre_tokenizers
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 SIZE = dict(**IDS, vocab_size=270, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
@@ -39,17 +39,7 @@ MODELS = {
 
 def qwen_tokenizer():
     """Qwen's way of normalising and splitting, with few tokens."""
-    split = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(
-            Regex(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-                r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-            ),
-            behavior="isolated",
-        ),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
-    tokenizer = train_tokenizer(split, 270)
+    tokenizer = train_tokenizer(splitting(r"\p{N}"), 270)
     tokenizer.normalizer = normalizers.NFC()
     return tokenizer
 

@@ -46,6 +46,20 @@ def train_tokenizer(pre_tokenizer, vocab_size):
     return tokenizer
 
 
+def splitting(numbers):
+    """The splitting of Llama 3 and of Qwen, which differ in how many digits they keep together."""
+    return pre_tokenizers.Sequence([
+        pre_tokenizers.Split(
+            Regex(
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|" + numbers + r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
+                r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+            ),
+            behavior="isolated",
+        ),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])
+
+
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.named_parameters():
@@ -192,17 +206,7 @@ def main():
         dict(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj", "v_proj"]),
         shard="8KB", full=True,
     )
-    split = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(
-            Regex(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-                r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-            ),
-            behavior="isolated",
-        ),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
-    train_tokenizer(split, 300).save(str(HERE / "split_tokenizer.json"), pretty=False)
+    train_tokenizer(splitting(r"\p{N}{1,3}"), 300).save(str(HERE / "split_tokenizer.json"), pretty=False)
 
 
 if __name__ == "__main__":
