@@ -221,7 +221,7 @@ impl Sequences {
         for window in ids.chunks(longest) {
             if window.len() > 1 {
                 self.tokens += window.len();
-                self.rows.push(Sequence { tokens: window.to_vec(), trained_from: 1 });
+                self.rows.push(Sequence::from(window.to_vec(), 1));
             }
         }
         Ok(())

@@ -113,7 +113,7 @@ fn encoded(examples: &[Example], file: &str, recipe: &Recipe, encoder: &Encoder)
         let trained_from = tokens.len();
         tokens.extend(encoder.answer(&example.completion)?);
         too_long += usize::from(tokens.len() > limit);
-        sequences.push(Sequence { tokens, trained_from });
+        sequences.push(Sequence::from(tokens, trained_from));
     }
     if too_long > 0 {
         bail!("{too_long} rows of {file} have more than {limit} tokens with this base; prepare the data again");

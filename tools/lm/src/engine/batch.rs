@@ -10,14 +10,41 @@ pub const SHARDS: usize = 4;
 pub struct Sequence {
     /// Its tokens.
     pub tokens: Vec<u32>,
-    /// Tokens before this index are context; those from it on are trained (never the first).
-    pub trained_from: usize,
+    /// Which of them are trained: ranges in ascending order without overlap, never the first token.
+    pub trained: Vec<Range<usize>>,
 }
 
 impl Sequence {
+    /// A sequence of which the tokens in `trained` are trained. Ranges may touch, overlap, come in any order and reach
+    /// outside; the first token is never trained, because nothing predicts it.
+    pub fn new(tokens: Vec<u32>, mut trained: Vec<Range<usize>>) -> Self {
+        trained.iter_mut().for_each(|range| *range = range.start.max(1)..range.end.min(tokens.len()));
+        trained.retain(|range| !range.is_empty());
+        trained.sort_by_key(|range| range.start);
+        trained.dedup_by(|next, last| {
+            let touches = next.start <= last.end;
+            if touches {
+                last.end = last.end.max(next.end);
+            }
+            touches
+        });
+        Sequence { tokens, trained }
+    }
+
+    /// A sequence whose tokens from `start` on are trained: an answer after its prompt.
+    pub fn from(tokens: Vec<u32>, start: usize) -> Self {
+        let end = tokens.len();
+        Self::new(tokens, std::iter::once(start..end).collect())
+    }
+
     /// How many tokens are predicted and trained.
     pub fn targets(&self) -> usize {
-        self.tokens.len() - self.trained_from.clamp(1, self.tokens.len())
+        self.trained.iter().map(Range::len).sum()
+    }
+
+    /// Indices of the trained tokens, ascending.
+    pub fn trained_tokens(&self) -> impl Iterator<Item = usize> + '_ {
+        self.trained.iter().cloned().flatten()
     }
 }
 
@@ -43,8 +70,8 @@ impl Batch {
             batch.tokens.extend_from_slice(&sequence.tokens);
             batch.sequences.push(start..batch.tokens.len());
             let w = weight(sequence);
-            let trained = sequence.trained_from.max(1)..sequence.tokens.len();
-            batch.targets.extend(trained.map(|i| (start + i - 1, sequence.tokens[i], w)));
+            let targets = sequence.trained_tokens().map(|i| (start + i - 1, sequence.tokens[i], w));
+            batch.targets.extend(targets);
         }
         batch.shards = shards(&batch.sequences.iter().map(Range::len).collect::<Vec<_>>());
         batch
@@ -110,10 +137,17 @@ mod tests {
 
     #[test]
     fn targets_are_the_completion_shifted_by_one() {
-        let one = Sequence { tokens: vec![10, 11, 12, 13], trained_from: 2 };
-        let two = Sequence { tokens: vec![20, 21], trained_from: 0 };
+        let one = Sequence::from(vec![10, 11, 12, 13], 2);
+        let two = Sequence::from(vec![20, 21], 0);
         let batch = Batch::new(&[&one, &two], |s| s.targets() as f32);
         assert_eq!(batch.targets, [(1, 12, 2.0), (2, 13, 2.0), (4, 21, 1.0)]);
         assert_eq!(batch.sequences, [0..4, 4..6]);
+    }
+
+    #[test]
+    fn trained_ranges_are_merged_and_kept_inside() {
+        let sequence = Sequence::new(vec![0; 9], vec![7..99, 0..2, 2..4, 3..5, 6..6]);
+        assert_eq!(sequence.trained, [1..5, 7..9]);
+        assert_eq!((sequence.targets(), sequence.trained_tokens().collect::<Vec<_>>()), (6, vec![1, 2, 3, 4, 7, 8]));
     }
 }

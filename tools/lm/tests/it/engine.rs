@@ -28,7 +28,7 @@ pub fn row(expected: &Golden, i: usize) -> Sequence {
     let ids: Vec<i64> = expected[&format!("ids.{i}")].flatten_all().unwrap().to_vec1().unwrap();
     let labels: Vec<i64> = expected[&format!("labels.{i}")].flatten_all().unwrap().to_vec1().unwrap();
     let trained_from = labels.iter().position(|l| *l != -100).unwrap();
-    Sequence { tokens: ids.iter().map(|id| *id as u32).collect(), trained_from }
+    Sequence::from(ids.iter().map(|id| *id as u32).collect(), trained_from)
 }
 
 /// |a − b| / |b| over a whole tensor.
@@ -90,7 +90,7 @@ fn full_gradients(name: &str) {
     let mut rng = tunesmith_lm::rng::Rng::new(0, "");
     let thetas = weights.layers.iter().map(|w| slots.initial(&config, w, &mut rng)).collect();
     let graph = Graph::new(&config, &weights, slots.clone(), thetas, true).unwrap();
-    let rows = [0, 1].map(|i| Sequence { trained_from: 1, ..row(&expected, i) });
+    let rows = [0, 1].map(|i| Sequence::from(row(&expected, i).tokens, 1));
     let targets: usize = rows.iter().map(Sequence::targets).sum();
     let batch = Arc::new(Batch::new(&[&rows[0], &rows[1]], |_| 1.0 / targets as f32));
     let (loss, figures) = graph.loss(&batch).unwrap();

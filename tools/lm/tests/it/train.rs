@@ -37,7 +37,7 @@ fn rows(n: usize, seed: u64) -> Vec<Sequence> {
         tokens.extend((0..2 + rng.below(5)).map(|_| 20 + rng.below(20) as u32));
         let trained_from = tokens.len();
         tokens.extend([first + 40, first + 30, 4]);
-        Sequence { tokens, trained_from }
+        Sequence::from(tokens, trained_from)
     };
     (0..n).map(row).collect()
 }
@@ -277,7 +277,7 @@ fn rows_that_teach_nothing_or_do_not_fit_are_errors_that_say_which() {
         let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
         train((&config, &weights), (&lora(), &spec), (&all, &[]), &mut control).map(drop).unwrap_err().to_string()
     };
-    let row = |tokens: Vec<u32>, trained_from| Sequence { tokens, trained_from };
+    let row = Sequence::from;
     assert!(attempt(row(vec![5, 6], 2), spec()).contains("row 4 has no token to train"));
     assert!(attempt(row(vec![5; 65], 1), spec()).contains("row 4 has 65 tokens, the model takes 64"));
     assert!(attempt(row(vec![5, 64], 1), spec()).contains("token 64, outside the vocabulary"));
