@@ -11,6 +11,7 @@ use tunesmith_harness::{
 };
 use tunesmith_lm::{
     chat,
+    config::Config,
     generate::{Sampling, Session},
     gguf,
     lora::Adapter,
@@ -204,7 +205,7 @@ impl Job {
         let mut model = Model::open(&self.base).context("the base cannot be used")?;
         if let Some(dir) = &self.adapter {
             let adapter = Adapter::load(dir, &model.config)?;
-            model.weights = adapter.merge(&model.weights, &model.config)?;
+            (model.config, model.weights) = adapter.merge(&model.weights, &model.config)?;
         }
         live.progress("write", 0, 1);
         if let Some(folder) = self.out.parent() {
@@ -248,6 +249,12 @@ impl Job {
         if self.base.is_dir() {
             for file in FILES.into_iter().filter(|file| self.base.join(file).is_file()) {
                 write(file, &std::fs::read(self.base.join(file))?)?;
+            }
+            let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(self.out.join("config.json"))?)?;
+            // A tied output layer that was trained is tied no more; everything else in the file stays.
+            if Config::from_json(&config.to_string())?.tie_word_embeddings != model.config.tie_word_embeddings {
+                config["tie_word_embeddings"] = model.config.tie_word_embeddings.into();
+                write("config.json", format!("{config:#}\n").as_bytes())?;
             }
             return Ok(());
         }

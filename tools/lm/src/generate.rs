@@ -78,8 +78,8 @@ impl Session {
     /// Opens `model`, merging `adapter` into its weights.
     pub fn new(model: &Model, adapter: Option<&Adapter>) -> Result<Self> {
         let merged = adapter.map(|adapter| adapter.merge(&model.weights, &model.config)).transpose()?;
-        let weights = merged.as_ref().unwrap_or(&model.weights);
-        Ok(Session { decoder: Decoder::new(&model.config, weights), tokenizer: model.tokenizer.clone() })
+        let (config, weights) = merged.as_ref().map_or((&model.config, &model.weights), |(c, w)| (c, w));
+        Ok(Session { decoder: Decoder::new(config, weights), tokenizer: model.tokenizer.clone() })
     }
 
     /// Longest sequence in tokens.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`model`] | what is in this directory or file |
 //! | [`config`], [`weights`], [`tokens`], [`chat`] | its shape, tensors, tokenizer and chat template |
+//! | [`matrix`] | how is one weight stored |
 //! | [`lora`] | what did training change |
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
 //! | [`rng`] | where does randomness come from |
@@ -18,6 +19,7 @@ pub mod error;
 pub mod generate;
 pub mod gguf;
 pub mod lora;
+pub mod matrix;
 pub mod model;
 pub mod optim;
 mod peft;

@@ -1,14 +1,19 @@
 //! LoRA adapters: what training changes, and how it is added to the base. Their files are PEFT's, see `peft.rs`.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 
 use crate::{
     config::Config,
+    engine::math,
     error::{Error, Result},
+    storage::printable,
     weights::Weights,
 };
+
+mod modules;
+
+pub(crate) use modules::Part;
+pub use modules::{Module, Saved, Targets};
 
 /// The seven linear layers of a decoder layer that an adapter may change.
 pub const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -16,18 +21,30 @@ pub const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_pr
 /// What PEFT calls `LoraConfig`, as far as it changes the maths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoraConfig {
-    /// Rank of the update.
+    /// Rank of the update, where `rank_pattern` does not say otherwise.
     pub r: usize,
-    /// Numerator of the scale.
+    /// Numerator of the scale, where `alpha_pattern` does not say otherwise.
     pub lora_alpha: f64,
     /// Dropout before A while training.
     pub lora_dropout: f64,
-    /// Which of [`TARGETS`] are changed.
-    pub target_modules: Vec<String>,
+    /// Which linear layers are changed.
+    pub target_modules: Targets,
+    /// Linear layers that are not, although they match.
+    pub exclude_modules: Option<Targets>,
+    /// Decoder layers that are changed; `None`: all.
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// Ranks of modules, by regular expressions that match the end of a module's path.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Alphas of modules, likewise.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Modules that are trained whole, by the ends of their paths.
+    pub modules_to_save: Vec<String>,
     /// The base that the adapter was trained on, as a name for people.
     pub base_model_name_or_path: Option<String>,
     /// Whether the scale divides by the square root of the rank.
     pub use_rslora: bool,
+    /// Whether the norm of each row of the changed weight is trained on its own (Liu et al., 2024).
+    pub use_dora: bool,
 }
 
 impl Default for LoraConfig {
@@ -36,41 +53,44 @@ impl Default for LoraConfig {
             r: 16,
             lora_alpha: 32.0,
             lora_dropout: 0.0,
-            target_modules: TARGETS.map(String::from).to_vec(),
+            target_modules: Targets::all_linear(),
+            exclude_modules: None,
+            layers_to_transform: None,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            modules_to_save: Vec::new(),
             base_model_name_or_path: None,
             use_rslora: false,
+            use_dora: false,
         }
     }
 }
 
 impl LoraConfig {
     /// The factor of `B A x`: alpha / r, or alpha / sqrt(r) with rsLoRA.
-    pub fn scaling(&self) -> f32 {
-        let rank = self.r as f64;
-        (self.lora_alpha / if self.use_rslora { rank.sqrt() } else { rank }) as f32
+    fn scaling(&self, r: usize, alpha: f64) -> f32 {
+        let rank = r as f64;
+        (alpha / if self.use_rslora { rank.sqrt() } else { rank }) as f32
     }
 
-    /// Checks the numbers and names.
+    /// Checks the numbers. Names are checked against a base, by [`LoraConfig::modules`].
     pub fn check(&self) -> Result<()> {
         let bad = |what: String| Err(Error::Adapter(what));
-        if self.r == 0 || self.r > 4096 {
-            return bad(format!("r is {}, it must be between 1 and 4096", self.r));
+        if let Some(r) = self.rank_pattern.values().chain([&self.r]).find(|r| !(1..=4096).contains(*r)) {
+            return bad(format!("r is {r}, it must be between 1 and 4096"));
         }
-        if !self.lora_alpha.is_finite() || self.lora_alpha <= 0.0 {
-            return bad(format!("lora_alpha is {}, it must be above 0", self.lora_alpha));
+        let scales = |alpha: &&f64| alpha.is_finite() && **alpha > 0.0;
+        if let Some(alpha) = self.alpha_pattern.values().chain([&self.lora_alpha]).find(|alpha| !scales(alpha)) {
+            return bad(format!("lora_alpha is {alpha}, it must be above 0"));
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
             return bad(format!("lora_dropout is {}, it must be at least 0 and below 1", self.lora_dropout));
         }
-        if self.target_modules.is_empty() {
-            return bad(format!("target_modules is empty, name some of {}", TARGETS.join(", ")));
-        }
-        match self.target_modules.iter().find(|name| !TARGETS.contains(&name.as_str())) {
-            Some(name) => {
-                let name = crate::storage::printable(name);
-                bad(format!("target module {name} is not supported, use some of {}", TARGETS.join(", ")))
+        match &self.target_modules {
+            Targets::Names(names) if names.is_empty() => {
+                bad(format!("target_modules is empty, name some of {}", TARGETS.join(", ")))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -82,6 +102,8 @@ pub struct LoraPair {
     pub a: Vec<f32>,
     /// Projects up.
     pub b: Vec<f32>,
+    /// DoRA's norm of each row of the changed weight, `[out]`.
+    pub magnitude: Option<Vec<f32>>,
 }
 
 /// A whole adapter.
@@ -91,86 +113,77 @@ pub struct Adapter {
     pub config: LoraConfig,
     /// By module, for example `layers.0.self_attn.q_proj`.
     pub tensors: BTreeMap<String, LoraPair>,
+    /// Tensors of `modules_to_save` that take the place of the base's, for example `lm_head.weight`.
+    pub saved: BTreeMap<String, Vec<f32>>,
 }
 
 impl Adapter {
     /// Checks that the adapter changes exactly the modules it says, with the shapes of the base's `config`.
     pub fn check(&self, config: &Config) -> Result<()> {
         self.config.check()?;
-        let modules = modules(config, &self.config.target_modules);
-        if let Some(name) = self.tensors.keys().find(|name| !modules.iter().any(|(module, ..)| module == *name)) {
-            return Err(Error::Adapter(format!("{} is not a module of the base", crate::storage::printable(name))));
+        let (modules, saved) = (self.config.modules(config)?, self.config.saved(config)?);
+        let fail = |name: &str, what: &str| Err(Error::Adapter(format!("{} {what}", printable(name))));
+        let known = |name: &&String| modules.iter().any(|module| module.name == **name);
+        if let Some(name) = self.tensors.keys().find(|name| !known(name)) {
+            return fail(name, "is not a module of the base");
         }
-        for (name, out, inner) in modules {
-            let pair = self.tensors.get(&name).ok_or_else(|| Error::Adapter(format!("{name} is missing")))?;
-            if pair.a.len() != self.config.r * inner || pair.b.len() != out * self.config.r {
-                return Err(Error::Adapter(format!("{name} does not have the shape of the base")));
+        for module in &modules {
+            let Some(pair) = self.tensors.get(&module.name) else { return fail(&module.name, "is missing") };
+            let magnitude = pair.magnitude.as_ref().map(Vec::len);
+            let fits = (pair.a.len(), pair.b.len()) == (module.r * module.inner, module.out * module.r)
+                && magnitude == self.config.use_dora.then_some(module.out);
+            if !fits {
+                return fail(&module.name, "does not have the shape of the base");
             }
         }
-        Ok(())
+        let sizes = saved.iter().map(|tensor| (&tensor.name, tensor.numbers()));
+        match sizes.eq(self.saved.iter().map(|(name, values)| (name, values.len()))) {
+            true => Ok(()),
+            false => Err(Error::Adapter("the tensors of modules_to_save do not fit the base".into())),
+        }
     }
 
-    /// The base with `scaling * B A` added to each changed layer, computed in f32. Other tensors are shared.
-    pub fn merge(&self, base: &Weights, config: &Config) -> Result<Weights> {
+    /// The base with the adapter in it, computed in f32: `W + s B A` for each changed layer, with DoRA each row scaled
+    /// to its magnitude, and the tensors of `modules_to_save` in their places. Other tensors are shared. A tied output
+    /// layer is untied where it or the embedding was trained, because one of both has changed.
+    pub fn merge(&self, base: &Weights, config: &Config) -> Result<(Config, Weights)> {
         self.check(config)?;
         base.check(config)?;
-        let mut merged = base.clone();
-        for (name, out, inner) in modules(config, &self.config.target_modules) {
-            let Some(pair) = self.tensors.get(&name) else { continue };
-            let Some(weight) = target(&mut merged, &name) else {
-                return Err(Error::Adapter(format!("{name} is not a module of the base")));
-            };
-            let sum = self.add(pair, weight, out, inner).map_err(|e| Error::Adapter(format!("{name}: {e}")))?;
+        let (mut config, mut merged) = (config.clone(), base.clone());
+        for module in self.config.modules(&config)? {
+            let Some(pair) = self.tensors.get(&module.name) else { continue };
+            let weight = &mut merged.layers[module.layer].linears_mut()[module.linear];
+            let sum = pair.applied(&module, &weight.floats());
             if sum.iter().any(|x| !x.is_finite()) {
-                return Err(Error::Adapter(format!("{name} overflows when it is merged")));
+                return Err(Error::Adapter(format!("{} overflows when it is merged", module.name)));
             }
-            *weight = Arc::new(sum);
+            **weight = sum.into();
         }
-        Ok(merged)
-    }
-
-    fn add(&self, pair: &LoraPair, weight: &[f32], out: usize, inner: usize) -> candle_core::Result<Vec<f32>> {
-        let cpu = &Device::Cpu;
-        let a = Tensor::from_slice(&pair.a, (self.config.r, inner), cpu)?;
-        let b = Tensor::from_slice(&pair.b, (out, self.config.r), cpu)?;
-        let delta = (b.matmul(&a)? * f64::from(self.config.scaling()))?;
-        (Tensor::from_slice(weight, (out, inner), cpu)? + delta)?.flatten_all()?.to_vec1()
+        let unties = self.saved.keys().any(|name| name.starts_with("lm_head") || name.contains("embed_tokens"));
+        if config.tie_word_embeddings && unties {
+            merged.head = Some(base.embed.clone());
+            config.tie_word_embeddings = false;
+        }
+        for tensor in self.config.saved(&config)? {
+            if let (Some(values), Some(place)) = (self.saved.get(&tensor.name), tensor.place(&mut merged)) {
+                place.set(values.clone());
+            }
+        }
+        merged.check(&config)?;
+        Ok((config, merged))
     }
 }
 
-/// The weight that a module's name means.
-fn target<'a>(weights: &'a mut Weights, module: &str) -> Option<&'a mut Arc<Vec<f32>>> {
-    let (layer, name) = module.strip_prefix("layers.")?.split_once('.')?;
-    let layer = weights.layers.get_mut(layer.parse::<usize>().ok()?)?;
-    Some(match name {
-        "self_attn.q_proj" => &mut layer.q,
-        "self_attn.k_proj" => &mut layer.k,
-        "self_attn.v_proj" => &mut layer.v,
-        "self_attn.o_proj" => &mut layer.o,
-        "mlp.gate_proj" => &mut layer.gate,
-        "mlp.up_proj" => &mut layer.up,
-        "mlp.down_proj" => &mut layer.down,
-        _ => return None,
-    })
-}
-
-/// The names of all modules that `targets` select, with their `(out, in)` sizes, in layer order.
-pub fn modules(config: &Config, targets: &[String]) -> Vec<(String, usize, usize)> {
-    let (h, i) = (config.hidden_size, config.intermediate_size);
-    let all = [
-        ("self_attn", "q_proj", config.q_dim(), h),
-        ("self_attn", "k_proj", config.kv_dim(), h),
-        ("self_attn", "v_proj", config.kv_dim(), h),
-        ("self_attn", "o_proj", h, config.q_dim()),
-        ("mlp", "gate_proj", i, h),
-        ("mlp", "up_proj", i, h),
-        ("mlp", "down_proj", h, i),
-    ];
-    (0..config.num_hidden_layers)
-        .flat_map(|layer| {
-            all.iter()
-                .filter(|(_, name, ..)| targets.iter().any(|t| t == name))
-                .map(move |(block, name, out, inner)| (format!("layers.{layer}.{block}.{name}"), *out, *inner))
-        })
-        .collect()
+impl LoraPair {
+    /// The changed weight `[out, in]`, for `weight` of the base.
+    fn applied(&self, module: &Module, weight: &[f32]) -> Vec<f32> {
+        let (out, inner, r) = (module.out, module.inner, module.r);
+        let mut sum = weight.to_vec();
+        math::nn((out, inner, r), &mut sum, &self.b, &self.a, true, module.scaling);
+        for (row, magnitude) in sum.chunks_exact_mut(inner).zip(self.magnitude.iter().flatten()) {
+            let norm = math::norm(row);
+            row.iter_mut().for_each(|x| *x *= magnitude / norm);
+        }
+        sum
+    }
 }

@@ -9,15 +9,15 @@ use crate::{
     corpus::{Doc, Generator},
     engine::{
         batch::Sequence,
-        params::{Method, layer_weights, random_weights},
+        params::{Method, random_weights},
     },
     error::{Error, Result},
     model::hash_file,
     optim::Schedule,
     rng::Rng,
     tokens::Tokenizer,
-    train::{Control, Report, Spec, Trained, train},
-    weights::{Dtype, Weights},
+    train::{Control, Report, Spec, train},
+    weights::Dtype,
 };
 
 mod files;
@@ -170,7 +170,7 @@ pub fn pretrain(spec: &PretrainSpec, out: &std::path::Path, control: &mut Contro
         parameters: config.parameters(),
         report: trained.report.clone(),
     };
-    finished_weights(&config, &weights, &trained).save(out, &config, Dtype::BF16)?;
+    trained.params.weights(&trained.slots, &weights).save(out, &config, Dtype::BF16)?;
     files::write(out, spec, &config, &json, &done)?;
     Ok(done)
 }
@@ -195,15 +195,6 @@ fn training_spec(spec: &PretrainSpec, rows: usize) -> Spec {
         seed: spec.seed,
         ..Spec::default()
     }
-}
-
-fn finished_weights(config: &Config, start: &Weights, trained: &Trained) -> Weights {
-    let layers = trained.layers.iter().zip(&start.layers).map(|(t, w)| layer_weights(&trained.slots, t, w)).collect();
-    let mut outer = trained.outer.iter().cloned().map(std::sync::Arc::new);
-    let norm = outer.next().unwrap_or_else(|| start.norm.clone());
-    let embed = outer.next().unwrap_or_else(|| start.embed.clone());
-    let head = if config.tie_word_embeddings { None } else { outer.next() };
-    Weights { embed, layers, norm, head }
 }
 
 /// Training sequences as they are collected.

@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::{self, Write},
     path::Path,
+    sync::Arc,
 };
 
 use candle_core::{DType, Device, safetensors::Load};
@@ -15,7 +16,8 @@ use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView, View};
 
 use crate::{
     error::{Error, Result},
-    weights::Dtype,
+    matrix::{self, Bytes, Matrix},
+    weights::{Dtype, Numbers},
 };
 
 /// A file in memory, paged in when read.
@@ -61,9 +63,29 @@ pub(crate) fn to_f32(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>,
     }
 }
 
+/// A tensor that stays in its file; an error says what is wrong without naming it.
+pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize]) -> Result<Matrix, String> {
+    let stored = match view.dtype() {
+        Stored::F32 => matrix::Stored::F32,
+        Stored::F16 => matrix::Stored::F16,
+        Stored::BF16 => matrix::Stored::BF16,
+        _ => return to_f32(view, shape).map(Matrix::from),
+    };
+    if view.shape() != shape {
+        return Err(format!("has the shape {:?}, expected {shape:?}", view.shape()));
+    }
+    let start = view.data().as_ptr() as usize - map.bytes().as_ptr() as usize;
+    let bytes = Bytes::Mapped(map.clone(), start..start + view.data().len());
+    let matrix = Matrix::stored(bytes, stored, shape.iter().product())?;
+    match matrix.is_finite() {
+        true => Ok(matrix),
+        false => Err("holds a number that is not finite".into()),
+    }
+}
+
 /// One tensor on its way into a file: converted when it is written, so that only one copy exists at a time.
 pub(crate) struct Item<'a> {
-    pub(crate) values: &'a [f32],
+    pub(crate) numbers: Numbers<'a>,
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: Dtype,
 }
@@ -82,11 +104,11 @@ impl View for Item<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(to_bytes(self.values, self.dtype))
+        Cow::Owned(to_bytes(&self.numbers.floats(), self.dtype))
     }
 
     fn data_len(&self) -> usize {
-        self.values.len() * if self.dtype == Dtype::F32 { 4 } else { 2 }
+        self.numbers.len() * if self.dtype == Dtype::F32 { 4 } else { 2 }
     }
 }
 

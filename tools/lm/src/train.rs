@@ -13,7 +13,8 @@ use crate::{
     engine::{
         batch::{Batch, Sequence},
         graph::Graph,
-        params::{LayerSlots, Method},
+        params::{LayerSlots, Method, Slots},
+        trained::Params,
     },
     error::{Error, Result},
     optim::{AdamW, Rate, Schedule, clip, warmup_steps},
@@ -50,6 +51,8 @@ pub struct Spec {
     pub warmup: f64,
     /// Decoupled weight decay; never on norms.
     pub weight_decay: f64,
+    /// LoRA+: how much faster B learns than A (Hayou et al., 2024); 1 is plain LoRA.
+    pub loraplus_lr_ratio: f64,
     /// Largest norm of the gradient; `None` does not clip.
     pub max_grad_norm: Option<f64>,
     /// How rows of different lengths count.
@@ -76,6 +79,7 @@ impl Default for Spec {
             schedule: Schedule::Linear,
             warmup: 0.0,
             weight_decay: 0.0,
+            loraplus_lr_ratio: 1.0,
             max_grad_norm: Some(1.0),
             weighting: Weighting::Token,
             eval_steps: None,
@@ -111,12 +115,10 @@ pub enum Select {
 /// A finished training run.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// The flat vectors of each layer at the best evaluation (at the end, where none was finished).
-    pub layers: Vec<Vec<f32>>,
-    /// Last norm, embedding and (untied) output layer, when everything is trained.
-    pub outer: Vec<Vec<f32>>,
+    /// The trained numbers at the best evaluation (at the end, where none was finished).
+    pub params: Params,
     /// Their layout.
-    pub slots: LayerSlots,
+    pub slots: Slots,
     /// What happened.
     pub report: Report,
 }
@@ -195,7 +197,7 @@ pub fn train(
     (train, valid): (&[Sequence], &[Sequence]),
     control: &mut Control<'_>,
 ) -> Result<Trained> {
-    check(config, (method, spec), train, valid)?;
+    check(config, spec, train, valid)?;
     let mut run = Run::new((config, weights), (method, spec), train.len())?;
     if let Some(checkpoint) = &control.checkpoint {
         run.resume(checkpoint, spec)?;
@@ -236,35 +238,33 @@ pub fn train(
 /// Everything that changes while training.
 struct Run {
     graph: Graph,
-    /// The trained numbers, in the order of [`Graph::variables`].
-    params: Vec<Vec<f32>>,
+    params: Params,
     adam: AdamW,
     report: Report,
     best: Option<Best>,
     since_best: usize,
     per_epoch: usize,
     resumed_tokens: usize,
+    dropout: bool,
 }
 
 struct Best {
     value: (f64, f64),
-    params: Vec<Vec<f32>>,
+    params: Params,
 }
 
 impl Run {
     fn new((config, weights): (&Config, &Weights), (method, spec): (&Method, &Spec), rows: usize) -> Result<Self> {
-        let slots = LayerSlots::new(config, method)?;
-        let mut rng = Rng::new(spec.seed, "adapter");
-        let thetas: Vec<Vec<f32>> = weights.layers.iter().map(|w| slots.initial(config, w, &mut rng)).collect();
-        let graph = Graph::new(config, weights, slots, thetas, matches!(method, Method::Full))?;
-        let params: Vec<Vec<f32>> =
-            graph.variables().iter().map(|(_, var)| Ok(var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
+        let slots = Slots::new(config, method)?;
+        let params = Params::initial(&slots, config, weights, &mut Rng::new(spec.seed, "adapter"));
+        let graph = Graph::new(config, weights, slots, &params)?;
         let per_epoch = rows.div_ceil(spec.batch_size);
         let all = per_epoch * spec.epochs;
-        let mut report = Report { parameters: params.iter().map(Vec::len).sum(), ..Report::default() };
+        let mut report = Report { parameters: params.vectors().map(Vec::len).sum(), ..Report::default() };
         report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
-        let adam = AdamW::new(params.iter().map(Vec::len));
-        Ok(Run { graph, params, adam, report, best: None, since_best: 0, per_epoch, resumed_tokens: 0 })
+        let adam = AdamW::new(params.vectors().map(Vec::len));
+        let dropout = matches!(method, Method::Lora(lora) if lora.lora_dropout > 0.0);
+        Ok(Run { graph, params, adam, report, best: None, since_best: 0, per_epoch, resumed_tokens: 0, dropout })
     }
 
     /// One optimizer step; returns its loss.
@@ -275,11 +275,13 @@ impl Run {
             Weighting::Token => 1.0 / targets as f32,
             Weighting::Row => 1.0 / (rows.len() * s.targets().max(1)) as f32,
         };
-        let (mut grads, mut loss) = (Vec::new(), 0.0);
+        let (mut grads, mut loss, mut first) = (Vec::new(), 0.0, 0);
         for micro in micro_batches(rows, spec.micro_tokens) {
-            let batch = Arc::new(Batch::new(micro, weight));
+            let batch = Batch::new(micro, weight);
+            let batch = Arc::new(if self.dropout { batch.with_dropout(spec.seed, step, first) } else { batch });
             loss += self.accumulate(&batch, &mut grads, step)?;
             self.report.tokens += batch.tokens.len();
+            first += micro.len();
         }
         self.report.trained_tokens += targets;
         let (norm, factor) = clip(&grads, spec.max_grad_norm);
@@ -294,8 +296,8 @@ impl Run {
         let moved = |step: usize| (1..step).any(|before| rate(before) > 0.0);
         let audited = audit::Step { number: step, first_moved: step <= 3 && moved(step) && !moved(step - 1) };
         let lr = rate(step);
-        self.report.audit.check(audited, self.graph.slots(), self.graph.layers.len(), &grads)?;
-        self.update(&grads, factor, Rate { lr, decay: spec.weight_decay })?;
+        self.report.audit.check(audited, self.graph.slots(), &grads)?;
+        self.update(&grads, factor, Rate { lr, decay: spec.weight_decay }, spec.loraplus_lr_ratio)?;
         self.report.steps.0 = step;
         self.report.curve.push((step, loss));
         Ok(loss)
@@ -305,46 +307,47 @@ impl Run {
     fn accumulate(&mut self, batch: &Arc<Batch>, grads: &mut Vec<Vec<f32>>, step: usize) -> Result<f64> {
         let (loss, figures) = self.graph.loss(batch)?;
         let store = loss.backward()?;
-        for (i, (name, var)) in self.graph.variables().into_iter().enumerate() {
+        if grads.is_empty() {
+            grads.extend(self.params.vectors().map(|values| vec![0.0; values.len()]));
+        }
+        for (i, var) in self.graph.variables() {
             let Some(grad) = store.get(var) else {
+                let name = self.graph.name(i);
                 return Err(Error::Train(format!("no gradient reached {name} at step {step}: the graph is cut")));
             };
-            let grad = grad.flatten_all()?.to_vec1::<f32>()?;
-            match grads.get_mut(i) {
-                None => grads.push(grad),
-                Some(sum) => sum.iter_mut().zip(grad).for_each(|(sum, g)| *sum += g),
-            }
+            add_to(&mut grads[i], grad)?;
         }
         Ok(figures.sum)
     }
 
-    fn update(&mut self, grads: &[Vec<f32>], factor: f32, rate: Rate) -> Result<()> {
+    /// Groups as in transformers and PEFT: norms and biases are spared the decay; with LoRA+, B and all other vectors
+    /// learn faster.
+    fn update(&mut self, grads: &[Vec<f32>], factor: f32, rate: Rate, ratio: f64) -> Result<()> {
         self.adam.begin();
-        let layers = self.graph.layers.len();
-        let slots = self.graph.slots().tensors();
-        for (i, (params, grad)) in self.params.iter_mut().zip(grads).enumerate() {
-            // Norms and biases are spared the decay; outside the layers the last norm, which comes first.
-            let whole = [(if i == layers { "norm" } else { "" }.to_owned(), 0..params.len())];
-            for (name, range) in if i < layers { &slots[..] } else { &whole[..] } {
-                let decay = if name.contains("norm") || name.ends_with(".bias") { 0.0 } else { rate.decay };
-                self.adam.update(i, range.clone(), params, grad, factor, Rate { decay, ..rate });
+        let slots = self.graph.slots();
+        // Outside the layers: last norm, embedding, output layer.
+        let outer = ["norm", "", ""].map(|name| vec![(name.to_owned(), 0..usize::MAX)]);
+        let tensors = slots.layers.iter().map(LayerSlots::tensors).chain(outer);
+        for (i, ((params, grad), tensors)) in self.params.vectors_mut().zip(grads).zip(tensors).enumerate() {
+            for (name, range) in tensors {
+                let (norm, bias) = (name.contains("norm"), name.ends_with(".bias"));
+                let fast = norm || bias || name.ends_with("lora_B.weight") || name.ends_with("magnitude_vector");
+                let rate = Rate {
+                    lr: if fast { rate.lr * ratio } else { rate.lr },
+                    decay: if norm || bias { 0.0 } else { rate.decay },
+                };
+                self.adam.update(i, range.start..range.end.min(grad.len()), params, grad, factor, rate);
             }
         }
-        self.push_params()
-    }
-
-    /// Puts the trained numbers into the graph's variables.
-    fn push_params(&self) -> Result<()> {
-        for (params, (_, var)) in self.params.iter().zip(self.graph.variables()) {
-            var.set(&candle_core::Tensor::from_slice(params, var.shape(), &candle_core::Device::Cpu)?)?;
-        }
-        Ok(())
+        self.graph.set(&self.params)
     }
 
     /// Evaluates and keeps the best parameters; false when the deadline came first.
     fn evaluate(&mut self, spec: &Spec, valid: &[Sequence], deadline: Option<Instant>) -> Result<bool> {
         let step = self.report.steps.0;
-        let Some((loss, exact)) = evaluate(&self.graph, valid, spec, deadline)? else { return Ok(false) };
+        let Some((loss, exact)) = evaluate((&self.graph, &self.params), valid, spec, deadline) else {
+            return Ok(false);
+        };
         self.report.valid_curve.push((step, loss));
         self.report.exact_curve.push((step, exact));
         let value = match spec.select {
@@ -367,8 +370,13 @@ impl Run {
     }
 
     fn finish(self) -> Trained {
-        let mut layers = self.best.map_or(self.params, |best| best.params);
-        let outer = layers.split_off(self.graph.layers.len());
-        Trained { layers, outer, slots: self.graph.slots().clone(), report: self.report }
+        let params = self.best.map_or(self.params, |best| best.params);
+        Trained { params, slots: self.graph.slots().clone(), report: self.report }
     }
+}
+
+fn add_to(sum: &mut [f32], grad: &candle_core::Tensor) -> Result<()> {
+    let grad = grad.flatten_all()?.to_vec1::<f32>()?;
+    sum.iter_mut().zip(grad).for_each(|(sum, g)| *sum += g);
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! A model's tensors in f32, read from and written to safetensors.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,20 +13,21 @@ use crate::{
     config::Config,
     engine::params::{LINEARS, shapes},
     error::{Error, Result},
+    matrix::Matrix,
     storage::{self, Item, Mapped, printable},
 };
 
-/// All tensors of a model in f32, row-major, with Hugging Face's shapes (`[out, in]`).
+/// All tensors of a model, row-major, with Hugging Face's shapes (`[out, in]`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// `[vocab, hidden]`.
-    pub embed: Arc<Vec<f32>>,
+    pub embed: Matrix,
     /// One per decoder layer.
     pub layers: Vec<LayerWeights>,
     /// The last norm, `[hidden]`.
     pub norm: Arc<Vec<f32>>,
     /// The output layer, `[vocab, hidden]`; `None` where it is the embedding.
-    pub head: Option<Arc<Vec<f32>>>,
+    pub head: Option<Matrix>,
 }
 
 /// The tensors of one decoder layer.
@@ -34,25 +36,76 @@ pub struct LayerWeights {
     /// Norm before attention, `[hidden]`.
     pub attn_norm: Arc<Vec<f32>>,
     /// Query projection, `[heads * head_dim, hidden]`.
-    pub q: Arc<Vec<f32>>,
+    pub q: Matrix,
     /// Key projection, `[kv_heads * head_dim, hidden]`.
-    pub k: Arc<Vec<f32>>,
+    pub k: Matrix,
     /// Value projection, `[kv_heads * head_dim, hidden]`.
-    pub v: Arc<Vec<f32>>,
+    pub v: Matrix,
     /// Output projection, `[hidden, heads * head_dim]`.
-    pub o: Arc<Vec<f32>>,
+    pub o: Matrix,
     /// Norm before the feed-forward block, `[hidden]`.
     pub ffn_norm: Arc<Vec<f32>>,
     /// Gate projection, `[inner, hidden]`.
-    pub gate: Arc<Vec<f32>>,
+    pub gate: Matrix,
     /// Up projection, `[inner, hidden]`.
-    pub up: Arc<Vec<f32>>,
+    pub up: Matrix,
     /// Down projection, `[hidden, inner]`.
-    pub down: Arc<Vec<f32>>,
+    pub down: Matrix,
     /// What each of the seven projections adds, `[out]`, in the order of [`LINEARS`]; `None` where it adds nothing.
     pub biases: [Option<Arc<Vec<f32>>>; 7],
     /// Norms of each query head and of each key head, `[head_dim]`; `None` where heads are not normed.
     pub qk_norms: Option<[Arc<Vec<f32>>; 2]>,
+}
+
+/// One tensor of a model.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// A norm's gain or a bias.
+    Vector(&'a [f32]),
+    /// A weight.
+    Matrix(&'a Matrix),
+}
+
+impl<'a> Numbers<'a> {
+    /// All its numbers.
+    pub fn floats(self) -> Cow<'a, [f32]> {
+        match self {
+            Numbers::Vector(values) => Cow::Borrowed(values),
+            Numbers::Matrix(matrix) => matrix.floats(),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(self) -> usize {
+        match self {
+            Numbers::Vector(values) => values.len(),
+            Numbers::Matrix(matrix) => matrix.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Whether the matrices of a model are decoded to f32 when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// They are: fastest, four bytes a number.
+    Decoded,
+    /// They stay in the file as they are stored, and are decoded part by part in each use.
+    Stored,
+}
+
+impl Keep {
+    /// Models above this many weights stay as they are stored.
+    const LARGEST_DECODED: usize = 1 << 28;
+
+    /// What fits a model of this shape. It depends on nothing else, so that results do not.
+    pub fn fitting(config: &Config) -> Self {
+        if config.parameters() <= Self::LARGEST_DECODED { Keep::Decoded } else { Keep::Stored }
+    }
 }
 
 /// How numbers are stored in a safetensors file.
@@ -69,26 +122,35 @@ pub enum Dtype {
 impl Weights {
     /// Reads every tensor of the model in `dir`, which may be split over several files.
     pub fn load(dir: &Path, config: &Config) -> Result<Self> {
+        Self::load_as(dir, config, Keep::fitting(config))
+    }
+
+    /// The same, deciding whether matrices are decoded.
+    pub fn load_as(dir: &Path, config: &Config, keep: Keep) -> Result<Self> {
+        let files = files(dir)?;
         let maps =
-            files(dir)?.iter().map(|path| Ok((path.clone(), Mapped::open(path)?))).collect::<Result<Vec<_>>>()?;
-        let mut tensors: BTreeMap<String, &SafeTensors<'_>> = BTreeMap::new();
+            files.iter().map(|path| Ok((path.clone(), Arc::new(Mapped::open(path)?)))).collect::<Result<Vec<_>>>()?;
+        let mut tensors: BTreeMap<String, (&SafeTensors<'_>, &Arc<Mapped>)> = BTreeMap::new();
         let opened = maps
             .iter()
             .map(|(path, map)| map.tensors().map_err(|e| Error::Weights(format!("{}: {e}", path.display()))))
             .collect::<Result<Vec<_>>>()?;
-        for file in &opened {
+        for (file, (_, map)) in opened.iter().zip(&maps) {
             for name in file.names() {
-                if tensors.insert(name.to_string(), file).is_some() {
+                if tensors.insert(name.to_string(), (file, map)).is_some() {
                     return Err(Error::Weights(format!("{} is in two files", printable(name))));
                 }
             }
         }
         check_names(&tensors, config)?;
-        let read = |name: &str, shape: &[usize]| -> Result<Arc<Vec<f32>>> {
+        let read = |name: &str, shape: &[usize]| -> Result<Matrix> {
             let fail = |e: String| Error::Weights(format!("{name} {e}"));
-            let file = tensors.get(name).ok_or_else(|| fail("is missing".into()))?;
+            let (file, map) = tensors.get(name).ok_or_else(|| fail("is missing".into()))?;
             let view = file.tensor(name).map_err(|e| fail(e.to_string()))?;
-            Ok(Arc::new(storage::to_f32(&view, shape).map_err(fail)?))
+            match keep {
+                Keep::Stored if shape.len() == 2 => storage::mapped(&view, map, shape).map_err(fail),
+                _ => Ok(storage::to_f32(&view, shape).map_err(fail)?.into()),
+            }
         };
         let mut weights = Self::collect(config, read)?;
         if config.tie_word_embeddings && tensors.contains_key(HEAD) {
@@ -110,13 +172,13 @@ impl Weights {
         let items = self
             .named(config)
             .into_iter()
-            .map(|(name, shape, values)| (name, Item { values, shape, dtype }))
+            .map(|(name, shape, numbers)| (name, Item { numbers, shape, dtype }))
             .collect::<Vec<_>>();
         storage::save(&dir.join("model.safetensors"), items)
     }
 
     /// Builds the weights by asking for each tensor of the model by its Hugging Face name and shape, in order.
-    pub fn collect(config: &Config, mut read: impl FnMut(&str, &[usize]) -> Result<Arc<Vec<f32>>>) -> Result<Self> {
+    pub fn collect(config: &Config, mut read: impl FnMut(&str, &[usize]) -> Result<Matrix>) -> Result<Self> {
         let ends = ends(config);
         let embed = read(EMBED, &ends)?;
         let mut layers = Vec::new();
@@ -125,12 +187,12 @@ impl Weights {
             let mut parts = parts.iter().map(|part| read(&part.full_name(layer), &part.shape));
             let mut next = || parts.next().unwrap_or_else(|| Err(Error::Weights("a layer is incomplete".into())));
             let mut read = LayerWeights {
-                attn_norm: next()?,
+                attn_norm: next()?.into_vector(),
                 q: next()?,
                 k: next()?,
                 v: next()?,
                 o: next()?,
-                ffn_norm: next()?,
+                ffn_norm: next()?.into_vector(),
                 gate: next()?,
                 up: next()?,
                 down: next()?,
@@ -138,31 +200,40 @@ impl Weights {
                 qk_norms: None,
             };
             for (bias, _) in read.biases.iter_mut().zip(config.biases.each()).filter(|(_, biased)| *biased) {
-                *bias = Some(next()?);
+                *bias = Some(next()?.into_vector());
             }
             if config.qk_norm {
-                read.qk_norms = Some([next()?, next()?]);
+                read.qk_norms = Some([next()?.into_vector(), next()?.into_vector()]);
             }
             layers.push(read);
         }
-        let norm = read(NORM, &[config.hidden_size])?;
+        let norm = read(NORM, &[config.hidden_size])?.into_vector();
         let head = if config.tie_word_embeddings { None } else { Some(read(HEAD, &ends)?) };
         Ok(Self { embed, layers, norm, head })
     }
 
     /// Every tensor with its Hugging Face name and shape, in the model's order.
-    pub fn named(&self, config: &Config) -> Vec<(String, Vec<usize>, &[f32])> {
-        let mut all: Vec<(String, Vec<usize>, &[f32])> = vec![(EMBED.into(), ends(config), &self.embed)];
+    pub fn named(&self, config: &Config) -> Vec<(String, Vec<usize>, Numbers<'_>)> {
+        let mut all = vec![(EMBED.to_owned(), ends(config), Numbers::Matrix(&self.embed))];
         for (i, layer) in self.layers.iter().enumerate() {
-            for (part, values) in layer_parts(config).into_iter().zip(layer.tensors()) {
-                all.push((part.full_name(i), part.shape, values));
+            for (part, numbers) in layer_parts(config).into_iter().zip(layer.tensors()) {
+                all.push((part.full_name(i), part.shape, numbers));
             }
         }
-        all.push((NORM.into(), vec![config.hidden_size], &self.norm));
+        all.push((NORM.into(), vec![config.hidden_size], Numbers::Vector(&self.norm)));
         if let Some(head) = &self.head {
-            all.push((HEAD.into(), ends(config), head));
+            all.push((HEAD.into(), ends(config), Numbers::Matrix(head)));
         }
         all
+    }
+
+    /// Bytes of memory that they take.
+    pub fn bytes(&self, config: &Config) -> usize {
+        let bytes = |numbers: Numbers<'_>| match numbers {
+            Numbers::Vector(values) => values.len() * 4,
+            Numbers::Matrix(matrix) => matrix.bytes(),
+        };
+        self.named(config).into_iter().map(|(.., numbers)| bytes(numbers)).sum()
     }
 
     /// Checks that every tensor is there and has the size that `config` asks for.
@@ -188,12 +259,41 @@ impl Weights {
 
 impl LayerWeights {
     /// Its tensors in the order of the fields.
-    pub fn tensors(&self) -> Vec<&Arc<Vec<f32>>> {
+    pub fn tensors(&self) -> Vec<Numbers<'_>> {
+        use Numbers::{Matrix as M, Vector as V};
         let Self { attn_norm, q, k, v, o, ffn_norm, gate, up, down, biases, qk_norms } = self;
-        let mut all = vec![attn_norm, q, k, v, o, ffn_norm, gate, up, down];
-        all.extend(biases.iter().flatten());
-        all.extend(qk_norms.iter().flatten());
+        let mut all = vec![V(attn_norm), M(q), M(k), M(v), M(o), V(ffn_norm), M(gate), M(up), M(down)];
+        all.extend(biases.iter().flatten().map(|bias| V(bias)));
+        all.extend(qk_norms.iter().flatten().map(|norm| V(norm)));
         all
+    }
+
+    /// The seven linear weights, in the order of [`LINEARS`].
+    pub fn linears(&self) -> [&Matrix; 7] {
+        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+    }
+
+    /// The same, to be replaced.
+    pub fn linears_mut(&mut self) -> [&mut Matrix; 7] {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
+    }
+
+    /// The gain of norm `i`, in the order of [`crate::engine::params::NORMS`], where there is one.
+    pub fn norm(&self, i: usize) -> Option<&Arc<Vec<f32>>> {
+        match i {
+            0 => Some(&self.attn_norm),
+            1 => Some(&self.ffn_norm),
+            _ => self.qk_norms.as_ref()?.get(i - 2),
+        }
+    }
+
+    /// The same, to be replaced.
+    pub fn norm_mut(&mut self, i: usize) -> Option<&mut Arc<Vec<f32>>> {
+        match i {
+            0 => Some(&mut self.attn_norm),
+            1 => Some(&mut self.ffn_norm),
+            _ => self.qk_norms.as_mut()?.get_mut(i - 2),
+        }
     }
 }
 
@@ -277,7 +377,7 @@ fn indexed(text: &str) -> Result<BTreeSet<String>> {
 }
 
 /// A tensor too many or too few means another model than the config says; rotary tables of old files are harmless.
-fn check_names(tensors: &BTreeMap<String, &SafeTensors<'_>>, config: &Config) -> Result<()> {
+fn check_names<T>(tensors: &BTreeMap<String, T>, config: &Config) -> Result<()> {
     let mut expected: BTreeSet<String> = [EMBED, NORM, HEAD].map(String::from).into();
     for layer in 0..config.num_hidden_layers {
         expected.extend(layer_parts(config).iter().map(|part| part.full_name(layer)));

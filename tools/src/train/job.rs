@@ -11,12 +11,9 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use tunesmith_harness::recipe::{Example, Recipe};
 use tunesmith_lm::{
-    engine::{
-        batch::Sequence,
-        params::{Method, adapter},
-    },
+    engine::{batch::Sequence, params::Method},
     generate::{Sampling, Session},
-    lora::{Adapter, LoraConfig},
+    lora::{Adapter, LoraConfig, Targets},
     model::{Model, hash_file},
     train::{Control, Progress, Report, Stopped, train},
 };
@@ -47,7 +44,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let lora = LoraConfig {
         r: job.r,
         lora_alpha: job.lora_alpha,
-        target_modules: job.target_modules.clone(),
+        target_modules: Targets::Names(job.target_modules.clone()),
         base_model_name_or_path: Some(name(&job.base)),
         ..LoraConfig::default()
     };
@@ -68,8 +65,8 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let trained = train((&model.config, &model.weights), (&method, &job.spec), (&training, &valid), &mut control)?;
     let seconds = began.elapsed().as_secs_f64();
 
-    let adapter = adapter(&lora, &trained.slots, &trained.layers);
-    adapter.save(&job.out)?;
+    let adapter = trained.params.adapter(&lora, &trained.slots);
+    adapter.save(&job.out, &model.config)?;
     let record = Record {
         base_sha256: model.sha256.clone(),
         data_sha256: hash_file(&job.data.join("train.jsonl"))?,

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::dropout;
+
 /// Shards of a batch. Fixed, whatever the number of threads, so that sums are made in one order.
 pub const SHARDS: usize = 4;
 
@@ -59,6 +61,8 @@ pub struct Batch {
     pub shards: Vec<Range<usize>>,
     /// `(row that predicts, token it must predict, weight of its loss)`, by row.
     pub targets: Vec<(usize, u32, f32)>,
+    /// A key of each token for dropout; none in evaluations.
+    pub keys: Vec<u64>,
 }
 
 impl Batch {
@@ -75,6 +79,18 @@ impl Batch {
         }
         batch.shards = shards(&batch.sequences.iter().map(Range::len).collect::<Vec<_>>());
         batch
+    }
+
+    /// Turns dropout on: the sequences are numbers `first` and on of step `step` of a run with this seed.
+    pub fn with_dropout(mut self, seed: u64, step: usize, first: usize) -> Self {
+        let lengths = self.sequences.iter().map(Range::len).enumerate();
+        self.keys = lengths.flat_map(|(i, len)| dropout::keys(seed, step, first + i, len)).collect();
+        self
+    }
+
+    /// The keys of the rows of shard `index`.
+    pub fn keys(&self, index: usize) -> &[u64] {
+        self.keys.get(self.rows(index)).unwrap_or_default()
     }
 
     /// Rows of shard `index`.

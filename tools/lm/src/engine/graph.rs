@@ -7,174 +7,187 @@ use std::sync::{Arc, Mutex};
 use candle_core::{CustomOp2, Device, Tensor, Var};
 use rayon::prelude::*;
 
+pub use super::ops::Keep;
 use super::{
     batch::Batch,
     head::{Head, Loss},
-    layer::{Layer, Saved, Shape},
+    layer::{Layer, Saved, Shape, all_row_norms},
+    linear::Weight,
     ops::{LayerOp, LossOp, attend, lock, merge, segments, shard_targets},
-    params::LayerSlots,
+    params::Slots,
+    trained::Params,
 };
-use crate::{
-    config::Config,
-    error::{Error, Result},
-    weights::Weights,
-};
+use crate::{config::Config, error::Result, matrix::Matrix, weights::Weights};
 
 /// A model being trained.
 pub struct Graph {
     shape: Arc<Shape>,
-    slots: Arc<LayerSlots>,
+    slots: Arc<Slots>,
     weights: Weights,
     config: Config,
-    /// Last norm and output layer when they are frozen.
-    frozen: Option<(Tensor, Tensor)>,
-    /// The trained numbers of each layer, flat, laid out by the slots.
-    pub layers: Vec<Var>,
-    /// Last norm, embedding and (untied) output layer when everything is trained.
-    pub outer: Option<Outer>,
-}
-
-/// The trained tensors outside the decoder layers.
-pub struct Outer {
-    /// Last norm, `[hidden]`.
-    pub norm: Var,
-    /// Embedding, `[vocab, hidden]`; also the output layer when that is tied.
-    pub embed: Var,
-    /// Output layer, `[vocab, hidden]`, when untied.
-    pub head: Option<Var>,
+    /// Whether layers keep what they computed for the backward pass, or compute it again.
+    pub recompute: bool,
+    /// The trained numbers as variables, in the order of [`Params::vectors`]; `None` where nothing is trained.
+    variables: Vec<Option<Var>>,
 }
 
 impl Graph {
-    /// A graph over `weights`, with one flat vector of trained numbers per layer; `outer` trains the rest as well.
-    pub fn new(
-        config: &Config,
-        weights: &Weights,
-        slots: LayerSlots,
-        thetas: Vec<Vec<f32>>,
-        outer: bool,
-    ) -> Result<Self> {
-        let var = |data: &[f32], dims: &[usize]| Ok(Var::from_slice(data, dims, &Device::Cpu)?);
-        let (v, h) = (config.vocab_size, config.hidden_size);
-        let outer = match outer {
-            false => None,
-            true => Some(Outer {
-                norm: var(&weights.norm, &[h])?,
-                embed: var(&weights.embed, &[v, h])?,
-                head: weights.head.as_ref().map(|head| var(head, &[v, h])).transpose()?,
-            }),
-        };
-        let layers = thetas.iter().map(|theta| var(theta, &[theta.len()])).collect::<Result<_>>()?;
-        let head = weights.head.as_ref().unwrap_or(&weights.embed);
-        let frozen = match outer {
-            None => Some((
-                Tensor::from_slice(&weights.norm, h, &Device::Cpu)?,
-                Tensor::from_slice(head, (v, h), &Device::Cpu)?,
-            )),
-            Some(_) => None,
-        };
+    /// A graph over `weights` that trains `params`, which are laid out by `slots`.
+    pub fn new(config: &Config, weights: &Weights, slots: Slots, params: &Params) -> Result<Self> {
+        let hidden = config.hidden_size;
+        let matrix = |len: usize| vec![len / hidden, hidden];
+        let shapes = params.layers.iter().map(|theta| vec![theta.len()]).chain([
+            vec![params.norm.len()],
+            matrix(params.embed.len()),
+            matrix(params.head.len()),
+        ]);
+        let variables = params.vectors().zip(shapes).map(|(values, shape)| match values.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(Var::from_slice(values, shape, &Device::Cpu)?)),
+        });
         Ok(Graph {
-            frozen,
+            variables: variables.collect::<Result<_>>()?,
             shape: Arc::new(Shape::new(config)),
             slots: Arc::new(slots),
             weights: weights.clone(),
             config: config.clone(),
-            layers,
-            outer,
+            recompute: false,
         })
     }
 
-    /// The layout of each layer's flat vector.
-    pub fn slots(&self) -> &LayerSlots {
+    /// The layout of the trained numbers.
+    pub fn slots(&self) -> &Slots {
         &self.slots
     }
 
-    /// Every trained variable with its name, layers first.
-    pub fn variables(&self) -> Vec<(String, &Var)> {
-        let layers = self.layers.iter().enumerate().map(|(i, var)| (format!("layers.{i}"), var));
-        let outer = self.outer.iter().flat_map(|outer| {
-            let head = outer.head.iter().map(|head| ("lm_head.weight".to_owned(), head));
-            [("norm.weight".to_owned(), &outer.norm), ("embed_tokens.weight".to_owned(), &outer.embed)]
-                .into_iter()
-                .chain(head)
-        });
-        layers.chain(outer).collect()
+    /// The variables with their places in [`Params::vectors`].
+    pub fn variables(&self) -> impl Iterator<Item = (usize, &Var)> {
+        self.variables.iter().enumerate().filter_map(|(i, var)| Some((i, var.as_ref()?)))
+    }
+
+    /// What a variable is called in messages.
+    pub fn name(&self, index: usize) -> String {
+        let layers = self.slots.layers.len();
+        match index.checked_sub(layers) {
+            None => format!("layers.{index}"),
+            Some(i) => ["norm.weight", "embed_tokens.weight", "lm_head.weight"][i.min(2)].to_owned(),
+        }
+    }
+
+    /// Puts the trained numbers into the variables.
+    pub fn set(&self, params: &Params) -> Result<()> {
+        for (values, var) in params.vectors().zip(&self.variables) {
+            if let Some(var) = var {
+                var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn outer(&self, i: usize) -> Option<&Var> {
+        self.variables[self.slots.layers.len() + i].as_ref()
+    }
+
+    /// The output layer: trained on its own, tied to a trained embedding, or frozen.
+    fn head(&self) -> Result<&Var, &Matrix> {
+        let tied = if self.slots.tied { self.outer(1) } else { None };
+        self.outer(2).or(tied).ok_or(self.weights.head.as_ref().unwrap_or(&self.weights.embed))
     }
 
     /// The scalar loss of `batch` with its graph, and the figures behind it. Call `backward` on the tensor.
     pub fn loss(&self, batch: &Arc<Batch>) -> Result<(Tensor, Loss)> {
-        let rows = batch.tokens.len();
-        let ids = Tensor::from_slice(&batch.tokens, rows, &Device::Cpu)?;
-        let mut x = match &self.outer {
-            Some(outer) => outer.embed.index_select(&ids, 0)?,
-            None => Tensor::from_vec(self.embed(batch), (rows, self.config.hidden_size), &Device::Cpu)?,
+        let x = self.hidden(batch)?;
+        let out = Arc::new(Mutex::new(Loss::default()));
+        let head = self.head();
+        let op = LossOp {
+            eps: self.config.rms_norm_eps as f32,
+            frozen: head.err().cloned(),
+            batch: batch.clone(),
+            out: out.clone(),
+            grads: Mutex::new(None),
+            norm: self.outer(0).is_some(),
         };
-        for (index, (weights, theta)) in self.weights.layers.iter().zip(&self.layers).enumerate() {
+        let norm = match self.outer(0) {
+            Some(var) => var.as_tensor().clone(),
+            None => Tensor::from_slice(&self.weights.norm, self.weights.norm.len(), &Device::Cpu)?,
+        };
+        let head = head.map_or_else(|_| nothing(), |var| Ok(var.as_tensor().clone()))?;
+        let loss = x.apply_op3(&norm, &head, op)?;
+        let figures = std::mem::take(&mut *lock(&out)?);
+        Ok((loss, figures))
+    }
+
+    /// The hidden rows after the last layer, `[rows, hidden]`.
+    fn hidden(&self, batch: &Arc<Batch>) -> Result<Tensor> {
+        let rows = batch.tokens.len();
+        let mut x = match self.outer(1) {
+            Some(embed) => embed.index_select(&Tensor::from_slice(&batch.tokens, rows, &Device::Cpu)?, 0)?,
+            None => {
+                let mut x = Vec::with_capacity(rows * self.config.hidden_size);
+                self.weights.embed.gather(&batch.tokens, self.config.hidden_size, &mut x);
+                Tensor::from_vec(x, (rows, self.config.hidden_size), &Device::Cpu)?
+            }
+        };
+        // Below the first layer that is trained there is no backward pass.
+        let mut trained = self.outer(1).is_some();
+        for (index, weights) in self.weights.layers.iter().enumerate() {
+            let theta = self.variables[index].as_ref();
+            trained |= theta.is_some();
             let op = LayerOp {
                 index,
                 shape: self.shape.clone(),
                 slots: self.slots.clone(),
                 weights: weights.clone(),
                 batch: batch.clone(),
-                saved: Mutex::new(Vec::new()),
+                keep: match (trained, self.recompute) {
+                    (false, _) => Keep::Nothing,
+                    (true, false) => Keep::All,
+                    (true, true) => Keep::Recompute,
+                },
+                saved: Mutex::default(),
             };
-            x = x.apply_op2_arc(theta, Arc::new(Box::new(op) as Box<dyn CustomOp2 + Send + Sync>))?;
+            let theta = theta.map_or_else(nothing, |var| Ok(var.as_tensor().clone()))?;
+            x = x.apply_op2_arc(&theta, Arc::new(Box::new(op) as Box<dyn CustomOp2 + Send + Sync>))?;
         }
-        let out = Arc::new(Mutex::new(Loss::default()));
-        let op = LossOp {
-            eps: self.config.rms_norm_eps as f32,
-            batch: batch.clone(),
-            out: out.clone(),
-            grads: Mutex::new(None),
-            trained: self.outer.is_some(),
-        };
-        let (norm, head) = match (&self.outer, &self.frozen) {
-            (Some(outer), _) => {
-                (outer.norm.as_tensor().clone(), outer.head.as_ref().unwrap_or(&outer.embed).as_tensor().clone())
-            }
-            (None, Some(frozen)) => frozen.clone(),
-            (None, None) => return Err(Error::Train("the graph has no output layer".into())),
-        };
-        let loss = x.apply_op3(&norm, &head, op)?;
-        let figures = std::mem::take(&mut *lock(&out)?);
-        Ok((loss, figures))
+        Ok(x)
     }
 
-    /// The loss figures of `batch` without a graph.
-    pub fn evaluate(&self, batch: &Batch) -> Result<Loss> {
-        let thetas: Vec<Vec<f32>> = self.layers.iter().map(|v| Ok(v.to_vec1()?)).collect::<Result<_>>()?;
-        let (norm, embed, head) = match &self.outer {
-            None => (self.weights.norm.to_vec(), None, None),
-            Some(outer) => {
-                let flat = |var: &Var| -> Result<Vec<f32>> { Ok(var.flatten_all()?.to_vec1()?) };
-                (flat(&outer.norm)?, Some(flat(&outer.embed)?), outer.head.as_ref().map(flat).transpose()?)
-            }
+    /// The loss figures of `batch` with `params`, without a graph and without dropout.
+    pub fn evaluate(&self, batch: &Batch, params: &Params) -> Loss {
+        let plain = |values: &'_ Vec<f32>| Some(values).filter(|values| !values.is_empty()).cloned();
+        let embed: Option<Matrix> = plain(&params.embed).map(Matrix::from);
+        let tied = if self.slots.tied { embed.clone() } else { None };
+        let frozen = || self.weights.head.as_ref().unwrap_or(&self.weights.embed).clone();
+        let head = plain(&params.head).map(Matrix::from).or(tied).unwrap_or_else(frozen);
+        let head = Head {
+            norm: if params.norm.is_empty() { &self.weights.norm } else { &params.norm },
+            weight: Weight::from(&head),
+            vocab: self.config.vocab_size,
+            eps: self.config.rms_norm_eps as f32,
         };
-        let embed = embed.as_deref().unwrap_or(&self.weights.embed);
-        let head = head.as_deref().or(self.weights.head.as_ref().map(|h| h.as_slice())).unwrap_or(embed);
-        let head = Head { norm: &norm, weight: head, eps: self.config.rms_norm_eps as f32 };
-        let hidden = self.config.hidden_size;
+        let embed = embed.as_ref().unwrap_or(&self.weights.embed);
+        let layers = || self.weights.layers.iter().zip(&self.slots.layers).zip(&params.layers);
+        let norms: Vec<_> = layers().map(|((w, slots), theta)| all_row_norms(&self.shape, w, slots, theta)).collect();
         let losses: Vec<Loss> = (0..batch.shards.len())
             .into_par_iter()
             .map(|i| {
-                let rows = batch.rows(i);
-                let mut x: Vec<f32> = Vec::with_capacity(rows.len() * hidden);
-                batch.tokens[rows.clone()]
-                    .iter()
-                    .for_each(|&t| x.extend_from_slice(&embed[t as usize * hidden..][..hidden]));
+                let mut x = Vec::new();
+                embed.gather(&batch.tokens[batch.rows(i)], self.config.hidden_size, &mut x);
                 let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
-                for (index, (weights, theta)) in self.weights.layers.iter().zip(&thetas).enumerate() {
-                    let layer = Layer::new(&self.shape, index, weights, &self.slots, theta);
-                    layer.forward(&x, &segments, &mut y, &mut saved, &mut attend(layer.heads(), &segments));
+                for (index, (((weights, slots), theta), norms)) in layers().zip(&norms).enumerate() {
+                    let layer = Layer::new(&self.shape, index, weights, slots, theta, norms);
+                    let mut attend = attend(layer.heads(), &segments);
+                    layer.forward((&x, &[]), &segments, &mut y, &mut saved, &mut attend);
                     std::mem::swap(&mut x, &mut y);
                 }
                 head.cross_entropy(&x, &shard_targets(batch, i), None)
             })
             .collect();
-        Ok(merge(losses))
+        merge(losses)
     }
+}
 
-    fn embed(&self, batch: &Batch) -> Vec<f32> {
-        let h = self.config.hidden_size;
-        batch.tokens.iter().flat_map(|&t| &self.weights.embed[t as usize * h..][..h]).copied().collect()
-    }
+/// Takes the place of a trained tensor where there is none.
+fn nothing() -> Result<Tensor> {
+    Ok(Tensor::from_slice(&[0f32], 1, &Device::Cpu)?)
 }

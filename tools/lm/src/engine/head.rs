@@ -1,7 +1,10 @@
 //! The output layer: logits of chosen rows, and the cross-entropy fused with them so that the logits of a whole batch
 //! never exist at once.
 
-use super::math::{self, nn, nt, tn};
+use super::{
+    linear::Weight,
+    math::{self, tn},
+};
 
 /// Rows whose logits are made at a time.
 const CHUNK: usize = 256;
@@ -12,7 +15,9 @@ pub struct Head<'a> {
     /// Gain of the last norm, `[hidden]`.
     pub norm: &'a [f32],
     /// `[vocab, hidden]`.
-    pub weight: &'a [f32],
+    pub weight: Weight<'a>,
+    /// Tokens.
+    pub vocab: usize,
     /// Of the norm.
     pub eps: f32,
 }
@@ -44,15 +49,13 @@ impl Head<'_> {
         let (rows, hidden) = (x.len() / self.norm.len(), self.norm.len());
         let (mut normed, mut inverse) = (vec![0.0; x.len()], vec![0.0; rows]);
         math::rms_norm(x, self.norm, self.eps, &mut normed, &mut inverse);
-        let vocab = self.weight.len() / hidden;
-        out.resize(rows * vocab, 0.0);
-        nt((rows, vocab, hidden), out, &normed, self.weight, false, 1.0);
+        out.resize(rows * self.vocab, 0.0);
+        self.weight.forward((rows, self.vocab, hidden), out, &normed, false);
     }
 
     /// The weighted cross-entropy of `targets` — `(row of x, token, weight)` — and, where asked, its gradients.
     pub fn cross_entropy(&self, x: &[f32], targets: &[(usize, u32, f32)], mut grads: Option<HeadGrads>) -> Loss {
-        let hidden = self.norm.len();
-        let vocab = self.weight.len() / hidden;
+        let (hidden, vocab) = (self.norm.len(), self.vocab);
         let mut loss = Loss::default();
         let mut s = Scratch::default();
         for chunk in targets.chunks(CHUNK) {
@@ -63,7 +66,7 @@ impl Head<'_> {
             s.inverse.resize(n, 0.0);
             s.logits.resize(n * vocab, 0.0);
             math::rms_norm(&s.x, self.norm, self.eps, &mut s.normed, &mut s.inverse);
-            nt((n, vocab, hidden), &mut s.logits, &s.normed, self.weight, false, 1.0);
+            self.weight.forward((n, vocab, hidden), &mut s.logits, &s.normed, false);
             for (row, &(_, token, weight)) in s.logits.chunks_exact_mut(vocab).zip(chunk) {
                 let token = token as usize;
                 let logit = row[token];
@@ -85,10 +88,10 @@ impl Head<'_> {
 
     /// `s.logits` holds the gradient of the logits.
     fn chunk_backward(&self, chunk: &[(usize, u32, f32)], s: &mut Scratch, grads: &mut HeadGrads) {
-        let (n, hidden) = (chunk.len(), self.norm.len());
-        let vocab = self.weight.len() / hidden;
+        let (n, hidden, vocab) = (chunk.len(), self.norm.len(), self.vocab);
+        s.dnormed.clear();
         s.dnormed.resize(n * hidden, 0.0);
-        nn((n, hidden, vocab), &mut s.dnormed, &s.logits, self.weight, false, 1.0);
+        self.weight.backward((n, vocab, hidden), &mut s.dnormed, &s.logits);
         if let Some(dweight) = &mut grads.dweight {
             tn((vocab, hidden, n), dweight, &s.logits, &s.normed, true, 1.0);
         }

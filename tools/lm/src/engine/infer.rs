@@ -66,8 +66,8 @@ impl Decoder {
 
     /// The last norm and output layer.
     pub fn head(&self) -> Head<'_> {
-        let weight = self.weights.head.as_ref().unwrap_or(&self.weights.embed);
-        Head { norm: &self.weights.norm, weight, eps: self.config.rms_norm_eps as f32 }
+        let weight = self.weights.head.as_ref().unwrap_or(&self.weights.embed).into();
+        Head { norm: &self.weights.norm, weight, vocab: self.config.vocab_size, eps: self.config.rms_norm_eps as f32 }
     }
 
     /// Feeds each sequence its next tokens and appends to its cache. Returns the hidden rows of each sequence,
@@ -146,18 +146,18 @@ impl Decoder {
         let (mut x, mut segments) = (Vec::new(), Vec::new());
         for (tokens, before) in fed {
             let first = x.len() / hidden;
-            tokens.iter().for_each(|&t| x.extend_from_slice(&self.weights.embed[t as usize * hidden..][..hidden]));
+            self.weights.embed.gather(tokens, hidden, &mut x);
             segments.push(Segment { rows: first..first + tokens.len(), start: *before });
         }
-        let (mut y, mut scratch) = (vec![0.0; x.len()], Saved::default());
+        let (mut y, mut scratch, norms) = (vec![0.0; x.len()], Saved::default(), Default::default());
         for (index, weights) in self.weights.layers.iter().enumerate() {
-            let layer = Layer::new(&self.shape, index, weights, &self.slots, &[]);
+            let layer = Layer::new(&self.shape, index, weights, &self.slots, &[], &norms);
             let mut attend = |q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]| {
                 for (i, segment) in segments.iter().enumerate() {
                     attend(index, i, segment, (q, k, v), out);
                 }
             };
-            layer.forward(&x, &segments, &mut y, &mut scratch, &mut attend);
+            layer.forward((&x, &[]), &segments, &mut y, &mut scratch, &mut attend);
             std::mem::swap(&mut x, &mut y);
         }
         segments.iter().map(|s| x[s.rows.start * hidden..s.rows.end * hidden].to_vec()).collect()

@@ -4,23 +4,12 @@ use std::ops::Range;
 
 use super::{
     attention::{self, Heads},
-    math::{self, Rope, nn, nt, tn},
-    params::{LayerSlots, LinearSlot, shapes},
+    dropout::Dropout,
+    linear::{Grads, Kept, Linear, Lora, Weight, add, row_norms},
+    math::{self, Rope},
+    params::{LayerSlots, shapes},
 };
 use crate::{config::Config, weights::LayerWeights};
-
-/// A linear layer `y = x Wᵀ (+ b) (+ s · (x Aᵀ) Bᵀ)`.
-struct Linear<'a> {
-    weight: &'a [f32],
-    /// `[out]`.
-    bias: Option<&'a [f32]>,
-    out: usize,
-    inp: usize,
-    /// A `[r, in]` and B `[out, r]`.
-    lora: Option<(&'a [f32], &'a [f32])>,
-    rank: usize,
-    scaling: f32,
-}
 
 /// What of the model's shape a layer needs, made once per model.
 #[derive(Debug)]
@@ -57,7 +46,9 @@ impl Shape {
 pub struct Layer<'a> {
     shape: &'a Shape,
     heads: Heads,
+    index: usize,
     linears: [Linear<'a>; 7],
+    dropout: f32,
     norms: [&'a [f32]; 2],
     /// Of each query head and of each key head.
     qk_norms: Option<[&'a [f32]; 2]>,
@@ -79,8 +70,17 @@ pub struct Saved {
     gate: Vec<f32>,
     up: Vec<f32>,
     act: Vec<f32>,
-    /// `x Aᵀ` of each linear layer.
-    low: [Vec<f32>; 7],
+    /// What each linear layer keeps.
+    kept: [Kept; 7],
+}
+
+/// For each linear layer the norms of the rows of its changed weight, which DoRA divides by.
+pub type RowNorms = [Vec<f32>; 7];
+
+/// The row norms of a layer: made once for all rows of a pass.
+pub fn all_row_norms(shape: &Shape, weights: &LayerWeights, slots: &LayerSlots, theta: &[f32]) -> RowNorms {
+    let frozen = weights.linears();
+    std::array::from_fn(|i| row_norms(&slots.linears[i], frozen[i].into(), shape.linears[i], theta))
 }
 
 /// Consecutive rows of one sequence, the first of them at position `start`.
@@ -104,13 +104,15 @@ const UP: usize = 5;
 const DOWN: usize = 6;
 
 impl<'a> Layer<'a> {
-    /// Layer `index` with frozen `weights`, and the trained tensors that `slots` finds in `theta`.
+    /// Layer `index` with frozen `weights`, and the trained tensors that `slots` finds in `theta`. `norms` are those of
+    /// [`all_row_norms`].
     pub fn new(
         shape: &'a Shape,
         index: usize,
         weights: &'a LayerWeights,
         slots: &LayerSlots,
         theta: &'a [f32],
+        norms: &'a RowNorms,
     ) -> Self {
         let frozen = weights.linears();
         let linears = std::array::from_fn(|i| {
@@ -118,20 +120,20 @@ impl<'a> Layer<'a> {
             let (out, inp) = shape.linears[i];
             let bias = weights.biases[i].as_ref().map(|bias| bias.as_slice());
             Linear {
-                weight: slot.weight.clone().map_or(frozen[i], |range| &theta[range]),
+                weight: slot.weight.clone().map_or(frozen[i].into(), |range| Weight::Plain(&theta[range])),
                 bias: slot.bias.clone().map(|range| &theta[range]).or(bias),
                 out,
                 inp,
-                lora: slot.lora.clone().map(|(a, b)| (&theta[a], &theta[b])),
-                rank: slots.rank,
-                scaling: slots.scaling,
+                lora: slot.lora.as_ref().map(|slot| Lora::new(slot, theta, &norms[i])),
             }
         });
         let norm = |i: usize, frozen: &'a [f32]| slots.norms[i].clone().map_or(frozen, |range| &theta[range]);
         Layer {
             shape,
             heads: shape.heads(index),
+            index,
             linears,
+            dropout: slots.dropout,
             norms: [norm(0, &weights.attn_norm), norm(1, &weights.ffn_norm)],
             qk_norms: weights.qk_norms.as_ref().map(|[q, k]| [norm(2, q), norm(3, k)]),
         }
@@ -142,14 +144,23 @@ impl<'a> Layer<'a> {
         self.heads
     }
 
-    /// `y = layer(x)`. `attend(q, k, v, out)` is called once with the rotated queries and keys of all rows.
-    pub fn forward(&self, x: &[f32], segments: &[Segment], y: &mut [f32], s: &mut Saved, attend: &mut Attend<'_>) {
+    /// `y = layer(x)`. `attend(q, k, v, out)` is called once with the rotated queries and keys of all rows. `keys` are
+    /// those of the rows for dropout, or none.
+    pub fn forward(
+        &self,
+        (x, keys): (&[f32], &[u64]),
+        segments: &[Segment],
+        y: &mut [f32],
+        s: &mut Saved,
+        attend: &mut Attend<'_>,
+    ) {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
-        let [low_q, low_k, low_v, low_o, low_gate, low_up, low_down] = &mut s.low;
+        let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
+        let [kept_q, kept_k, kept_v, kept_o, kept_gate, kept_up, kept_down] = &mut s.kept;
         self.norm(0, x, &mut s.normed[0], &mut s.inverse[0]);
-        self.linears[Q].forward(rows, &s.normed[0], &mut s.q, low_q);
-        self.linears[K].forward(rows, &s.normed[0], &mut s.k, low_k);
-        self.linears[V].forward(rows, &s.normed[0], &mut s.v, low_v);
+        self.linears[Q].forward(rows, &s.normed[0], &mut s.q, kept_q, &drop(Q));
+        self.linears[K].forward(rows, &s.normed[0], &mut s.k, kept_k, &drop(K));
+        self.linears[V].forward(rows, &s.normed[0], &mut s.v, kept_v, &drop(V));
         if let Some([q_norm, k_norm]) = self.qk_norms {
             self.norm_heads(q_norm, &mut s.q, &mut s.raw[0], &mut s.head_inverse[0]);
             self.norm_heads(k_norm, &mut s.k, &mut s.raw[1], &mut s.head_inverse[1]);
@@ -162,23 +173,23 @@ impl<'a> Layer<'a> {
         }
         s.attended.resize(rows * self.linears[O].inp, 0.0);
         attend(&s.q, &s.k, &s.v, &mut s.attended);
-        self.linears[O].forward(rows, &s.attended, &mut s.middle, low_o);
+        self.linears[O].forward(rows, &s.attended, &mut s.middle, kept_o, &drop(O));
         add(&mut s.middle, x);
 
         self.norm(1, &s.middle, &mut s.normed[1], &mut s.inverse[1]);
-        self.linears[GATE].forward(rows, &s.normed[1], &mut s.gate, low_gate);
-        self.linears[UP].forward(rows, &s.normed[1], &mut s.up, low_up);
+        self.linears[GATE].forward(rows, &s.normed[1], &mut s.gate, kept_gate, &drop(GATE));
+        self.linears[UP].forward(rows, &s.normed[1], &mut s.up, kept_up, &drop(UP));
         s.act.resize(rows * shape.inner, 0.0);
         math::swiglu(&s.gate, &s.up, &mut s.act);
         y.copy_from_slice(&s.middle);
-        self.linears[DOWN].accumulate(rows, &s.act, y, low_down);
+        self.linears[DOWN].accumulate(rows, &s.act, y, kept_down, &drop(DOWN));
     }
 
     /// Gradients of [`Layer::forward`] over whole sequences: writes `dx` and adds to `grads`. Consumes what the forward
     /// pass saved.
     pub fn backward(
         &self,
-        x: &[f32],
+        (x, keys): (&[f32], &[u64]),
         segments: &[Segment],
         mut s: Saved,
         dy: &[f32],
@@ -186,27 +197,35 @@ impl<'a> Layer<'a> {
         grads: &mut Grads,
     ) {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
+        let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
         let mut dact = vec![0.0; rows * shape.inner];
-        self.linears[DOWN].backward(rows, DOWN, (&s.act, &s.low[DOWN], dy), &mut dact, grads);
+        self.linears[DOWN].backward(rows, DOWN, (&s.act, &s.kept[DOWN], dy), &mut dact, grads, &drop(DOWN));
         math::swiglu_backward(&mut s.gate, &mut s.up, &dact);
         let mut dnormed = vec![0.0; rows * shape.hidden];
-        self.linears[GATE].backward(rows, GATE, (&s.normed[1], &s.low[GATE], &s.gate), &mut dnormed, grads);
-        self.linears[UP].backward(rows, UP, (&s.normed[1], &s.low[UP], &s.up), &mut dnormed, grads);
+        self.linears[GATE].backward(
+            rows,
+            GATE,
+            (&s.normed[1], &s.kept[GATE], &s.gate),
+            &mut dnormed,
+            grads,
+            &drop(GATE),
+        );
+        self.linears[UP].backward(rows, UP, (&s.normed[1], &s.kept[UP], &s.up), &mut dnormed, grads, &drop(UP));
         let mut dmiddle = dy.to_vec();
         let gain = grads.norm(1);
         math::rms_norm_backward(&s.middle, self.norms[1], &s.inverse[1], &dnormed, &mut dmiddle, gain);
 
         let mut dattended = vec![0.0; s.attended.len()];
-        self.linears[O].backward(rows, O, (&s.attended, &s.low[O], &dmiddle), &mut dattended, grads);
+        self.linears[O].backward(rows, O, (&s.attended, &s.kept[O], &dmiddle), &mut dattended, grads, &drop(O));
         let (mut dq, mut dk, dv) = self.attention_backward(segments, &s, &dattended);
         if let Some([q_norm, k_norm]) = self.qk_norms {
             dq = norm_heads_backward(q_norm, &s.raw[0], &s.head_inverse[0], &dq, grads.norm(2));
             dk = norm_heads_backward(k_norm, &s.raw[1], &s.head_inverse[1], &dk, grads.norm(3));
         }
         dnormed.fill(0.0);
-        self.linears[Q].backward(rows, Q, (&s.normed[0], &s.low[Q], &dq), &mut dnormed, grads);
-        self.linears[K].backward(rows, K, (&s.normed[0], &s.low[K], &dk), &mut dnormed, grads);
-        self.linears[V].backward(rows, V, (&s.normed[0], &s.low[V], &dv), &mut dnormed, grads);
+        self.linears[Q].backward(rows, Q, (&s.normed[0], &s.kept[Q], &dq), &mut dnormed, grads, &drop(Q));
+        self.linears[K].backward(rows, K, (&s.normed[0], &s.kept[K], &dk), &mut dnormed, grads, &drop(K));
+        self.linears[V].backward(rows, V, (&s.normed[0], &s.kept[V], &dv), &mut dnormed, grads, &drop(V));
         dx.copy_from_slice(&dmiddle);
         math::rms_norm_backward(x, self.norms[0], &s.inverse[0], &dnormed, dx, grads.norm(0));
     }
@@ -254,79 +273,4 @@ fn norm_heads_backward(gain: &[f32], raw: &[f32], inverse: &[f32], dy: &[f32], d
     let mut dx = vec![0.0; raw.len()];
     math::rms_norm_backward(raw, gain, inverse, dy, &mut dx, dgain);
     dx
-}
-
-/// Where gradients of a layer's trained tensors go.
-pub struct Grads<'a> {
-    /// The flat gradient, laid out by `slots`.
-    pub dtheta: &'a mut [f32],
-    /// Its layout.
-    pub slots: &'a LayerSlots,
-}
-
-impl Grads<'_> {
-    fn norm(&mut self, i: usize) -> Option<&mut [f32]> {
-        self.slots.norms[i].clone().map(|range| &mut self.dtheta[range])
-    }
-}
-
-impl Linear<'_> {
-    fn forward(&self, rows: usize, x: &[f32], y: &mut Vec<f32>, low: &mut Vec<f32>) {
-        y.resize(rows * self.out, 0.0);
-        nt((rows, self.out, self.inp), y, x, self.weight, false, 1.0);
-        self.add_rest(rows, x, y, low);
-    }
-
-    /// `y += forward(x)`.
-    fn accumulate(&self, rows: usize, x: &[f32], y: &mut [f32], low: &mut Vec<f32>) {
-        nt((rows, self.out, self.inp), y, x, self.weight, true, 1.0);
-        self.add_rest(rows, x, y, low);
-    }
-
-    /// Adds the bias and the adapter.
-    fn add_rest(&self, rows: usize, x: &[f32], y: &mut [f32], low: &mut Vec<f32>) {
-        if let Some(bias) = self.bias {
-            y.chunks_exact_mut(self.out).for_each(|row| add(row, bias));
-        }
-        if let Some((a, b)) = self.lora {
-            low.resize(rows * self.rank, 0.0);
-            nt((rows, self.rank, self.inp), low, x, a, false, 1.0);
-            nt((rows, self.out, self.rank), y, low, b, true, self.scaling);
-        }
-    }
-
-    /// `dx += dy · d(forward)/dx`, and the gradients of whatever of linear layer `index` is trained. A frozen weight
-    /// costs no gradient. `low` is what the forward pass kept of `x Aᵀ`.
-    fn backward(
-        &self,
-        rows: usize,
-        index: usize,
-        (x, low, dy): (&[f32], &[f32], &[f32]),
-        dx: &mut [f32],
-        grads: &mut Grads,
-    ) {
-        nn((rows, self.inp, self.out), dx, dy, self.weight, true, 1.0);
-        let LinearSlot { weight, bias, lora } = &grads.slots.linears[index];
-        if let Some(range) = bias {
-            let dbias = &mut grads.dtheta[range.clone()];
-            dy.chunks_exact(self.out).for_each(|row| add(dbias, row));
-        }
-        if let Some(range) = weight {
-            tn((self.out, self.inp, rows), &mut grads.dtheta[range.clone()], dy, x, true, 1.0);
-        }
-        if let (Some((a, b)), Some((da, db))) = (self.lora, lora) {
-            let (s, r) = (self.scaling, self.rank);
-            tn((self.out, r, rows), &mut grads.dtheta[db.clone()], dy, low, true, s);
-            let mut dlow = vec![0.0; rows * r];
-            nn((rows, r, self.out), &mut dlow, dy, b, false, s);
-            tn((r, self.inp, rows), &mut grads.dtheta[da.clone()], &dlow, x, true, 1.0);
-            nn((rows, self.inp, r), dx, &dlow, a, true, 1.0);
-        }
-    }
-}
-
-fn add(y: &mut [f32], x: &[f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += x;
-    }
 }

@@ -120,6 +120,11 @@ fn sum16(len: usize, term: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
+/// Euclidean norm.
+pub fn norm(x: &[f32]) -> f32 {
+    dispatch(|| sum16(x.len(), |i| x[i] * x[i])).sqrt()
+}
+
 /// Root-mean-square norm of each row: `y = x / rms(x) · g`; keeps `1/rms` of each row in `inv`.
 pub fn rms_norm(x: &[f32], g: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
     dispatch(|| {

@@ -5,6 +5,9 @@
 //! | [`math`] | products and element-wise kernels |
 //! | [`attention`] | causal attention of one segment, forward and backward |
 //! | [`params`] | which numbers are trained, and where they stand in a flat vector |
+//! | [`trained`] | what those numbers are at the start, and what they become |
+//! | [`linear`] | a linear layer with its adapter, forward and backward |
+//! | [`dropout`] | which inputs of an adapter are dropped |
 //! | [`layer`] | one decoder layer, forward and backward |
 //! | [`head`] | logits and the fused linear cross-entropy |
 //! | [`batch`] | the rows of one step, in shards |
@@ -13,13 +16,16 @@
 
 pub mod attention;
 pub mod batch;
+pub mod dropout;
 pub mod graph;
 pub mod head;
 pub mod infer;
 pub mod layer;
+pub mod linear;
 pub mod math;
 mod ops;
 pub mod params;
+pub mod trained;
 
 /// Makes the allocator keep freed memory: a training step frees and takes the same buffers again, and faulting fresh
 /// pages in costs more than the arithmetic on them. Affects speed only. Called once by processes that train.

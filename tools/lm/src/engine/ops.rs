@@ -9,19 +9,47 @@ use super::{
     attention,
     batch::Batch,
     head::{Head, HeadGrads, Loss},
-    layer::{Grads, Layer, Saved, Segment, Shape},
-    params::LayerSlots,
+    layer::{Layer, RowNorms, Saved, Segment, Shape, all_row_norms},
+    linear::{Grads, Weight},
+    params::Slots,
 };
-use crate::{error::Error, weights::LayerWeights};
+use crate::{error::Error, matrix::Matrix, weights::LayerWeights};
 
-/// Decoder layer `index`: inputs are the hidden rows and the layer's flat trained vector.
+/// Decoder layer `index`: inputs are the hidden rows and the layer's flat trained vector, which is one number that means
+/// nothing where nothing of the layer is trained.
 pub(super) struct LayerOp {
     pub index: usize,
     pub shape: Arc<Shape>,
-    pub slots: Arc<LayerSlots>,
+    pub slots: Arc<Slots>,
     pub weights: LayerWeights,
     pub batch: Arc<Batch>,
-    pub saved: Mutex<Vec<Saved>>,
+    pub keep: Keep,
+    /// What the forward pass kept, by shard, and the row norms.
+    pub saved: Mutex<(Vec<Saved>, RowNorms)>,
+}
+
+/// What of the forward pass is kept for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything.
+    All,
+    /// Nothing: the backward pass does the layer's forward pass again.
+    Recompute,
+    /// Nothing: there will be no backward pass.
+    Nothing,
+}
+
+impl LayerOp {
+    fn layer<'a>(&'a self, theta: &'a [f32], norms: &'a RowNorms) -> Layer<'a> {
+        Layer::new(&self.shape, self.index, &self.weights, &self.slots.layers[self.index], theta, norms)
+    }
+
+    fn shard(&self, layer: &Layer<'_>, i: usize, x: &[f32], y: &mut [f32]) -> Saved {
+        let (segments, mut saved) = (segments(&self.batch, i), Saved::default());
+        let mut attend = attend(layer.heads(), &segments);
+        layer.forward((x, self.batch.keys(i)), &segments, y, &mut saved, &mut attend);
+        saved
+    }
 }
 
 impl CustomOp2 for LayerOp {
@@ -37,18 +65,15 @@ impl CustomOp2 for LayerOp {
         l2: &Layout,
     ) -> candle_core::Result<(CpuStorage, Dims)> {
         let (x, theta) = (floats(s1, l1)?, floats(s2, l2)?);
-        let layer = Layer::new(&self.shape, self.index, &self.weights, &self.slots, theta);
+        let norms = all_row_norms(&self.shape, &self.weights, &self.slots.layers[self.index], theta);
+        let layer = self.layer(theta, &norms);
         let mut y = vec![0.0; x.len()];
-        let saved = split(&self.batch, x.len(), &mut y)
+        let saved: Vec<Option<Saved>> = split(&self.batch, x.len(), &mut y)
             .into_par_iter()
             .enumerate()
-            .map(|(i, (range, y))| {
-                let (segments, mut saved) = (segments(&self.batch, i), Saved::default());
-                layer.forward(&x[range], &segments, y, &mut saved, &mut attend(layer.heads(), &segments));
-                saved
-            })
+            .map(|(i, (range, y))| Some(self.shard(&layer, i, &x[range], y)).filter(|_| self.keep == Keep::All))
             .collect();
-        *lock(&self.saved)? = saved;
+        *lock(&self.saved)? = (saved.into_iter().flatten().collect(), norms);
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
 
@@ -59,43 +84,46 @@ impl CustomOp2 for LayerOp {
         _y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let saved = std::mem::take(&mut *lock(&self.saved)?);
+        let (saved, norms) = std::mem::take(&mut *lock(&self.saved)?);
+        let saved = saved.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         with_floats(&[x, theta, dy], |data| {
             let &[x_data, theta_data, dy] = data else { candle_core::bail!("decoder-layer: three inputs expected") };
-            let layer = Layer::new(&self.shape, self.index, &self.weights, &self.slots, theta_data);
+            let (layer, slots) = (self.layer(theta_data, &norms), &self.slots.layers[self.index]);
             let mut dx = vec![0.0; x_data.len()];
-            let parts: Vec<Vec<f32>> = split(&self.batch, x_data.len(), &mut dx)
+            let shards: Vec<_> = split(&self.batch, x_data.len(), &mut dx).into_iter().zip(saved).collect();
+            let parts: Vec<Vec<f32>> = shards
                 .into_par_iter()
                 .enumerate()
-                .zip(saved)
-                .map(|((i, (range, dx)), saved)| {
-                    let mut dtheta = vec![0.0; theta_data.len()];
-                    let mut grads = Grads { dtheta: &mut dtheta, slots: &self.slots };
-                    layer.backward(
-                        &x_data[range.clone()],
-                        &segments(&self.batch, i),
-                        saved,
-                        &dy[range],
-                        dx,
-                        &mut grads,
-                    );
+                .map(|(i, ((range, dx), saved))| {
+                    let x = &x_data[range.clone()];
+                    let saved = saved.unwrap_or_else(|| self.shard(&layer, i, x, dx));
+                    let mut dtheta = vec![0.0; slots.len];
+                    let mut grads = Grads { dtheta: &mut dtheta, slots };
+                    let segments = segments(&self.batch, i);
+                    layer.backward((x, self.batch.keys(i)), &segments, saved, &dy[range], dx, &mut grads);
                     dtheta
                 })
                 .collect();
-            let dtheta = Tensor::from_vec(sum(parts), theta.shape(), &Device::Cpu)?;
-            Ok((Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?), Some(dtheta)))
+            let dtheta = match slots.len {
+                0 => None,
+                _ => Some(Tensor::from_vec(sum(parts), theta.shape(), &Device::Cpu)?),
+            };
+            Ok((Some(Tensor::from_vec(dx, x.shape(), &Device::Cpu)?), dtheta))
         })
     }
 }
 
-/// The last norm, the output layer and the cross-entropy. The gradient is made together with the value.
+/// The last norm, the output layer and the cross-entropy. The gradient is made together with the value. Inputs are the
+/// hidden rows, the norm's gain, and the output layer, which is one number that means nothing where `frozen` has it.
 pub(super) struct LossOp {
     pub eps: f32,
+    /// The output layer when it is not trained.
+    pub frozen: Option<Matrix>,
     pub batch: Arc<Batch>,
     pub out: Arc<Mutex<Loss>>,
     pub grads: Mutex<Option<LossGrads>>,
-    /// Whether norm and output layer are trained.
-    pub trained: bool,
+    /// Whether the norm is trained.
+    pub norm: bool,
 }
 
 pub(super) struct LossGrads {
@@ -118,19 +146,22 @@ impl CustomOp3 for LossOp {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> candle_core::Result<(CpuStorage, Dims)> {
-        let (x, norm, weight) = (floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?);
-        let head = Head { norm, weight, eps: self.eps };
+        let (x, norm, trained) = (floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?);
+        let weight = self.frozen.as_ref().map_or(Weight::Plain(trained), Weight::from);
+        let vocab = self.frozen.as_ref().map_or(trained.len(), Matrix::len) / norm.len();
+        let head = Head { norm, weight, vocab, eps: self.eps };
+        let trained = if self.frozen.is_none() { trained.len() } else { 0 };
         let mut dx = vec![0.0; x.len()];
         let parts: Vec<(Loss, Vec<f32>, Vec<f32>)> = split(&self.batch, x.len(), &mut dx)
             .into_par_iter()
             .enumerate()
             .map(|(i, (range, dx))| {
-                let zeros = |n: usize| if self.trained { vec![0.0; n] } else { Vec::new() };
-                let (mut dnorm, mut dweight) = (zeros(norm.len()), zeros(weight.len()));
+                let mut dnorm = vec![0.0; if self.norm { norm.len() } else { 0 }];
+                let mut dweight = vec![0.0; trained];
                 let grads = HeadGrads {
                     dx,
-                    dnorm: self.trained.then_some(&mut dnorm[..]),
-                    dweight: self.trained.then_some(&mut dweight[..]),
+                    dnorm: self.norm.then_some(&mut dnorm[..]),
+                    dweight: self.frozen.is_none().then_some(&mut dweight[..]),
                 };
                 let loss = head.cross_entropy(&x[range], &shard_targets(&self.batch, i), Some(grads));
                 (loss, dnorm, dweight)
@@ -165,11 +196,9 @@ impl CustomOp3 for LossOp {
             let tensor = Tensor::from_vec(data, like.shape(), &Device::Cpu)?;
             if upstream == 1.0 { Ok(tensor) } else { tensor * upstream }
         };
-        let dx = Some(tensor(dx, x)?);
-        if !self.trained {
-            return Ok((dx, None, None));
-        }
-        Ok((dx, Some(tensor(dnorm, norm)?), Some(tensor(dweight, weight)?)))
+        let dnorm = self.norm.then(|| tensor(dnorm, norm)).transpose()?;
+        let dweight = self.frozen.is_none().then(|| tensor(dweight, weight)).transpose()?;
+        Ok((Some(tensor(dx, x)?), dnorm, dweight))
     }
 }
 

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use crate::{
     config::Config,
-    error::{Error, Result},
-    lora::{Adapter, LoraConfig, LoraPair},
+    error::Result,
+    lora::{LoraConfig, Module, Part},
+    matrix::Matrix,
     rng::Rng,
     weights::{LayerWeights, Weights},
 };
@@ -26,6 +27,8 @@ pub const NORMS: [&str; 4] = ["input_layernorm", "post_attention_layernorm", "se
 
 /// What of the model is trained.
 #[derive(Clone, Debug)]
+// There is one of it in a run.
+#[allow(clippy::large_enum_variant)]
 pub enum Method {
     /// Low-rank adapters on some linear layers; everything else is frozen.
     Lora(LoraConfig),
@@ -40,8 +43,23 @@ pub struct LinearSlot {
     pub weight: Option<Range<usize>>,
     /// The bias `[out]`, when there is one and it is trained.
     pub bias: Option<Range<usize>>,
-    /// A `[r, in]` and B `[out, r]`, when the layer has an adapter.
-    pub lora: Option<(Range<usize>, Range<usize>)>,
+    /// The adapter, when the layer has one.
+    pub lora: Option<LoraSlot>,
+}
+
+/// Where one adapter stands, and its numbers.
+#[derive(Clone, Debug)]
+pub struct LoraSlot {
+    /// A `[r, in]`.
+    pub a: Range<usize>,
+    /// B `[out, r]`.
+    pub b: Range<usize>,
+    /// DoRA's magnitude `[out]`.
+    pub magnitude: Option<Range<usize>>,
+    /// Its rank.
+    pub r: usize,
+    /// The factor of `B A x`.
+    pub scaling: f32,
 }
 
 /// Where the trained parts of one decoder layer stand in its flat vector.
@@ -53,10 +71,23 @@ pub struct LayerSlots {
     pub norms: [Option<Range<usize>>; 4],
     /// Length of the flat vector.
     pub len: usize,
-    /// Rank of the adapters; 0 without.
-    pub rank: usize,
-    /// Their scaling factor.
-    pub scaling: f32,
+    /// Dropout before each A.
+    pub dropout: f32,
+}
+
+/// Where every trained number of a model stands.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    /// Of each decoder layer; a layer that nothing trains has a flat vector of length 0.
+    pub layers: Vec<LayerSlots>,
+    /// Whether the last norm is trained.
+    pub norm: bool,
+    /// Whether the embedding is trained; with `tied`, it is the output layer as well.
+    pub embed: bool,
+    /// Whether an output layer of its own is trained.
+    pub head: bool,
+    /// Whether the trained embedding is the output layer.
+    pub tied: bool,
 }
 
 /// `(out, in)` of each linear layer, in the order of [`LINEARS`].
@@ -65,76 +96,66 @@ pub fn shapes(config: &Config) -> [(usize, usize); 7] {
     [(q, h), (kv, h), (kv, h), (h, q), (inner, h), (inner, h), (h, inner)]
 }
 
-impl LayerSlots {
-    /// The layout that `method` gives each layer of a model of this shape.
+/// Sizes of the norms' gains, in the order of [`NORMS`]; `None` where the model has no such norm.
+pub fn norm_sizes(config: &Config) -> [Option<usize>; 4] {
+    let (h, head) = (config.hidden_size, config.qk_norm.then_some(config.head_dim));
+    [Some(h), Some(h), head, head]
+}
+
+impl Slots {
+    /// The layout that `method` gives a model of this shape.
     pub fn new(config: &Config, method: &Method) -> Result<Self> {
-        let mut slots = LayerSlots::default();
-        let mut take = |n: usize| {
-            slots.len += n;
-            slots.len - n..slots.len
-        };
         match method {
             Method::Full => {
-                let h = config.hidden_size;
-                let head = || config.qk_norm.then_some(config.head_dim);
-                slots.norms = [Some(h), Some(h), head(), head()].map(|size| size.map(&mut take));
-                let biased = config.biases.each();
-                for ((linear, (out, inp)), biased) in slots.linears.iter_mut().zip(shapes(config)).zip(biased) {
-                    linear.weight = Some(take(out * inp));
-                    linear.bias = biased.then(|| take(out));
-                }
+                let tied = config.tie_word_embeddings;
+                let layers = vec![LayerSlots::full(config); config.num_hidden_layers];
+                Ok(Slots { layers, norm: true, embed: true, head: !tied, tied })
             }
-            Method::Lora(lora) => {
-                for ((linear, (out, inp)), name) in slots.linears.iter_mut().zip(shapes(config)).zip(LINEARS) {
-                    if lora.target_modules.iter().any(|t| name.ends_with(t.as_str())) {
-                        linear.lora = Some((take(lora.r * inp), take(out * lora.r)));
-                    }
-                }
-                (slots.rank, slots.scaling) = (lora.r, lora.scaling());
-            }
+            Method::Lora(lora) => Self::lora(config, lora),
         }
-        if slots.len == 0 {
-            return Err(Error::Train("no linear layer matches target_modules: name some of q_proj … down_proj".into()));
+    }
+
+    fn lora(config: &Config, lora: &LoraConfig) -> Result<Self> {
+        lora.check()?;
+        let mut layers = vec![LayerSlots::default(); config.num_hidden_layers];
+        layers.iter_mut().for_each(|layer| layer.dropout = lora.lora_dropout as f32);
+        for Module { layer, linear, out, inner, r, scaling, .. } in lora.modules(config)? {
+            let layer = &mut layers[layer];
+            let (a, b) = (layer.take(r * inner), layer.take(out * r));
+            let magnitude = lora.use_dora.then(|| layer.take(out));
+            layer.linears[linear].lora = Some(LoraSlot { a, b, magnitude, r, scaling });
+        }
+        let mut slots = Slots { layers, ..Slots::default() };
+        for tensor in lora.saved(config)? {
+            let n = tensor.numbers();
+            match tensor.part() {
+                Part::Embed => slots.embed = true,
+                Part::Head => slots.head = true,
+                Part::Norm => slots.norm = true,
+                Part::LayerNorm(layer, i) => slots.layers[layer].norms[i] = Some(slots.layers[layer].take(n)),
+                Part::Weight(layer, i) => slots.layers[layer].linears[i].weight = Some(slots.layers[layer].take(n)),
+                Part::Bias(layer, i) => slots.layers[layer].linears[i].bias = Some(slots.layers[layer].take(n)),
+            }
         }
         Ok(slots)
     }
+}
 
-    /// The flat vector at the start of training: A as PEFT draws it (uniform in ±1/√in, which is Kaiming's with
-    /// a = √5), B zero; full weights as they are in the base.
-    pub fn initial(&self, config: &Config, weights: &LayerWeights, rng: &mut Rng) -> Vec<f32> {
-        let mut theta = vec![0.0; self.len];
-        for ((slot, weight), (_, inp)) in self.linears.iter().zip(weights.linears()).zip(shapes(config)) {
-            if let Some(range) = &slot.weight {
-                theta[range.clone()].copy_from_slice(weight);
-            }
-            if let Some((a, _)) = &slot.lora {
-                let bound = 1.0 / (inp as f32).sqrt();
-                theta[a.clone()].iter_mut().for_each(|v| *v = (rng.uniform() * 2.0 - 1.0) * bound);
-            }
-        }
-        let biases = self.linears.iter().map(|slot| &slot.bias).zip(&weights.biases);
-        let [q, k] = weights.qk_norms.as_ref().map_or([None, None], |norms| norms.each_ref().map(Some));
-        let norms = self.norms.iter().zip([Some(&weights.attn_norm), Some(&weights.ffn_norm), q, k]);
-        let norms = norms.filter_map(|(slot, norm)| Some((slot, norm?)));
-        for (slot, values) in norms.chain(biases.filter_map(|(slot, bias)| Some((slot, bias.as_ref()?)))) {
-            if let Some(range) = slot {
-                theta[range.clone()].copy_from_slice(values);
-            }
-        }
-        theta
+impl LayerSlots {
+    fn take(&mut self, n: usize) -> Range<usize> {
+        self.len += n;
+        self.len - n..self.len
     }
 
-    /// The flat vector of layer `index` with the values of `adapter`.
-    pub fn from_adapter(&self, index: usize, adapter: &Adapter) -> Vec<f32> {
-        let mut theta = vec![0.0; self.len];
-        for (slot, name) in self.linears.iter().zip(LINEARS) {
-            let pair = adapter.tensors.get(&format!("layers.{index}.{name}"));
-            if let (Some((a, b)), Some(pair)) = (&slot.lora, pair) {
-                theta[a.clone()].copy_from_slice(&pair.a);
-                theta[b.clone()].copy_from_slice(&pair.b);
-            }
+    /// Everything is trained.
+    fn full(config: &Config) -> Self {
+        let mut slots = LayerSlots::default();
+        slots.norms = norm_sizes(config).map(|size| size.map(|n| slots.take(n)));
+        for (i, ((out, inp), biased)) in shapes(config).into_iter().zip(config.biases.each()).enumerate() {
+            slots.linears[i].weight = Some(slots.take(out * inp));
+            slots.linears[i].bias = biased.then(|| slots.take(out));
         }
-        theta
+        slots
     }
 
     /// Each trained tensor by its name within the layer, for audits and reports.
@@ -146,56 +167,22 @@ impl LayerSlots {
         for (slot, name) in self.linears.iter().zip(LINEARS) {
             named.extend(slot.weight.iter().map(|range| (format!("{name}.weight"), range.clone())));
             named.extend(slot.bias.iter().map(|range| (format!("{name}.bias"), range.clone())));
-            if let Some((a, b)) = &slot.lora {
+            if let Some(LoraSlot { a, b, magnitude, .. }) = &slot.lora {
                 named.push((format!("{name}.lora_A.weight"), a.clone()));
                 named.push((format!("{name}.lora_B.weight"), b.clone()));
+                named.extend(magnitude.iter().map(|m| (format!("{name}.lora_magnitude_vector"), m.clone())));
             }
         }
         named
     }
 }
 
-/// The adapter that flat vectors `thetas` (one per layer) amount to.
-pub fn adapter(config: &LoraConfig, slots: &LayerSlots, thetas: &[Vec<f32>]) -> Adapter {
-    let mut adapter = Adapter { config: config.clone(), tensors: Default::default() };
-    for (index, theta) in thetas.iter().enumerate() {
-        for (slot, name) in slots.linears.iter().zip(LINEARS) {
-            if let Some((a, b)) = &slot.lora {
-                let pair = LoraPair { a: theta[a.clone()].to_vec(), b: theta[b.clone()].to_vec() };
-                adapter.tensors.insert(format!("layers.{index}.{name}"), pair);
-            }
-        }
-    }
-    adapter
-}
-
-/// The layer that a fully trained flat vector amounts to.
-pub fn layer_weights(slots: &LayerSlots, theta: &[f32], frozen: &LayerWeights) -> LayerWeights {
-    let mut layer = frozen.clone();
-    for (slot, weight) in slots.linears.iter().zip(layer.linears_mut()) {
-        if let Some(range) = &slot.weight {
-            *weight = theta[range.clone()].to_vec().into();
-        }
-    }
-    let biases = slots.linears.iter().map(|slot| &slot.bias).zip(layer.biases.iter_mut().map(Option::as_mut));
-    let [q, k] = layer.qk_norms.as_mut().map_or([None, None], |norms| norms.each_mut().map(Some));
-    let norms = slots.norms.iter().zip([Some(&mut layer.attn_norm), Some(&mut layer.ffn_norm), q, k]);
-    let norms = norms.filter_map(|(slot, norm)| Some((slot, norm?)));
-    for (slot, values) in norms.chain(biases.filter_map(|(slot, bias)| Some((slot, bias?)))) {
-        if let Some(range) = slot {
-            *values = theta[range.clone()].to_vec().into();
-        }
-    }
-    layer
-}
-
 /// Random weights of a shape, as transformers initialises them: normal with deviation 0.02, gains 1, biases 0; the
 /// projections into the residual stream are scaled down by √(2·layers), as GPT-2 does.
 pub fn random_weights(config: &Config, seed: u64) -> Weights {
     let mut rng = Rng::new(seed, "weights");
-    let mut normal = |n: usize, deviation: f32| -> std::sync::Arc<Vec<f32>> {
-        (0..n).map(|_| rng.normal() * deviation).collect::<Vec<_>>().into()
-    };
+    let mut normal =
+        |n: usize, deviation: f32| -> Matrix { (0..n).map(|_| rng.normal() * deviation).collect::<Vec<_>>().into() };
     let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
     let gains = |n: usize| std::sync::Arc::new(vec![1.0; n]);
     let ones = || gains(config.hidden_size);
@@ -219,15 +206,4 @@ pub fn random_weights(config: &Config, seed: u64) -> Weights {
         .collect();
     let head = (!config.tie_word_embeddings).then(|| normal(config.vocab_size * config.hidden_size, 0.02));
     Weights { embed, layers, norm: ones(), head }
-}
-
-impl LayerWeights {
-    /// The seven linear weights, in the order of [`LINEARS`].
-    pub fn linears(&self) -> [&[f32]; 7] {
-        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down].map(|w| w.as_slice())
-    }
-
-    fn linears_mut(&mut self) -> [&mut std::sync::Arc<Vec<f32>>; 7] {
-        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
-    }
 }

@@ -8,7 +8,7 @@ mod write;
 
 use crate::config::Config;
 
-pub use read::read;
+pub use read::{read, read_as};
 pub use write::{Quant, Written, write};
 
 /// The tensors of a layer of a model of this shape: llama.cpp's name after `blk.N.`, and how its rows are stored. In
@@ -59,8 +59,8 @@ enum Rows {
     Rotated,
 }
 
-/// Puts the rows of each head into llama.cpp's order, or back.
-fn permute(values: &[f32], head_dim: usize, columns: usize, back: bool) -> Vec<f32> {
+/// Puts the rows of each head into llama.cpp's order, or back. A row is `columns` items: numbers, or bytes of blocks.
+fn permute<T: Copy>(values: &[T], head_dim: usize, columns: usize, back: bool) -> Vec<T> {
     let half = head_dim / 2;
     let mut out = Vec::with_capacity(values.len());
     for head in values.chunks_exact(head_dim * columns) {

@@ -16,15 +16,21 @@ use crate::{
     chat::ChatTemplate,
     config::{Biases, Config, FAMILIES, Family, Llama3, RopeScaling},
     error::{Error, Result},
+    matrix::{Bytes, Matrix, Stored},
     model::{Model, check_vocabulary},
     storage::{Mapped, printable},
     tokens::Tokenizer,
-    weights::Weights,
+    weights::{Keep, Weights},
 };
 
 /// Reads a GGUF file; its `sha256` is left to [`Model::open`].
 pub fn read(path: &Path) -> Result<Model> {
-    let map = Mapped::open(path)?;
+    read_as(path, None)
+}
+
+/// The same, deciding whether matrices are decoded.
+pub fn read_as(path: &Path, keep: Option<Keep>) -> Result<Model> {
+    let map = Arc::new(Mapped::open(path)?);
     let file = File::parse(map.bytes()).map_err(|e| Error::Gguf(format!("{}: {e}", path.display())))?;
     let architecture = file.string("general.architecture").map_err(Error::Gguf)?;
     // Of families that share an architecture the first is taken: there they compute the same.
@@ -38,7 +44,7 @@ pub fn read(path: &Path) -> Result<Model> {
     let config = config(&file, family, &tokenizer)?;
     check_vocabulary(&tokenizer, &config)?;
     let chat = chat(&file, &tokenizer)?;
-    let weights = weights(&file, &config)?;
+    let weights = weights(&file, (&map, keep.unwrap_or(Keep::fitting(&config))), &config)?;
     Ok(Model { config, weights, tokenizer, chat, path: path.into(), sha256: String::new() })
 }
 
@@ -169,7 +175,7 @@ fn chat(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> 
     ChatTemplate::new(source, &text(tokenizer.bos), &text(tokenizer.eos)).map(Some)
 }
 
-fn weights(file: &File<'_>, config: &Config) -> Result<Weights> {
+fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) -> Result<Weights> {
     let (parts, mut names) = (layer(config), vec![("token_embd.weight".to_string(), Rows::Plain)]);
     for layer in 0..config.num_hidden_layers {
         names.extend(parts.iter().map(|(part, rows)| (format!("blk.{layer}.{part}"), *rows)));
@@ -191,16 +197,53 @@ fn weights(file: &File<'_>, config: &Config) -> Result<Weights> {
         if info.shape != shape {
             return Err(fail(format!("has the shape {:?}, expected {shape:?}", info.shape)));
         }
-        let values = decode(info).map_err(fail)?;
-        if values.iter().any(|x| !x.is_finite()) {
-            return Err(fail("holds a number that is not finite".into()));
+        let matrix = match stored(info) {
+            Some(dtype) if keep == Keep::Stored && shape.len() == 2 => {
+                kept((info, dtype), map, (rows, config.head_dim))
+            }
+            _ => decode(info).map(|values| match rows {
+                Rows::Plain => values.into(),
+                Rows::Rotated => permute(&values, config.head_dim, shape.get(1).copied().unwrap_or(1), true).into(),
+            }),
+        };
+        match matrix.map_err(fail)? {
+            matrix if matrix.is_finite() => Ok(matrix),
+            _ => Err(fail("holds a number that is not finite".into())),
         }
-        let columns = shape.get(1).copied().unwrap_or(1);
-        Ok(Arc::new(match rows {
-            Rows::Plain => values,
-            Rows::Rotated => permute(&values, config.head_dim, columns, true),
-        }))
     })
+}
+
+/// How a tensor can stay as it is stored.
+fn stored(info: &Info<'_>) -> Option<Stored> {
+    Some(match info.dtype {
+        0 => Stored::F32,
+        1 => Stored::F16,
+        8 => Stored::Q8_0,
+        12 => Stored::Q4K,
+        14 => Stored::Q6K,
+        30 => Stored::BF16,
+        _ => return None,
+    })
+}
+
+/// A matrix as it is stored: in the file, or in memory where its rows stand in another order.
+fn kept(
+    (info, dtype): (&Info<'_>, Stored),
+    map: &Arc<Mapped>,
+    (rows, head_dim): (Rows, usize),
+) -> Result<Matrix, String> {
+    let [out, columns] = info.shape[..] else { return Err("has no two dimensions".into()) };
+    let numbers = out.checked_mul(columns).ok_or("is too large")?;
+    let row = dtype.bytes(columns).ok_or(format!("has rows of {columns} numbers, which are no whole blocks"))?;
+    let bytes = info.rest.get(..row.checked_mul(out).ok_or("is too large")?).ok_or("is cut off")?;
+    let bytes = match rows {
+        Rows::Plain => {
+            let start = bytes.as_ptr() as usize - map.bytes().as_ptr() as usize;
+            Bytes::Mapped(map.clone(), start..start + bytes.len())
+        }
+        Rows::Rotated => Bytes::Owned(Arc::new(permute(bytes, head_dim, row, true))),
+    };
+    Matrix::stored(bytes, dtype, numbers)
 }
 
 fn decode(info: &Info<'_>) -> Result<Vec<f32>, String> {

@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Result},
     model::Model,
     storage,
-    weights::Dtype,
+    weights::{Dtype, Numbers},
 };
 
 /// How the matrices of a GGUF file are stored; norms are always f32.
@@ -78,9 +78,31 @@ pub struct Written {
 struct Part<'a> {
     name: String,
     shape: Vec<usize>,
-    values: Cow<'a, [f32]>,
+    values: Source<'a>,
     quant: Quant,
     rows: Rows,
+}
+
+/// Where the numbers of a tensor come from; those of a file are decoded when they are written.
+enum Source<'a> {
+    Model(Numbers<'a>),
+    Made(Vec<f32>),
+}
+
+impl Source<'_> {
+    fn floats(&self) -> Cow<'_, [f32]> {
+        match self {
+            Source::Model(numbers) => numbers.floats(),
+            Source::Made(values) => values.into(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Source::Model(numbers) => numbers.len(),
+            Source::Made(values) => values.len(),
+        }
+    }
 }
 
 /// Writes `model`, its adapter already merged, to `path`: whole or not at all. Same model, same bytes.
@@ -90,7 +112,7 @@ pub fn write(path: &Path, model: &Model, quant: Quant) -> Result<Written> {
     let parts = parts(model, quant);
     let header = header(model, quant, &parts)?;
     for part in parts.iter().filter(|part| part.quant != Quant::F32) {
-        if part.values.iter().any(|x| f16::from_f32(*x).is_infinite()) {
+        if part.values.floats().iter().any(|x| f16::from_f32(*x).is_infinite()) {
             return Err(Error::Gguf(format!("{} has numbers too large for {}; use f32", part.name, quant.name())));
         }
     }
@@ -116,7 +138,7 @@ fn parts(model: &Model, quant: Quant) -> Vec<Part<'_>> {
     let named = model.weights.named(&model.config);
     let (layers, tensors) = (model.weights.layers.len(), layer(&model.config));
     let factors = rope_factors(&model.config);
-    let named = named.into_iter().enumerate().map(|(i, (_, shape, values))| {
+    let named = named.into_iter().enumerate().map(|(i, (_, shape, numbers))| {
         // The order of `named`: embedding, the tensors of each layer, last norm, output layer.
         let (name, rows) = match i.checked_sub(1) {
             None => ("token_embd.weight".to_string(), Rows::Plain),
@@ -133,7 +155,7 @@ fn parts(model: &Model, quant: Quant) -> Vec<Part<'_>> {
             Quant::Q8_0 if !columns.is_multiple_of(32) => Quant::F16,
             other => other,
         };
-        Part { name, shape, values: values.into(), quant, rows }
+        Part { name, shape, values: Source::Model(numbers), quant, rows }
     });
     factors.into_iter().chain(named).collect()
 }
@@ -141,8 +163,9 @@ fn parts(model: &Model, quant: Quant) -> Vec<Part<'_>> {
 /// The extra tensor of llama3's RoPE scaling.
 fn rope_factors(config: &Config) -> Option<Part<'_>> {
     let RopeScaling::Llama3(scaling) = config.rope_scaling else { return None };
-    let values: Cow<'_, [f32]> = scaling.divisors(config.head_dim, config.rope_theta).into();
-    Some(Part { name: ROPE_FREQS.into(), shape: vec![values.len()], values, quant: Quant::F32, rows: Rows::Plain })
+    let values = scaling.divisors(config.head_dim, config.rope_theta);
+    let shape = vec![values.len()];
+    Some(Part { name: ROPE_FREQS.into(), shape, values: Source::Made(values), quant: Quant::F32, rows: Rows::Plain })
 }
 
 /// What llama.cpp would compute otherwise is not written.
@@ -164,8 +187,8 @@ fn check_expressible(config: &Config) -> Result<()> {
 fn encode(part: &Part<'_>, head_dim: usize) -> candle_core::Result<Vec<u8>> {
     let columns = part.shape.get(1).copied().unwrap_or(1);
     let values = match part.rows {
-        Rows::Plain => Cow::Borrowed(part.values.as_ref()),
-        Rows::Rotated => permute(&part.values, head_dim, columns, false).into(),
+        Rows::Plain => part.values.floats(),
+        Rows::Rotated => permute(&part.values.floats(), head_dim, columns, false).into(),
     };
     let values = values.as_ref();
     Ok(match part.quant {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::params::LayerSlots,
+    engine::params::Slots,
     error::{Error, Result},
 };
 
@@ -20,11 +20,12 @@ pub struct Audit {
 impl Audit {
     /// Checks the gradients of `step` (from 1): in the first step every tensor but A, whose gradient is zero while B is;
     /// A in the first step after B has moved, which a warm-up that begins at zero puts off to the third.
-    pub fn check(&mut self, step: Step, slots: &LayerSlots, layers: usize, grads: &[Vec<f32>]) -> Result<()> {
-        let tensors = slots.tensors();
-        let outer = grads.iter().enumerate().skip(layers).map(|(i, g)| (format!("variable {i}"), 0..g.len(), g));
-        let inner = grads.iter().take(layers).enumerate().flat_map(|(i, g)| {
-            tensors.iter().map(move |(name, range)| (format!("layers.{i}.{name}"), range.clone(), g))
+    pub fn check(&mut self, step: Step, slots: &Slots, grads: &[Vec<f32>]) -> Result<()> {
+        let layers = slots.layers.len();
+        let outer = grads.iter().enumerate().skip(layers).filter(|(_, g)| !g.is_empty());
+        let outer = outer.map(|(i, g)| (format!("variable {i}"), 0..g.len(), g));
+        let inner = grads.iter().zip(&slots.layers).enumerate().flat_map(|(i, (g, slots))| {
+            slots.tensors().into_iter().map(move |(name, range)| (format!("layers.{i}.{name}"), range, g))
         });
         for (name, range, grad) in inner.chain(outer) {
             self.tensors += usize::from(step.number == 1);
@@ -55,21 +56,22 @@ pub struct Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::params::{LayerSlots, LoraSlot};
 
     const FIRST: Step = Step { number: 1, first_moved: false };
     const MOVED: Step = Step { number: 2, first_moved: true };
 
-    fn slots() -> LayerSlots {
-        let mut slots = LayerSlots { len: 4, rank: 1, scaling: 1.0, ..LayerSlots::default() };
-        slots.linears[0].lora = Some((0..2, 2..4));
-        slots
+    fn slots(layers: usize) -> Slots {
+        let mut slots = LayerSlots { len: 4, ..LayerSlots::default() };
+        slots.linears[0].lora = Some(LoraSlot { a: 0..2, b: 2..4, magnitude: None, r: 1, scaling: 1.0 });
+        Slots { layers: vec![slots; layers], ..Slots::default() }
     }
 
     #[test]
     fn a_tensor_without_gradient_is_named() {
         let mut audit = Audit::default();
-        audit.check(FIRST, &slots(), 2, &[vec![0.0, 0.0, 1.0, 0.0], vec![0.0, 0.0, 0.0, 0.0]]).unwrap_err();
-        let error = Audit::default().check(FIRST, &slots(), 1, &[vec![1.0, 1.0, 0.0, 0.0]]).unwrap_err().to_string();
+        audit.check(FIRST, &slots(2), &[vec![0.0, 0.0, 1.0, 0.0], vec![0.0, 0.0, 0.0, 0.0]]).unwrap_err();
+        let error = Audit::default().check(FIRST, &slots(1), &[vec![1.0, 1.0, 0.0, 0.0]]).unwrap_err().to_string();
         assert_eq!(
             error,
             "training: the gradient of layers.0.self_attn.q_proj.lora_B.weight is 0 at step 1: the graph is cut"
@@ -79,19 +81,18 @@ mod tests {
     #[test]
     fn a_may_be_zero_in_the_first_step_but_not_in_the_second() {
         let mut audit = Audit::default();
-        audit.check(FIRST, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
-        assert!(audit.check(MOVED, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).is_err());
+        audit.check(FIRST, &slots(1), &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
+        assert!(audit.check(MOVED, &slots(1), &[vec![0.0, 0.0, 1.0, 1.0]]).is_err());
         let mut audit = Audit::default();
-        audit.check(FIRST, &slots(), 1, &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
+        audit.check(FIRST, &slots(1), &[vec![0.0, 0.0, 1.0, 1.0]]).unwrap();
         assert_eq!(audit, Audit { reached: 1, tensors: 2 });
-        audit.check(MOVED, &slots(), 1, &[vec![1.0, 0.0, 1.0, 1.0]]).unwrap();
+        audit.check(MOVED, &slots(1), &[vec![1.0, 0.0, 1.0, 1.0]]).unwrap();
         assert_eq!(audit, Audit { reached: 2, tensors: 2 });
     }
 
     #[test]
     fn a_gradient_that_is_not_finite_is_named() {
-        let error =
-            Audit::default().check(FIRST, &slots(), 1, &[vec![0.0, 0.0, f32::NAN, 0.0]]).unwrap_err().to_string();
+        let error = Audit::default().check(FIRST, &slots(1), &[vec![0.0, 0.0, f32::NAN, 0.0]]).unwrap_err().to_string();
         assert!(error.contains("lora_B.weight is NaN"), "{error}");
     }
 }

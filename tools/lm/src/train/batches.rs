@@ -9,7 +9,7 @@ use crate::{
         batch::{Batch, Sequence, runs},
         graph::Graph,
         head::Loss,
-        params::Method,
+        trained::Params,
     },
     error::{Error, Result},
     rng::Rng,
@@ -17,23 +17,23 @@ use crate::{
 
 /// Loss and share of exact rows of `rows`, weighted as in training; `None` when the deadline comes first.
 pub(super) fn evaluate(
-    graph: &Graph,
+    (graph, params): (&Graph, &Params),
     rows: &[Sequence],
     spec: &Spec,
     deadline: Option<Instant>,
-) -> Result<Option<(f64, f64)>> {
+) -> Option<(f64, f64)> {
     let all: Vec<&Sequence> = rows.iter().collect();
     let targets: usize = rows.iter().map(Sequence::targets).sum();
     let (mut sum, mut exact) = (0.0, 0);
     for micro in micro_batches(&all, spec.micro_tokens) {
         if passed(deadline) {
-            return Ok(None);
+            return None;
         }
         let weight = |s: &Sequence| match spec.weighting {
             Weighting::Token => 1.0 / targets as f32,
             Weighting::Row => 1.0 / (rows.len() * s.targets().max(1)) as f32,
         };
-        let Loss { sum: part, greedy, .. } = graph.evaluate(&Batch::new(micro, weight))?;
+        let Loss { sum: part, greedy, .. } = graph.evaluate(&Batch::new(micro, weight), params);
         sum += part;
         let mut greedy = greedy.as_slice();
         for row in micro {
@@ -42,7 +42,7 @@ pub(super) fn evaluate(
             greedy = rest;
         }
     }
-    Ok(Some((sum, exact as f64 / rows.len().max(1) as f64)))
+    Some((sum, exact as f64 / rows.len().max(1) as f64))
 }
 
 /// Whether the time is up.
@@ -66,12 +66,7 @@ pub(super) fn rows_of_step(spec: &Spec, rows: usize, step: usize) -> Vec<usize> 
 }
 
 /// Whether this can be trained at all.
-pub(super) fn check(
-    config: &Config,
-    (method, spec): (&Method, &Spec),
-    train: &[Sequence],
-    valid: &[Sequence],
-) -> Result<()> {
+pub(super) fn check(config: &Config, spec: &Spec, train: &[Sequence], valid: &[Sequence]) -> Result<()> {
     let fail = |why: String| Err(Error::Train(why));
     if train.is_empty() {
         return fail("there are no rows to train on".into());
@@ -82,10 +77,8 @@ pub(super) fn check(
     if !(spec.learning_rate > 0.0 && spec.learning_rate.is_finite() && (0.0..).contains(&spec.warmup)) {
         return fail("learning_rate must be above 0 and warmup not negative".into());
     }
-    if let Method::Lora(lora) = method
-        && lora.lora_dropout > 0.0
-    {
-        return fail(format!("lora_dropout is {}, but dropout is not supported: set it to 0", lora.lora_dropout));
+    if !(1.0..=1e4).contains(&spec.loraplus_lr_ratio) {
+        return fail(format!("loraplus_lr_ratio is {}, it must be at least 1", spec.loraplus_lr_ratio));
     }
     for (name, rows) in [("training", train), ("evaluation", valid)] {
         for (i, row) in rows.iter().enumerate() {

@@ -58,20 +58,20 @@ impl Run {
             Ok(())
         };
         let mut best = meta.best.map(|value| Best { value, params: self.params.clone() });
-        for i in 0..self.params.len() {
-            read(format!("params.{i}"), &mut self.params[i])?;
+        for (i, values) in self.params.vectors_mut().enumerate() {
+            read(format!("params.{i}"), values)?;
             read(format!("m.{i}"), &mut self.adam.moments[i].0)?;
             read(format!("v.{i}"), &mut self.adam.moments[i].1)?;
-            if let Some(best) = &mut best {
-                read(format!("best.{i}"), &mut best.params[i])?;
-            }
+        }
+        for (i, values) in best.iter_mut().flat_map(|best| best.params.vectors_mut()).enumerate() {
+            read(format!("best.{i}"), values)?;
         }
         self.best = best;
         self.adam.steps = meta.adam_steps;
         self.since_best = meta.since_best;
         self.report = meta.report;
         self.resumed_tokens = self.report.tokens;
-        self.push_params()
+        self.graph.set(&self.params)
     }
 
     /// Saves the state when it is due.
@@ -89,11 +89,11 @@ impl Run {
         };
         let state = serde_json::to_string(&meta).map_err(|e| Error::Train(e.to_string()))?;
         let mut groups: Vec<(&str, Vec<&[f32]>)> = vec![
-            ("params", self.params.iter().map(Vec::as_slice).collect()),
+            ("params", self.params.vectors().map(Vec::as_slice).collect()),
             ("m", self.adam.moments.iter().map(|m| m.0.as_slice()).collect()),
             ("v", self.adam.moments.iter().map(|m| m.1.as_slice()).collect()),
         ];
-        groups.extend(self.best.as_ref().map(|best| ("best", best.params.iter().map(Vec::as_slice).collect())));
+        groups.extend(self.best.as_ref().map(|best| ("best", best.params.vectors().map(Vec::as_slice).collect())));
         let mut bytes: Vec<(String, Vec<u8>)> = Vec::new();
         for (group, vectors) in groups {
             for (i, vector) in vectors.into_iter().enumerate() {

@@ -8,7 +8,8 @@ use tunesmith_lm::{
     engine::{
         batch::{Batch, Sequence},
         graph::Graph,
-        params::{LINEARS, LayerSlots, Method},
+        params::{Method, Slots},
+        trained::Params,
     },
     lora::Adapter,
     weights::Weights,
@@ -32,7 +33,7 @@ pub fn row(expected: &Golden, i: usize) -> Sequence {
 }
 
 /// |a − b| / |b| over a whole tensor.
-fn relative(a: &[f32], b: &[f32]) -> f64 {
+pub fn relative(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     let norm = |f: &mut dyn Iterator<Item = f64>| f.map(|x| x * x).sum::<f64>().sqrt();
     let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(a - b)));
@@ -48,9 +49,9 @@ fn lora_loss_and_gradients_equal_pytorch_and_peft() {
     for name in crate::MODELS {
         let (dir, config, weights, expected) = golden(name);
         let adapter = Adapter::load(&dir.join("adapter"), &config).unwrap();
-        let slots = LayerSlots::new(&config, &Method::Lora(adapter.config.clone())).unwrap();
-        let thetas = (0..config.num_hidden_layers).map(|i| slots.from_adapter(i, &adapter)).collect();
-        let graph = Graph::new(&config, &weights, slots.clone(), thetas, false).unwrap();
+        let slots = Slots::new(&config, &Method::Lora(adapter.config.clone())).unwrap();
+        let params = Params::of_adapter(&slots, &config, &weights, &adapter);
+        let graph = Graph::new(&config, &weights, slots.clone(), &params).unwrap();
         let rows = [row(&expected, 0), row(&expected, 1)];
         let targets: usize = rows.iter().map(Sequence::targets).sum();
         let batch = Arc::new(Batch::new(&[&rows[0], &rows[1]], |_| 1.0 / targets as f32));
@@ -59,19 +60,16 @@ fn lora_loss_and_gradients_equal_pytorch_and_peft() {
         assert!((figures.sum - want).abs() < 1e-5 * want, "{name}: loss {} instead of {want}", figures.sum);
         let store = loss.backward().unwrap();
         let mut worst = 0f64;
-        for (i, var) in graph.layers.iter().enumerate() {
+        for (i, var) in graph.variables() {
             let grad = floats(store.get(var).unwrap());
-            for (slot, linear) in slots.linears.iter().zip(LINEARS) {
-                let Some((a, b)) = &slot.lora else { continue };
-                for (range, part) in [(a, "lora_A"), (b, "lora_B")] {
-                    let key = format!("grad.layers.{i}.{linear}.{part}");
-                    let difference = relative(&grad[range.clone()], &floats(&expected[&key]));
-                    assert!(difference < 1e-4, "{name}: {key} differs by {difference}");
-                    worst = worst.max(difference);
-                }
+            for (tensor, range) in slots.layers[i].tensors() {
+                let key = format!("grad.layers.{i}.{}", tensor.trim_end_matches(".weight"));
+                let difference = relative(&grad[range], &floats(&expected[&key]));
+                assert!(difference < 1e-4, "{name}: {key} differs by {difference}");
+                worst = worst.max(difference);
             }
         }
-        assert_eq!(graph.evaluate(&batch).unwrap().sum, figures.sum);
+        assert_eq!(graph.evaluate(&batch, &params).sum, figures.sum);
         println!("{name}: gradients of adapters differ by at most {worst:.1e}");
     }
 }
@@ -86,10 +84,9 @@ fn full_gradients_equal_pytorch() {
 fn full_gradients(name: &str) {
     let (dir, config, weights, expected) = golden(name);
     let want = candle_core::safetensors::load(dir.join("full_grads.safetensors"), &Device::Cpu).unwrap();
-    let slots = LayerSlots::new(&config, &Method::Full).unwrap();
-    let mut rng = tunesmith_lm::rng::Rng::new(0, "");
-    let thetas = weights.layers.iter().map(|w| slots.initial(&config, w, &mut rng)).collect();
-    let graph = Graph::new(&config, &weights, slots.clone(), thetas, true).unwrap();
+    let slots = Slots::new(&config, &Method::Full).unwrap();
+    let params = Params::initial(&slots, &config, &weights, &mut tunesmith_lm::rng::Rng::new(0, ""));
+    let graph = Graph::new(&config, &weights, slots.clone(), &params).unwrap();
     let rows = [0, 1].map(|i| Sequence::from(row(&expected, i).tokens, 1));
     let targets: usize = rows.iter().map(Sequence::targets).sum();
     let batch = Arc::new(Batch::new(&[&rows[0], &rows[1]], |_| 1.0 / targets as f32));
@@ -105,22 +102,28 @@ fn full_gradients(name: &str) {
         worst = worst.max(difference);
         compared += 1;
     };
-    for (i, var) in graph.layers.iter().enumerate() {
-        let grad = floats(store.get(var).unwrap());
-        for (name, range) in slots.tensors() {
-            compare(format!("model.layers.{i}.{name}"), &grad[range]);
+    let layers = slots.layers.len();
+    // The families' files hold only the gradients of the layers.
+    let outer = want.contains_key("model.norm.weight");
+    for (i, var) in graph.variables().filter(|(i, _)| *i < layers || outer) {
+        let mut grad = floats(store.get(var).unwrap());
+        match i.checked_sub(layers) {
+            None => {
+                for (name, range) in slots.layers[i].tensors() {
+                    compare(format!("model.layers.{i}.{name}"), &grad[range]);
+                }
+            }
+            Some(0) => compare("model.norm.weight".into(), &grad),
+            Some(1) => {
+                // Transformers gives the padding token's embedding (row 0) no gradient from its use as an input; here it
+                // is a token.
+                let row = ..config.hidden_size;
+                grad[row].copy_from_slice(&floats(&want["model.embed_tokens.weight"])[row]);
+                compare("model.embed_tokens.weight".into(), &grad);
+            }
+            _ => compare("lm_head.weight".into(), &grad),
         }
     }
-    // The families' files hold only the gradients of the layers.
-    let outer = graph.outer.as_ref().filter(|_| want.contains_key("model.norm.weight"));
-    let Some(outer) = outer else {
-        println!("{name}: {compared} full gradients differ by at most {worst:.1e}");
-        return assert_eq!(compared, want.len() - 1, "{name}");
-    };
-    compare("model.norm.weight".into(), &floats(store.get(&outer.norm).unwrap()));
-    // Transformers gives the padding token's embedding (row 0) no gradient from its use as an input; here it is a token.
-    let mut embed = floats(store.get(&outer.embed).unwrap());
-    embed[..config.hidden_size].copy_from_slice(&floats(&want["model.embed_tokens.weight"])[..config.hidden_size]);
-    compare("model.embed_tokens.weight".into(), &embed);
-    assert_eq!(compared, want.len() - 1);
+    println!("{name}: {compared} full gradients differ by at most {worst:.1e}");
+    assert_eq!(compared, want.len() - 1, "{name}");
 }

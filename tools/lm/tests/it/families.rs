@@ -5,7 +5,10 @@ use std::fs;
 use serde_json::{Value, json};
 use tunesmith_lm::{
     config::{Biases, Config, FAMILIES, Llama3, RopeScaling, Sliding},
-    engine::params::{LayerSlots, Method, layer_weights, random_weights},
+    engine::{
+        params::{Method, Slots, random_weights},
+        trained::Params,
+    },
     model::Model,
     rng::Rng,
 };
@@ -52,11 +55,13 @@ fn each_family_is_read_and_written() {
         assert_eq!(config.parameters(), numbers, "{name}");
         let random = random_weights(&config, 1);
         random.check(&config).unwrap();
-        let slots = LayerSlots::new(&config, &Method::Full).unwrap();
-        let theta = slots.initial(&config, &model.weights.layers[1], &mut Rng::new(0, ""));
-        assert!(layer_weights(&slots, &theta, &random.layers[1]) == model.weights.layers[1], "{name}");
-        let trained: usize = slots.tensors().iter().map(|(_, range)| range.len()).sum();
-        assert_eq!((trained, slots.len), (theta.len(), theta.len()), "{name}");
+        let slots = Slots::new(&config, &Method::Full).unwrap();
+        let params = Params::initial(&slots, &config, &model.weights, &mut Rng::new(0, ""));
+        assert!(params.weights(&slots, &random) == model.weights, "{name}");
+        for (slots, theta) in slots.layers.iter().zip(&params.layers) {
+            let trained: usize = slots.tensors().iter().map(|(_, range)| range.len()).sum();
+            assert_eq!((trained, slots.len), (theta.len(), theta.len()), "{name}");
+        }
     }
     assert_eq!(FAMILIES.map(|family| family.model_type), ["llama", "mistral", "qwen2", "qwen3"]);
 }

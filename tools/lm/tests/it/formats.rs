@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tunesmith_lm::{
     config::Config,
     error::Error,
-    lora::{Adapter, LoraConfig, LoraPair, modules},
+    lora::{Adapter, LoraConfig, LoraPair, Targets},
     model::Model,
     weights::{Dtype, Weights},
 };
@@ -133,7 +133,7 @@ fn tensors_too_many_too_few_or_not_finite_are_named() {
     assert!(message(Weights::load(dir.path(), &fewer)).contains("unexpected tensors: model.layers.1."));
     let untied = Config { tie_word_embeddings: false, ..base.clone() };
     assert!(message(Weights::load(dir.path(), &untied)).contains("lm_head.weight"));
-    let mut up = weights.layers[1].up.to_vec();
+    let mut up = weights.layers[1].up.floats().into_owned();
     up[3] = f32::NAN;
     weights.layers[1].up = up.into();
     weights.save(dir.path(), &base, Dtype::F32).unwrap();
@@ -181,11 +181,12 @@ fn peft_adapters_are_read_and_written_without_a_change() {
         let from = golden("llama").join(name).join("adapter");
         let adapter = Adapter::load(&from, &config).unwrap();
         assert_eq!((adapter.config.r, adapter.config.lora_alpha), (r, alpha));
-        assert_eq!((adapter.config.use_rslora, adapter.config.target_modules.len()), (rslora, targets));
-        assert!((adapter.config.scaling() - scaling).abs() < 1e-6);
+        let modules = adapter.config.modules(&config).unwrap();
+        assert_eq!((adapter.config.use_rslora, modules.len()), (rslora, config.num_hidden_layers * targets));
+        assert!(modules.iter().all(|module| (module.scaling - scaling).abs() < 1e-6));
         assert_eq!(adapter.tensors.len(), config.num_hidden_layers * targets);
         let dir = tempfile::tempdir().unwrap();
-        adapter.save(dir.path()).unwrap();
+        adapter.save(dir.path(), &config).unwrap();
         assert_eq!(Adapter::load(dir.path(), &config).unwrap(), adapter);
         // The tensors' file is PEFT's, byte for byte.
         let file = "adapter_model.safetensors";
@@ -204,22 +205,25 @@ fn peft_adapters_are_read_and_written_without_a_change() {
 fn merging_adds_the_scaled_product() {
     let config = config("shards");
     let base = Weights::load(&golden("llama/shards"), &config).unwrap();
-    let lora = LoraConfig { r: 2, lora_alpha: 6.0, target_modules: vec!["down_proj".into()], ..LoraConfig::default() };
-    let tensors = modules(&config, &lora.target_modules)
-        .into_iter()
-        .map(|(name, out, inner)| {
-            let a = (0..2 * inner).map(|i| i as f32 / 10.0).collect();
-            let b = (0..out * 2).map(|i| i as f32 - 3.0).collect();
-            (name, LoraPair { a, b })
-        })
-        .collect();
-    let adapter = Adapter { config: lora, tensors };
-    let merged = adapter.merge(&base, &config).unwrap();
+    let lora = LoraConfig {
+        r: 2,
+        lora_alpha: 6.0,
+        target_modules: Targets::Names(vec!["down_proj".into()]),
+        ..LoraConfig::default()
+    };
+    let tensors = lora.modules(&config).unwrap().into_iter().map(|module| {
+        let a = (0..2 * module.inner).map(|i| i as f32 / 10.0).collect();
+        let b = (0..module.out * 2).map(|i| i as f32 - 3.0).collect();
+        (module.name, LoraPair { a, b, magnitude: None })
+    });
+    let adapter = Adapter { tensors: tensors.collect(), config: lora, saved: Default::default() };
+    let (after, merged) = adapter.merge(&base, &config).unwrap();
+    assert_eq!(after, config);
     let (row, column, inner) = (5, 7, config.intermediate_size);
     let delta = 3.0 * ((2 * row) as f32 - 3.0) * (column as f32 / 10.0)
         + 3.0 * ((2 * row + 1) as f32 - 3.0) * ((inner + column) as f32 / 10.0);
     let at = row * inner + column;
-    let difference = merged.layers[1].down[at] - base.layers[1].down[at];
+    let difference = merged.layers[1].down.floats()[at] - base.layers[1].down.floats()[at];
     assert!((difference - delta).abs() < 1e-4, "{difference} instead of {delta}");
     assert!(merged.layers[0].q == base.layers[0].q && merged.embed == base.embed);
 }
@@ -255,7 +259,12 @@ fn adapters_that_do_not_fit_are_refused() {
         ("target_modules", json!(["q_proj"])),
         ("target_modules", json!(["lm_head"])),
         ("target_modules", json!([])),
-        ("target_modules", json!(".*_proj")),
+        ("target_modules", json!(".*[qk]_proj")),
+        ("target_modules", json!("(")),
+        ("target_modules", json!("x{1000}{1000}{1000}")),
+        ("alpha_pattern", json!({"no_such_module": 3})),
+        ("exclude_modules", json!(["o_proj"])),
+        ("layers_pattern", json!("h")),
     ] {
         let mut changed = original.clone();
         changed[field] = value;

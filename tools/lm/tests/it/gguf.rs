@@ -29,7 +29,7 @@ fn a_written_file_reads_back_as_the_same_model() {
             let pairs = model.weights.named(&model.config).into_iter().zip(back.weights.named(&model.config));
             for ((tensor, shape, ours), (.., theirs)) in pairs {
                 let exact = quant == Quant::F32 || shape.len() == 1;
-                for (block, other) in ours.chunks(32).zip(theirs.chunks(32)) {
+                for (block, other) in ours.floats().chunks(32).zip(theirs.floats().chunks(32)) {
                     let largest = block.iter().fold(0f32, |m, x| m.max(x.abs()));
                     // Half a step of 1/127 of the block's largest number, and the rounding of its scale to f16.
                     let allowed = if exact { 0.0 } else { largest * (0.5 / 127.0 + 1e-3) };
@@ -217,7 +217,7 @@ fn a_model_without_an_end_token_is_not_exported() {
 #[test]
 fn numbers_too_large_for_half_precision_are_refused() {
     let mut model = Model::open(&golden("llama/shards")).unwrap();
-    let mut values = model.weights.layers[0].v.to_vec();
+    let mut values = model.weights.layers[0].v.floats().into_owned();
     values[0] = 1e6;
     model.weights.layers[0].v = values.into();
     let dir = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ mod formats;
 mod generate;
 mod gguf;
 mod hostile;
+mod methods;
 mod peers;
 mod text;
 mod train;

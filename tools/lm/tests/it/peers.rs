@@ -35,7 +35,7 @@ fn our_adapters_load_in_peft_with_every_key() {
         let model = Model::open(&golden(name)).unwrap();
         let adapter = Adapter::load(&model.path.join("adapter"), &model.config).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        adapter.save(dir.path()).unwrap();
+        adapter.save(dir.path(), &model.config).unwrap();
         // The merged model too: its logits in transformers are those of the adapter on its base.
         let merged = dir.path().join("merged");
         crate::copy(&model.path, &merged);
@@ -45,7 +45,7 @@ fn our_adapters_load_in_peft_with_every_key() {
                 std::fs::remove_file(path).unwrap();
             }
         }
-        let weights = adapter.merge(&model.weights, &model.config).unwrap();
+        let (_, weights) = adapter.merge(&model.weights, &model.config).unwrap();
         weights.save(&merged, &model.config, Dtype::F32).unwrap();
         std::fs::write(merged.join("config.json"), model.config.to_json()).unwrap();
         run(&python, "check_peft.py", &[&model.path, dir.path(), &merged]);

@@ -7,7 +7,8 @@ use tunesmith_lm::{
     engine::{
         batch::{Batch, Sequence},
         graph::Graph,
-        params::{LayerSlots, Method, random_weights},
+        params::{Method, Slots, random_weights},
+        trained::Params,
     },
     error::{Error, Result},
     lora::LoraConfig,
@@ -54,7 +55,7 @@ fn run(method: &Method, spec: &Spec, train_rows: &[Sequence], valid: &[Sequence]
 }
 
 fn bits(trained: &Trained) -> Vec<Vec<u32>> {
-    trained.layers.iter().chain(&trained.outer).map(|v| v.iter().map(|x| x.to_bits()).collect()).collect()
+    trained.params.vectors().map(|v| v.iter().map(|x| x.to_bits()).collect()).collect()
 }
 
 fn in_threads<R: Send>(n: usize, f: impl FnOnce() -> R + Send) -> R {
@@ -90,19 +91,19 @@ fn every_adapter_is_reached() {
     }
     let trained = run(&lora(), &spec(), &rows(64, 1), &rows(16, 2));
     let report = &trained.report;
-    assert_eq!(report.parameters, trained.layers.iter().map(Vec::len).sum::<usize>());
+    assert_eq!(report.parameters, trained.params.vectors().map(Vec::len).sum::<usize>());
 }
 
 #[test]
 fn accumulated_gradients_equal_those_of_the_whole_batch() {
     let (config, weights) = small();
     let rows = rows(8, 4);
-    let slots = LayerSlots::new(&config, &Method::Full).unwrap();
-    let thetas = weights.layers.iter().map(|w| slots.initial(&config, w, &mut Rng::new(0, ""))).collect();
-    let graph = Graph::new(&config, &weights, slots, thetas, true).unwrap();
+    let slots = Slots::new(&config, &Method::Full).unwrap();
+    let params = Params::initial(&slots, &config, &weights, &mut Rng::new(0, ""));
+    let graph = Graph::new(&config, &weights, slots, &params).unwrap();
     let targets: usize = rows.iter().map(Sequence::targets).sum();
     let grads = |parts: usize| {
-        let mut sum: Vec<Vec<f32>> = graph.variables().iter().map(|(_, v)| vec![0.0; v.elem_count()]).collect();
+        let mut sum: Vec<Vec<f32>> = graph.variables().map(|(_, v)| vec![0.0; v.elem_count()]).collect();
         for part in rows.chunks(rows.len() / parts) {
             let batch = Arc::new(Batch::new(&part.iter().collect::<Vec<_>>(), |_| 1.0 / targets as f32));
             let store = graph.loss(&batch).unwrap().0.backward().unwrap();
@@ -135,12 +136,12 @@ fn small_parts_take_the_same_steps_as_one_large_one() {
 #[test]
 fn what_another_sequence_says_changes_nothing() {
     let (config, weights) = small();
-    let slots = LayerSlots::new(&config, &lora()).unwrap();
-    let thetas = weights.layers.iter().map(|w| slots.initial(&config, w, &mut Rng::new(1, ""))).collect();
-    let graph = Graph::new(&config, &weights, slots, thetas, false).unwrap();
+    let slots = Slots::new(&config, &lora()).unwrap();
+    let params = Params::initial(&slots, &config, &weights, &mut Rng::new(1, ""));
+    let graph = Graph::new(&config, &weights, slots, &params).unwrap();
     let (rows, other) = (rows(2, 1), rows(5, 9));
-    let log_p = |pair: [&Sequence; 2]| graph.evaluate(&Batch::new(&pair, |_| 1.0)).unwrap().log_p;
-    let alone = graph.evaluate(&Batch::new(&[&rows[0]], |_| 1.0)).unwrap().log_p;
+    let log_p = |pair: [&Sequence; 2]| graph.evaluate(&Batch::new(&pair, |_| 1.0), &params).log_p;
+    let alone = graph.evaluate(&Batch::new(&[&rows[0]], |_| 1.0), &params).log_p;
     for other in &other {
         assert_eq!(log_p([&rows[0], other])[..alone.len()], alone[..]);
         let after = log_p([other, &rows[0]]);
@@ -251,12 +252,16 @@ fn evaluations_do_not_count_as_time_of_steps() {
 }
 
 #[test]
-fn dropout_is_refused_rather_than_ignored() {
-    let (config, weights) = small();
-    let mut control = Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None };
-    let method = Method::Lora(LoraConfig { lora_dropout: 0.1, ..LoraConfig::default() });
-    let error = train((&config, &weights), (&method, &spec()), (&rows(4, 1), &[]), &mut control).unwrap_err();
-    assert_eq!(error.to_string(), "training: lora_dropout is 0.1, but dropout is not supported: set it to 0");
+fn dropout_changes_training_but_not_with_threads_or_parts() {
+    let dropout = |p| Method::Lora(LoraConfig { r: 4, lora_dropout: p, ..LoraConfig::default() });
+    let (rows, valid) = (rows(40, 1), rows(10, 2));
+    let one = in_threads(1, || run(&dropout(0.2), &spec(), &rows, &valid));
+    assert_eq!(bits(&one), bits(&in_threads(2, || run(&dropout(0.2), &spec(), &rows, &valid))));
+    assert_ne!(bits(&one), bits(&run(&dropout(0.0), &spec(), &rows, &valid)));
+    let parts = run(&dropout(0.2), &Spec { micro_tokens: 20, ..spec() }, &rows, &valid);
+    for (a, b) in one.report.curve.iter().zip(&parts.report.curve) {
+        assert!((a.1 - b.1).abs() < 1e-4, "{a:?} {b:?}");
+    }
 }
 
 #[test]

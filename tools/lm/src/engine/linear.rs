@@ -1,0 +1,344 @@
+//! A linear layer with its adapter: forward, and a backward written by hand.
+
+use super::{
+    dropout::Dropout,
+    math::{self, nn, nt, tn},
+    params::{LayerSlots, LinearSlot, LoraSlot},
+};
+use crate::matrix::Matrix;
+
+/// Numbers that are decoded at a time where a weight is not f32: small enough to stay in a core's cache.
+const TILE: usize = 1 << 16;
+
+/// A weight `[out, in]`: f32, or as it is stored.
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// Plain numbers.
+    Plain(&'a [f32]),
+    /// Decoded part by part.
+    Stored(&'a Matrix),
+}
+
+impl<'a> From<&'a Matrix> for Weight<'a> {
+    fn from(matrix: &'a Matrix) -> Self {
+        matrix.plain().map_or(Weight::Stored(matrix), Weight::Plain)
+    }
+}
+
+impl Weight<'_> {
+    /// `y (+)= x Wᵀ`, with W `[out, in]` and y `[rows, out]`.
+    pub fn forward(self, (rows, out, inp): (usize, usize, usize), y: &mut [f32], x: &[f32], add: bool) {
+        match self {
+            Weight::Plain(w) => nt((rows, out, inp), y, x, w, add, 1.0),
+            Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
+                let (s, t) = (math::Strides(inp, 1), math::Strides(1, inp));
+                math::product((rows, n, inp), &mut y[first..], math::Strides(out, 1), x, s, w, t, add, 1.0);
+            }),
+        }
+    }
+
+    /// `dx += dy W`.
+    pub fn backward(self, (rows, out, inp): (usize, usize, usize), dx: &mut [f32], dy: &[f32]) {
+        match self {
+            Weight::Plain(w) => nn((rows, inp, out), dx, dy, w, true, 1.0),
+            Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
+                let s = math::Strides(inp, 1);
+                math::product((rows, inp, n), dx, s, &dy[first..], math::Strides(out, 1), w, s, true, 1.0);
+            }),
+        }
+    }
+
+    /// Calls `f` with the first row, the number of rows and the numbers of each part.
+    fn tiles(self, matrix: &Matrix, inp: usize, mut f: impl FnMut(usize, usize, &[f32])) {
+        let part = (TILE / inp).max(1) * inp;
+        matrix.parts(part, |range, w| f(range.start / inp, range.len() / inp, w));
+    }
+
+    /// Calls `f` with every row.
+    fn rows(self, inp: usize, mut f: impl FnMut(usize, &[f32])) {
+        let mut each = |first: usize, w: &[f32]| w.chunks_exact(inp).enumerate().for_each(|(i, row)| f(first + i, row));
+        match self {
+            Weight::Plain(w) => each(0, w),
+            Weight::Stored(matrix) => self.tiles(matrix, inp, |first, _, w| each(first, w)),
+        }
+    }
+}
+
+/// A linear layer `y = x Wᵀ + b + s (x Aᵀ) Bᵀ`; with DoRA `y = g · (x Wᵀ + s (x Aᵀ) Bᵀ) + b`.
+pub struct Linear<'a> {
+    /// `[out, in]`.
+    pub weight: Weight<'a>,
+    /// `[out]`.
+    pub bias: Option<&'a [f32]>,
+    /// Rows of the weight.
+    pub out: usize,
+    /// Columns of the weight.
+    pub inp: usize,
+    /// The adapter.
+    pub lora: Option<Lora<'a>>,
+}
+
+/// An adapter in place.
+pub struct Lora<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    r: usize,
+    scaling: f32,
+    /// DoRA's magnitude over the norm of each row of `W + s B A`, `[out]`, and that norm. The norm is not differentiated.
+    dora: Option<(Vec<f32>, &'a [f32])>,
+}
+
+/// What the backward pass needs of a linear layer's forward pass.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// `x Aᵀ`, `[rows, r]`.
+    low: Vec<f32>,
+    /// With DoRA what the magnitude multiplies, `[rows, out]`.
+    before: Vec<f32>,
+}
+
+impl<'a> Lora<'a> {
+    /// The adapter that `slot` finds in `theta`; `norms` are those of [`row_norms`], with DoRA.
+    pub fn new(slot: &LoraSlot, theta: &'a [f32], norms: &'a [f32]) -> Self {
+        let dora = slot.magnitude.clone().map(|range| {
+            let gain = theta[range].iter().zip(norms).map(|(magnitude, norm)| magnitude / norm).collect();
+            (gain, norms)
+        });
+        Lora { a: &theta[slot.a.clone()], b: &theta[slot.b.clone()], r: slot.r, scaling: slot.scaling, dora }
+    }
+}
+
+/// The norm of each row of `W + s B A` where `slot` has DoRA, else nothing.
+pub fn row_norms(slot: &LinearSlot, weight: Weight<'_>, (out, inp): (usize, usize), theta: &[f32]) -> Vec<f32> {
+    let Some(LoraSlot { a, b, magnitude: Some(_), r, scaling }) = &slot.lora else { return Vec::new() };
+    let (mut norms, mut row) = (vec![0.0; out], vec![0.0; inp]);
+    weight.rows(inp, |o, w| {
+        row.copy_from_slice(w);
+        nn((1, inp, *r), &mut row, &theta[b.clone()][o * r..][..*r], &theta[a.clone()], true, *scaling);
+        norms[o] = math::norm(&row);
+    });
+    norms
+}
+
+impl Linear<'_> {
+    /// `y = forward(x)`.
+    pub fn forward(&self, rows: usize, x: &[f32], y: &mut Vec<f32>, kept: &mut Kept, dropout: &Dropout<'_>) {
+        y.resize(rows * self.out, 0.0);
+        self.weight.forward((rows, self.out, self.inp), y, x, false);
+        self.add_rest(rows, x, y, kept, dropout);
+    }
+
+    /// `y += forward(x)`.
+    pub fn accumulate(&self, rows: usize, x: &[f32], y: &mut [f32], kept: &mut Kept, dropout: &Dropout<'_>) {
+        if self.lora.as_ref().is_some_and(|lora| lora.dora.is_some()) {
+            let mut part = Vec::new();
+            self.forward(rows, x, &mut part, kept, dropout);
+            return add(y, &part);
+        }
+        self.weight.forward((rows, self.out, self.inp), y, x, true);
+        self.add_rest(rows, x, y, kept, dropout);
+    }
+
+    /// Adds the adapter and the bias. With DoRA, `y` holds `x Wᵀ` alone.
+    fn add_rest(&self, rows: usize, x: &[f32], y: &mut [f32], kept: &mut Kept, dropout: &Dropout<'_>) {
+        if let Some(lora) = &self.lora {
+            let dropped = dropout.apply(x, self.inp);
+            let x = dropped.as_deref().unwrap_or(x);
+            kept.low.resize(rows * lora.r, 0.0);
+            nt((rows, lora.r, self.inp), &mut kept.low, x, lora.a, false, 1.0);
+            match &lora.dora {
+                None => nt((rows, self.out, lora.r), y, &kept.low, lora.b, true, lora.scaling),
+                Some((gain, _)) => self.magnify(rows, (lora, gain), dropped.as_deref(), y, kept),
+            }
+        }
+        if let Some(bias) = self.bias {
+            y.chunks_exact_mut(self.out).for_each(|row| add(row, bias));
+        }
+    }
+
+    /// DoRA: `y += (g − 1) · u + g · z`, where `u` is `x Wᵀ` of the dropped-out `x` and `z` what the adapter adds, as in
+    /// PEFT. Without dropout `u` is `y`.
+    fn magnify(
+        &self,
+        rows: usize,
+        (lora, gain): (&Lora, &[f32]),
+        dropped: Option<&[f32]>,
+        y: &mut [f32],
+        kept: &mut Kept,
+    ) {
+        let before = &mut kept.before;
+        match dropped {
+            None => {
+                before.clear();
+                before.extend_from_slice(y);
+            }
+            Some(x) => {
+                before.resize(rows * self.out, 0.0);
+                self.weight.forward((rows, self.out, self.inp), before, x, false);
+                y.iter_mut().zip(before.iter()).for_each(|(y, u)| *y -= u);
+            }
+        }
+        nt((rows, self.out, lora.r), before, &kept.low, lora.b, true, lora.scaling);
+        for (y, before) in y.chunks_exact_mut(self.out).zip(before.chunks_exact(self.out)) {
+            for ((y, before), gain) in y.iter_mut().zip(before).zip(gain) {
+                *y = if dropped.is_some() { *y } else { 0.0 } + gain * before;
+            }
+        }
+    }
+
+    /// `dx += dy · d(forward)/dx`, and the gradients of whatever of linear layer `index` is trained. A frozen weight
+    /// costs no gradient.
+    pub fn backward(
+        &self,
+        rows: usize,
+        index: usize,
+        (x, kept, dy): (&[f32], &Kept, &[f32]),
+        dx: &mut [f32],
+        grads: &mut Grads,
+        dropout: &Dropout<'_>,
+    ) {
+        let LinearSlot { weight, bias, lora } = &grads.slots.linears[index];
+        if let Some(range) = bias {
+            let dbias = &mut grads.dtheta[range.clone()];
+            dy.chunks_exact(self.out).for_each(|row| add(dbias, row));
+        }
+        if let Some(range) = weight {
+            tn((self.out, self.inp, rows), &mut grads.dtheta[range.clone()], dy, x, true, 1.0);
+        }
+        let sizes = (rows, self.out, self.inp);
+        let (Some(lora), Some(slot)) = (&self.lora, lora) else { return self.weight.backward(sizes, dx, dy) };
+        let dropped = dropout.apply(x, self.inp);
+        let mut behind = dropped.is_some().then(|| vec![0.0; rows * self.inp]);
+        let scaled = lora.dora.as_ref().map(|(gain, norms)| {
+            let range = slot.magnitude.clone().unwrap_or_default();
+            magnitude_gradient(dy, &kept.before, norms, &mut grads.dtheta[range]);
+            scale_columns(dy, gain)
+        });
+        match (&scaled, &mut behind) {
+            // y = x Wᵀ + (g − 1) · (x' Wᵀ) + …, with x' the dropped-out x.
+            (Some(scaled), Some(behind)) => {
+                self.weight.backward(sizes, dx, dy);
+                let rest: Vec<f32> = scaled.iter().zip(dy).map(|(scaled, dy)| scaled - dy).collect();
+                self.weight.backward(sizes, behind, &rest);
+            }
+            (scaled, _) => self.weight.backward(sizes, dx, scaled.as_deref().unwrap_or(dy)),
+        }
+        let dy = scaled.as_deref().unwrap_or(dy);
+        let (s, r) = (lora.scaling, lora.r);
+        tn((self.out, r, rows), &mut grads.dtheta[slot.b.clone()], dy, &kept.low, true, s);
+        let mut dlow = vec![0.0; rows * r];
+        nn((rows, r, self.out), &mut dlow, dy, lora.b, false, s);
+        tn((r, self.inp, rows), &mut grads.dtheta[slot.a.clone()], &dlow, dropped.as_deref().unwrap_or(x), true, 1.0);
+        match behind {
+            None => nn((rows, self.inp, r), dx, &dlow, lora.a, true, 1.0),
+            Some(mut behind) => {
+                nn((rows, self.inp, r), &mut behind, &dlow, lora.a, true, 1.0);
+                dropout.backward(&behind, self.inp, dx);
+            }
+        }
+    }
+}
+
+/// Where gradients of a layer's trained tensors go.
+pub struct Grads<'a> {
+    /// The flat gradient, laid out by `slots`.
+    pub dtheta: &'a mut [f32],
+    /// Its layout.
+    pub slots: &'a LayerSlots,
+}
+
+impl Grads<'_> {
+    /// The gradient of norm `i`, where it is trained.
+    pub fn norm(&mut self, i: usize) -> Option<&mut [f32]> {
+        self.slots.norms[i].clone().map(|range| &mut self.dtheta[range])
+    }
+}
+
+/// `dm += Σ dy · before / norm`.
+fn magnitude_gradient(dy: &[f32], before: &[f32], norms: &[f32], dm: &mut [f32]) {
+    let width = norms.len();
+    for (dy, before) in dy.chunks_exact(width).zip(before.chunks_exact(width)) {
+        for (((dm, dy), before), norm) in dm.iter_mut().zip(dy).zip(before).zip(norms) {
+            *dm += dy * before / norm;
+        }
+    }
+}
+
+fn scale_columns(dy: &[f32], gain: &[f32]) -> Vec<f32> {
+    dy.chunks_exact(gain.len()).flat_map(|row| row.iter().zip(gain).map(|(dy, gain)| dy * gain)).collect()
+}
+
+/// `y += x`.
+pub fn add(y: &mut [f32], x: &[f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += x;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{
+        Device, Tensor,
+        quantized::{GgmlDType, QTensor},
+    };
+
+    use super::Weight;
+    use crate::{
+        matrix::{Bytes, Matrix, Stored},
+        rng::Rng,
+        storage::to_bytes,
+        weights::Dtype,
+    };
+
+    /// `[out, in]` numbers stored in every way, with what the library decodes them to.
+    fn stored(values: &[f32], (out, inp): (usize, usize)) -> Vec<(Stored, Matrix, Vec<f32>)> {
+        let tensor = Tensor::from_slice(values, (out, inp), &Device::Cpu).unwrap();
+        let blocks = [(Stored::Q8_0, GgmlDType::Q8_0), (Stored::Q4K, GgmlDType::Q4K), (Stored::Q6K, GgmlDType::Q6K)];
+        let blocks = blocks.map(|(stored, dtype)| {
+            let quantized = QTensor::quantize(&tensor, dtype).unwrap();
+            let decoded = quantized.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            (stored, quantized.data().unwrap().into_owned(), decoded)
+        });
+        let f16 = |x: &f32| half::f16::from_f32(*x).to_f32();
+        let bf16 = |x: &f32| half::bf16::from_f32(*x).to_f32();
+        let plain = [
+            (Stored::F32, to_bytes(values, Dtype::F32), values.to_vec()),
+            (Stored::F16, to_bytes(values, Dtype::F16), values.iter().map(f16).collect()),
+            (Stored::BF16, to_bytes(values, Dtype::BF16), values.iter().map(bf16).collect()),
+        ];
+        let matrix = |(stored, bytes, decoded): (Stored, Vec<u8>, Vec<f32>)| {
+            let matrix = Matrix::stored(Bytes::Owned(bytes.into()), stored, out * inp).unwrap();
+            (stored, matrix, decoded)
+        };
+        blocks.into_iter().chain(plain).map(matrix).collect()
+    }
+
+    #[test]
+    fn a_stored_weight_computes_what_its_numbers_do() {
+        // More rows than one part holds.
+        let (rows, out, inp) = (3, 150, 512);
+        let mut rng = Rng::new(1, "weights");
+        let mut random = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f32>>();
+        let (values, x, dy) = (random(out * inp), random(rows * inp), random(rows * out));
+        for (kind, matrix, decoded) in stored(&values, (out, inp)) {
+            assert!(matrix.floats() == decoded, "{kind:?} is decoded otherwise");
+            let run = |weight: Weight<'_>| {
+                let (mut y, mut dx) = (vec![1.0; rows * out], vec![1.0; rows * inp]);
+                weight.forward((rows, out, inp), &mut y, &x, true);
+                weight.backward((rows, out, inp), &mut dx, &dy);
+                [y, dx].concat()
+            };
+            let (got, want) = (run(Weight::Stored(&matrix)), run(Weight::Plain(&decoded)));
+            let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-3, "{kind:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_whole_blocks_are_refused() {
+        let matrix =
+            |bytes: usize, stored, numbers| Matrix::stored(Bytes::Owned(vec![0; bytes].into()), stored, numbers);
+        assert_eq!(matrix(143, Stored::Q4K, 256).unwrap_err(), "has 143 bytes, expected 144");
+        assert_eq!(matrix(144, Stored::Q4K, 255).unwrap_err(), "has 255 numbers, which are no whole blocks");
+    }
+}

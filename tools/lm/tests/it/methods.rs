@@ -1,0 +1,209 @@
+//! Every way of training an adapter, against PEFT.
+
+use std::{collections::BTreeSet, fs, sync::Arc};
+
+use tunesmith_lm::{
+    config::Config,
+    engine::{
+        batch::{Batch, Sequence},
+        graph::Graph,
+        infer::{Cache, Decoder},
+        params::{Method, Slots},
+        trained::Params,
+    },
+    gguf::{self, Quant},
+    lora::{Adapter, LoraConfig},
+    matrix::Stored,
+    model::Model,
+    rng::Rng,
+    weights::{Keep, Weights},
+};
+
+use crate::engine::{Golden, floats, golden, relative, row};
+
+const NAMES: [&str; 8] = [
+    "dora",
+    "patterns",
+    "regex",
+    "saved_embedding_of_tied",
+    "saved_head_of_tied",
+    "saved_tied",
+    "saved_untied",
+    "upper_layers",
+];
+
+struct Case {
+    config: Config,
+    weights: Weights,
+    base: Golden,
+    adapter: Adapter,
+    expected: Golden,
+}
+
+fn case(name: &str) -> Case {
+    let dir = crate::golden("methods").join(name);
+    let (_, config, weights, base) = golden(&fs::read_to_string(dir.join("base.txt")).unwrap());
+    let adapter = Adapter::load(&dir.join("adapter"), &config).unwrap();
+    let expected = candle_core::safetensors::load(dir.join("expected.safetensors"), &candle_core::Device::Cpu).unwrap();
+    Case { config, weights, base, adapter, expected }
+}
+
+/// The name that PEFT gives the gradient of variable `index`, by part.
+fn names(slots: &Slots, index: usize) -> Vec<(String, std::ops::Range<usize>)> {
+    let name = |(name, range): (String, std::ops::Range<usize>)| {
+        let end = if name.ends_with("lora_magnitude_vector") { ".weight" } else { "" };
+        (format!("grad.model.layers.{index}.{name}{end}"), range)
+    };
+    match index.checked_sub(slots.layers.len()) {
+        None => slots.layers[index].tensors().into_iter().map(name).collect(),
+        Some(i) => {
+            let name = ["model.norm", "model.embed_tokens", "lm_head"][i];
+            vec![(format!("grad.{name}.weight"), 0..usize::MAX)]
+        }
+    }
+}
+
+#[test]
+fn loss_and_gradients_of_every_method_equal_peft() {
+    for name in NAMES {
+        let Case { config, weights, base, adapter, expected } = case(name);
+        let slots = Slots::new(&config, &Method::Lora(adapter.config.clone())).unwrap();
+        let params = Params::of_adapter(&slots, &config, &weights, &adapter);
+        assert_eq!(params.adapter(&adapter.config, &slots), adapter, "{name}");
+        let rows = [row(&base, 0), row(&base, 1)];
+        let targets: usize = rows.iter().map(Sequence::targets).sum();
+        let batch = Arc::new(Batch::new(&[&rows[0], &rows[1]], |_| 1.0 / targets as f32));
+        let mut graph = Graph::new(&config, &weights, slots.clone(), &params).unwrap();
+        let mut worst = 0f64;
+        for recompute in [false, true] {
+            graph.recompute = recompute;
+            let (loss, figures) = graph.loss(&batch).unwrap();
+            let want = f64::from(floats(&expected["loss"])[0]);
+            assert!((figures.sum - want).abs() < 1e-5 * want, "{name}: loss {} instead of {want}", figures.sum);
+            let store = loss.backward().unwrap();
+            let mut compared = BTreeSet::new();
+            for (i, var) in graph.variables() {
+                let mut grad = floats(store.get(var).unwrap());
+                for (key, range) in names(&slots, i) {
+                    let want = floats(expected.get(&key).unwrap_or_else(|| panic!("{name}: PEFT has no {key}")));
+                    let part = range.start..range.end.min(grad.len());
+                    if key.contains("embed_tokens") {
+                        // The padding token, see the test of full gradients.
+                        grad[..config.hidden_size].copy_from_slice(&want[..config.hidden_size]);
+                    }
+                    let difference = relative(&grad[part], &want);
+                    assert!(difference < 1e-4, "{name}: {key} differs by {difference}");
+                    worst = worst.max(difference);
+                    compared.insert(key);
+                }
+            }
+            let all: BTreeSet<String> = expected.keys().filter(|key| key.starts_with("grad.")).cloned().collect();
+            assert_eq!(compared, all, "{name}");
+        }
+        assert_eq!(graph.evaluate(&batch, &params).sum, graph.loss(&batch).unwrap().1.sum, "{name}");
+        println!("{name}: gradients differ by at most {worst:.1e}");
+    }
+}
+
+#[test]
+fn merged_models_of_every_method_equal_peft_and_files_keep_their_meaning() {
+    for name in NAMES {
+        let Case { config, weights, base, adapter, expected } = case(name);
+        let dir = tempfile::tempdir().unwrap();
+        adapter.save(dir.path(), &config).unwrap();
+        assert_eq!(Adapter::load(dir.path(), &config).unwrap(), adapter, "{name}");
+        let file = "adapter_model.safetensors";
+        let theirs = crate::golden("methods").join(name).join("adapter").join(file);
+        assert!(fs::read(dir.path().join(file)).unwrap() == fs::read(theirs).unwrap(), "{name}");
+        let (config, merged) = adapter.merge(&weights, &config).unwrap();
+        assert_eq!(config.tie_word_embeddings, name == "dora" || name == "regex" || name == "upper_layers", "{name}");
+        let decoder = Decoder::new(&config, &merged);
+        let mut worst = 0f32;
+        for i in 0..2 {
+            let tokens = row(&base, i).tokens;
+            let hidden = decoder.forward(&mut [(&tokens, &mut Cache::default())]).unwrap();
+            let mut logits = Vec::new();
+            decoder.head().logits(&hidden[0], &mut logits);
+            let want = floats(&expected[&format!("logits.{i}")]);
+            worst = logits.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+        }
+        assert!(worst < 1e-4, "{name}: logits differ by {worst}");
+        println!("{name}: logits of the merged model differ by at most {worst:.1e}");
+    }
+}
+
+#[test]
+fn a_quantised_or_mapped_base_trains_as_its_decoded_numbers_do() {
+    let model = Model::open(&crate::golden("llama/wide")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (quant, stored) in [(Quant::Q8_0, Stored::Q8_0), (Quant::F16, Stored::F16), (Quant::F32, Stored::F32)] {
+        let path = dir.path().join("model.gguf");
+        gguf::write(&path, &model, quant).unwrap();
+        let open = |keep| gguf::read_as(&path, Some(keep)).unwrap();
+        same_gradients(&open(Keep::Decoded), &open(Keep::Stored), stored);
+    }
+    let load = |keep| Model { weights: Weights::load_as(&model.path, &model.config, keep).unwrap(), ..model.clone() };
+    same_gradients(&load(Keep::Decoded), &load(Keep::Stored), Stored::BF16);
+}
+
+fn same_gradients(decoded: &Model, stored: &Model, dtype: Stored) {
+    assert_eq!((stored.weights.layers[0].q.dtype(), decoded.weights.layers[0].q.dtype()), (Some(dtype), None));
+    assert!(stored.weights.bytes(&stored.config) <= decoded.weights.bytes(&decoded.config));
+    let lora = LoraConfig { r: 3, use_dora: true, ..LoraConfig::default() };
+    let slots = Slots::new(&decoded.config, &Method::Lora(lora)).unwrap();
+    let mut params = Params::initial(&slots, &decoded.config, &decoded.weights, &mut Rng::new(1, ""));
+    let mut rng = Rng::new(2, "");
+    params.layers.iter_mut().flatten().for_each(|x| *x += 0.1 * rng.normal());
+    let rows = Sequence::from((0..12).map(|i| i * 19 % 300).collect(), 4);
+    let batch = Arc::new(Batch::new(&[&rows], |_| 0.1));
+    let gradients = |model: &Model| {
+        let graph = Graph::new(&model.config, &model.weights, slots.clone(), &params).unwrap();
+        let (loss, figures) = graph.loss(&batch).unwrap();
+        let store = loss.backward().unwrap();
+        let grads = graph.variables().flat_map(|(_, var)| floats(store.get(var).unwrap())).collect::<Vec<_>>();
+        (figures.sum, grads)
+    };
+    let (want, got) = (gradients(decoded), gradients(stored));
+    assert!((want.0 - got.0).abs() < 1e-5 * want.0, "{dtype:?}: loss {} and {}", want.0, got.0);
+    let difference = relative(&got.1, &want.1);
+    assert!(difference < 1e-5, "{dtype:?}: {difference}");
+}
+
+#[test]
+fn gradients_with_dropout_and_dora_are_those_of_small_differences() {
+    let (_, config, weights, base) = golden("families/qwen2");
+    let rows = row(&base, 1);
+    let targets = rows.targets();
+    let batch = Arc::new(Batch::new(&[&rows], |_| 1.0 / targets as f32).with_dropout(3, 1, 0));
+    for use_dora in [false, true] {
+        let lora = LoraConfig { r: 2, lora_dropout: 0.3, use_dora, ..LoraConfig::default() };
+        let slots = Slots::new(&config, &Method::Lora(lora)).unwrap();
+        let mut params = Params::initial(&slots, &config, &weights, &mut Rng::new(1, ""));
+        let mut rng = Rng::new(2, "");
+        params.layers.iter_mut().flatten().for_each(|x| *x += 0.1 * rng.normal());
+        let loss = |params: &Params| {
+            let graph = Graph::new(&config, &weights, slots.clone(), params).unwrap();
+            graph.loss(&batch).unwrap().1.sum
+        };
+        let graph = Graph::new(&config, &weights, slots.clone(), &params).unwrap();
+        let store = graph.loss(&batch).unwrap().0.backward().unwrap();
+        for (i, var) in graph.variables() {
+            let grad = floats(store.get(var).unwrap());
+            for (name, range) in slots.layers[i].tensors() {
+                // DoRA's norm is not differentiated, so that only its magnitude has the slope of the loss.
+                if use_dora && !name.ends_with("magnitude_vector") {
+                    continue;
+                }
+                let part = &grad[range.clone()];
+                let norm = part.iter().map(|x| x * x).sum::<f32>().sqrt();
+                let moved = |by: f32| {
+                    let mut params = params.clone();
+                    params.layers[i][range.clone()].iter_mut().zip(part).for_each(|(x, g)| *x += by * g / norm);
+                    loss(&params)
+                };
+                let slope = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+                assert!((slope / f64::from(norm) - 1.0).abs() < 2e-2, "{name}: {slope} instead of {norm}");
+            }
+        }
+    }
+}
