@@ -74,29 +74,55 @@ pub enum Schedule {
     /// Falls to zero in a straight line.
     #[default]
     Linear,
-    /// Falls to zero along half a cosine.
+    /// Falls to the floor along half a cosine.
     Cosine,
+    /// Stays, and falls to the floor along half a cosine in the last steps.
+    WarmupStableDecay,
 }
 
-impl Schedule {
-    /// Factor of the learning rate at `step` (from 0) of `total`, after `warmup` steps of linear rise from zero, as
-    /// transformers' `get_*_schedule_with_warmup` defines it.
-    pub fn factor(self, step: usize, warmup: usize, total: usize) -> f64 {
+/// The learning rate of each step, as a factor of its peak.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Course {
+    /// Its shape.
+    pub schedule: Schedule,
+    /// Steps of rise.
+    pub warmup: usize,
+    /// Steps of the last fall, with [`Schedule::WarmupStableDecay`].
+    pub decay: usize,
+    /// All steps.
+    pub total: usize,
+    /// The floor, as a share of the peak.
+    pub min_lr_ratio: f64,
+}
+
+impl Course {
+    /// The factor at `step` (from 0), as transformers' schedules with warm-up define it (`get_linear_schedule_with_warmup`,
+    /// `get_cosine_with_min_lr_schedule_with_warmup`, `get_wsd_schedule`).
+    pub fn factor(&self, step: usize) -> f64 {
+        let Course { schedule, warmup, decay, total, min_lr_ratio } = *self;
+        let above = |factor: f64| (factor * (1.0 - min_lr_ratio) + min_lr_ratio).max(0.0);
+        let cosine = |progress: f64| above(0.5 * (1.0 + (std::f64::consts::PI * progress).cos()));
+        let share = |steps: usize, of: usize| steps as f64 / of.max(1) as f64;
         if step < warmup {
-            return step as f64 / warmup.max(1) as f64;
+            let rise = share(step, warmup);
+            return if schedule == Schedule::WarmupStableDecay { above(rise) } else { rise };
         }
-        let left = total.saturating_sub(step) as f64 / total.saturating_sub(warmup).max(1) as f64;
-        match self {
+        match schedule {
             Schedule::Constant => 1.0,
-            Schedule::Linear => left.max(0.0),
-            Schedule::Cosine => (0.5 * (1.0 + (std::f64::consts::PI * (1.0 - left)).cos())).max(0.0),
+            Schedule::Linear => share(total.saturating_sub(step), total.saturating_sub(warmup)),
+            Schedule::Cosine => cosine(share(step - warmup, total.saturating_sub(warmup))),
+            Schedule::WarmupStableDecay => match step.checked_sub(total.saturating_sub(decay).max(warmup)) {
+                None => 1.0,
+                Some(into) if into < decay => cosine(share(into, decay)),
+                Some(_) => min_lr_ratio,
+            },
         }
     }
 }
 
-/// Warm-up steps as transformers counts them: a value of at least 1 is a number of steps, a smaller one a share.
-pub fn warmup_steps(warmup: f64, total: usize) -> usize {
-    if warmup >= 1.0 { warmup as usize } else { (warmup * total as f64).ceil() as usize }
+/// Steps as transformers counts those of a warm-up: a value of at least 1 is their number, a smaller one a share.
+pub fn steps_of(value: f64, total: usize) -> usize {
+    if value >= 1.0 { value as usize } else { (value * total as f64).ceil() as usize }
 }
 
 /// Norm of all gradients together, and the factor that brings it down to `max` (PyTorch's `clip_grad_norm_`).
@@ -113,17 +139,20 @@ mod tests {
 
     #[test]
     fn schedules_follow_transformers() {
-        // get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup with 2 warm-up steps of 10.
-        let linear: Vec<f64> = (0..=10).map(|s| Schedule::Linear.factor(s, 2, 10)).collect();
-        assert_eq!(linear, [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0]);
-        let cosine = Schedule::Cosine.factor(6, 2, 10);
-        assert!((cosine - 0.5).abs() < 1e-12 && Schedule::Cosine.factor(10, 2, 10) == 0.0);
-        assert_eq!(Schedule::Constant.factor(9, 0, 10), 1.0);
+        let golden = include_str!("../tests/golden/schedules.json");
+        let golden: Vec<(Schedule, usize, usize, usize, f64, Vec<f64>)> = serde_json::from_str(golden).unwrap();
+        assert!(golden.len() >= 8);
+        for (schedule, warmup, decay, total, min_lr_ratio, want) in golden {
+            let course = Course { schedule, warmup, decay, total, min_lr_ratio };
+            for (step, want) in want.into_iter().enumerate() {
+                assert!((course.factor(step) - want).abs() < 1e-12, "{course:?} at {step}: {want}");
+            }
+        }
     }
 
     #[test]
-    fn warmup_below_one_is_a_share() {
-        assert_eq!((warmup_steps(0.0, 9), warmup_steps(0.1, 95), warmup_steps(7.0, 9)), (0, 10, 7));
+    fn steps_below_one_are_a_share() {
+        assert_eq!((steps_of(0.0, 9), steps_of(0.1, 95), steps_of(7.0, 9)), (0, 10, 7));
     }
 
     #[test]

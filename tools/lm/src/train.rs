@@ -17,7 +17,7 @@ use crate::{
         trained::Params,
     },
     error::{Error, Result},
-    optim::{AdamW, Rate, Schedule, clip, warmup_steps},
+    optim::{AdamW, Course, Rate, Schedule, clip, steps_of},
     rng::Rng,
     weights::Weights,
 };
@@ -26,7 +26,7 @@ mod audit;
 mod batches;
 mod state;
 
-use batches::{check, evaluate, micro_batches, passed, rows_of_step};
+use batches::{Data, check, groups_of_step, passed};
 
 pub use audit::Audit;
 pub use state::Checkpoint;
@@ -49,7 +49,11 @@ pub struct Spec {
     pub schedule: Schedule,
     /// Warm-up: steps when at least 1, else a share of all steps.
     pub warmup: f64,
-    /// Decoupled weight decay; never on norms.
+    /// Length of the last fall of [`Schedule::WarmupStableDecay`]: steps when at least 1, else a share of all steps.
+    pub decay: f64,
+    /// Floor of the learning rate of [`Schedule::Cosine`] and [`Schedule::WarmupStableDecay`], as a share of its peak.
+    pub min_lr_ratio: f64,
+    /// Decoupled weight decay; never on norms and biases.
     pub weight_decay: f64,
     /// LoRA+: how much faster B learns than A (Hayou et al., 2024); 1 is plain LoRA.
     pub loraplus_lr_ratio: f64,
@@ -64,7 +68,11 @@ pub struct Spec {
     pub patience: Option<usize>,
     /// What "best" means.
     pub select: Select,
-    /// Seed of initial adapters and of the order of rows.
+    /// What is learned from the rows.
+    pub objective: Objective,
+    /// Whether each epoch takes the rows in another order.
+    pub shuffle: bool,
+    /// Seed of initial adapters, of the order of rows and of dropout.
     pub seed: u64,
 }
 
@@ -78,6 +86,8 @@ impl Default for Spec {
             micro_tokens: 4096,
             schedule: Schedule::Linear,
             warmup: 0.0,
+            decay: 0.1,
+            min_lr_ratio: 0.0,
             weight_decay: 0.0,
             loraplus_lr_ratio: 1.0,
             max_grad_norm: Some(1.0),
@@ -85,9 +95,34 @@ impl Default for Spec {
             eval_steps: None,
             patience: None,
             select: Select::Loss,
+            objective: Objective::Sft,
+            shuffle: true,
             seed: 0,
         }
     }
+}
+
+impl Spec {
+    /// The learning rate of each of `total` steps.
+    pub fn course(&self, total: usize) -> Course {
+        let Spec { schedule, min_lr_ratio, .. } = *self;
+        let (warmup, decay) = (steps_of(self.warmup, total), steps_of(self.decay, total));
+        Course { schedule, warmup, decay, total, min_lr_ratio }
+    }
+}
+
+/// What is learned from the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// To say the trained tokens of each row.
+    #[default]
+    Sft,
+    /// To prefer the chosen to the rejected answer (Rafailov et al., 2023). Rows are pairs, chosen and rejected in turn.
+    Dpo {
+        /// How strongly the model is held to what it was.
+        beta: f64,
+    },
 }
 
 /// How rows of different lengths count in a step.
@@ -132,7 +167,8 @@ pub struct Report {
     pub curve: Vec<(usize, f64)>,
     /// `(step, evaluation loss)`.
     pub valid_curve: Vec<(usize, f64)>,
-    /// `(step, share of evaluation rows that greedy decoding answers exactly)`.
+    /// `(step, share of evaluation rows that are right)`: that greedy decoding answers exactly, given the right tokens so
+    /// far; with [`Objective::Dpo`], pairs whose chosen answer has gained more than the rejected one.
     pub exact_curve: Vec<(usize, f64)>,
     /// Step of the best evaluation; `None` where none was finished.
     pub best_step: Option<usize>,
@@ -198,21 +234,24 @@ pub fn train(
     control: &mut Control<'_>,
 ) -> Result<Trained> {
     check(config, spec, train, valid)?;
-    let mut run = Run::new((config, weights), (method, spec), train.len())?;
+    let mut run = Run::new((config, weights), (method, spec))?;
+    // Before the state of an interrupted run is read: pairs are compared with the model as it was at the start.
+    let [data, valid] = [train, valid].map(|rows| Data::new(spec, rows, (&run.graph, &run.params)));
+    run.plan(spec, data.len());
     if let Some(checkpoint) = &control.checkpoint {
         run.resume(checkpoint, spec)?;
     }
     let mut in_steps = Duration::ZERO;
     while run.report.steps.0 < run.report.steps.1 {
         let (step, per_epoch) = (run.report.steps.0, run.per_epoch);
-        let rows = rows_of_step(spec, train.len(), step);
+        let groups = groups_of_step(spec, data.len(), step);
         let began = Instant::now();
-        let loss = run.step(spec, &rows.iter().map(|&i| &train[i]).collect::<Vec<_>>())?;
+        let loss = run.step(spec, &data, &groups)?;
         in_steps += began.elapsed();
         let last = step + 1 == run.report.steps.1;
-        let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && !valid.is_empty();
+        let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && valid.len() > 0;
         // What is trained so far can be kept without an evaluation, but not after the caller's patience has ended.
-        let evaluated = !due || run.evaluate(spec, valid, control.deadline)?;
+        let evaluated = !due || run.evaluate(spec, &valid, control.deadline);
         let valid_loss = run.report.valid_curve.last().map(|v| v.1);
         let (step, total) = run.report.steps;
         let (tokens, seconds) = (run.report.tokens - run.resumed_tokens, in_steps.as_secs_f64());
@@ -229,8 +268,8 @@ pub fn train(
             break;
         }
     }
-    if run.best.is_none() && run.report.stopped != Stopped::Deadline && !valid.is_empty() {
-        run.evaluate(spec, valid, control.deadline)?;
+    if run.best.is_none() && run.report.stopped != Stopped::Deadline && valid.len() > 0 {
+        run.evaluate(spec, &valid, control.deadline);
     }
     Ok(run.finish())
 }
@@ -254,36 +293,35 @@ struct Best {
 }
 
 impl Run {
-    fn new((config, weights): (&Config, &Weights), (method, spec): (&Method, &Spec), rows: usize) -> Result<Self> {
+    fn new((config, weights): (&Config, &Weights), (method, spec): (&Method, &Spec)) -> Result<Self> {
         let slots = Slots::new(config, method)?;
         let params = Params::initial(&slots, config, weights, &mut Rng::new(spec.seed, "adapter"));
         let graph = Graph::new(config, weights, slots, &params)?;
-        let per_epoch = rows.div_ceil(spec.batch_size);
-        let all = per_epoch * spec.epochs;
-        let mut report = Report { parameters: params.vectors().map(Vec::len).sum(), ..Report::default() };
-        report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
+        let report = Report { parameters: params.vectors().map(Vec::len).sum(), ..Report::default() };
         let adam = AdamW::new(params.vectors().map(Vec::len));
         let dropout = matches!(method, Method::Lora(lora) if lora.lora_dropout > 0.0);
-        Ok(Run { graph, params, adam, report, best: None, since_best: 0, per_epoch, resumed_tokens: 0, dropout })
+        Ok(Run { graph, params, adam, report, best: None, since_best: 0, per_epoch: 0, resumed_tokens: 0, dropout })
+    }
+
+    /// Lays out the steps for so many groups of rows.
+    fn plan(&mut self, spec: &Spec, groups: usize) {
+        self.per_epoch = groups.div_ceil(spec.batch_size);
+        let all = self.per_epoch * spec.epochs;
+        self.report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
     }
 
     /// One optimizer step; returns its loss.
-    fn step(&mut self, spec: &Spec, rows: &[&Sequence]) -> Result<f64> {
+    fn step(&mut self, spec: &Spec, data: &Data<'_>, groups: &[usize]) -> Result<f64> {
         let step = self.report.steps.0 + 1;
-        let targets: usize = rows.iter().map(|s| s.targets()).sum();
-        let weight = |s: &Sequence| match spec.weighting {
-            Weighting::Token => 1.0 / targets as f32,
-            Weighting::Row => 1.0 / (rows.len() * s.targets().max(1)) as f32,
-        };
         let (mut grads, mut loss, mut first) = (Vec::new(), 0.0, 0);
-        for micro in micro_batches(rows, spec.micro_tokens) {
-            let batch = Batch::new(micro, weight);
+        for (_, batch) in data.parts(groups, spec) {
+            let sequences = batch.sequences.len();
             let batch = Arc::new(if self.dropout { batch.with_dropout(spec.seed, step, first) } else { batch });
             loss += self.accumulate(&batch, &mut grads, step)?;
             self.report.tokens += batch.tokens.len();
-            first += micro.len();
+            first += sequences;
         }
-        self.report.trained_tokens += targets;
+        self.report.trained_tokens += data.targets(groups);
         let (norm, factor) = clip(&grads, spec.max_grad_norm);
         if !loss.is_finite() || !norm.is_finite() {
             return Err(Error::Train(format!(
@@ -291,8 +329,8 @@ impl Run {
             )));
         }
         self.report.max_grad_norm = self.report.max_grad_norm.max(norm);
-        let warmup = warmup_steps(spec.warmup, self.report.steps.1);
-        let rate = |step: usize| spec.learning_rate * spec.schedule.factor(step - 1, warmup, self.report.steps.1);
+        let course = spec.course(self.report.steps.1);
+        let rate = |step: usize| spec.learning_rate * course.factor(step - 1);
         let moved = |step: usize| (1..step).any(|before| rate(before) > 0.0);
         let audited = audit::Step { number: step, first_moved: step <= 3 && moved(step) && !moved(step - 1) };
         let lr = rate(step);
@@ -343,11 +381,9 @@ impl Run {
     }
 
     /// Evaluates and keeps the best parameters; false when the deadline came first.
-    fn evaluate(&mut self, spec: &Spec, valid: &[Sequence], deadline: Option<Instant>) -> Result<bool> {
+    fn evaluate(&mut self, spec: &Spec, valid: &Data<'_>, deadline: Option<Instant>) -> bool {
         let step = self.report.steps.0;
-        let Some((loss, exact)) = evaluate((&self.graph, &self.params), valid, spec, deadline) else {
-            return Ok(false);
-        };
+        let Some((loss, exact)) = valid.evaluate((&self.graph, &self.params), spec, deadline) else { return false };
         self.report.valid_curve.push((step, loss));
         self.report.exact_curve.push((step, exact));
         let value = match spec.select {
@@ -366,7 +402,7 @@ impl Run {
         if tired && step < self.report.steps.1 {
             self.report.stopped = Stopped::Early;
         }
-        Ok(true)
+        true
     }
 
     fn finish(self) -> Trained {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::dropout;
+use super::{dropout, preference::Preference};
 
 /// Shards of a batch. Fixed, whatever the number of threads, so that sums are made in one order.
 pub const SHARDS: usize = 4;
@@ -63,6 +63,8 @@ pub struct Batch {
     pub targets: Vec<(usize, u32, f32)>,
     /// A key of each token for dropout; none in evaluations.
     pub keys: Vec<u64>,
+    /// Where the sequences are pairs of answers: what they are trained for instead of likelihood.
+    pub preference: Option<Preference>,
 }
 
 impl Batch {
@@ -81,6 +83,15 @@ impl Batch {
         batch
     }
 
+    /// Lays pairs of answers, chosen and rejected in turn, end to end.
+    pub fn pairs(sequences: &[&Sequence], preference: Preference) -> Self {
+        let mut batch = Self::new(sequences, |_| 1.0);
+        let costs: Vec<usize> = batch.sequences.chunks(2).map(|pair| pair.iter().map(Range::len).sum()).collect();
+        batch.shards = shards(&costs).into_iter().map(|pairs| 2 * pairs.start..2 * pairs.end).collect();
+        batch.preference = Some(preference);
+        batch
+    }
+
     /// Turns dropout on: the sequences are numbers `first` and on of step `step` of a run with this seed.
     pub fn with_dropout(mut self, seed: u64, step: usize, first: usize) -> Self {
         let lengths = self.sequences.iter().map(Range::len).enumerate();
@@ -91,6 +102,23 @@ impl Batch {
     /// The keys of the rows of shard `index`.
     pub fn keys(&self, index: usize) -> &[u64] {
         self.keys.get(self.rows(index)).unwrap_or_default()
+    }
+
+    /// The targets of sequence `index`.
+    pub fn targets_of(&self, index: usize) -> &[(usize, u32, f32)] {
+        self.targets_in(&self.sequences[index])
+    }
+
+    /// The targets of shard `index`, as rows of the shard.
+    pub fn shard_targets(&self, index: usize) -> Vec<(usize, u32, f32)> {
+        let rows = self.rows(index);
+        self.targets_in(&rows).iter().map(|&(row, token, w)| (row - rows.start, token, w)).collect()
+    }
+
+    fn targets_in(&self, rows: &Range<usize>) -> &[(usize, u32, f32)] {
+        let start = self.targets.partition_point(|t| t.0 < rows.start);
+        let end = self.targets.partition_point(|t| t.0 < rows.end);
+        &self.targets[start..end]
     }
 
     /// Rows of shard `index`.

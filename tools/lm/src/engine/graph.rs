@@ -13,7 +13,7 @@ use super::{
     head::{Head, Loss},
     layer::{Layer, Saved, Shape, all_row_norms},
     linear::Weight,
-    ops::{LayerOp, LossOp, attend, lock, merge, segments, shard_targets},
+    ops::{LayerOp, LossOp, attend, lock, merge, segments},
     params::Slots,
     trained::Params,
 };
@@ -180,7 +180,7 @@ impl Graph {
                     layer.forward((&x, &[]), &segments, &mut y, &mut saved, &mut attend);
                     std::mem::swap(&mut x, &mut y);
                 }
-                head.cross_entropy(&x, &shard_targets(batch, i), None)
+                head.cross_entropy(&x, &batch.shard_targets(i), None)
             })
             .collect();
         merge(losses)

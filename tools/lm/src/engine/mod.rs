@@ -10,6 +10,7 @@
 //! | [`dropout`] | which inputs of an adapter are dropped |
 //! | [`layer`] | one decoder layer, forward and backward |
 //! | [`head`] | logits and the fused linear cross-entropy |
+//! | [`preference`] | the loss of pairs of answers |
 //! | [`batch`] | the rows of one step, in shards |
 //! | [`graph`] | the whole model as a candle graph, for training |
 //! | [`infer`] | the whole model with a key/value cache, for generation and scoring |
@@ -25,6 +26,7 @@ pub mod linear;
 pub mod math;
 mod ops;
 pub mod params;
+pub mod preference;
 pub mod trained;
 
 /// Makes the allocator keep freed memory: a training step frees and takes the same buffers again, and faulting fresh

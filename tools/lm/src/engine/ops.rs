@@ -163,7 +163,11 @@ impl CustomOp3 for LossOp {
                     dnorm: self.norm.then_some(&mut dnorm[..]),
                     dweight: self.frozen.is_none().then_some(&mut dweight[..]),
                 };
-                let loss = head.cross_entropy(&x[range], &shard_targets(&self.batch, i), Some(grads));
+                let x = &x[range];
+                let loss = match &self.batch.preference {
+                    None => head.cross_entropy(x, &self.batch.shard_targets(i), Some(grads)),
+                    Some(preference) => preference.cross_entropy(&head, x, (&self.batch, i), grads),
+                };
                 (loss, dnorm, dweight)
             })
             .collect();
@@ -207,14 +211,6 @@ pub(super) fn segments(batch: &Batch, i: usize) -> Vec<Segment> {
     let first = batch.rows(i).start;
     let shift = |s: &std::ops::Range<usize>| Segment { rows: s.start - first..s.end - first, start: 0 };
     batch.sequences[batch.shards[i].clone()].iter().map(shift).collect()
-}
-
-/// The targets of shard `i`, as rows of the shard.
-pub(super) fn shard_targets(batch: &Batch, i: usize) -> Vec<(usize, u32, f32)> {
-    let rows = batch.rows(i);
-    let start = batch.targets.partition_point(|t| t.0 < rows.start);
-    let end = batch.targets.partition_point(|t| t.0 < rows.end);
-    batch.targets[start..end].iter().map(|&(row, token, w)| (row - rows.start, token, w)).collect()
 }
 
 /// Attention of whole sequences.

@@ -2,47 +2,119 @@
 
 use std::time::Instant;
 
-use super::{Spec, Weighting};
+use super::{Objective, Spec, Weighting};
 use crate::{
     config::Config,
     engine::{
         batch::{Batch, Sequence, runs},
         graph::Graph,
         head::Loss,
+        preference::Preference,
         trained::Params,
     },
     error::{Error, Result},
+    optim::Schedule,
     rng::Rng,
 };
 
-/// Loss and share of exact rows of `rows`, weighted as in training; `None` when the deadline comes first.
-pub(super) fn evaluate(
-    (graph, params): (&Graph, &Params),
-    rows: &[Sequence],
-    spec: &Spec,
-    deadline: Option<Instant>,
-) -> Option<(f64, f64)> {
-    let all: Vec<&Sequence> = rows.iter().collect();
-    let targets: usize = rows.iter().map(Sequence::targets).sum();
-    let (mut sum, mut exact) = (0.0, 0);
-    for micro in micro_batches(&all, spec.micro_tokens) {
-        if passed(deadline) {
-            return None;
-        }
-        let weight = |s: &Sequence| match spec.weighting {
-            Weighting::Token => 1.0 / targets as f32,
-            Weighting::Row => 1.0 / (rows.len() * s.targets().max(1)) as f32,
+/// Rows with what stays together, and what a pair of answers is compared with.
+pub(super) struct Data<'a> {
+    rows: &'a [Sequence],
+    /// Indices of rows that count as one of `batch_size`: a row, or the two answers of a pair.
+    groups: Vec<Vec<usize>>,
+    /// For each pair, by how much the reference prefers the chosen answer; empty for other objectives.
+    references: Vec<f32>,
+}
+
+impl<'a> Data<'a> {
+    /// `rows` as the objective takes them. The reference of pairs is the model as `params` are now.
+    pub(super) fn new(spec: &Spec, rows: &'a [Sequence], (graph, params): (&Graph, &Params)) -> Self {
+        let groups: Vec<Vec<usize>> = match spec.objective {
+            Objective::Sft => (0..rows.len()).map(|row| vec![row]).collect(),
+            Objective::Dpo { .. } => (0..rows.len() / 2).map(|pair| vec![2 * pair, 2 * pair + 1]).collect(),
         };
-        let Loss { sum: part, greedy, .. } = graph.evaluate(&Batch::new(micro, weight), params);
-        sum += part;
-        let mut greedy = greedy.as_slice();
-        for row in micro {
-            let (own, rest) = greedy.split_at(row.targets());
-            exact += usize::from(own.iter().all(|g| *g));
-            greedy = rest;
+        let mut data = Data { rows, groups, references: Vec::new() };
+        if let Objective::Dpo { .. } = spec.objective {
+            data.references = vec![0.0; data.groups.len()];
+            let all: Vec<usize> = (0..data.groups.len()).collect();
+            let margins = data.parts(&all, spec).into_iter().flat_map(|(pairs, batch)| {
+                let log_p = graph.evaluate(&batch, params).log_p;
+                let mut at = log_p.iter();
+                let mut sum = |sequence| at.by_ref().take(batch.targets_of(sequence).len()).sum::<f32>();
+                (0..pairs.len()).map(|pair| (sum(2 * pair), sum(2 * pair + 1))).map(|(c, r)| c - r).collect::<Vec<_>>()
+            });
+            data.references = margins.collect();
         }
+        data
     }
-    Some((sum, exact as f64 / rows.len().max(1) as f64))
+
+    /// How many groups there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Trained tokens of these groups.
+    pub(super) fn targets(&self, groups: &[usize]) -> usize {
+        groups.iter().flat_map(|group| &self.groups[*group]).map(|row| self.rows[*row].targets()).sum()
+    }
+
+    /// The batches in which these groups are worked on, each with its groups. Weights are those of all of them together:
+    /// a sum over the batches is a mean over the groups.
+    pub(super) fn parts<'b>(&self, groups: &'b [usize], spec: &Spec) -> Vec<(&'b [usize], Batch)> {
+        let targets = self.targets(groups) as f32;
+        let rows: usize = groups.iter().map(|group| self.groups[*group].len()).sum();
+        let weight = |s: &Sequence| match spec.weighting {
+            Weighting::Token => 1.0 / targets,
+            Weighting::Row => 1.0 / (rows * s.targets().max(1)) as f32,
+        };
+        let tokens = |group: &usize| self.groups[*group].iter().map(|row| self.rows[*row].tokens.len()).sum();
+        let batch = |part: &'b [usize]| {
+            let rows: Vec<&Sequence> =
+                part.iter().flat_map(|group| &self.groups[*group]).map(|row| &self.rows[*row]).collect();
+            match spec.objective {
+                Objective::Sft => Batch::new(&rows, weight),
+                Objective::Dpo { beta } => {
+                    let references = part.iter().map(|pair| self.references[*pair]).collect();
+                    let weight = 1.0 / groups.len() as f32;
+                    Batch::pairs(&rows, Preference { beta: beta as f32, references, weight })
+                }
+            }
+        };
+        runs(groups, tokens, spec.micro_tokens).into_iter().map(|part| (part, batch(part))).collect()
+    }
+
+    /// Loss of all rows, weighted as in training, and the share that is right: rows whose every trained token is the most
+    /// likely one, or pairs whose chosen answer has gained more. `None` when the deadline comes first.
+    pub(super) fn evaluate(
+        &self,
+        (graph, params): (&Graph, &Params),
+        spec: &Spec,
+        deadline: Option<Instant>,
+    ) -> Option<(f64, f64)> {
+        let all: Vec<usize> = (0..self.len()).collect();
+        let (mut sum, mut right, mut count) = (0.0, 0, 0);
+        for (_, batch) in self.parts(&all, spec) {
+            if passed(deadline) {
+                return None;
+            }
+            let loss = graph.evaluate(&batch, params);
+            let (part, rights) = match &batch.preference {
+                Some(preference) => preference.figures(&batch, &loss.log_p),
+                None => (loss.sum, exact(&batch, &loss)),
+            };
+            sum += part;
+            count += rights.len();
+            right += rights.into_iter().filter(|right| *right).count();
+        }
+        Some((sum, right as f64 / count.max(1) as f64))
+    }
+}
+
+/// For each sequence, whether greedy decoding would have given every trained token.
+fn exact(batch: &Batch, loss: &Loss) -> Vec<bool> {
+    let mut greedy = loss.greedy.iter();
+    let counts = (0..batch.sequences.len()).map(|sequence| batch.targets_of(sequence).len());
+    counts.map(|count| greedy.by_ref().take(count).filter(|greedy| **greedy).count() == count).collect()
 }
 
 /// Whether the time is up.
@@ -50,18 +122,15 @@ pub(super) fn passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// Rows that are worked on together.
-pub(super) fn micro_batches<'a, 'b>(rows: &'a [&'b Sequence], tokens: usize) -> Vec<&'a [&'b Sequence]> {
-    runs(rows, |row| row.tokens.len(), tokens)
-}
-
-/// The rows of optimizer step `step` (from 0): a new seeded order for each epoch, which depends on nothing else, so that
-/// a resumed run goes on exactly where it was.
-pub(super) fn rows_of_step(spec: &Spec, rows: usize, step: usize) -> Vec<usize> {
-    let per_epoch = rows.div_ceil(spec.batch_size);
+/// The groups of optimizer step `step` (from 0): a new seeded order for each epoch, which depends on nothing else, so
+/// that a resumed run goes on exactly where it was.
+pub(super) fn groups_of_step(spec: &Spec, groups: usize, step: usize) -> Vec<usize> {
+    let per_epoch = groups.div_ceil(spec.batch_size);
     let (epoch, at) = (step / per_epoch, step % per_epoch);
-    let mut order: Vec<usize> = (0..rows).collect();
-    Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
+    let mut order: Vec<usize> = (0..groups).collect();
+    if spec.shuffle {
+        Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
+    }
     order.into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
 }
 
@@ -76,6 +145,24 @@ pub(super) fn check(config: &Config, spec: &Spec, train: &[Sequence], valid: &[S
     }
     if !(spec.learning_rate > 0.0 && spec.learning_rate.is_finite() && (0.0..).contains(&spec.warmup)) {
         return fail("learning_rate must be above 0 and warmup not negative".into());
+    }
+    if let Objective::Dpo { beta } = spec.objective {
+        if !(beta > 0.0 && beta.is_finite()) {
+            return fail(format!("beta is {beta}, it must be above 0"));
+        }
+        if !train.len().is_multiple_of(2) || !valid.len().is_multiple_of(2) {
+            return fail("pairs of answers are expected, chosen and rejected in turn".into());
+        }
+    }
+    let floor = matches!(spec.schedule, Schedule::Cosine | Schedule::WarmupStableDecay);
+    if !(0.0..1.0).contains(&spec.min_lr_ratio) || spec.min_lr_ratio > 0.0 && !floor {
+        return fail(format!(
+            "min_lr_ratio is {}, it must be at least 0 and below 1, and goes with cosine and warmup_stable_decay",
+            spec.min_lr_ratio
+        ));
+    }
+    if !(spec.decay > 0.0 && spec.decay.is_finite()) {
+        return fail(format!("decay is {}, it must be above 0", spec.decay));
     }
     if !(1.0..=1e4).contains(&spec.loraplus_lr_ratio) {
         return fail(format!("loraplus_lr_ratio is {}, it must be at least 1", spec.loraplus_lr_ratio));

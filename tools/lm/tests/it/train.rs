@@ -14,7 +14,7 @@ use tunesmith_lm::{
     lora::LoraConfig,
     pretrain::ModelShape,
     rng::Rng,
-    train::{Checkpoint, Control, Progress, Select, Spec, Stopped, Trained, Weighting, train},
+    train::{Checkpoint, Control, Objective, Progress, Select, Spec, Stopped, Trained, Weighting, train},
     weights::Weights,
 };
 
@@ -289,4 +289,39 @@ fn rows_that_teach_nothing_or_do_not_fit_are_errors_that_say_which() {
     assert!(attempt(row(vec![5, 6], 1), Spec { batch_size: 0, ..spec() }).contains("batch_size"));
     let diverged = attempt(row(vec![5, 6], 1), Spec { learning_rate: 1e30, max_grad_norm: None, epochs: 9, ..spec() });
     assert!(diverged.contains("not finite at step"), "{diverged}");
+}
+
+/// Pairs that prefer one of two answers by their first token.
+fn pairs(n: usize, seed: u64) -> Vec<Sequence> {
+    rows(n, seed)
+        .into_iter()
+        .flat_map(|chosen| {
+            let mut rejected = chosen.clone();
+            let at = rejected.trained[0].start;
+            rejected.tokens[at] = 20 + rejected.tokens[at] % 16;
+            rejected.tokens.insert(at + 1, 9);
+            [chosen, Sequence::from(rejected.tokens, at)]
+        })
+        .collect()
+}
+
+#[test]
+fn preferences_are_learned_from_even_odds_and_parts_of_a_step_change_nothing() {
+    let objective = Objective::Dpo { beta: 0.5 };
+    let spec = Spec { objective, epochs: 4, select: Select::Exact, ..spec() };
+    let (train_pairs, valid) = (pairs(24, 1), pairs(8, 2));
+    let report = run(&lora(), &spec, &train_pairs, &valid).report;
+    // Before the first step the model is its own reference: the loss is that of a coin.
+    assert!((report.curve[0].1 - std::f64::consts::LN_2).abs() < 1e-6, "{:?}", report.curve);
+    assert_eq!((report.steps.1, report.exact_curve.last().unwrap().1), (12, 1.0), "{:?}", report.exact_curve);
+    assert!(report.valid_curve.last().unwrap().1 < 0.5, "{:?}", report.valid_curve);
+    let parts = run(&lora(), &Spec { micro_tokens: 30, ..spec.clone() }, &train_pairs, &valid).report;
+    for (a, b) in report.curve.iter().zip(&parts.curve) {
+        assert!((a.1 - b.1).abs() < 1e-4, "{a:?} {b:?}");
+    }
+    let (config, weights) = small();
+    let mut control = Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None };
+    let rows = &train_pairs[..3];
+    let odd = train((&config, &weights), (&lora(), &spec), (rows, &[]), &mut control).unwrap_err().to_string();
+    assert_eq!(odd, "training: pairs of answers are expected, chosen and rejected in turn");
 }
