@@ -125,7 +125,7 @@ impl Session {
         let mut logits = Vec::new();
         for (rows, (_, continuations)) in hidden.iter().zip(group.iter().copied()) {
             self.decoder.head().logits(&rows[rows.len() - width..], &mut logits);
-            let (lse, best) = log_sum_exp(&mut logits, false);
+            let (lse, best) = log_sum_exp(&mut logits, None);
             let first = |c: &Vec<u32>| Scored {
                 sum: f64::from(logits[c[0] as usize] - lse),
                 tokens: c.len(),

@@ -1,4 +1,6 @@
-//! Causal attention of one segment: `len` new rows that follow `start` earlier ones. Scores are made per head.
+//! Causal attention of one segment: `len` new rows that follow `start` earlier ones. Scores are made per head and block of rows.
+
+use std::ops::Range;
 
 use crate::config::Config;
 
@@ -28,33 +30,51 @@ impl Heads {
         }
     }
 
-    /// Earlier rows that none of the rows after `start` sees.
-    fn unseen(&self, start: usize) -> usize {
-        self.window.map_or(0, |window| (start + 1).saturating_sub(window))
+    /// The query rows in blocks, each with the keys that some row of it sees.
+    fn blocks(&self, len: usize, start: usize) -> impl Iterator<Item = Block> + use<> {
+        let window = self.window;
+        (0..len).step_by(BLOCK).map(move |first| {
+            let rows = first..len.min(first + BLOCK);
+            let unseen = window.map_or(0, |window| (start + first + 1).saturating_sub(window));
+            Block { keys: unseen..start + rows.end, rows }
+        })
     }
 
     fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
 
-    /// Probabilities of query head `h`: `p[len, total]` from `q[len, ·]` and `k[total, ·]`.
-    fn probabilities(&self, h: usize, len: usize, start: usize, q: &[f32], k: &[f32], p: &mut [f32]) {
-        let (total, g) = (start + len, h / (self.q / self.kv));
+    /// Probabilities of query head `h` over the keys of `block`, `[rows, keys]`.
+    fn probabilities(&self, h: usize, block: &Block, start: usize, q: &[f32], k: &[f32], p: &mut [f32]) {
+        let (len, total) = (block.rows.len(), block.keys.len());
         let (sq, sk) = (self.q * self.dim, self.kv * self.dim);
-        let keys = &k[g * self.dim..];
         product(
             (len, total, self.dim),
             p,
             Strides(total, 1),
-            &q[h * self.dim..],
+            &q[block.rows.start * sq + h * self.dim..],
             Strides(sq, 1),
-            keys,
+            &k[block.keys.start * sk + self.group(h) * self.dim..],
             Strides(1, sk),
             false,
             self.scale(),
         );
-        causal_softmax(p, total, start, self.window);
+        causal_softmax(p, total, start + block.rows.start - block.keys.start, self.window);
     }
+
+    /// The key head that serves query head `h`.
+    fn group(&self, h: usize) -> usize {
+        h / (self.q / self.kv)
+    }
+}
+
+/// Query rows that are worked on together: what lies above the diagonal beyond a block is never computed.
+const BLOCK: usize = 64;
+
+/// Some query rows, and the keys that one of them sees at least.
+struct Block {
+    rows: Range<usize>,
+    keys: Range<usize>,
 }
 
 /// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
@@ -67,29 +87,27 @@ pub fn forward(
     p: &mut Vec<f32>,
 ) {
     let (sq, sk, dim) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim);
-    let unseen = heads.unseen(start);
-    let (start, k, v) = (start - unseen, &k[unseen * sk..], &v[unseen * sk..]);
-    let total = start + len;
-    p.resize(len * total, 0.0);
     for h in 0..heads.q {
-        let g = h / (heads.q / heads.kv);
-        heads.probabilities(h, len, start, q, k, p);
-        product(
-            (len, dim, total),
-            &mut out[h * dim..],
-            Strides(sq, 1),
-            p,
-            Strides(total, 1),
-            &v[g * dim..],
-            Strides(sk, 1),
-            false,
-            1.0,
-        );
+        for block in heads.blocks(len, start) {
+            let (n, total) = (block.rows.len(), block.keys.len());
+            p.resize(n * total, 0.0);
+            heads.probabilities(h, &block, start, q, k, p);
+            product(
+                (n, dim, total),
+                &mut out[block.rows.start * sq + h * dim..],
+                Strides(sq, 1),
+                p,
+                Strides(total, 1),
+                &v[block.keys.start * sk + heads.group(h) * dim..],
+                Strides(sk, 1),
+                false,
+                1.0,
+            );
+        }
     }
 }
 
 /// Gradients of a training segment (`start` 0): adds to `dk` and `dv`, writes `dq`.
-#[allow(clippy::too_many_arguments)]
 pub fn backward(
     heads: Heads,
     len: usize,
@@ -98,49 +116,23 @@ pub fn backward(
     (dq, dk, dv): (&mut [f32], &mut [f32], &mut [f32]),
     (p, dp): (&mut Vec<f32>, &mut Vec<f32>),
 ) {
-    let (sq, sk, dim) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim);
-    let rows = Strides(len, 1);
-    p.resize(len * len, 0.0);
-    dp.resize(len * len, 0.0);
+    let (sq, sk, dim, scale) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim, heads.scale());
+    let (wide, narrow) = (Strides(sq, 1), Strides(sk, 1));
     for h in 0..heads.q {
-        let (at, g) = (h * dim, h / (heads.q / heads.kv) * dim);
-        heads.probabilities(h, len, 0, q, k, p);
-        // dv += pᵀ dout; dp = dout vᵀ
-        product(
-            (len, dim, len),
-            &mut dv[g..],
-            Strides(sk, 1),
-            p,
-            Strides(1, len),
-            &dout[at..],
-            Strides(sq, 1),
-            true,
-            1.0,
-        );
-        product((len, len, dim), dp, rows, &dout[at..], Strides(sq, 1), &v[g..], Strides(1, sk), false, 1.0);
-        softmax_backward(p, dp, len);
-        // dq = dp k · scale; dk += dpᵀ q · scale
-        product(
-            (len, dim, len),
-            &mut dq[at..],
-            Strides(sq, 1),
-            dp,
-            rows,
-            &k[g..],
-            Strides(sk, 1),
-            false,
-            heads.scale(),
-        );
-        product(
-            (len, dim, len),
-            &mut dk[g..],
-            Strides(sk, 1),
-            dp,
-            Strides(1, len),
-            &q[at..],
-            Strides(sq, 1),
-            true,
-            heads.scale(),
-        );
+        for block in heads.blocks(len, 0) {
+            let (n, total) = (block.rows.len(), block.keys.len());
+            let (row, key) = (block.rows.start * sq + h * dim, block.keys.start * sk + heads.group(h) * dim);
+            let (straight, flipped) = (Strides(total, 1), Strides(1, total));
+            p.resize(n * total, 0.0);
+            dp.resize(n * total, 0.0);
+            heads.probabilities(h, &block, 0, q, k, p);
+            // dv += pᵀ dout; dp = dout vᵀ
+            product((total, dim, n), &mut dv[key..], narrow, p, flipped, &dout[row..], wide, true, 1.0);
+            product((n, total, dim), dp, straight, &dout[row..], wide, &v[key..], Strides(1, sk), false, 1.0);
+            softmax_backward(p, dp, total);
+            // dq = dp k · scale; dk += dpᵀ q · scale
+            product((n, dim, total), &mut dq[row..], wide, dp, straight, &k[key..], narrow, false, scale);
+            product((total, dim, n), &mut dk[key..], narrow, dp, flipped, &q[row..], wide, true, scale);
+        }
     }
 }

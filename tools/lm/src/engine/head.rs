@@ -70,13 +70,12 @@ impl Head<'_> {
             for (row, &(_, token, weight)) in s.logits.chunks_exact_mut(vocab).zip(chunk) {
                 let token = token as usize;
                 let logit = row[token];
-                let (lse, best) = math::log_sum_exp(row, grads.is_some());
+                let (lse, best) = math::log_sum_exp(row, grads.is_some().then_some(weight));
                 loss.sum += f64::from(weight) * f64::from(lse - logit);
                 loss.log_p.push(logit - lse);
                 loss.greedy.push(best == token);
                 if grads.is_some() {
-                    row[token] -= 1.0;
-                    row.iter_mut().for_each(|v| *v *= weight);
+                    row[token] -= weight;
                 }
             }
             if let Some(grads) = &mut grads {

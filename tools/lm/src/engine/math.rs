@@ -76,7 +76,8 @@ pub fn tn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], ad
     product(dims, dst, Strides(n, 1), a, Strides(1, m), b, Strides(n, 1), add, scale);
 }
 
-/// Runs `f` compiled for the best instruction set of this machine.
+/// Runs `f` compiled for the best instruction set of this machine, provided that `f` is marked `#[inline(always)]`: a
+/// closure that is called instead keeps the baseline's instructions.
 #[inline(always)]
 fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
@@ -125,119 +126,164 @@ pub fn norm(x: &[f32]) -> f32 {
     dispatch(|| sum16(x.len(), |i| x[i] * x[i])).sqrt()
 }
 
+/// The largest number, in sixteen lanes; −∞ where there is none. NaN counts as nothing.
+#[inline(always)]
+fn max16(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = values.chunks_exact(16);
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, v);
+        }
+    }
+    lanes.into_iter().fold(rest, larger)
+}
+
+/// Index of the first number that equals `wanted`; 0 where none does. Whole pieces are compared at a time.
+#[inline(always)]
+fn first_equal(values: &[f32], wanted: f32) -> usize {
+    const PIECE: usize = 256;
+    let has = |piece: &&[f32]| piece.iter().fold(false, |found, &v| found | (v == wanted));
+    let (at, piece) = match values.chunks(PIECE).enumerate().find(|(_, piece)| has(piece)) {
+        Some((i, piece)) => (i * PIECE, piece),
+        None => return 0,
+    };
+    at + piece.iter().position(|&v| v == wanted).unwrap_or(0)
+}
+
 /// Root-mean-square norm of each row: `y = x / rms(x) · g`; keeps `1/rms` of each row in `inv`.
 pub fn rms_norm(x: &[f32], g: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
-    dispatch(|| {
-        let h = g.len();
-        for ((x, y), inv) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(inv) {
-            let scale = 1.0 / (sum16(h, |i| x[i] * x[i]) / h as f32 + eps).sqrt();
-            *inv = scale;
-            for i in 0..h {
-                y[i] = x[i] * scale * g[i];
+    dispatch(
+        #[inline(always)]
+        || {
+            let h = g.len();
+            for ((x, y), inv) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(inv) {
+                let scale = 1.0 / (sum16(h, |i| x[i] * x[i]) / h as f32 + eps).sqrt();
+                *inv = scale;
+                for i in 0..h {
+                    y[i] = x[i] * scale * g[i];
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Gradient of [`rms_norm`]: adds to `dx`, and to `dg` where the gain is trained.
 pub fn rms_norm_backward(x: &[f32], g: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32], mut dg: Option<&mut [f32]>) {
-    dispatch(|| {
-        let h = g.len();
-        let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(inv);
-        for (((x, dy), dx), &inv) in rows {
-            let dot = sum16(h, |i| x[i] * g[i] * dy[i]) * inv * inv * inv / h as f32;
-            for i in 0..h {
-                dx[i] += inv * g[i] * dy[i] - x[i] * dot;
-            }
-            if let Some(dg) = dg.as_deref_mut() {
+    dispatch(
+        #[inline(always)]
+        || {
+            let h = g.len();
+            let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(inv);
+            for (((x, dy), dx), &inv) in rows {
+                let dot = sum16(h, |i| x[i] * g[i] * dy[i]) * inv * inv * inv / h as f32;
                 for i in 0..h {
-                    dg[i] += dy[i] * x[i] * inv;
+                    dx[i] += inv * g[i] * dy[i] - x[i] * dot;
+                }
+                if let Some(dg) = dg.as_deref_mut() {
+                    for i in 0..h {
+                        dg[i] += dy[i] * x[i] * inv;
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 /// `a = silu(gate) · up`.
 pub fn swiglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
-    dispatch(|| {
-        for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
-            *a = g / (1.0 + exp(-g)) * u;
-        }
-    });
+    dispatch(
+        #[inline(always)]
+        || {
+            for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
+                *a = g / (1.0 + exp(-g)) * u;
+            }
+        },
+    );
 }
 
 /// Gradient of [`swiglu`], in place: `gate` becomes dgate and `up` becomes dup.
 pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
-    dispatch(|| {
-        for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
-            let s = 1.0 / (1.0 + exp(-*g));
-            let silu = *g * s;
-            let dg = d * *u * s * (1.0 + *g * (1.0 - s));
-            *u = d * silu;
-            *g = dg;
-        }
-    });
+    dispatch(
+        #[inline(always)]
+        || {
+            for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
+                let s = 1.0 / (1.0 + exp(-*g));
+                let silu = *g * s;
+                let dg = d * *u * s * (1.0 + *g * (1.0 - s));
+                *u = d * silu;
+                *g = dg;
+            }
+        },
+    );
 }
 
 /// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, or the last `window` of
 /// them; the rest become 0.
 pub fn causal_softmax(p: &mut [f32], total: usize, start: usize, window: Option<usize>) {
-    dispatch(|| {
-        for (i, row) in p.chunks_exact_mut(total).enumerate() {
-            let end = start + i + 1;
-            let (kept, masked) = row.split_at_mut(end);
-            let (before, kept) = kept.split_at_mut(window.map_or(0, |window| end.saturating_sub(window)));
-            before.fill(0.0);
-            let max = kept.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            for v in kept.iter_mut() {
-                *v = exp(*v - max);
+    dispatch(
+        #[inline(always)]
+        || {
+            for (i, row) in p.chunks_exact_mut(total).enumerate() {
+                let end = start + i + 1;
+                let (kept, masked) = row.split_at_mut(end);
+                let (before, kept) = kept.split_at_mut(window.map_or(0, |window| end.saturating_sub(window)));
+                before.fill(0.0);
+                let max = max16(kept);
+                for v in kept.iter_mut() {
+                    *v = exp(*v - max);
+                }
+                let scale = 1.0 / sum16(kept.len(), |j| kept[j]);
+                for v in kept.iter_mut() {
+                    *v *= scale;
+                }
+                masked.fill(0.0);
             }
-            let scale = 1.0 / sum16(kept.len(), |j| kept[j]);
-            for v in kept.iter_mut() {
-                *v *= scale;
-            }
-            masked.fill(0.0);
-        }
-    });
+        },
+    );
 }
 
 /// Gradient of a row-wise softmax: `dp` becomes `p · (dp − Σ p·dp)`.
 pub fn softmax_backward(p: &[f32], dp: &mut [f32], total: usize) {
-    dispatch(|| {
-        for (p, dp) in p.chunks_exact(total).zip(dp.chunks_exact_mut(total)) {
-            let dot = sum16(total, |j| p[j] * dp[j]);
-            for j in 0..total {
-                dp[j] = p[j] * (dp[j] - dot);
+    dispatch(
+        #[inline(always)]
+        || {
+            for (p, dp) in p.chunks_exact(total).zip(dp.chunks_exact_mut(total)) {
+                let dot = sum16(total, |j| p[j] * dp[j]);
+                for j in 0..total {
+                    dp[j] = p[j] * (dp[j] - dot);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// One row of logits: returns (log of the sum of exponentials, index of the first maximum), and turns the row into
-/// probabilities when `softmax`.
-pub fn log_sum_exp(row: &mut [f32], softmax: bool) -> (f32, usize) {
-    dispatch(|| {
-        let mut max = f32::NEG_INFINITY;
-        for &v in row.iter() {
-            max = if v > max { v } else { max };
-        }
-        let best = row.iter().position(|&v| v == max).unwrap_or(0);
-        let sum = if softmax {
-            for v in row.iter_mut() {
-                *v = exp(*v - max);
-            }
-            let sum = sum16(row.len(), |j| row[j]);
-            let scale = 1.0 / sum;
-            for v in row.iter_mut() {
-                *v *= scale;
-            }
-            sum
-        } else {
-            sum16(row.len(), |j| exp(row[j] - max))
-        };
-        (max + sum.ln(), best)
-    })
+/// probabilities times `softmax` where that is given.
+pub fn log_sum_exp(row: &mut [f32], softmax: Option<f32>) -> (f32, usize) {
+    dispatch(
+        #[inline(always)]
+        || {
+            let max = max16(row);
+            let best = first_equal(row, max);
+            let sum = if let Some(factor) = softmax {
+                for v in row.iter_mut() {
+                    *v = exp(*v - max);
+                }
+                let sum = sum16(row.len(), |j| row[j]);
+                let scale = factor / sum;
+                for v in row.iter_mut() {
+                    *v *= scale;
+                }
+                sum
+            } else {
+                sum16(row.len(), |j| exp(row[j] - max))
+            };
+            (max + sum.ln(), best)
+        },
+    )
 }
 
 /// Cosines and sines of the rotary embedding: `[positions, head_dim/2]` each.
@@ -264,20 +310,23 @@ impl Rope {
     /// position `start + i`; the halves of a head are rotated against each other, as in transformers.
     pub fn rotate(&self, x: &mut [f32], heads: usize, start: usize, sign: f32) {
         let (half, dim) = (self.half, self.half * 2);
-        dispatch(|| {
-            for (i, row) in x.chunks_exact_mut(heads * dim).enumerate() {
-                let at = (start + i) * half;
-                let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
-                for head in row.chunks_exact_mut(dim) {
-                    let (a, b) = head.split_at_mut(half);
-                    for j in 0..half {
-                        let (p, q) = (a[j], b[j]);
-                        a[j] = p * cos[j] - q * sin[j] * sign;
-                        b[j] = q * cos[j] + p * sin[j] * sign;
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, row) in x.chunks_exact_mut(heads * dim).enumerate() {
+                    let at = (start + i) * half;
+                    let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
+                    for head in row.chunks_exact_mut(dim) {
+                        let (a, b) = head.split_at_mut(half);
+                        for j in 0..half {
+                            let (p, q) = (a[j], b[j]);
+                            a[j] = p * cos[j] - q * sin[j] * sign;
+                            b[j] = q * cos[j] + p * sin[j] * sign;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

@@ -1,0 +1,158 @@
+//! LoRA training against PyTorch + PEFT, both sides interleaved in one run.
+//!
+//! ```text
+//! cargo bench -p tunesmith-lm --bench train [-- --shape NAME] [--rounds N] [--steps N] [--threads N]
+//! ```
+//!
+//! One step is what users get: forward, loss over all positions of 4 rows of 256 tokens, backward, clipping and AdamW, with
+//! LoRA of rank 16 on all linear layers, in f32. Every measurement is a process of its own, so that its peak memory is its
+//! own; sides take turns within a round, and figures are medians over the steps of all rounds without each process's first.
+//! Nothing is asserted about absolute times.
+//!
+//! The Python side runs in an environment that is made below `target/` at first use, or in the Python that
+//! `TUNESMITH_BENCH_PYTHON` names.
+
+use std::process::ExitCode;
+
+mod floor;
+mod ours;
+mod peer;
+mod sample;
+mod shapes;
+
+use floor::Floor;
+use sample::{Sample, Samples};
+use shapes::Shape;
+
+/// Rows per step.
+pub const ROWS: usize = 4;
+/// Tokens per row.
+pub const LENGTH: usize = 256;
+/// Rank of the adapters.
+pub const RANK: usize = 16;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let all = arguments.len();
+    arguments.retain(|argument| argument != "--bench");
+    if arguments.len() == all && !arguments.iter().any(|argument| argument == "--child") {
+        println!("skipped: `cargo test` runs no benchmark, `cargo bench` does");
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), String> {
+    let options = Options::parse(arguments)?;
+    match options.child.as_deref() {
+        Some("ours") => return ours::measure(options.shapes()?[0], options.steps).map(|sample| sample.print()),
+        Some("peak") => return Ok(println!("{}", floor::measure_peak())),
+        Some(other) => return Err(format!("unknown child {other}")),
+        None => {}
+    }
+    let peer = peer::Peer::find()?;
+    for shape in options.shapes()? {
+        compare(shape, &options, &peer)?;
+    }
+    Ok(())
+}
+
+/// What the command line asks for.
+struct Options {
+    shape: Option<String>,
+    rounds: usize,
+    steps: usize,
+    threads: usize,
+    /// Set in the processes that this one starts.
+    child: Option<String>,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut options = Options { shape: None, rounds: 3, steps: 4, threads: 2, child: None };
+        for pair in arguments.chunks(2) {
+            let [name, value] = pair else { return Err(format!("{} needs a value", pair[0])) };
+            let number = || match value.parse() {
+                Ok(n) if n > 0 => Ok(n),
+                _ => Err(format!("{name} is {value}, it must be a number above 0")),
+            };
+            match name.as_str() {
+                "--shape" => options.shape = Some(value.clone()),
+                "--rounds" => options.rounds = number()?,
+                "--steps" => options.steps = number()?.max(2),
+                "--threads" => options.threads = number()?,
+                "--child" => options.child = Some(value.clone()),
+                _ => return Err(format!("unknown option {name}; there are --shape, --rounds, --steps and --threads")),
+            }
+        }
+        Ok(options)
+    }
+
+    fn shapes(&self) -> Result<Vec<&'static Shape>, String> {
+        let Some(name) = &self.shape else { return Ok(shapes::ALL.iter().collect()) };
+        let names: Vec<&str> = shapes::ALL.iter().map(|shape| shape.name).collect();
+        let found = shapes::ALL.iter().find(|shape| shape.name == name);
+        Ok(vec![found.ok_or_else(|| format!("unknown shape {name}; there are {}", names.join(" and ")))?])
+    }
+
+    /// Starts this program again as `child`.
+    fn again(&self, child: &str, shape: &Shape) -> Result<String, String> {
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut command = std::process::Command::new(program);
+        command.args(["--child", child, "--shape", shape.name, "--steps", &self.steps.to_string()]);
+        command.env("RAYON_NUM_THREADS", self.threads.to_string());
+        sample::output(&mut command)
+    }
+}
+
+/// Runs all sides on `shape` in turns and prints what they reach.
+fn compare(shape: &Shape, options: &Options, peer: &peer::Peer) -> Result<(), String> {
+    let config = shape.config()?;
+    let mut sides = [
+        Samples::new("tunesmith"),
+        Samples::new("PyTorch + PEFT, tuned allocator"),
+        Samples::new("PyTorch + PEFT, default allocator"),
+    ];
+    let mut peak = 0.0f64;
+    for round in 1..=options.rounds {
+        eprintln!("{}: round {round} of {}", shape.name, options.rounds);
+        let measured = options.again("peak", shape)?;
+        peak = peak.max(measured.trim().parse().map_err(|_| format!("not a number: {measured}"))?);
+        let [ours, tuned, default] = &mut sides;
+        ours.add(Sample::parse(&options.again("ours", shape)?)?);
+        tuned.add(peer.measure(shape, options.steps, options.threads, true)?);
+        default.add(peer.measure(shape, options.steps, options.threads, false)?);
+    }
+    let floor = Floor::new(&config);
+    println!("\n{}: {} parameters, {} trained", shape.name, config.parameters(), floor.trained);
+    println!(
+        "f32 product peak {peak:.0} GFLOP/s on {} threads; floor {:.3} GFLOP per token, so at most {:.0} tokens/s",
+        options.threads,
+        floor.per_token() / 1e9,
+        peak * 1e9 / floor.per_token()
+    );
+    println!("{:36} {:>9} {:>12} {:>13} {:>10}", "", "tokens/s", "utilisation", "CPU ms/token", "peak MiB");
+    for side in &sides {
+        println!(
+            "{:36} {:>9.1} {:>11.1}% {:>13.2} {:>10.0}",
+            side.name,
+            side.tokens_per_second(),
+            side.tokens_per_second() * floor.per_token() / (peak * 1e9) * 100.0,
+            side.cpu_per_token() * 1e3,
+            side.peak_bytes() as f64 / (1 << 20) as f64
+        );
+    }
+    let [ours, tuned, _] = &sides;
+    let speed = ours.tokens_per_second() / tuned.tokens_per_second();
+    let memory = ours.peak_bytes() as f64 / tuned.peak_bytes() as f64;
+    let said = |met: bool| if met { "met" } else { "MISSED" };
+    println!("tokens/s against the tuned side: {speed:.2} times (wanted: at least 1.00: {})", said(speed >= 1.0));
+    println!("peak memory against it: {memory:.2} times (wanted: at most 0.60: {})", said(memory <= 0.6));
+    Ok(())
+}

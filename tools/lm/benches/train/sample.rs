@@ -1,0 +1,107 @@
+//! What one process measures of itself, and what many of them amount to.
+
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LENGTH, ROWS};
+
+/// One process's figures, printed as one line of JSON.
+#[derive(Serialize, Deserialize)]
+pub struct Sample {
+    /// Seconds of each step.
+    pub seconds: Vec<f64>,
+    /// Seconds that all its threads computed in each step.
+    pub cpu: Vec<f64>,
+    /// Largest resident memory since it started.
+    pub peak_bytes: u64,
+}
+
+impl Sample {
+    /// Prints it for the parent.
+    pub fn print(&self) {
+        println!("{}", serde_json::json!(self));
+    }
+
+    /// Reads the last line of what a child printed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let line = text.trim_end().lines().last().unwrap_or_default();
+        serde_json::from_str(line).map_err(|e| format!("a child printed {line:?}: {e}"))
+    }
+}
+
+/// Figures of one side over all rounds.
+pub struct Samples {
+    /// The side.
+    pub name: &'static str,
+    seconds: Vec<f64>,
+    cpu: Vec<f64>,
+    peaks: Vec<f64>,
+}
+
+impl Samples {
+    /// None yet.
+    pub fn new(name: &'static str) -> Self {
+        Samples { name, seconds: Vec::new(), cpu: Vec::new(), peaks: Vec::new() }
+    }
+
+    /// Adds a process's figures without its first step, which warms up.
+    pub fn add(&mut self, sample: Sample) {
+        eprintln!("  {}: {:.2?} s", self.name, sample.seconds);
+        self.seconds.extend(sample.seconds.iter().skip(1));
+        self.cpu.extend(sample.cpu.iter().skip(1));
+        self.peaks.push(sample.peak_bytes as f64);
+    }
+
+    /// Of the median step.
+    pub fn tokens_per_second(&self) -> f64 {
+        (ROWS * LENGTH) as f64 / median(&self.seconds)
+    }
+
+    /// Seconds of computing per token in the median step.
+    pub fn cpu_per_token(&self) -> f64 {
+        median(&self.cpu) / (ROWS * LENGTH) as f64
+    }
+
+    /// Median of the processes' peaks.
+    pub fn peak_bytes(&self) -> u64 {
+        median(&self.peaks) as u64
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+/// What a command prints; an error when it fails. Its messages go to the terminal.
+pub fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|e| format!("{command:?}: {e}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(format!("{command:?}: {}", output.status)),
+    }
+}
+
+/// Seconds that this process has computed in user mode and in the system.
+pub fn cpu_seconds() -> Result<f64, String> {
+    let stat = std::fs::read_to_string("/proc/self/stat").map_err(|e| format!("/proc/self/stat: {e}"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: Option<u64> = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().ok()).sum();
+    // Linux counts these in hundredths of a second on every platform that is supported.
+    ticks.map(|ticks| ticks as f64 / 100.0).ok_or_else(|| "unexpected /proc/self/stat".into())
+}
+
+/// Largest resident memory of this process since it was started.
+pub fn peak_bytes() -> Result<u64, String> {
+    let status = std::fs::read_to_string("/proc/self/status").map_err(|e| format!("/proc/self/status: {e}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| "no VmHWM in /proc/self/status".into())
+}
