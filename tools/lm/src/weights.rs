@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 
 use crate::{
     config::Config,
-    engine::params::{LINEARS, shapes},
+    engine::params::{LINEARS, norm_names, shapes},
     error::{Error, Result},
     storage::{self, Item, Mapped, printable},
 };
@@ -53,6 +53,8 @@ pub struct LayerWeights {
     pub biases: [Option<Arc<Vec<f32>>>; 7],
     /// Norms of each query head and of each key head, `[head_dim]`; `None` where heads are not normed.
     pub qk_norms: Option<[Arc<Vec<f32>>; 2]>,
+    /// Norms of what attention and the feed-forward block give, `[hidden]`; `None` where it is not normed.
+    pub post_norms: Option<[Arc<Vec<f32>>; 2]>,
 }
 
 /// How numbers are stored in a safetensors file.
@@ -136,12 +138,16 @@ impl Weights {
                 down: next()?,
                 biases: Default::default(),
                 qk_norms: None,
+                post_norms: None,
             };
             for (bias, _) in read.biases.iter_mut().zip(config.biases.each()).filter(|(_, biased)| *biased) {
                 *bias = Some(next()?);
             }
             if config.qk_norm {
                 read.qk_norms = Some([next()?, next()?]);
+            }
+            if config.post_norms {
+                read.post_norms = Some([next()?, next()?]);
             }
             layers.push(read);
         }
@@ -173,9 +179,10 @@ impl Weights {
         let fits = |layer: &LayerWeights| {
             layer.biases.each_ref().map(Option::is_some) == config.biases.each()
                 && layer.qk_norms.is_some() == config.qk_norm
+                && layer.post_norms.is_some() == config.post_norms
         };
         if !self.layers.iter().all(fits) {
-            return Err(Error::Weights("the biases or the norms of heads do not fit the config".into()));
+            return Err(Error::Weights("the biases or the norms of a layer do not fit the config".into()));
         }
         for (name, shape, values) in self.named(config) {
             if values.len() != shape.iter().product::<usize>() {
@@ -189,10 +196,11 @@ impl Weights {
 impl LayerWeights {
     /// Its tensors in the order of the fields.
     pub fn tensors(&self) -> Vec<&Arc<Vec<f32>>> {
-        let Self { attn_norm, q, k, v, o, ffn_norm, gate, up, down, biases, qk_norms } = self;
+        let Self { attn_norm, q, k, v, o, ffn_norm, gate, up, down, biases, qk_norms, post_norms } = self;
         let mut all = vec![attn_norm, q, k, v, o, ffn_norm, gate, up, down];
         all.extend(biases.iter().flatten());
         all.extend(qk_norms.iter().flatten());
+        all.extend(post_norms.iter().flatten());
         all
     }
 }
@@ -217,16 +225,20 @@ impl Part {
 fn layer_parts(config: &Config) -> Vec<Part> {
     let part = |name: &str, shape: &[usize]| Part { name: name.into(), shape: shape.into() };
     let norm = |name: &str| part(&format!("{name}.weight"), &[config.hidden_size]);
+    let [attn_norm, ffn_norm, _, _, post_norms @ ..] = norm_names(config);
     let shapes = shapes(config);
     let linear = |i: usize| part(&format!("{}.weight", LINEARS[i]), &[shapes[i].0, shapes[i].1]);
-    let mut parts = vec![norm("input_layernorm")];
+    let mut parts = vec![norm(attn_norm)];
     parts.extend((0..4).map(linear));
-    parts.push(norm("post_attention_layernorm"));
+    parts.push(norm(ffn_norm));
     parts.extend((4..7).map(linear));
     let biased = config.biases.each();
     parts.extend((0..7).filter(|i| biased[*i]).map(|i| part(&format!("{}.bias", LINEARS[i]), &[shapes[i].0])));
     if config.qk_norm {
         parts.extend(["self_attn.q_norm.weight", "self_attn.k_norm.weight"].map(|name| part(name, &[config.head_dim])));
+    }
+    if config.post_norms {
+        parts.extend(post_norms.map(norm));
     }
     parts
 }

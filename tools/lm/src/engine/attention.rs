@@ -15,6 +15,8 @@ pub struct Heads {
     pub dim: usize,
     /// Positions that a row sees, its own and those right before it; `None`: all up to its own.
     pub window: Option<usize>,
+    /// Scores are multiplied by it.
+    pub scale: f32,
 }
 
 impl Heads {
@@ -25,16 +27,13 @@ impl Heads {
             kv: config.num_key_value_heads,
             dim: config.head_dim,
             window: config.window(layer),
+            scale: config.attention_scale(),
         }
     }
 
     /// Earlier rows that none of the rows after `start` sees.
     fn unseen(&self, start: usize) -> usize {
         self.window.map_or(0, |window| (start + 1).saturating_sub(window))
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.dim as f32).sqrt()
     }
 
     /// Probabilities of query head `h`: `p[len, total]` from `q[len, ·]` and `k[total, ·]`.
@@ -51,13 +50,13 @@ impl Heads {
             keys,
             Strides(1, sk),
             false,
-            self.scale(),
+            self.scale,
         );
         causal_softmax(p, total, start, self.window);
     }
 }
 
-/// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
+/// `out[len, ·] = softmax(scale · q kᵀ) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
 /// `start + len`.
 pub fn forward(
     heads: Heads,
@@ -120,17 +119,7 @@ pub fn backward(
         product((len, len, dim), dp, rows, &dout[at..], Strides(sq, 1), &v[g..], Strides(1, sk), false, 1.0);
         softmax_backward(p, dp, len);
         // dq = dp k · scale; dk += dpᵀ q · scale
-        product(
-            (len, dim, len),
-            &mut dq[at..],
-            Strides(sq, 1),
-            dp,
-            rows,
-            &k[g..],
-            Strides(sk, 1),
-            false,
-            heads.scale(),
-        );
+        product((len, dim, len), &mut dq[at..], Strides(sq, 1), dp, rows, &k[g..], Strides(sk, 1), false, heads.scale);
         product(
             (len, dim, len),
             &mut dk[g..],
@@ -140,7 +129,7 @@ pub fn backward(
             &q[at..],
             Strides(sq, 1),
             true,
-            heads.scale(),
+            heads.scale,
         );
     }
 }

@@ -11,6 +11,7 @@ use super::{
     batch::Batch,
     head::{Head, Loss},
     layer::{Layer, Saved, Shape},
+    math::{self, RmsNorm},
     ops::{LayerOp, LossOp, attend, lock, merge, segments, shard_targets},
     params::LayerSlots,
 };
@@ -105,7 +106,10 @@ impl Graph {
         let rows = batch.tokens.len();
         let ids = Tensor::from_slice(&batch.tokens, rows, &Device::Cpu)?;
         let mut x = match &self.outer {
-            Some(outer) => outer.embed.index_select(&ids, 0)?,
+            Some(outer) => {
+                let rows = outer.embed.index_select(&ids, 0)?;
+                if self.config.scale_embedding { (rows * f64::from(self.config.embedding_scale()))? } else { rows }
+            }
             None => Tensor::from_vec(self.embed(batch), (rows, self.config.hidden_size), &Device::Cpu)?,
         };
         for (index, (weights, theta)) in self.weights.layers.iter().zip(&self.layers).enumerate() {
@@ -121,7 +125,7 @@ impl Graph {
         }
         let out = Arc::new(Mutex::new(Loss::default()));
         let op = LossOp {
-            eps: self.config.rms_norm_eps as f32,
+            rms: RmsNorm::new(&self.config),
             batch: batch.clone(),
             out: out.clone(),
             grads: Mutex::new(None),
@@ -151,16 +155,14 @@ impl Graph {
         };
         let embed = embed.as_deref().unwrap_or(&self.weights.embed);
         let head = head.as_deref().or(self.weights.head.as_ref().map(|h| h.as_slice())).unwrap_or(embed);
-        let head = Head { norm: &norm, weight: head, eps: self.config.rms_norm_eps as f32 };
+        let head = Head { norm: &norm, weight: head, rms: RmsNorm::new(&self.config) };
         let hidden = self.config.hidden_size;
         let losses: Vec<Loss> = (0..batch.shards.len())
             .into_par_iter()
             .map(|i| {
                 let rows = batch.rows(i);
                 let mut x: Vec<f32> = Vec::with_capacity(rows.len() * hidden);
-                batch.tokens[rows.clone()]
-                    .iter()
-                    .for_each(|&t| x.extend_from_slice(&embed[t as usize * hidden..][..hidden]));
+                math::embed(embed, hidden, self.config.embedding_scale(), &batch.tokens[rows.clone()], &mut x);
                 let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
                 for (index, (weights, theta)) in self.weights.layers.iter().zip(&thetas).enumerate() {
                     let layer = Layer::new(&self.shape, index, weights, &self.slots, theta);
@@ -174,7 +176,8 @@ impl Graph {
     }
 
     fn embed(&self, batch: &Batch) -> Vec<f32> {
-        let h = self.config.hidden_size;
-        batch.tokens.iter().flat_map(|&t| &self.weights.embed[t as usize * h..][..h]).copied().collect()
+        let (hidden, mut x) = (self.config.hidden_size, Vec::new());
+        math::embed(&self.weights.embed, hidden, self.config.embedding_scale(), &batch.tokens, &mut x);
+        x
     }
 }

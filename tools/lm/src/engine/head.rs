@@ -1,7 +1,7 @@
 //! The output layer: logits of chosen rows, and the cross-entropy fused with them so that the logits of a whole batch
 //! never exist at once.
 
-use super::math::{self, nn, nt, tn};
+use super::math::{self, RmsNorm, nn, nt, tn};
 
 /// Rows whose logits are made at a time.
 const CHUNK: usize = 256;
@@ -13,8 +13,8 @@ pub struct Head<'a> {
     pub norm: &'a [f32],
     /// `[vocab, hidden]`.
     pub weight: &'a [f32],
-    /// Of the norm.
-    pub eps: f32,
+    /// How it is computed.
+    pub rms: RmsNorm,
 }
 
 /// What a cross-entropy gives.
@@ -43,7 +43,7 @@ impl Head<'_> {
     pub fn logits(&self, x: &[f32], out: &mut Vec<f32>) {
         let (rows, hidden) = (x.len() / self.norm.len(), self.norm.len());
         let (mut normed, mut inverse) = (vec![0.0; x.len()], vec![0.0; rows]);
-        math::rms_norm(x, self.norm, self.eps, &mut normed, &mut inverse);
+        self.rms.forward(x, self.norm, &mut normed, &mut inverse);
         let vocab = self.weight.len() / hidden;
         out.resize(rows * vocab, 0.0);
         nt((rows, vocab, hidden), out, &normed, self.weight, false, 1.0);
@@ -62,7 +62,7 @@ impl Head<'_> {
             s.normed.resize(n * hidden, 0.0);
             s.inverse.resize(n, 0.0);
             s.logits.resize(n * vocab, 0.0);
-            math::rms_norm(&s.x, self.norm, self.eps, &mut s.normed, &mut s.inverse);
+            self.rms.forward(&s.x, self.norm, &mut s.normed, &mut s.inverse);
             nt((n, vocab, hidden), &mut s.logits, &s.normed, self.weight, false, 1.0);
             for (row, &(_, token, weight)) in s.logits.chunks_exact_mut(vocab).zip(chunk) {
                 let token = token as usize;
@@ -95,7 +95,7 @@ impl Head<'_> {
         s.dx.clear();
         s.dx.resize(n * hidden, 0.0);
         let dnorm = grads.dnorm.as_deref_mut();
-        math::rms_norm_backward(&s.x, self.norm, &s.inverse, &s.dnormed, &mut s.dx, dnorm);
+        self.rms.backward(&s.x, self.norm, &s.inverse, &s.dnormed, &mut s.dx, dnorm);
         for (&(row, ..), dx) in chunk.iter().zip(s.dx.chunks_exact(hidden)) {
             for (to, from) in grads.dx[row * hidden..(row + 1) * hidden].iter_mut().zip(dx) {
                 *to += from;

@@ -10,6 +10,7 @@ use super::{
     batch::Batch,
     head::{Head, HeadGrads, Loss},
     layer::{Grads, Layer, Saved, Segment, Shape},
+    math::RmsNorm,
     params::LayerSlots,
 };
 use crate::{error::Error, weights::LayerWeights};
@@ -90,7 +91,7 @@ impl CustomOp2 for LayerOp {
 
 /// The last norm, the output layer and the cross-entropy. The gradient is made together with the value.
 pub(super) struct LossOp {
-    pub eps: f32,
+    pub rms: RmsNorm,
     pub batch: Arc<Batch>,
     pub out: Arc<Mutex<Loss>>,
     pub grads: Mutex<Option<LossGrads>>,
@@ -119,7 +120,7 @@ impl CustomOp3 for LossOp {
         l3: &Layout,
     ) -> candle_core::Result<(CpuStorage, Dims)> {
         let (x, norm, weight) = (floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?);
-        let head = Head { norm, weight, eps: self.eps };
+        let head = Head { norm, weight, rms: self.rms };
         let mut dx = vec![0.0; x.len()];
         let parts: Vec<(Loss, Vec<f32>, Vec<f32>)> = split(&self.batch, x.len(), &mut dx)
             .into_par_iter()

@@ -21,8 +21,13 @@ pub const LINEARS: [&str; 7] = [
     "mlp.down_proj",
 ];
 
-/// The norms of a decoder layer; the last two only where heads are normed.
-pub const NORMS: [&str; 4] = ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"];
+/// The norms of a decoder layer: before attention, before the feed-forward block, of query and key heads, and of what
+/// the two blocks give. The later ones are not in every model, and where the last are, the second has another name.
+pub fn norm_names(config: &Config) -> [&'static str; 6] {
+    let ffn = if config.post_norms { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
+    let after = ["post_attention_layernorm", "post_feedforward_layernorm"];
+    ["input_layernorm", ffn, "self_attn.q_norm", "self_attn.k_norm", after[0], after[1]]
+}
 
 /// What of the model is trained.
 #[derive(Clone, Debug)]
@@ -49,8 +54,10 @@ pub struct LinearSlot {
 pub struct LayerSlots {
     /// The linear layers, in the order of [`LINEARS`].
     pub linears: [LinearSlot; 7],
-    /// The norms' gains, in the order of [`NORMS`], when they are there and trained.
-    pub norms: [Option<Range<usize>>; 4],
+    /// The norms' gains, in the order of [`norm_names`], when they are there and trained.
+    pub norms: [Option<Range<usize>>; 6],
+    /// The names of those norms.
+    norm_names: [&'static str; 6],
     /// Length of the flat vector.
     pub len: usize,
     /// Rank of the adapters; 0 without.
@@ -68,7 +75,7 @@ pub fn shapes(config: &Config) -> [(usize, usize); 7] {
 impl LayerSlots {
     /// The layout that `method` gives each layer of a model of this shape.
     pub fn new(config: &Config, method: &Method) -> Result<Self> {
-        let mut slots = LayerSlots::default();
+        let mut slots = LayerSlots { norm_names: norm_names(config), ..LayerSlots::default() };
         let mut take = |n: usize| {
             slots.len += n;
             slots.len - n..slots.len
@@ -77,7 +84,8 @@ impl LayerSlots {
             Method::Full => {
                 let h = config.hidden_size;
                 let head = || config.qk_norm.then_some(config.head_dim);
-                slots.norms = [Some(h), Some(h), head(), head()].map(|size| size.map(&mut take));
+                let post = || config.post_norms.then_some(h);
+                slots.norms = [Some(h), Some(h), head(), head(), post(), post()].map(|size| size.map(&mut take));
                 let biased = config.biases.each();
                 for ((linear, (out, inp)), biased) in slots.linears.iter_mut().zip(shapes(config)).zip(biased) {
                     linear.weight = Some(take(out * inp));
@@ -114,7 +122,8 @@ impl LayerSlots {
         }
         let biases = self.linears.iter().map(|slot| &slot.bias).zip(&weights.biases);
         let [q, k] = weights.qk_norms.as_ref().map_or([None, None], |norms| norms.each_ref().map(Some));
-        let norms = self.norms.iter().zip([Some(&weights.attn_norm), Some(&weights.ffn_norm), q, k]);
+        let [attn, ffn] = weights.post_norms.as_ref().map_or([None, None], |norms| norms.each_ref().map(Some));
+        let norms = self.norms.iter().zip([Some(&weights.attn_norm), Some(&weights.ffn_norm), q, k, attn, ffn]);
         let norms = norms.filter_map(|(slot, norm)| Some((slot, norm?)));
         for (slot, values) in norms.chain(biases.filter_map(|(slot, bias)| Some((slot, bias.as_ref()?)))) {
             if let Some(range) = slot {
@@ -140,7 +149,7 @@ impl LayerSlots {
     /// Each trained tensor by its name within the layer, for audits and reports.
     pub fn tensors(&self) -> Vec<(String, Range<usize>)> {
         let mut named = Vec::new();
-        for (slot, name) in self.norms.iter().zip(NORMS) {
+        for (slot, name) in self.norms.iter().zip(self.norm_names) {
             named.extend(slot.iter().map(|range| (format!("{name}.weight"), range.clone())));
         }
         for (slot, name) in self.linears.iter().zip(LINEARS) {
@@ -179,7 +188,8 @@ pub fn layer_weights(slots: &LayerSlots, theta: &[f32], frozen: &LayerWeights) -
     }
     let biases = slots.linears.iter().map(|slot| &slot.bias).zip(layer.biases.iter_mut().map(Option::as_mut));
     let [q, k] = layer.qk_norms.as_mut().map_or([None, None], |norms| norms.each_mut().map(Some));
-    let norms = slots.norms.iter().zip([Some(&mut layer.attn_norm), Some(&mut layer.ffn_norm), q, k]);
+    let [attn, ffn] = layer.post_norms.as_mut().map_or([None, None], |norms| norms.each_mut().map(Some));
+    let norms = slots.norms.iter().zip([Some(&mut layer.attn_norm), Some(&mut layer.ffn_norm), q, k, attn, ffn]);
     let norms = norms.filter_map(|(slot, norm)| Some((slot, norm?)));
     for (slot, values) in norms.chain(biases.filter_map(|(slot, bias)| Some((slot, bias?)))) {
         if let Some(range) = slot {
@@ -197,7 +207,8 @@ pub fn random_weights(config: &Config, seed: u64) -> Weights {
         (0..n).map(|_| rng.normal() * deviation).collect::<Vec<_>>().into()
     };
     let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
-    let gains = |n: usize| std::sync::Arc::new(vec![1.0; n]);
+    let gain = if config.norm_offset { 0.0 } else { 1.0 };
+    let gains = |n: usize| std::sync::Arc::new(vec![gain; n]);
     let ones = || gains(config.hidden_size);
     let shape = shapes(config).map(|(out, inp)| out * inp);
     let (outs, biased) = (shapes(config).map(|(out, _)| out), config.biases.each());
@@ -215,6 +226,7 @@ pub fn random_weights(config: &Config, seed: u64) -> Weights {
             down: normal(shape[6], residual),
             biases: std::array::from_fn(|i| biased[i].then(|| std::sync::Arc::new(vec![0.0; outs[i]]))),
             qk_norms: config.qk_norm.then(|| [gains(config.head_dim), gains(config.head_dim)]),
+            post_norms: config.post_norms.then(|| [ones(), ones()]),
         })
         .collect();
     let head = (!config.tie_word_embeddings).then(|| normal(config.vocab_size * config.hidden_size, 0.02));
