@@ -141,7 +141,8 @@ pub(super) fn read(fields: &Fields<'_>, max_positions: usize, family: &Family) -
         };
         let object = match object.get(FULL) {
             Some(Value::Object(full)) if by_layer => full,
-            _ if by_layer && name == "rope_parameters" => continue,
+            None | Some(Value::Null) if by_layer && name == "rope_parameters" => continue,
+            Some(_) if by_layer => return fields.refuse(name, &fields.0[name]),
             _ => object,
         };
         let (its_theta, its_scaling) = parse(fields, name, object, max_positions)?;

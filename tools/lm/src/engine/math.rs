@@ -359,4 +359,27 @@ mod tests {
         assert_eq!(super::exp(f32::NEG_INFINITY), 0.0);
         assert!(super::exp(f32::NAN).is_nan());
     }
+
+    /// Against the definition in f64, far out too, where squares and exponentials overflow.
+    #[test]
+    fn gelu_and_its_gradient_are_those_of_the_definition() {
+        let definition = |x: f64| {
+            let (c, t) = ((2.0 / std::f64::consts::PI).sqrt(), 0.044_715);
+            let tanh = (c * (x + t * x * x * x)).tanh();
+            let slope = 0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * c * (1.0 + 3.0 * t * x * x);
+            (0.5 * x * (1.0 + tanh), slope)
+        };
+        let near = |got: f32, want: f64, x: f32| {
+            assert!((f64::from(got) - want).abs() <= 2e-6 * want.abs().max(1.0), "{got} instead of {want} at {x}");
+        };
+        for x in (-800..=800).map(|i| i as f32 / 100.0).chain([-3e4, -1e3, -20.0, 20.0, 1e3, 3e4]) {
+            let (value, slope) = definition(f64::from(x));
+            let (mut gate, mut up, mut act) = ([x], [2.0], [0.0]);
+            super::geglu(&gate, &up, &mut act);
+            near(act[0] / 2.0, value, x);
+            super::geglu_backward(&mut gate, &mut up, &[0.5]);
+            near(gate[0], slope, x);
+            near(up[0] * 2.0, value, x);
+        }
+    }
 }

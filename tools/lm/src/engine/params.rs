@@ -57,7 +57,7 @@ pub struct LayerSlots {
     /// The norms' gains, in the order of [`norm_names`], when they are there and trained.
     pub norms: [Option<Range<usize>>; 6],
     /// The names of those norms.
-    norm_names: [&'static str; 6],
+    pub norm_names: [&'static str; 6],
     /// Length of the flat vector.
     pub len: usize,
     /// Rank of the adapters; 0 without.

@@ -12,7 +12,7 @@ use tunesmith_lm::{
 
 use crate::golden;
 
-const NAMES: [&str; 5] = ["llama3", "mistral", "qwen2", "qwen3", "gemma3"];
+pub const NAMES: [&str; 5] = ["llama3", "mistral", "qwen2", "qwen3", "gemma3"];
 
 fn value(name: &str) -> Value {
     let path = golden("families").join(name).join("config.json");
