@@ -66,8 +66,6 @@ fn gguf_lacks(config: &Config) -> Option<&'static str> {
         Some("a bias in attention")
     } else if !scaled {
         Some("this query_pre_attn_scalar")
-    } else if matches!(config.rope_scaling, RopeScaling::Llama3(_)) {
-        Some("llama3's RoPE scaling")
     } else if sliding.is_some_and(|sliding| sliding.layers != pattern(PATTERN, config.num_hidden_layers)) {
         Some("windows in other than five of each six layers")
     } else if sliding.is_some_and(|sliding| sliding.rope_theta != Some(LOCAL_THETA)) {
@@ -78,16 +76,14 @@ fn gguf_lacks(config: &Config) -> Option<&'static str> {
 }
 
 fn read(fields: &Fields<'_>, config: &mut Config) -> Result<()> {
-    for name in ["attn_logit_softcapping", "final_logit_softcapping"] {
-        if let Some(value) = fields.0.get(name).filter(|value| !value.is_null()) {
-            return fields.refuse(name, value);
-        }
-    }
     // transformers reads the first name only.
     for name in ["hidden_activation", "hidden_act"] {
         if let Some(value) = fields.0.get(name).filter(|value| *value != GELU) {
             return fields.refuse(name, value);
         }
+    }
+    if let RopeScaling::Llama3(_) = config.rope_scaling {
+        return Err(Error::Config("rope_scaling of the type llama3 is not supported in Gemma 3".into()));
     }
     let attention = fields.flag("attention_bias")?;
     config.biases = Biases { qkv: attention, o: attention, mlp: false };

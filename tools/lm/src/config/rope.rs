@@ -130,6 +130,7 @@ enum Smooth {
 /// The base of the frequencies and their scaling: `rope_theta` and `rope_scaling` of old configs, `rope_parameters` of
 /// new ones, which Gemma has for each kind of layer. What is said twice must be said alike.
 pub(super) fn read(fields: &Fields<'_>, max_positions: usize, family: &Family) -> Result<(f64, RopeScaling)> {
+    // Families whose layers with a window have a base of their own.
     let by_layer = family.fields.contains(&"rope_local_base_freq");
     let mut theta = fields.number("rope_theta")?;
     let mut scaling = None;
@@ -140,10 +141,10 @@ pub(super) fn read(fields: &Fields<'_>, max_positions: usize, family: &Family) -
             Some(other) => return fields.refuse(name, other),
         };
         let object = match object.get(FULL) {
-            Some(Value::Object(full)) if by_layer => full,
-            None | Some(Value::Null) if by_layer && name == "rope_parameters" => continue,
-            Some(_) if by_layer => return fields.refuse(name, &fields.0[name]),
-            _ => object,
+            _ if !(by_layer && name == "rope_parameters") => object,
+            None | Some(Value::Null) => continue,
+            Some(Value::Object(full)) => full,
+            Some(other) => return fields.refuse(name, other),
         };
         let (its_theta, its_scaling) = parse(fields, name, object, max_positions)?;
         let twice = theta.is_some_and(|theta| its_theta.is_some_and(|its| its != theta));

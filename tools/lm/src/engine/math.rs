@@ -196,7 +196,7 @@ pub fn glu_backward(activation: Activation, gate: &mut [f32], up: &mut [f32], da
     }
 }
 
-const GELU_SLOPE: f32 = 1.595_769_1; // 2·√(2/π)
+const GELU_SLOPE: f32 = 1.595_769; // 2·√(2/π)
 const GELU_CUBIC: f32 = 0.044_715;
 
 /// `½(1 + tanh(√(2/π)(g + 0.044715 g³)))`, which is a sigmoid of twice that argument.

@@ -95,6 +95,7 @@ fn full_gradients(name: &str) {
     let (loss, figures) = graph.loss(&batch).unwrap();
     let loss_wanted = f64::from(floats(&want["loss"])[0]);
     assert!((figures.sum - loss_wanted).abs() < 1e-5 * loss_wanted.max(1.0), "{name}: loss {}", figures.sum);
+    assert_eq!(graph.evaluate(&batch).unwrap().sum, figures.sum, "{name}");
     let store = loss.backward().unwrap();
     let (mut compared, mut worst) = (0, 0f64);
     let mut compare = |key: String, got: &[f32]| {

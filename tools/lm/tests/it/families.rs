@@ -182,6 +182,7 @@ fn hostile_values_are_refused_by_name() {
         all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         json!({"rope_parameters": all})
     };
+    let llama3 = &value("llama3")["rope_parameters"];
     for (name, fields, named) in [
         ("mistral", json!({"sliding_window": 0}), "sliding_window is 0"),
         ("mistral", json!({"sliding_window": -1}), "sliding_window"),
@@ -234,6 +235,8 @@ fn hostile_values_are_refused_by_name() {
             "rope_parameters",
         ),
         ("gemma3", json!({"rope_parameters": {"full_attention": 3}}), "rope_parameters"),
+        ("gemma3", json!({"rope_parameters": null, "rope_scaling": {"full_attention": {}}}), "rope_scaling"),
+        ("gemma3", json!({"rope_parameters": {"full_attention": llama3}}), "rope_scaling of the type llama3"),
         ("gemma3", json!({"rope_parameters": {"sliding_attention": [3]}}), "rope_parameters"),
         ("gemma3", json!({"architectures": ["Gemma3ForConditionalGeneration"]}), "Gemma3ForConditionalGeneration"),
         ("qwen3", json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}), "rope_parameters"),

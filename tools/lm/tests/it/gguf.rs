@@ -112,7 +112,6 @@ fn what_llama_cpp_does_not_compute_is_refused_in_one_line() {
     for (config, what) in [
         (Config { biases, ..gemma.config.clone() }, "a bias in attention"),
         (Config { query_pre_attn_scalar: Some(24), ..gemma.config.clone() }, "this query_pre_attn_scalar"),
-        (Config { rope_scaling: llama3, ..gemma.config.clone() }, "llama3's RoPE scaling"),
         (
             Config { sliding: Some(Sliding { layers: vec![true; 7], ..sliding.clone() }), ..gemma.config.clone() },
             "windows in other than five of each six layers",
