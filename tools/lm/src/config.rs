@@ -3,18 +3,20 @@
 //! All families are one decoder with these facts. What is special to a family is in its own file below this one.
 
 mod fields;
+mod gemma3;
 mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
 mod rope;
+mod supported;
 
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use fields::Fields;
 pub(crate) use fields::token_ids;
-use fields::{Fields, short};
 pub use rope::{Llama3, RopeScaling};
 
 use crate::error::{Error, Result};
@@ -23,7 +25,7 @@ use crate::error::{Error, Result};
 const LARGEST: u64 = 1 << 24;
 
 /// Every family that is known. A new one is a file with its [`Family`], and its name here.
-pub static FAMILIES: [&Family; 4] = [&llama::FAMILY, &mistral::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY];
+pub static FAMILIES: [&Family; 5] = [&llama::FAMILY, &mistral::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &gemma3::FAMILY];
 
 /// A family of models: what its files call it, and which facts of [`Config`] they can state.
 pub struct Family {
@@ -39,6 +41,8 @@ pub struct Family {
     defaults: Defaults,
     /// What this model has that llama.cpp does not compute in `gguf`.
     pub gguf_lacks: fn(&Config) -> Option<&'static str>,
+    /// Sets what llama.cpp takes for granted in `gguf`, which is no key of a file, in a model with this window.
+    pub gguf_implies: fn(&mut Config, Option<usize>),
     /// Fields besides the common ones that `read` understands; in other families they must be off.
     fields: &'static [&'static str],
     /// Reads its own fields.
@@ -54,6 +58,7 @@ struct Defaults {
     num_key_value_heads: Option<usize>,
     /// `None`: the hidden size divided among the query heads.
     head_dim: Option<usize>,
+    rope_theta: f64,
 }
 
 impl PartialEq for Family {
@@ -90,13 +95,25 @@ impl Biases {
     }
 }
 
+/// The function between the gate and the product with the up projection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    #[default]
+    Silu,
+    /// GELU by its approximation with tanh.
+    GeluTanh,
+}
+
 /// Layers that look back a limited number of positions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sliding {
     /// Position `i` sees the positions `j` with `i - window < j <= i`.
     pub window: usize,
     /// For each layer, whether it does.
     pub layers: Vec<bool>,
+    /// Base of the rotary frequencies of these layers, which are not scaled; `None`: those of the other layers.
+    pub rope_theta: Option<f64>,
 }
 
 /// A validated configuration: every size is positive and they divide as they must.
@@ -130,6 +147,16 @@ pub struct Config {
     pub biases: Biases,
     /// Whether an RMSNorm is applied to each query and key head before it is rotated.
     pub qk_norm: bool,
+    /// Whether what attention and the feed-forward block give is normed before it is added to the residual stream.
+    pub post_norms: bool,
+    /// Whether norms multiply by 1 + weight instead of the weight.
+    pub norm_offset: bool,
+    /// The function inside the feed-forward block.
+    pub activation: Activation,
+    /// Whether embeddings are multiplied by the root of the hidden size when they are looked up.
+    pub scale_embedding: bool,
+    /// Scores of attention are divided by the root of this; `None`: of `head_dim`.
+    pub query_pre_attn_scalar: Option<usize>,
     /// Sliding windows, if any layer has one.
     pub sliding: Option<Sliding>,
     /// Whether the output layer is the embedding.
@@ -150,8 +177,8 @@ impl Config {
         let Some(map) = value.as_object() else {
             return Err(Error::Config("config.json is not a JSON object".into()));
         };
-        let family = family(map)?;
-        check_unsupported(map, family)?;
+        let family = supported::family(map)?;
+        supported::check(map, family)?;
         let config = read_fields(&Fields(map), family)?;
         config.check()?;
         Ok(config)
@@ -240,10 +267,18 @@ impl Config {
         if self.sliding.as_ref().is_some_and(|sliding| sliding.window == 0) {
             return Err(Error::Config("sliding_window is 0, it must be at least 1".into()));
         }
+        if let Some(theta) = self.sliding.as_ref().and_then(|sliding| sliding.rope_theta)
+            && !(theta.is_finite() && theta > 1.0)
+        {
+            return Err(Error::Config(format!("rope_local_base_freq is {theta}, it must be above 1")));
+        }
+        if self.query_pre_attn_scalar == Some(0) {
+            return Err(Error::Config("query_pre_attn_scalar is 0, it must be at least 1".into()));
+        }
         match read_fields(&Fields(&self.to_map()), self.family)? == *self {
             true => Ok(()),
             false => Err(Error::Config(format!(
-                "{} cannot have these biases, norms, sliding windows or this RoPE scaling",
+                "{} cannot have these biases, norms, sliding windows, scales or this RoPE scaling",
                 self.family.architecture
             ))),
         }
@@ -270,66 +305,35 @@ impl Config {
         self.rope_scaling.inverse_frequencies(self.head_dim, self.rope_theta)
     }
 
+    /// Rotary frequencies of the sliding layers where these are not those of the others.
+    pub fn sliding_frequencies(&self) -> Option<Vec<f32>> {
+        let theta = self.sliding.as_ref()?.rope_theta?;
+        Some(RopeScaling::None.inverse_frequencies(self.head_dim, theta))
+    }
+
+    /// What scores of attention are multiplied by.
+    pub fn attention_scale(&self) -> f32 {
+        match self.query_pre_attn_scalar {
+            Some(scalar) => (1.0 / (scalar as f64).sqrt()) as f32,
+            None => 1.0 / (self.head_dim as f32).sqrt(),
+        }
+    }
+
+    /// What embeddings are multiplied by when they are looked up. Rounded to f32 as transformers does for weights of
+    /// that type; it rounds it to bf16 only where it computes in bf16.
+    pub fn embedding_scale(&self) -> f32 {
+        if self.scale_embedding { (self.hidden_size as f64).sqrt() as f32 } else { 1.0 }
+    }
+
     /// Number of weights, counting a tied output layer once.
     pub fn parameters(&self) -> usize {
         let (h, i) = (self.hidden_size, self.intermediate_size);
         let biases = crate::engine::params::shapes(self).into_iter().zip(self.biases.each());
         let biases: usize = biases.filter(|(_, biased)| *biased).map(|((out, _), _)| out).sum();
-        let norms = 2 * h + if self.qk_norm { 2 * self.head_dim } else { 0 };
+        let norms = if self.post_norms { 4 } else { 2 } * h + if self.qk_norm { 2 * self.head_dim } else { 0 };
         let layer = h * self.q_dim() * 2 + h * self.kv_dim() * 2 + 3 * h * i + norms + biases;
         let ends = self.vocab_size * h * if self.tie_word_embeddings { 1 } else { 2 };
         ends + self.num_hidden_layers * layer + h
-    }
-}
-
-/// The family that config.json names, in both fields the same.
-fn family(map: &Map<String, Value>) -> Result<&'static Family> {
-    let architectures: Vec<&str> =
-        map.get("architectures").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    let model_type = map.get("model_type").and_then(Value::as_str);
-    let named = |family: &&&'static Family| match architectures.as_slice() {
-        [] => model_type == Some(family.model_type),
-        [one] => *one == family.architecture && model_type.is_none_or(|name| name == family.model_type),
-        _ => false,
-    };
-    if let Some(family) = FAMILIES.iter().find(named) {
-        return Ok(family);
-    }
-    let name = match (architectures.first(), model_type) {
-        (Some(a), Some(t)) => format!("{} (model_type {})", short(a), short(t)),
-        (Some(a), None) => short(a),
-        (None, Some(t)) => format!("model_type {}", short(t)),
-        (None, None) => "none named".into(),
-    };
-    let known: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
-    Err(Error::Config(format!("unsupported architecture: {name}; only {} are supported", known.join(", "))))
-}
-
-/// Fields that change the maths must have the one value that this decoder computes, unless the family reads them.
-fn check_unsupported(map: &Map<String, Value>, family: &Family) -> Result<()> {
-    let fields = Fields(map);
-    let foreign = |names: &'static [&'static str]| names.iter().filter(|name| !family.fields.contains(name));
-    for name in foreign(&["attention_bias", "mlp_bias", "use_sliding_window"]) {
-        match map.get(*name) {
-            None | Some(Value::Null | Value::Bool(false)) => {}
-            Some(value) => return fields.refuse(name, value),
-        }
-    }
-    for name in foreign(&["sliding_window", "quantization_config", "layer_types", "partial_rotary_factor"]) {
-        match map.get(*name) {
-            None | Some(Value::Null) => {}
-            Some(value) => return fields.refuse(name, value),
-        }
-    }
-    match map.get("hidden_act").and_then(Value::as_str) {
-        Some("silu") => {}
-        None if !map.contains_key("hidden_act") => {}
-        _ => return fields.refuse("hidden_act", &map["hidden_act"]),
-    }
-    match map.get("pretraining_tp") {
-        None | Some(Value::Null) => Ok(()),
-        Some(value) if value.as_u64() == Some(1) => Ok(()),
-        Some(value) => fields.refuse("pretraining_tp", value),
     }
 }
 
@@ -349,7 +353,7 @@ fn read_fields(fields: &Fields<'_>, family: &'static Family) -> Result<Config> {
         }
     };
     let max_position_embeddings = fields.size("max_position_embeddings")?.unwrap_or(defaults.max_position_embeddings);
-    let (rope_theta, rope_scaling) = rope::read(fields, max_position_embeddings)?;
+    let (rope_theta, rope_scaling) = rope::read(fields, max_position_embeddings, family)?;
     let kv_heads = fields.size_or("num_key_value_heads", defaults.num_key_value_heads)?;
     let mut config = Config {
         family,
@@ -366,6 +370,11 @@ fn read_fields(fields: &Fields<'_>, family: &'static Family) -> Result<Config> {
         rope_scaling,
         biases: Biases::default(),
         qk_norm: false,
+        post_norms: false,
+        norm_offset: false,
+        activation: Activation::Silu,
+        scale_embedding: false,
+        query_pre_attn_scalar: None,
         sliding: None,
         tie_word_embeddings: fields.flag("tie_word_embeddings")?,
         bos_token_id: token_ids(fields.0, "bos_token_id")?.first().copied(),

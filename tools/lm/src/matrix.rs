@@ -173,12 +173,13 @@ impl Matrix {
         }
     }
 
-    /// Appends the rows of `width` numbers that `tokens` name.
-    pub fn gather(&self, tokens: &[u32], width: usize, out: &mut Vec<f32>) {
+    /// Appends the rows of `width` numbers that `tokens` name, each number times `scale`.
+    pub fn gather(&self, tokens: &[u32], width: usize, scale: f32, out: &mut Vec<f32>) {
         for token in tokens {
             let (row, end) = (*token as usize * width, out.len());
             out.resize(end + width, 0.0);
             self.read(row..row + width, &mut out[end..]);
+            out[end..].iter_mut().for_each(|x| *x *= scale);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Biases, Config, LLAMA, RopeScaling},
+    config::{Activation, Biases, Config, LLAMA, RopeScaling},
     corpus::{Doc, Generator},
     engine::{
         batch::Sequence,
@@ -113,6 +113,11 @@ impl ModelShape {
             rope_scaling: RopeScaling::None,
             biases: Biases::default(),
             qk_norm: false,
+            post_norms: false,
+            norm_offset: false,
+            activation: Activation::Silu,
+            scale_embedding: false,
+            query_pre_attn_scalar: None,
             sliding: None,
             tie_word_embeddings: true,
             bos_token_id: Some(0),

@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 
 use crate::{
     config::Config,
-    engine::params::{LINEARS, shapes},
+    engine::params::{LINEARS, norm_names, shapes},
     error::{Error, Result},
     matrix::Matrix,
     storage::{self, Item, Mapped, printable},
@@ -55,6 +55,8 @@ pub struct LayerWeights {
     pub biases: [Option<Arc<Vec<f32>>>; 7],
     /// Norms of each query head and of each key head, `[head_dim]`; `None` where heads are not normed.
     pub qk_norms: Option<[Arc<Vec<f32>>; 2]>,
+    /// Norms of what attention and the feed-forward block give, `[hidden]`; `None` where it is not normed.
+    pub post_norms: Option<[Arc<Vec<f32>>; 2]>,
 }
 
 /// One tensor of a model.
@@ -198,12 +200,16 @@ impl Weights {
                 down: next()?,
                 biases: Default::default(),
                 qk_norms: None,
+                post_norms: None,
             };
             for (bias, _) in read.biases.iter_mut().zip(config.biases.each()).filter(|(_, biased)| *biased) {
                 *bias = Some(next()?.into_vector());
             }
             if config.qk_norm {
                 read.qk_norms = Some([next()?.into_vector(), next()?.into_vector()]);
+            }
+            if config.post_norms {
+                read.post_norms = Some([next()?.into_vector(), next()?.into_vector()]);
             }
             layers.push(read);
         }
@@ -244,9 +250,10 @@ impl Weights {
         let fits = |layer: &LayerWeights| {
             layer.biases.each_ref().map(Option::is_some) == config.biases.each()
                 && layer.qk_norms.is_some() == config.qk_norm
+                && layer.post_norms.is_some() == config.post_norms
         };
         if !self.layers.iter().all(fits) {
-            return Err(Error::Weights("the biases or the norms of heads do not fit the config".into()));
+            return Err(Error::Weights("the biases or the norms of a layer do not fit the config".into()));
         }
         for (name, shape, values) in self.named(config) {
             if values.len() != shape.iter().product::<usize>() {
@@ -261,10 +268,10 @@ impl LayerWeights {
     /// Its tensors in the order of the fields.
     pub fn tensors(&self) -> Vec<Numbers<'_>> {
         use Numbers::{Matrix as M, Vector as V};
-        let Self { attn_norm, q, k, v, o, ffn_norm, gate, up, down, biases, qk_norms } = self;
+        let Self { attn_norm, q, k, v, o, ffn_norm, gate, up, down, biases, qk_norms, post_norms } = self;
         let mut all = vec![V(attn_norm), M(q), M(k), M(v), M(o), V(ffn_norm), M(gate), M(up), M(down)];
         all.extend(biases.iter().flatten().map(|bias| V(bias)));
-        all.extend(qk_norms.iter().flatten().map(|norm| V(norm)));
+        all.extend(qk_norms.iter().chain(post_norms).flatten().map(|norm| V(norm)));
         all
     }
 
@@ -278,12 +285,13 @@ impl LayerWeights {
         [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
     }
 
-    /// The gain of norm `i`, in the order of [`crate::engine::params::NORMS`], where there is one.
+    /// The gain of norm `i`, in the order of [`norm_names`], where there is one.
     pub fn norm(&self, i: usize) -> Option<&Arc<Vec<f32>>> {
         match i {
             0 => Some(&self.attn_norm),
             1 => Some(&self.ffn_norm),
-            _ => self.qk_norms.as_ref()?.get(i - 2),
+            2 | 3 => self.qk_norms.as_ref()?.get(i - 2),
+            _ => self.post_norms.as_ref()?.get(i - 4),
         }
     }
 
@@ -292,7 +300,8 @@ impl LayerWeights {
         match i {
             0 => Some(&mut self.attn_norm),
             1 => Some(&mut self.ffn_norm),
-            _ => self.qk_norms.as_mut()?.get_mut(i - 2),
+            2 | 3 => self.qk_norms.as_mut()?.get_mut(i - 2),
+            _ => self.post_norms.as_mut()?.get_mut(i - 4),
         }
     }
 }
@@ -317,16 +326,20 @@ impl Part {
 fn layer_parts(config: &Config) -> Vec<Part> {
     let part = |name: &str, shape: &[usize]| Part { name: name.into(), shape: shape.into() };
     let norm = |name: &str| part(&format!("{name}.weight"), &[config.hidden_size]);
+    let [attn_norm, ffn_norm, _, _, post_norms @ ..] = norm_names(config);
     let shapes = shapes(config);
     let linear = |i: usize| part(&format!("{}.weight", LINEARS[i]), &[shapes[i].0, shapes[i].1]);
-    let mut parts = vec![norm("input_layernorm")];
+    let mut parts = vec![norm(attn_norm)];
     parts.extend((0..4).map(linear));
-    parts.push(norm("post_attention_layernorm"));
+    parts.push(norm(ffn_norm));
     parts.extend((4..7).map(linear));
     let biased = config.biases.each();
     parts.extend((0..7).filter(|i| biased[*i]).map(|i| part(&format!("{}.bias", LINEARS[i]), &[shapes[i].0])));
     if config.qk_norm {
         parts.extend(["self_attn.q_norm.weight", "self_attn.k_norm.weight"].map(|name| part(name, &[config.head_dim])));
+    }
+    if config.post_norms {
+        parts.extend(post_norms.map(norm));
     }
     parts
 }

@@ -9,8 +9,14 @@ pub(super) static FAMILY: Family = Family {
     model_type: "llama",
     gguf: "llama",
     permuted: true,
-    defaults: Defaults { max_position_embeddings: 2048, num_key_value_heads: None, head_dim: None },
+    defaults: Defaults {
+        max_position_embeddings: 2048,
+        num_key_value_heads: None,
+        head_dim: None,
+        rope_theta: 10_000.0,
+    },
     gguf_lacks: |_| None,
+    gguf_implies: |_, _| {},
     fields: &["attention_bias", "mlp_bias"],
     read: |fields, config| {
         let attention = fields.flag("attention_bias")?;

@@ -10,11 +10,17 @@ pub(super) static FAMILY: Family = Family {
     model_type: "qwen2",
     gguf: "qwen2",
     permuted: false,
-    defaults: Defaults { max_position_embeddings: 32_768, num_key_value_heads: Some(32), head_dim: None },
+    defaults: Defaults {
+        max_position_embeddings: 32_768,
+        num_key_value_heads: Some(32),
+        head_dim: None,
+        rope_theta: 10_000.0,
+    },
     gguf_lacks: |config| match config.rope_scaling {
         RopeScaling::Llama3(_) => Some("llama3's RoPE scaling"),
         _ => (config.q_dim() != config.hidden_size).then_some("heads that together are not as wide as the model"),
     },
+    gguf_implies: |_, _| {},
     fields: &["layer_types", "sliding_window", "use_sliding_window"],
     read: |fields, config| {
         config.biases = Biases { qkv: true, o: false, mlp: false };
@@ -24,8 +30,8 @@ pub(super) static FAMILY: Family = Family {
     write: write_sliding,
 };
 
-const FULL: &str = "full_attention";
-const SLIDING: &str = "sliding_attention";
+pub(super) const FULL: &str = "full_attention";
+pub(super) const SLIDING: &str = "sliding_attention";
 
 /// The windows as Qwen's configs name them: `layer_types`, else every layer from `max_window_layers` on.
 pub(super) fn sliding(fields: &Fields<'_>, layers: usize) -> Result<Option<Sliding>> {
@@ -46,12 +52,12 @@ pub(super) fn sliding(fields: &Fields<'_>, layers: usize) -> Result<Option<Slidi
     };
     match (slides.contains(&true), window) {
         (false, _) => Ok(None),
-        (true, Some(window)) => Ok(Some(Sliding { window, layers: slides })),
+        (true, Some(window)) => Ok(Some(Sliding { window, layers: slides, rope_theta: None })),
         (true, None) => Err(Error::Config(format!("layer_types names {SLIDING}, but no sliding_window is used"))),
     }
 }
 
-fn layer_types(types: &Value, layers: usize) -> Result<Vec<bool>> {
+pub(super) fn layer_types(types: &Value, layers: usize) -> Result<Vec<bool>> {
     let slides = |kind: &Value| match kind.as_str() {
         Some(FULL) => Some(false),
         Some(SLIDING) => Some(true),

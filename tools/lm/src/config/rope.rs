@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::Fields;
+use super::{Family, fields::Fields, qwen2::FULL};
 use crate::error::{Error, Result};
 
 /// How the rotary frequencies differ from `1 / theta^(2i / head_dim)`.
@@ -128,14 +128,22 @@ enum Smooth {
 }
 
 /// The base of the frequencies and their scaling: `rope_theta` and `rope_scaling` of old configs, `rope_parameters` of
-/// new ones. What is said twice must be said alike.
-pub(super) fn read(fields: &Fields<'_>, max_positions: usize) -> Result<(f64, RopeScaling)> {
+/// new ones, which Gemma has for each kind of layer. What is said twice must be said alike.
+pub(super) fn read(fields: &Fields<'_>, max_positions: usize, family: &Family) -> Result<(f64, RopeScaling)> {
+    // Families whose layers with a window have a base of their own.
+    let by_layer = family.fields.contains(&"rope_local_base_freq");
     let mut theta = fields.number("rope_theta")?;
     let mut scaling = None;
     for name in ["rope_scaling", "rope_parameters"] {
         let object = match fields.0.get(name) {
             None | Some(Value::Null) => continue,
             Some(Value::Object(object)) => object,
+            Some(other) => return fields.refuse(name, other),
+        };
+        let object = match object.get(FULL) {
+            _ if !(by_layer && name == "rope_parameters") => object,
+            None | Some(Value::Null) => continue,
+            Some(Value::Object(full)) => full,
             Some(other) => return fields.refuse(name, other),
         };
         let (its_theta, its_scaling) = parse(fields, name, object, max_positions)?;
@@ -146,10 +154,11 @@ pub(super) fn read(fields: &Fields<'_>, max_positions: usize) -> Result<(f64, Ro
         theta = theta.or(its_theta);
         scaling = Some(its_scaling);
     }
-    Ok((theta.unwrap_or(10_000.0), scaling.unwrap_or_default()))
+    Ok((theta.unwrap_or(family.defaults.rope_theta), scaling.unwrap_or_default()))
 }
 
-fn parse(
+/// The base that one object of settings names, and its scaling.
+pub(super) fn parse(
     config: &Fields<'_>,
     name: &str,
     object: &Map<String, Value>,

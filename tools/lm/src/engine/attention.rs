@@ -17,6 +17,8 @@ pub struct Heads {
     pub dim: usize,
     /// Positions that a row sees, its own and those right before it; `None`: all up to its own.
     pub window: Option<usize>,
+    /// Scores are multiplied by it.
+    pub scale: f32,
 }
 
 impl Heads {
@@ -27,6 +29,7 @@ impl Heads {
             kv: config.num_key_value_heads,
             dim: config.head_dim,
             window: config.window(layer),
+            scale: config.attention_scale(),
         }
     }
 
@@ -38,10 +41,6 @@ impl Heads {
             let unseen = window.map_or(0, |window| (start + first + 1).saturating_sub(window));
             Block { keys: unseen..start + rows.end, rows }
         })
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.dim as f32).sqrt()
     }
 
     /// Probabilities of query head `h` over the keys of `block`, `[rows, keys]`.
@@ -57,7 +56,7 @@ impl Heads {
             &k[block.keys.start * sk + self.group(h) * self.dim..],
             Strides(1, sk),
             false,
-            self.scale(),
+            self.scale,
         );
         causal_softmax(p, total, start + block.rows.start - block.keys.start, self.window);
     }
@@ -77,7 +76,7 @@ struct Block {
     keys: Range<usize>,
 }
 
-/// `out[len, ·] = softmax(q kᵀ / √dim) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
+/// `out[len, ·] = softmax(scale · q kᵀ) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
 /// `start + len`.
 pub fn forward(
     heads: Heads,
@@ -116,7 +115,7 @@ pub fn backward(
     (dq, dk, dv): (&mut [f32], &mut [f32], &mut [f32]),
     (p, dp): (&mut Vec<f32>, &mut Vec<f32>),
 ) {
-    let (sq, sk, dim, scale) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim, heads.scale());
+    let (sq, sk, dim, scale) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim, heads.scale);
     let (wide, narrow) = (Strides(sq, 1), Strides(sk, 1));
     for h in 0..heads.q {
         for block in heads.blocks(len, 0) {

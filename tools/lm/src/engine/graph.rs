@@ -13,6 +13,7 @@ use super::{
     head::{Head, Loss},
     layer::{Layer, Saved, Shape, all_row_norms},
     linear::Weight,
+    math::RmsNorm,
     ops::{LayerOp, LossOp, attend, lock, merge, segments},
     params::Slots,
     trained::Params,
@@ -100,7 +101,7 @@ impl Graph {
         let out = Arc::new(Mutex::new(Loss::default()));
         let head = self.head();
         let op = LossOp {
-            eps: self.config.rms_norm_eps as f32,
+            rms: RmsNorm::new(&self.config),
             frozen: head.err().cloned(),
             batch: batch.clone(),
             out: out.clone(),
@@ -119,12 +120,15 @@ impl Graph {
 
     /// The hidden rows after the last layer, `[rows, hidden]`.
     fn hidden(&self, batch: &Arc<Batch>) -> Result<Tensor> {
-        let rows = batch.tokens.len();
+        let (rows, scale) = (batch.tokens.len(), self.config.embedding_scale());
         let mut x = match self.outer(1) {
-            Some(embed) => embed.index_select(&Tensor::from_slice(&batch.tokens, rows, &Device::Cpu)?, 0)?,
+            Some(embed) => {
+                let rows = embed.index_select(&Tensor::from_slice(&batch.tokens, rows, &Device::Cpu)?, 0)?;
+                if self.config.scale_embedding { (rows * f64::from(scale))? } else { rows }
+            }
             None => {
                 let mut x = Vec::with_capacity(rows * self.config.hidden_size);
-                self.weights.embed.gather(&batch.tokens, self.config.hidden_size, &mut x);
+                self.weights.embed.gather(&batch.tokens, self.config.hidden_size, scale, &mut x);
                 Tensor::from_vec(x, (rows, self.config.hidden_size), &Device::Cpu)?
             }
         };
@@ -163,16 +167,17 @@ impl Graph {
             norm: if params.norm.is_empty() { &self.weights.norm } else { &params.norm },
             weight: Weight::from(&head),
             vocab: self.config.vocab_size,
-            eps: self.config.rms_norm_eps as f32,
+            rms: RmsNorm::new(&self.config),
         };
         let embed = embed.as_ref().unwrap_or(&self.weights.embed);
+        let scale = self.config.embedding_scale();
         let layers = || self.weights.layers.iter().zip(&self.slots.layers).zip(&params.layers);
         let norms: Vec<_> = layers().map(|((w, slots), theta)| all_row_norms(&self.shape, w, slots, theta)).collect();
         let losses: Vec<Loss> = (0..batch.shards.len())
             .into_par_iter()
             .map(|i| {
                 let mut x = Vec::new();
-                embed.gather(&batch.tokens[batch.rows(i)], self.config.hidden_size, &mut x);
+                embed.gather(&batch.tokens[batch.rows(i)], self.config.hidden_size, scale, &mut x);
                 let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
                 for (index, (((weights, slots), theta), norms)) in layers().zip(&norms).enumerate() {
                     let layer = Layer::new(&self.shape, index, weights, slots, theta, norms);

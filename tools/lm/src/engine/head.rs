@@ -3,7 +3,7 @@
 
 use super::{
     linear::Weight,
-    math::{self, tn},
+    math::{self, RmsNorm, tn},
 };
 
 /// Rows whose logits are made at a time.
@@ -18,8 +18,8 @@ pub struct Head<'a> {
     pub weight: Weight<'a>,
     /// Tokens.
     pub vocab: usize,
-    /// Of the norm.
-    pub eps: f32,
+    /// How it is computed.
+    pub rms: RmsNorm,
 }
 
 /// What a cross-entropy gives.
@@ -48,7 +48,7 @@ impl Head<'_> {
     pub fn logits(&self, x: &[f32], out: &mut Vec<f32>) {
         let (rows, hidden) = (x.len() / self.norm.len(), self.norm.len());
         let (mut normed, mut inverse) = (vec![0.0; x.len()], vec![0.0; rows]);
-        math::rms_norm(x, self.norm, self.eps, &mut normed, &mut inverse);
+        self.rms.forward(x, self.norm, &mut normed, &mut inverse);
         out.resize(rows * self.vocab, 0.0);
         self.weight.forward((rows, self.vocab, hidden), out, &normed, false);
     }
@@ -65,7 +65,7 @@ impl Head<'_> {
             s.normed.resize(n * hidden, 0.0);
             s.inverse.resize(n, 0.0);
             s.logits.resize(n * vocab, 0.0);
-            math::rms_norm(&s.x, self.norm, self.eps, &mut s.normed, &mut s.inverse);
+            self.rms.forward(&s.x, self.norm, &mut s.normed, &mut s.inverse);
             self.weight.forward((n, vocab, hidden), &mut s.logits, &s.normed, false);
             for (row, &(_, token, weight)) in s.logits.chunks_exact_mut(vocab).zip(chunk) {
                 let token = token as usize;
@@ -97,7 +97,7 @@ impl Head<'_> {
         s.dx.clear();
         s.dx.resize(n * hidden, 0.0);
         let dnorm = grads.dnorm.as_deref_mut();
-        math::rms_norm_backward(&s.x, self.norm, &s.inverse, &s.dnormed, &mut s.dx, dnorm);
+        self.rms.backward(&s.x, self.norm, &s.inverse, &s.dnormed, &mut s.dx, dnorm);
         for (&(row, ..), dx) in chunk.iter().zip(s.dx.chunks_exact(hidden)) {
             for (to, from) in grads.dx[row * hidden..(row + 1) * hidden].iter_mut().zip(dx) {
                 *to += from;

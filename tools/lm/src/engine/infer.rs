@@ -7,6 +7,7 @@ use super::{
     batch::shards,
     head::Head,
     layer::{Layer, Saved, Segment, Shape},
+    math::RmsNorm,
     params::LayerSlots,
 };
 use crate::{
@@ -67,7 +68,7 @@ impl Decoder {
     /// The last norm and output layer.
     pub fn head(&self) -> Head<'_> {
         let weight = self.weights.head.as_ref().unwrap_or(&self.weights.embed).into();
-        Head { norm: &self.weights.norm, weight, vocab: self.config.vocab_size, eps: self.config.rms_norm_eps as f32 }
+        Head { norm: &self.weights.norm, weight, vocab: self.config.vocab_size, rms: RmsNorm::new(&self.config) }
     }
 
     /// Feeds each sequence its next tokens and appends to its cache. Returns the hidden rows of each sequence,
@@ -146,7 +147,7 @@ impl Decoder {
         let (mut x, mut segments) = (Vec::new(), Vec::new());
         for (tokens, before) in fed {
             let first = x.len() / hidden;
-            self.weights.embed.gather(tokens, hidden, &mut x);
+            self.weights.embed.gather(tokens, hidden, self.config.embedding_scale(), &mut x);
             segments.push(Segment { rows: first..first + tokens.len(), start: *before });
         }
         let (mut y, mut scratch, norms) = (vec![0.0; x.len()], Saved::default(), Default::default());

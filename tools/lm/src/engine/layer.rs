@@ -6,10 +6,13 @@ use super::{
     attention::{self, Heads},
     dropout::Dropout,
     linear::{Grads, Kept, Linear, Lora, Weight, add, row_norms},
-    math::{self, Rope},
+    math::{self, RmsNorm, Rope},
     params::{LayerSlots, shapes},
 };
-use crate::{config::Config, weights::LayerWeights};
+use crate::{
+    config::{Activation, Config},
+    weights::LayerWeights,
+};
 
 /// What of the model's shape a layer needs, made once per model.
 #[derive(Debug)]
@@ -18,20 +21,26 @@ pub struct Shape {
     heads: Vec<Heads>,
     hidden: usize,
     inner: usize,
-    eps: f32,
+    rms: RmsNorm,
+    activation: Activation,
     rope: Rope,
+    /// Of layers with a window, where it is another.
+    sliding_rope: Option<Rope>,
     linears: [(usize, usize); 7],
 }
 
 impl Shape {
     /// The shape of `config`, with rotary tables for its whole context.
     pub fn new(config: &Config) -> Self {
+        let positions = config.max_position_embeddings;
         Shape {
             heads: (0..config.num_hidden_layers).map(|layer| Heads::new(config, layer)).collect(),
             hidden: config.hidden_size,
             inner: config.intermediate_size,
-            eps: config.rms_norm_eps as f32,
-            rope: Rope::new(config.max_position_embeddings, &config.inverse_frequencies()),
+            rms: RmsNorm::new(config),
+            activation: config.activation,
+            rope: Rope::new(positions, &config.inverse_frequencies()),
+            sliding_rope: config.sliding_frequencies().map(|inverse| Rope::new(positions, &inverse)),
             linears: shapes(config),
         }
     }
@@ -47,11 +56,14 @@ pub struct Layer<'a> {
     shape: &'a Shape,
     heads: Heads,
     index: usize,
+    rope: &'a Rope,
     linears: [Linear<'a>; 7],
     dropout: f32,
     norms: [&'a [f32]; 2],
     /// Of each query head and of each key head.
     qk_norms: Option<[&'a [f32]; 2]>,
+    /// Of what attention and the feed-forward block give.
+    post_norms: Option<[&'a [f32]; 2]>,
 }
 
 /// What the backward pass needs of the forward pass; also the scratch space of inference. Row-major, one row per token.
@@ -62,6 +74,9 @@ pub struct Saved {
     /// Queries and keys before the norms of their heads, and `1/rms` of each head; empty without such norms.
     raw: [Vec<f32>; 2],
     head_inverse: [Vec<f32>; 2],
+    /// What attention and the feed-forward block gave before it was normed; empty without such norms.
+    given: [Vec<f32>; 2],
+    given_inverse: [Vec<f32>; 2],
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -128,14 +143,18 @@ impl<'a> Layer<'a> {
             }
         });
         let norm = |i: usize, frozen: &'a [f32]| slots.norms[i].clone().map_or(frozen, |range| &theta[range]);
+        let heads = shape.heads(index);
+        let rope = shape.sliding_rope.as_ref().filter(|_| heads.window.is_some());
         Layer {
             shape,
-            heads: shape.heads(index),
+            heads,
             index,
+            rope: rope.unwrap_or(&shape.rope),
             linears,
             dropout: slots.dropout,
             norms: [norm(0, &weights.attn_norm), norm(1, &weights.ffn_norm)],
             qk_norms: weights.qk_norms.as_ref().map(|[q, k]| [norm(2, q), norm(3, k)]),
+            post_norms: weights.post_norms.as_ref().map(|[attn, ffn]| [norm(4, attn), norm(5, ffn)]),
         }
     }
 
@@ -162,27 +181,40 @@ impl<'a> Layer<'a> {
         self.linears[K].forward(rows, &s.normed[0], &mut s.k, kept_k, &drop(K));
         self.linears[V].forward(rows, &s.normed[0], &mut s.v, kept_v, &drop(V));
         if let Some([q_norm, k_norm]) = self.qk_norms {
-            self.norm_heads(q_norm, &mut s.q, &mut s.raw[0], &mut s.head_inverse[0]);
-            self.norm_heads(k_norm, &mut s.k, &mut s.raw[1], &mut s.head_inverse[1]);
+            self.norm_rows(q_norm, &mut s.q, &mut s.raw[0], &mut s.head_inverse[0]);
+            self.norm_rows(k_norm, &mut s.k, &mut s.raw[1], &mut s.head_inverse[1]);
         }
         for segment in segments {
             let part = |width: usize| segment.rows.start * width..segment.rows.end * width;
             let (q, k) = (part(self.linears[Q].out), part(self.linears[K].out));
-            shape.rope.rotate(&mut s.q[q], self.heads.q, segment.start, 1.0);
-            shape.rope.rotate(&mut s.k[k], self.heads.kv, segment.start, 1.0);
+            self.rope.rotate(&mut s.q[q], self.heads.q, segment.start, 1.0);
+            self.rope.rotate(&mut s.k[k], self.heads.kv, segment.start, 1.0);
         }
         s.attended.resize(rows * self.linears[O].inp, 0.0);
         attend(&s.q, &s.k, &s.v, &mut s.attended);
         self.linears[O].forward(rows, &s.attended, &mut s.middle, kept_o, &drop(O));
+        if let Some([norm, _]) = self.post_norms {
+            self.norm_rows(norm, &mut s.middle, &mut s.given[0], &mut s.given_inverse[0]);
+        }
         add(&mut s.middle, x);
 
         self.norm(1, &s.middle, &mut s.normed[1], &mut s.inverse[1]);
         self.linears[GATE].forward(rows, &s.normed[1], &mut s.gate, kept_gate, &drop(GATE));
         self.linears[UP].forward(rows, &s.normed[1], &mut s.up, kept_up, &drop(UP));
         s.act.resize(rows * shape.inner, 0.0);
-        math::swiglu(&s.gate, &s.up, &mut s.act);
-        y.copy_from_slice(&s.middle);
-        self.linears[DOWN].accumulate(rows, &s.act, y, kept_down, &drop(DOWN));
+        math::glu(shape.activation, &s.gate, &s.up, &mut s.act);
+        match self.post_norms {
+            None => {
+                y.copy_from_slice(&s.middle);
+                self.linears[DOWN].accumulate(rows, &s.act, y, kept_down, &drop(DOWN));
+            }
+            Some([_, norm]) => {
+                self.linears[DOWN].forward(rows, &s.act, &mut s.given[1], kept_down, &drop(DOWN));
+                s.given_inverse[1].resize(rows, 0.0);
+                shape.rms.forward(&s.given[1], norm, y, &mut s.given_inverse[1]);
+                add(y, &s.middle);
+            }
+        }
     }
 
     /// Gradients of [`Layer::forward`] over whole sequences: writes `dx` and adds to `grads`. Consumes what the forward
@@ -199,8 +231,12 @@ impl<'a> Layer<'a> {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
         let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
         let mut dact = vec![0.0; rows * shape.inner];
-        self.linears[DOWN].backward(rows, DOWN, (&s.act, &s.kept[DOWN], dy), &mut dact, grads, &drop(DOWN));
-        math::swiglu_backward(&mut s.gate, &mut s.up, &dact);
+        let dgiven = self
+            .post_norms
+            .map(|[_, norm]| self.norm_rows_backward(norm, &s.given[1], &s.given_inverse[1], dy, grads.norm(5)));
+        let ddown = dgiven.as_deref().unwrap_or(dy);
+        self.linears[DOWN].backward(rows, DOWN, (&s.act, &s.kept[DOWN], ddown), &mut dact, grads, &drop(DOWN));
+        math::glu_backward(shape.activation, &mut s.gate, &mut s.up, &dact);
         let mut dnormed = vec![0.0; rows * shape.hidden];
         self.linears[GATE].backward(
             rows,
@@ -213,21 +249,25 @@ impl<'a> Layer<'a> {
         self.linears[UP].backward(rows, UP, (&s.normed[1], &s.kept[UP], &s.up), &mut dnormed, grads, &drop(UP));
         let mut dmiddle = dy.to_vec();
         let gain = grads.norm(1);
-        math::rms_norm_backward(&s.middle, self.norms[1], &s.inverse[1], &dnormed, &mut dmiddle, gain);
+        shape.rms.backward(&s.middle, self.norms[1], &s.inverse[1], &dnormed, &mut dmiddle, gain);
 
         let mut dattended = vec![0.0; s.attended.len()];
-        self.linears[O].backward(rows, O, (&s.attended, &s.kept[O], &dmiddle), &mut dattended, grads, &drop(O));
+        let dgiven = self
+            .post_norms
+            .map(|[norm, _]| self.norm_rows_backward(norm, &s.given[0], &s.given_inverse[0], &dmiddle, grads.norm(4)));
+        let dout = dgiven.as_deref().unwrap_or(&dmiddle);
+        self.linears[O].backward(rows, O, (&s.attended, &s.kept[O], dout), &mut dattended, grads, &drop(O));
         let (mut dq, mut dk, dv) = self.attention_backward(segments, &s, &dattended);
         if let Some([q_norm, k_norm]) = self.qk_norms {
-            dq = norm_heads_backward(q_norm, &s.raw[0], &s.head_inverse[0], &dq, grads.norm(2));
-            dk = norm_heads_backward(k_norm, &s.raw[1], &s.head_inverse[1], &dk, grads.norm(3));
+            dq = self.norm_rows_backward(q_norm, &s.raw[0], &s.head_inverse[0], &dq, grads.norm(2));
+            dk = self.norm_rows_backward(k_norm, &s.raw[1], &s.head_inverse[1], &dk, grads.norm(3));
         }
         dnormed.fill(0.0);
         self.linears[Q].backward(rows, Q, (&s.normed[0], &s.kept[Q], &dq), &mut dnormed, grads, &drop(Q));
         self.linears[K].backward(rows, K, (&s.normed[0], &s.kept[K], &dk), &mut dnormed, grads, &drop(K));
         self.linears[V].backward(rows, V, (&s.normed[0], &s.kept[V], &dv), &mut dnormed, grads, &drop(V));
         dx.copy_from_slice(&dmiddle);
-        math::rms_norm_backward(x, self.norms[0], &s.inverse[0], &dnormed, dx, grads.norm(0));
+        shape.rms.backward(x, self.norms[0], &s.inverse[0], &dnormed, dx, grads.norm(0));
     }
 
     fn attention_backward(&self, segments: &[Segment], s: &Saved, dattended: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
@@ -247,8 +287,8 @@ impl<'a> Layer<'a> {
                 (&mut *dq, &mut *dk, dv),
                 (&mut p, &mut dp),
             );
-            self.shape.rope.rotate(dq, heads.q, 0, -1.0);
-            self.shape.rope.rotate(dk, heads.kv, 0, -1.0);
+            self.rope.rotate(dq, heads.q, 0, -1.0);
+            self.rope.rotate(dk, heads.kv, 0, -1.0);
         }
         (dq, dk, dv)
     }
@@ -256,21 +296,28 @@ impl<'a> Layer<'a> {
     fn norm(&self, i: usize, x: &[f32], y: &mut Vec<f32>, inverse: &mut Vec<f32>) {
         y.resize(x.len(), 0.0);
         inverse.resize(x.len() / self.shape.hidden, 0.0);
-        math::rms_norm(x, self.norms[i], self.shape.eps, y, inverse);
+        self.shape.rms.forward(x, self.norms[i], y, inverse);
     }
 
-    /// Norms each head of `x` in place; keeps what it was in `raw`.
-    fn norm_heads(&self, gain: &[f32], x: &mut Vec<f32>, raw: &mut Vec<f32>, inverse: &mut Vec<f32>) {
+    /// Norms `x` in place, in rows as long as `gain`; keeps what it was in `raw`.
+    fn norm_rows(&self, gain: &[f32], x: &mut Vec<f32>, raw: &mut Vec<f32>, inverse: &mut Vec<f32>) {
         std::mem::swap(x, raw);
         x.resize(raw.len(), 0.0);
         inverse.resize(raw.len() / gain.len(), 0.0);
-        math::rms_norm(raw, gain, self.shape.eps, x, inverse);
+        self.shape.rms.forward(raw, gain, x, inverse);
     }
-}
 
-/// The gradient of the heads before their norm; adds to the gradient of the gain where it is trained.
-fn norm_heads_backward(gain: &[f32], raw: &[f32], inverse: &[f32], dy: &[f32], dgain: Option<&mut [f32]>) -> Vec<f32> {
-    let mut dx = vec![0.0; raw.len()];
-    math::rms_norm_backward(raw, gain, inverse, dy, &mut dx, dgain);
-    dx
+    /// The gradient of what [`Layer::norm_rows`] kept; adds to the gradient of the gain where it is trained.
+    fn norm_rows_backward(
+        &self,
+        gain: &[f32],
+        raw: &[f32],
+        inverse: &[f32],
+        dy: &[f32],
+        dgain: Option<&mut [f32]>,
+    ) -> Vec<f32> {
+        let mut dx = vec![0.0; raw.len()];
+        self.shape.rms.backward(raw, gain, inverse, dy, &mut dx, dgain);
+        dx
+    }
 }

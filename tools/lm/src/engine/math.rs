@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use gemm::Parallelism;
 
+use crate::config::{Activation, Config};
+
 /// Row and column stride of a matrix in a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct Strides(pub usize, pub usize);
@@ -153,40 +155,111 @@ fn first_equal(values: &[f32], wanted: f32) -> usize {
     at + piece.iter().position(|&v| v == wanted).unwrap_or(0)
 }
 
-/// Root-mean-square norm of each row: `y = x / rms(x) · g`; keeps `1/rms` of each row in `inv`.
-pub fn rms_norm(x: &[f32], g: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
+/// What a model's norms have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm {
+    /// Added to the mean square.
+    pub eps: f32,
+    /// Added to each weight: 0, or 1 where the gain is 1 + weight.
+    pub offset: f32,
+}
+
+impl RmsNorm {
+    /// The norms of a model of this shape.
+    pub fn new(config: &Config) -> Self {
+        RmsNorm { eps: config.rms_norm_eps as f32, offset: f32::from(u8::from(config.norm_offset)) }
+    }
+
+    /// Root-mean-square norm of each row: `y = x / rms(x) · (g + offset)`; keeps `1/rms` of each row in `inv`.
+    pub fn forward(&self, x: &[f32], g: &[f32], y: &mut [f32], inv: &mut [f32]) {
+        let RmsNorm { eps, offset } = *self;
+        dispatch(
+            #[inline(always)]
+            || {
+                let h = g.len();
+                for ((x, y), inv) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(inv) {
+                    let scale = 1.0 / (sum16(h, |i| x[i] * x[i]) / h as f32 + eps).sqrt();
+                    *inv = scale;
+                    for i in 0..h {
+                        y[i] = x[i] * scale * (g[i] + offset);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Gradient of [`RmsNorm::forward`]: adds to `dx`, and to `dg` where the gain is trained.
+    pub fn backward(&self, x: &[f32], g: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32], mut dg: Option<&mut [f32]>) {
+        let offset = self.offset;
+        dispatch(
+            #[inline(always)]
+            || {
+                let h = g.len();
+                let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(inv);
+                for (((x, dy), dx), &inv) in rows {
+                    let dot = sum16(h, |i| x[i] * (g[i] + offset) * dy[i]) * inv * inv * inv / h as f32;
+                    for i in 0..h {
+                        dx[i] += inv * (g[i] + offset) * dy[i] - x[i] * dot;
+                    }
+                    if let Some(dg) = dg.as_deref_mut() {
+                        for i in 0..h {
+                            dg[i] += dy[i] * x[i] * inv;
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// `a = activation(gate) · up`.
+pub fn glu(activation: Activation, gate: &[f32], up: &[f32], a: &mut [f32]) {
+    match activation {
+        Activation::Silu => swiglu(gate, up, a),
+        Activation::GeluTanh => geglu(gate, up, a),
+    }
+}
+
+/// Gradient of [`glu`], in place: `gate` becomes dgate and `up` becomes dup.
+pub fn glu_backward(activation: Activation, gate: &mut [f32], up: &mut [f32], da: &[f32]) {
+    match activation {
+        Activation::Silu => swiglu_backward(gate, up, da),
+        Activation::GeluTanh => geglu_backward(gate, up, da),
+    }
+}
+
+const GELU_SLOPE: f32 = 1.595_769; // 2·√(2/π)
+const GELU_CUBIC: f32 = 0.044_715;
+
+/// `½(1 + tanh(√(2/π)(g + 0.044715 g³)))`, which is a sigmoid of twice that argument.
+#[inline(always)]
+fn gelu_gate(g: f32) -> f32 {
+    1.0 / (1.0 + exp(-GELU_SLOPE * g * (1.0 + GELU_CUBIC * g * g)))
+}
+
+/// `a = gelu(gate) · up`, with GELU's tanh approximation.
+pub fn geglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
     dispatch(
         #[inline(always)]
         || {
-            let h = g.len();
-            for ((x, y), inv) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(inv) {
-                let scale = 1.0 / (sum16(h, |i| x[i] * x[i]) / h as f32 + eps).sqrt();
-                *inv = scale;
-                for i in 0..h {
-                    y[i] = x[i] * scale * g[i];
-                }
+            for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
+                *a = g * gelu_gate(g) * u;
             }
         },
     );
 }
 
-/// Gradient of [`rms_norm`]: adds to `dx`, and to `dg` where the gain is trained.
-pub fn rms_norm_backward(x: &[f32], g: &[f32], inv: &[f32], dy: &[f32], dx: &mut [f32], mut dg: Option<&mut [f32]>) {
+/// Gradient of [`geglu`], in place: `gate` becomes dgate and `up` becomes dup.
+pub fn geglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
     dispatch(
         #[inline(always)]
         || {
-            let h = g.len();
-            let rows = x.chunks_exact(h).zip(dy.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(inv);
-            for (((x, dy), dx), &inv) in rows {
-                let dot = sum16(h, |i| x[i] * g[i] * dy[i]) * inv * inv * inv / h as f32;
-                for i in 0..h {
-                    dx[i] += inv * g[i] * dy[i] - x[i] * dot;
-                }
-                if let Some(dg) = dg.as_deref_mut() {
-                    for i in 0..h {
-                        dg[i] += dy[i] * x[i] * inv;
-                    }
-                }
+            for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
+                let s = gelu_gate(*g);
+                let slope = GELU_SLOPE * (1.0 + 3.0 * GELU_CUBIC * *g * *g);
+                let dg = d * *u * s * (1.0 + *g * (1.0 - s) * slope);
+                *u = d * *g * s;
+                *g = dg;
             }
         },
     );
@@ -338,5 +411,28 @@ mod tests {
         assert!(worst.fold(0.0f32, f32::max) < 3e-7);
         assert_eq!(super::exp(f32::NEG_INFINITY), 0.0);
         assert!(super::exp(f32::NAN).is_nan());
+    }
+
+    /// Against the definition in f64, far out too, where squares and exponentials overflow.
+    #[test]
+    fn gelu_and_its_gradient_are_those_of_the_definition() {
+        let definition = |x: f64| {
+            let (c, t) = ((2.0 / std::f64::consts::PI).sqrt(), 0.044_715);
+            let tanh = (c * (x + t * x * x * x)).tanh();
+            let slope = 0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * c * (1.0 + 3.0 * t * x * x);
+            (0.5 * x * (1.0 + tanh), slope)
+        };
+        let near = |got: f32, want: f64, x: f32| {
+            assert!((f64::from(got) - want).abs() <= 2e-6 * want.abs().max(1.0), "{got} instead of {want} at {x}");
+        };
+        for x in (-800..=800).map(|i| i as f32 / 100.0).chain([-3e4, -1e3, -20.0, 20.0, 1e3, 3e4]) {
+            let (value, slope) = definition(f64::from(x));
+            let (mut gate, mut up, mut act) = ([x], [2.0], [0.0]);
+            super::geglu(&gate, &up, &mut act);
+            near(act[0] / 2.0, value, x);
+            super::geglu_backward(&mut gate, &mut up, &[0.5]);
+            near(gate[0], slope, x);
+            near(up[0] * 2.0, value, x);
+        }
     }
 }

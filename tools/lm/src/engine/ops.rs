@@ -11,6 +11,7 @@ use super::{
     head::{Head, HeadGrads, Loss},
     layer::{Layer, RowNorms, Saved, Segment, Shape, all_row_norms},
     linear::{Grads, Weight},
+    math::RmsNorm,
     params::Slots,
 };
 use crate::{error::Error, matrix::Matrix, weights::LayerWeights};
@@ -116,7 +117,7 @@ impl CustomOp2 for LayerOp {
 /// The last norm, the output layer and the cross-entropy. The gradient is made together with the value. Inputs are the
 /// hidden rows, the norm's gain, and the output layer, which is one number that means nothing where `frozen` has it.
 pub(super) struct LossOp {
-    pub eps: f32,
+    pub rms: RmsNorm,
     /// The output layer when it is not trained.
     pub frozen: Option<Matrix>,
     pub batch: Arc<Batch>,
@@ -149,7 +150,7 @@ impl CustomOp3 for LossOp {
         let (x, norm, trained) = (floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?);
         let weight = self.frozen.as_ref().map_or(Weight::Plain(trained), Weight::from);
         let vocab = self.frozen.as_ref().map_or(trained.len(), Matrix::len) / norm.len();
-        let head = Head { norm, weight, vocab, eps: self.eps };
+        let head = Head { norm, weight, vocab, rms: self.rms };
         let trained = if self.frozen.is_none() { trained.len() } else { 0 };
         let mut dx = vec![0.0; x.len()];
         let parts: Vec<(Loss, Vec<f32>, Vec<f32>)> = split(&self.batch, x.len(), &mut dx)

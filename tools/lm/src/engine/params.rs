@@ -22,8 +22,13 @@ pub const LINEARS: [&str; 7] = [
     "mlp.down_proj",
 ];
 
-/// The norms of a decoder layer; the last two only where heads are normed.
-pub const NORMS: [&str; 4] = ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"];
+/// The norms of a decoder layer: before attention, before the feed-forward block, of query and key heads, and of what
+/// the two blocks give. The later ones are not in every model, and where the last are, the second has another name.
+pub fn norm_names(config: &Config) -> [&'static str; 6] {
+    let ffn = if config.post_norms { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
+    let after = ["post_attention_layernorm", "post_feedforward_layernorm"];
+    ["input_layernorm", ffn, "self_attn.q_norm", "self_attn.k_norm", after[0], after[1]]
+}
 
 /// What of the model is trained.
 #[derive(Clone, Debug)]
@@ -67,8 +72,10 @@ pub struct LoraSlot {
 pub struct LayerSlots {
     /// The linear layers, in the order of [`LINEARS`].
     pub linears: [LinearSlot; 7],
-    /// The norms' gains, in the order of [`NORMS`], when they are there and trained.
-    pub norms: [Option<Range<usize>>; 4],
+    /// The norms' gains, in the order of [`norm_names`], when they are there and trained.
+    pub norms: [Option<Range<usize>>; 6],
+    /// The names of those norms.
+    pub norm_names: [&'static str; 6],
     /// Length of the flat vector.
     pub len: usize,
     /// Dropout before each A.
@@ -96,10 +103,11 @@ pub fn shapes(config: &Config) -> [(usize, usize); 7] {
     [(q, h), (kv, h), (kv, h), (h, q), (inner, h), (inner, h), (h, inner)]
 }
 
-/// Sizes of the norms' gains, in the order of [`NORMS`]; `None` where the model has no such norm.
-pub fn norm_sizes(config: &Config) -> [Option<usize>; 4] {
+/// Sizes of the norms' gains, in the order of [`norm_names`]; `None` where the model has no such norm.
+pub fn norm_sizes(config: &Config) -> [Option<usize>; 6] {
     let (h, head) = (config.hidden_size, config.qk_norm.then_some(config.head_dim));
-    [Some(h), Some(h), head, head]
+    let post = config.post_norms.then_some(h);
+    [Some(h), Some(h), head, head, post, post]
 }
 
 impl Slots {
@@ -117,8 +125,9 @@ impl Slots {
 
     fn lora(config: &Config, lora: &LoraConfig) -> Result<Self> {
         lora.check()?;
-        let mut layers = vec![LayerSlots::default(); config.num_hidden_layers];
-        layers.iter_mut().for_each(|layer| layer.dropout = lora.lora_dropout as f32);
+        let (norm_names, dropout) = (norm_names(config), lora.lora_dropout as f32);
+        let slots = LayerSlots { norm_names, dropout, ..LayerSlots::default() };
+        let mut layers = vec![slots; config.num_hidden_layers];
         for Module { layer, linear, out, inner, r, scaling, .. } in lora.modules(config)? {
             let layer = &mut layers[layer];
             let (a, b) = (layer.take(r * inner), layer.take(out * r));
@@ -149,7 +158,7 @@ impl LayerSlots {
 
     /// Everything is trained.
     fn full(config: &Config) -> Self {
-        let mut slots = LayerSlots::default();
+        let mut slots = LayerSlots { norm_names: norm_names(config), ..LayerSlots::default() };
         slots.norms = norm_sizes(config).map(|size| size.map(|n| slots.take(n)));
         for (i, ((out, inp), biased)) in shapes(config).into_iter().zip(config.biases.each()).enumerate() {
             slots.linears[i].weight = Some(slots.take(out * inp));
@@ -161,7 +170,7 @@ impl LayerSlots {
     /// Each trained tensor by its name within the layer, for audits and reports.
     pub fn tensors(&self) -> Vec<(String, Range<usize>)> {
         let mut named = Vec::new();
-        for (slot, name) in self.norms.iter().zip(NORMS) {
+        for (slot, name) in self.norms.iter().zip(self.norm_names) {
             named.extend(slot.iter().map(|range| (format!("{name}.weight"), range.clone())));
         }
         for (slot, name) in self.linears.iter().zip(LINEARS) {
@@ -184,7 +193,8 @@ pub fn random_weights(config: &Config, seed: u64) -> Weights {
     let mut normal =
         |n: usize, deviation: f32| -> Matrix { (0..n).map(|_| rng.normal() * deviation).collect::<Vec<_>>().into() };
     let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
-    let gains = |n: usize| std::sync::Arc::new(vec![1.0; n]);
+    let gain = if config.norm_offset { 0.0 } else { 1.0 };
+    let gains = |n: usize| std::sync::Arc::new(vec![gain; n]);
     let ones = || gains(config.hidden_size);
     let shape = shapes(config).map(|(out, inp)| out * inp);
     let (outs, biased) = (shapes(config).map(|(out, _)| out), config.biases.each());
@@ -202,6 +212,7 @@ pub fn random_weights(config: &Config, seed: u64) -> Weights {
             down: normal(shape[6], residual),
             biases: std::array::from_fn(|i| biased[i].then(|| std::sync::Arc::new(vec![0.0; outs[i]]))),
             qk_norms: config.qk_norm.then(|| [gains(config.head_dim), gains(config.head_dim)]),
+            post_norms: config.post_norms.then(|| [ones(), ones()]),
         })
         .collect();
     let head = (!config.tie_word_embeddings).then(|| normal(config.vocab_size * config.hidden_size, 0.02));

@@ -2,7 +2,7 @@
 
 use super::{
     math,
-    params::{LINEARS, LayerSlots, LoraSlot, NORMS, Slots, shapes},
+    params::{LINEARS, LayerSlots, LoraSlot, Slots, shapes},
 };
 use crate::{
     config::Config,
@@ -173,8 +173,8 @@ fn replace(slots: &LayerSlots, theta: &[f32], layer: &mut LayerWeights) {
             *bias = part(range).into();
         }
     }
-    for i in 0..NORMS.len() {
-        if let (Some(range), Some(norm)) = (&slots.norms[i], layer.norm_mut(i)) {
+    for (i, slot) in slots.norms.iter().enumerate() {
+        if let (Some(range), Some(norm)) = (slot, layer.norm_mut(i)) {
             *norm = part(range).into();
         }
     }

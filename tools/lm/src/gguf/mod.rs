@@ -34,6 +34,9 @@ fn layer(config: &Config) -> Vec<(String, Rows)> {
     if config.qk_norm {
         tensors.extend(["attn_q_norm", "attn_k_norm"].map(|name| weight((name, Rows::Plain))));
     }
+    if config.post_norms {
+        tensors.extend(["post_attention_norm", "post_ffw_norm"].map(|name| weight((name, Rows::Plain))));
+    }
     tensors
 }
 
@@ -57,6 +60,11 @@ enum Rows {
     Plain,
     /// As they are rotated.
     Rotated,
+}
+
+/// What llama.cpp adds to the tensor `name`: it stores the gain of a norm, also where the weight is the gain less one.
+fn offset(config: &Config, name: &str) -> f32 {
+    if config.norm_offset && name.ends_with("norm.weight") { 1.0 } else { 0.0 }
 }
 
 /// Puts the rows of each head into llama.cpp's order, or back. A row is `columns` items: numbers, or bytes of blocks.

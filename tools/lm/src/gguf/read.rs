@@ -10,11 +10,11 @@ use candle_core::{
 use super::{
     LLAMA3_KEYS, ROPE_FREQS, Rows,
     bytes::{File, Info},
-    layer, permute, vocab,
+    layer, offset, permute, vocab,
 };
 use crate::{
     chat::ChatTemplate,
-    config::{Biases, Config, FAMILIES, Family, Llama3, RopeScaling},
+    config::{Activation, Biases, Config, FAMILIES, Family, Llama3, RopeScaling},
     error::{Error, Result},
     matrix::{Bytes, Matrix, Stored},
     model::{Model, check_vocabulary},
@@ -50,9 +50,10 @@ pub fn read_as(path: &Path, keep: Option<Keep>) -> Result<Model> {
 
 fn config(file: &File<'_>, family: &'static Family, tokenizer: &Tokenizer) -> Result<Config> {
     let architecture = family.gguf;
-    for key in ["expert_count", "attention.sliding_window"].map(|key| format!("{architecture}.{key}")) {
-        if file.int(&key).map_err(Error::Gguf)?.is_some_and(|n| n > 0) {
-            return Err(Error::Gguf(format!("{key} is not supported, use a model without it")));
+    let unsupported = |key: &str| Error::Gguf(format!("{architecture}.{key} is not supported, use a model without it"));
+    for key in ["final_logit_softcapping", "attention.sliding_window_pattern", "rope.freq_base_swa"] {
+        if file.values.contains_key(format!("{architecture}.{key}").as_str()) {
+            return Err(unsupported(key));
         }
     }
     let optional = |key: &str| -> Result<Option<usize>> {
@@ -60,6 +61,9 @@ fn config(file: &File<'_>, family: &'static Family, tokenizer: &Tokenizer) -> Re
         let value = file.int(&key).map_err(Error::Gguf)?;
         value.map(|n| usize::try_from(n).map_err(|_| Error::Gguf(format!("{key} is too large")))).transpose()
     };
+    if optional("expert_count")?.is_some_and(|n| n > 0) {
+        return Err(unsupported("expert_count"));
+    }
     let size = |key: &str| optional(key)?.ok_or_else(|| Error::Gguf(format!("{architecture}.{key} is missing")));
     let number = |key: &str| file.float(&format!("{architecture}.{key}")).map_err(Error::Gguf);
     let has = |name: &str| file.tensors.contains_key(format!("blk.0.{name}").as_str());
@@ -77,7 +81,7 @@ fn config(file: &File<'_>, family: &'static Family, tokenizer: &Tokenizer) -> Re
     }
     let embedding = file.tensors.get("token_embd.weight");
     let rope_theta = number("rope.freq_base")?.map_or(10_000.0, shortest);
-    let config = Config {
+    let mut config = Config {
         family,
         vocab_size: embedding
             .and_then(|info| info.shape.first().copied())
@@ -94,12 +98,22 @@ fn config(file: &File<'_>, family: &'static Family, tokenizer: &Tokenizer) -> Re
         rope_scaling: rope_scaling(file, architecture, (head_dim, rope_theta))?,
         biases: Biases { qkv: has("attn_q.bias"), o: has("attn_output.bias"), mlp: has("ffn_gate.bias") },
         qk_norm: has("attn_q_norm.weight"),
+        post_norms: has("post_ffw_norm.weight"),
+        norm_offset: false,
+        activation: Activation::Silu,
+        scale_embedding: false,
+        query_pre_attn_scalar: None,
         sliding: None,
         tie_word_embeddings: !file.tensors.contains_key("output.weight"),
         bos_token_id: tokenizer.bos,
         eos_token_ids: tokenizer.stops.clone(),
         pad_token_id: tokenizer.pad,
     };
+    let window = optional("attention.sliding_window")?.filter(|window| *window > 0);
+    (family.gguf_implies)(&mut config, window);
+    if window.is_some() && config.sliding.is_none() {
+        return Err(unsupported("attention.sliding_window"));
+    }
     config.check()?;
     Ok(config)
 }
@@ -197,12 +211,16 @@ fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) 
         if info.shape != shape {
             return Err(fail(format!("has the shape {:?}, expected {shape:?}", info.shape)));
         }
+        let offset = offset(config, &name);
         let matrix = match stored(info) {
             Some(dtype) if keep == Keep::Stored && shape.len() == 2 => {
                 kept((info, dtype), map, (rows, config.head_dim))
             }
-            _ => decode(info).map(|values| match rows {
-                Rows::Plain => values.into(),
+            _ => decode(info).map(|mut values| match rows {
+                Rows::Plain => {
+                    values.iter_mut().for_each(|x| *x -= offset);
+                    values.into()
+                }
                 Rows::Rotated => permute(&values, config.head_dim, shape.get(1).copied().unwrap_or(1), true).into(),
             }),
         };

@@ -16,7 +16,7 @@ use half::f16;
 use super::{
     LLAMA3_KEYS, ROPE_FREQS, Rows,
     bytes::{ALIGNMENT, MAGIC, kind},
-    layer, permute, vocab,
+    layer, offset, permute, vocab,
 };
 use crate::{
     config::{Config, RopeScaling},
@@ -155,7 +155,11 @@ fn parts(model: &Model, quant: Quant) -> Vec<Part<'_>> {
             Quant::Q8_0 if !columns.is_multiple_of(32) => Quant::F16,
             other => other,
         };
-        Part { name, shape, values: Source::Model(numbers), quant, rows }
+        let values = match offset(&model.config, &name) {
+            0.0 => Source::Model(numbers),
+            offset => Source::Made(numbers.floats().iter().map(|x| x + offset).collect()),
+        };
+        Part { name, shape, values, quant, rows }
     });
     factors.into_iter().chain(named).collect()
 }
@@ -175,6 +179,7 @@ fn check_expressible(config: &Config) -> Result<()> {
         |what: String| Err(Error::Gguf(format!("llama.cpp's {name} does not know {what}; export safetensors")));
     match (&config.sliding, (config.family.gguf_lacks)(config)) {
         (_, Some(what)) => refuse(what.into()),
+        _ if implied_window(config).is_some() => Ok(()),
         // A window as long as the context hides nothing.
         (Some(sliding), None) if sliding.window < config.max_position_embeddings => refuse(format!(
             "sliding windows, and this one of {} is shorter than the context of {}",
@@ -182,6 +187,14 @@ fn check_expressible(config: &Config) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// The window that llama.cpp takes from its key; `None` where it would hide other positions.
+fn implied_window(config: &Config) -> Option<usize> {
+    let window = config.sliding.as_ref()?.window;
+    let mut implied = Config { sliding: None, ..config.clone() };
+    (config.family.gguf_implies)(&mut implied, Some(window));
+    (implied.sliding == config.sliding).then_some(window)
 }
 
 fn encode(part: &Part<'_>, head_dim: usize) -> candle_core::Result<Vec<u8>> {
@@ -255,6 +268,9 @@ fn values(model: &Model, quant: Quant) -> Result<Values> {
     }
     values.f32(&format!("{architecture}.rope.freq_base"), c.rope_theta as f32);
     values.f32(&format!("{architecture}.attention.layer_norm_rms_epsilon"), c.rms_norm_eps as f32);
+    if let Some(window) = implied_window(c) {
+        values.u32(&format!("{architecture}.attention.sliding_window"), window as u32);
+    }
     match c.rope_scaling {
         RopeScaling::None => {}
         RopeScaling::Linear(factor) => {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{LoraConfig, TARGETS};
 use crate::{
     config::Config,
-    engine::params::{LINEARS, NORMS, shapes},
+    engine::params::{LINEARS, norm_names, norm_sizes, shapes},
     error::{Error, Result},
     matrix::Matrix,
     storage::printable,
@@ -60,7 +60,7 @@ pub(crate) enum Part {
     Embed,
     Head,
     Norm,
-    /// A norm of a layer, by its index in [`NORMS`].
+    /// A norm of a layer, by its index in [`norm_names`].
     LayerNorm(usize, usize),
     /// The weight of a linear layer.
     Weight(usize, usize),
@@ -216,9 +216,10 @@ fn savable(config: &Config) -> Vec<Saved> {
         saved("lm_head.weight".into(), ends, Part::Head),
         saved("model.norm.weight".into(), vec![h], Part::Norm),
     ];
+    let norms = norm_names(config);
     for layer in 0..config.num_hidden_layers {
-        for (i, size) in crate::engine::params::norm_sizes(config).into_iter().enumerate() {
-            let name = format!("model.layers.{layer}.{}.weight", NORMS[i]);
+        for (i, size) in norm_sizes(config).into_iter().enumerate() {
+            let name = format!("model.layers.{layer}.{}.weight", norms[i]);
             all.extend(size.map(|size| saved(name, vec![size], Part::LayerNorm(layer, i))));
         }
         for (i, ((out, inner), biased)) in shapes(config).into_iter().zip(config.biases.each()).enumerate() {

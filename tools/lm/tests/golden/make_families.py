@@ -2,15 +2,17 @@
 
 Run as make_llama.py, which holds what both share:
 
-    python make_families.py
+    python make_families.py [NAME ...]
 
 Rows are longer than the sliding windows and than the context before llama3's scaling.
 """
 
+import sys
+
 import torch
 from make_llama import EVERYTHING, IDS, splitting, train_tokenizer, write
 from tokenizers import normalizers, pre_tokenizers
-from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 SIZE = dict(**IDS, vocab_size=270, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-6)
@@ -34,6 +36,14 @@ MODELS = {
         layer_types=["sliding_attention", "full_attention"], tie_word_embeddings=True,
         rope_parameters=dict(rope_type="default", rope_theta=1000000.0),
     ),
+    "gemma3": Gemma3TextConfig(
+        **SIZE | dict(num_hidden_layers=3), head_dim=16, query_pre_attn_scalar=24, sliding_window=7,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters=dict(
+            full_attention=dict(rope_type="linear", rope_theta=1000000.0, factor=8.0),
+            sliding_attention=dict(rope_type="default", rope_theta=1000.0),
+        ),
+    ),
 }
 
 
@@ -46,10 +56,14 @@ def qwen_tokenizer():
 
 def main():
     plain = train_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True), 270)
+    # The embedding's gradient is wanted where it is scaled.
     for seed, (name, config) in enumerate(MODELS.items()):
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         write(
             f"families/{name}", qwen_tokenizer() if name.startswith("qwen") else plain, config, torch.bfloat16, [23, 8],
-            10 + seed, dict(r=2, lora_alpha=4, lora_dropout=0.0, target_modules=EVERYTHING), full=True, outer=False,
+            10 + seed, dict(r=2, lora_alpha=4, lora_dropout=0.0, target_modules=EVERYTHING), full=True,
+            outer=name == "gemma3",
         )
 
 

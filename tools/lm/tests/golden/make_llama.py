@@ -65,7 +65,8 @@ def randomise(model, seed):
     for name, tensor in model.named_parameters():
         noise = torch.randn(tensor.shape, generator=generator)
         if "norm" in name:
-            tensor.data = 1 + 0.1 * noise
+            # Gemma's gain is 1 + weight.
+            tensor.data = (0 if model.config.model_type == "gemma3_text" else 1) + 0.1 * noise
         elif "embed" in name or "lm_head" in name or name.endswith("bias"):
             tensor.data = 0.5 * noise
         else:

@@ -92,7 +92,7 @@ fn draws_repeat_with_the_seed_and_change_with_it() {
 
 #[test]
 fn loglikelihood_equals_the_sum_over_a_full_pass() {
-    for name in ["llama/wide", "families/llama3", "families/mistral", "families/qwen2", "families/qwen3"] {
+    for name in crate::MODELS {
         let (_, session, _) = open(name);
         likelihood_equals_full(&session);
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use tunesmith_lm::{
     chat::Message,
-    config::{Biases, Config, LLAMA, Llama3, RopeScaling},
+    config::{Biases, Config, LLAMA, Llama3, RopeScaling, Sliding},
     error::Error,
     gguf::{self, Quant},
     model::Model,
@@ -49,6 +49,15 @@ fn a_written_file_reads_back_as_the_same_model() {
 pub fn expressible(name: &str) -> Model {
     let mut model = Model::open(&golden("families").join(name)).unwrap();
     model.config.sliding = None;
+    if name == "gemma3" {
+        // The sixth layer is the one without a window.
+        let layers = model.weights.layers.iter().cycle().take(7).cloned().collect();
+        let slides = (0..7).map(|layer| layer != 5).collect();
+        model.weights.layers = layers;
+        model.config.num_hidden_layers = 7;
+        model.config.query_pre_attn_scalar = Some(model.config.head_dim);
+        model.config.sliding = Some(Sliding { window: 7, layers: slides, rope_theta: Some(1e4) });
+    }
     if name == "qwen3" {
         model.config.biases = Biases::default();
         model.weights.layers.iter_mut().for_each(|layer| layer.biases = Default::default());
@@ -59,7 +68,7 @@ pub fn expressible(name: &str) -> Model {
 
 #[test]
 fn each_family_reads_back_as_the_same_model() {
-    for name in ["llama3", "mistral", "qwen2", "qwen3"] {
+    for name in crate::families::NAMES {
         let model = expressible(name);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.gguf");
@@ -96,6 +105,30 @@ fn what_llama_cpp_does_not_compute_is_refused_in_one_line() {
         let mut model = expressible(name);
         model.config.rope_scaling = llama3;
         assert!(refused(&model).contains("llama3's RoPE scaling"), "{name}");
+    }
+    let gemma = expressible("gemma3");
+    let sliding = gemma.config.sliding.clone().unwrap();
+    let biases = Biases { qkv: true, o: true, mlp: false };
+    for (config, what) in [
+        (Config { biases, ..gemma.config.clone() }, "a bias in attention"),
+        (Config { query_pre_attn_scalar: Some(24), ..gemma.config.clone() }, "this query_pre_attn_scalar"),
+        (
+            Config { sliding: Some(Sliding { layers: vec![true; 7], ..sliding.clone() }), ..gemma.config.clone() },
+            "windows in other than five of each six layers",
+        ),
+        (
+            Config { sliding: Some(Sliding { rope_theta: Some(1e3), ..sliding }), ..gemma.config.clone() },
+            "a rope_local_base_freq other than 10000",
+        ),
+    ] {
+        let mut model = Model { config, ..expressible("gemma3") };
+        let [q, kv, h] = [model.config.q_dim(), model.config.kv_dim(), model.config.hidden_size];
+        for layer in model.weights.layers.iter_mut().filter(|_| model.config.biases == biases) {
+            let bias = |n: usize| Some(vec![0.0; n].into());
+            layer.biases = [bias(q), bias(kv), bias(kv), bias(h), None, None, None];
+        }
+        let line = format!("llama.cpp's gemma3 does not know {what}; export safetensors");
+        assert_eq!(refused(&model), line);
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     // A window as long as the context hides nothing.
@@ -140,6 +173,45 @@ fn divisors_of_frequencies_that_no_known_scaling_gives_are_refused() {
     }
     fs::write(&path, bytes).unwrap();
     assert_eq!(Model::open(&path).unwrap().config, published.config);
+}
+
+/// Keys that change what llama.cpp computes and that are not read, and a window where none is known.
+#[test]
+fn keys_of_gguf_files_that_change_the_maths_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    for (name, key) in [
+        ("gemma3", "gemma3.attention.sliding_window_pattern"),
+        ("gemma3", "gemma3.rope.freq_base_swa"),
+        ("gemma3", "gemma3.final_logit_softcapping"),
+        ("qwen3", "qwen3.attention.sliding_window"),
+        ("qwen3", "qwen3.expert_count"),
+    ] {
+        gguf::write(&path, &expressible(name), Quant::F32).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[16] += 1;
+        let number =
+            [&(key.len() as u64).to_le_bytes()[..], key.as_bytes(), &[4, 0, 0, 0], &3u32.to_le_bytes()].concat();
+        bytes.splice(24..24, number);
+        fs::write(&path, bytes).unwrap();
+        let line = Model::open(&path).err().unwrap().to_string();
+        assert!(line.contains(&format!("{key} is not supported")) && line.lines().count() == 1, "{line}");
+    }
+}
+
+/// Gemma's own tokenizer falls back to bytes, which the vocabulary of llama.cpp's gpt2 has no place for.
+#[test]
+fn a_tokenizer_that_falls_back_to_bytes_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = expressible("gemma3");
+    let mut json: serde_json::Value = serde_json::from_str(model.tokenizer.json()).unwrap();
+    json["model"]["byte_fallback"] = true.into();
+    let mut tokenizer = Tokenizer::from_json(&json.to_string()).unwrap();
+    tokenizer.eos = Some(4);
+    match gguf::write(&dir.path().join("model.gguf"), &Model { tokenizer, ..model }, Quant::F16) {
+        Err(Error::Gguf(line)) => assert_eq!(line, "the tokenizer's byte_fallback cannot be expressed in GGUF"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -70,10 +70,18 @@ fn apply(bytes: &mut Vec<u8>, reach: usize, damages: &[Damage]) {
     }
 }
 
-fn gguf_bytes() -> Vec<u8> {
+/// Models whose files are damaged: each family, and one in several files.
+const DAMAGED: [&str; 6] =
+    ["llama/shards", "families/llama3", "families/mistral", "families/qwen2", "families/qwen3", "families/gemma3"];
+
+fn gguf_bytes(name: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
-    gguf::write(&path, &Model::open(&golden("llama/shards")).unwrap(), Quant::Q8_0).unwrap();
+    let model = match name.strip_prefix("families/") {
+        Some(family) => crate::gguf::expressible(family),
+        None => Model::open(&golden(name)).unwrap(),
+    };
+    gguf::write(&path, &model, Quant::Q8_0).unwrap();
     fs::read(path).unwrap()
 }
 
@@ -86,15 +94,13 @@ fn check_error<T>(result: Result<T, tunesmith_lm::error::Error>) -> Result<(), T
     Ok(())
 }
 
-fn config() -> Config {
-    Config::from_json(&fs::read_to_string(golden("llama/shards/config.json")).unwrap()).unwrap()
-}
-
-fn damaged_gguf(cases: u32) {
-    let original = gguf_bytes();
+fn damaged_gguf(name: &str, cases: u32) {
+    let original = gguf_bytes(name);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
-    let header = original.len() - 20_000;
+    // The descriptions of the tensors come last before their numbers.
+    let described = b"output_norm.weight";
+    let header = original.windows(described.len()).position(|part| part == described).unwrap() + 64;
     let mut runner = runner(cases);
     let outcome = runner.run(&(damage(), any::<bool>()), |(damages, structure)| {
         let mut bytes = original.clone();
@@ -106,13 +112,13 @@ fn damaged_gguf(cases: u32) {
     outcome.unwrap();
 }
 
-fn damaged_safetensors(cases: u32) {
+fn damaged_safetensors(name: &str, cases: u32) {
     let dir = tempfile::tempdir().unwrap();
-    copy(&golden("llama/shards"), dir.path());
+    copy(&golden(name), dir.path());
     let adapter = dir.path().join("adapter");
-    copy(&golden("llama/shards/adapter"), &adapter);
-    let config = config();
-    let shard = "model-00001-of-00002.safetensors";
+    copy(&golden(name).join("adapter"), &adapter);
+    let config = Config::from_json(&fs::read_to_string(dir.path().join("config.json")).unwrap()).unwrap();
+    let shard = if name == "llama/shards" { "model-00001-of-00002.safetensors" } else { "model.safetensors" };
     let files =
         [dir.path().join(shard), adapter.join("adapter_model.safetensors"), adapter.join("adapter_config.json")];
     let originals: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
@@ -131,9 +137,9 @@ fn damaged_safetensors(cases: u32) {
     outcome.unwrap();
 }
 
-fn damaged_texts(cases: u32) {
+fn damaged_texts(name: &str, cases: u32) {
     let dir = tempfile::tempdir().unwrap();
-    copy(&golden("llama/shards"), dir.path());
+    copy(&golden(name), dir.path());
     let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"];
     let files: Vec<_> = names.iter().map(|name| dir.path().join(name)).collect();
     let originals: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
@@ -158,25 +164,27 @@ fn runner(cases: u32) -> proptest::test_runner::TestRunner {
 
 #[test]
 fn damaged_gguf_files_give_errors() {
-    damaged_gguf(400);
+    DAMAGED.into_iter().for_each(|name| damaged_gguf(name, 100));
 }
 
 #[test]
 fn damaged_safetensors_give_errors() {
-    damaged_safetensors(400);
+    DAMAGED.into_iter().for_each(|name| damaged_safetensors(name, 100));
 }
 
 #[test]
 fn damaged_configs_and_tokenizers_give_errors() {
-    damaged_texts(200);
+    DAMAGED.into_iter().for_each(|name| damaged_texts(name, 50));
 }
 
 #[test]
 #[ignore = "the full counts take minutes"]
 fn soak_damaged_files_give_errors() {
-    damaged_gguf(20_000);
-    damaged_safetensors(20_000);
-    damaged_texts(5_000);
+    for name in DAMAGED {
+        damaged_gguf(name, 5_000);
+        damaged_safetensors(name, 5_000);
+        damaged_texts(name, 1_500);
+    }
 }
 
 /// Both once made the tokenizers library panic.
@@ -235,7 +243,7 @@ fn gguf_headers_that_lie_are_refused() {
         let error = Model::open(&path).err().expect("an error").to_string();
         assert_eq!(error.lines().count(), 1, "{error}");
     }
-    let whole = gguf_bytes();
+    let whole = gguf_bytes("llama/shards");
     for part in 0..40 {
         fs::write(&path, &whole[..whole.len() * part / 40]).unwrap();
         assert!(gguf::read(&path).is_err(), "{part} fortieths of a file");

@@ -13,7 +13,7 @@ mod text;
 mod train;
 
 /// Models with an adapter and what transformers and PEFT compute with them.
-const MODELS: [&str; 7] = [
+const MODELS: [&str; 8] = [
     "llama/tied",
     "llama/wide",
     "llama/shards",
@@ -21,6 +21,7 @@ const MODELS: [&str; 7] = [
     "families/mistral",
     "families/qwen2",
     "families/qwen3",
+    "families/gemma3",
 ];
 
 /// A file beside the tests that real peers made.

@@ -64,7 +64,7 @@ fn our_gguf_files_run_in_llama_cpp() {
 
 #[test]
 fn gguf_files_of_each_family_run_in_llama_cpp() {
-    for name in ["llama3", "mistral", "qwen2", "qwen3"] {
+    for name in crate::families::NAMES {
         let mut model = crate::gguf::expressible(name);
         // Room for the prompts: llama.cpp's server takes no more than the model's context.
         model.config.max_position_embeddings = 512;
