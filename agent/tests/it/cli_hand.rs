@@ -144,7 +144,7 @@ fn the_same_seed_writes_the_same_adapter() {
 fn a_pretraining_that_was_stopped_goes_on_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let shape = "--vocab 400 --hidden 16 --inner 32 --layers 1 --heads 2 --kv-heads 1 --context 64 --sequence 64";
-    let text = format!("pretrain --generated-tokens 12000 --max-steps 6 --batch-size 4 {shape} --save-every 2 --out");
+    let text = format!("pretrain --generated-tokens 12000 --max-steps 6 --batch-size 4 {shape} --save-steps 2 --out");
     let run = |out: &str| {
         let mut args: Vec<&str> = text.split(' ').collect();
         args.push(out);

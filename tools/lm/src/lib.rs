@@ -6,6 +6,8 @@
 //! | [`config`], [`weights`], [`tokens`], [`chat`] | its shape, tensors, tokenizer and chat template |
 //! | [`lora`] | what did training change |
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
+//! | [`train`] | the loop, its checkpoints and what it tells |
+//! | [`cost`], [`events`] | what a step costs, TensorBoard's files |
 //! | [`rng`] | where does randomness come from |
 //! | [`gguf`] | how does it reach llama.cpp |
 //! | [`error`] | what can go wrong |
@@ -13,8 +15,10 @@
 pub mod chat;
 pub mod config;
 pub mod corpus;
+pub mod cost;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod generate;
 pub mod gguf;
 pub mod lora;

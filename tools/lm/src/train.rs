@@ -23,12 +23,14 @@ use crate::{
 
 mod audit;
 mod batches;
+mod checkpoint;
 mod state;
 
 use batches::{check, evaluate, micro_batches, passed, rows_of_step};
+use checkpoint::Store;
 
 pub use audit::Audit;
-pub use state::Checkpoint;
+pub use checkpoint::{Checkpoint, StorageWarning};
 
 /// Everything that decides a training run. Names follow PEFT's and transformers'.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,6 +148,9 @@ pub struct Report {
     pub trained_tokens: usize,
     /// Numbers that were trained.
     pub parameters: usize,
+    /// What went wrong with files on the way, without ending the run.
+    #[serde(default)]
+    pub storage_warnings: Vec<StorageWarning>,
 }
 
 /// Why training ended.
@@ -162,20 +167,32 @@ pub enum Stopped {
 }
 
 /// How far training is, for whoever watches.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Optimizer steps taken.
     pub step: usize,
     /// Optimizer steps planned.
     pub total: usize,
+    /// Passes over the rows so far, with the part of the last one.
+    pub epoch: f64,
     /// Loss of this step.
     pub loss: f64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Norm of this step's gradient before clipping.
+    pub grad_norm: f64,
     /// Loss of the last evaluation.
     pub valid_loss: Option<f64>,
+    /// Share of exact rows in the last evaluation.
+    pub valid_exact: Option<f64>,
+    /// Whether that evaluation was made after this step.
+    pub evaluated: bool,
     /// Tokens worked through so far by this process.
     pub tokens: usize,
     /// Seconds that this process spent in optimizer steps alone; never part of a result.
     pub seconds: f64,
+    /// What went wrong with files since the last call.
+    pub warnings: Vec<StorageWarning>,
 }
 
 /// What may end training early, and who is told.
@@ -184,7 +201,7 @@ pub struct Control<'a> {
     pub deadline: Option<Instant>,
     /// Called after each step; an error ends training.
     pub on: &'a mut dyn FnMut(Progress) -> Result<()>,
-    /// Where and how often to save the whole state, to go on after a crash.
+    /// Where and how often to save the whole state. A run goes on from what is there.
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -197,27 +214,27 @@ pub fn train(
 ) -> Result<Trained> {
     check(config, (method, spec), train, valid)?;
     let mut run = Run::new((config, weights), (method, spec), train.len())?;
-    if let Some(checkpoint) = &control.checkpoint {
-        run.resume(checkpoint, spec)?;
+    let store = control.checkpoint.as_ref().map(Store::open).transpose()?;
+    if let Some(store) = &store {
+        run.resume(store, spec)?;
     }
     let mut in_steps = Duration::ZERO;
-    while run.report.steps.0 < run.report.steps.1 {
+    // A run that stopped early may have been killed after its last checkpoint.
+    while run.report.steps.0 < run.report.steps.1 && run.report.stopped != Stopped::Early {
         let (step, per_epoch) = (run.report.steps.0, run.per_epoch);
         let rows = rows_of_step(spec, train.len(), step);
         let began = Instant::now();
-        let loss = run.step(spec, &rows.iter().map(|&i| &train[i]).collect::<Vec<_>>())?;
+        let taken = run.step(spec, &rows.iter().map(|&i| &train[i]).collect::<Vec<_>>())?;
         in_steps += began.elapsed();
         let last = step + 1 == run.report.steps.1;
         let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && !valid.is_empty();
         // What is trained so far can be kept without an evaluation, but not after the caller's patience has ended.
         let evaluated = !due || run.evaluate(spec, valid, control.deadline)?;
-        let valid_loss = run.report.valid_curve.last().map(|v| v.1);
-        let (step, total) = run.report.steps;
-        let (tokens, seconds) = (run.report.tokens - run.resumed_tokens, in_steps.as_secs_f64());
-        (control.on)(Progress { step, total, loss, valid_loss, tokens, seconds })?;
+        (control.on)(run.progress(taken, due && evaluated, in_steps))?;
         // A state from which an evaluation is missing would go on to other bytes.
-        if let Some(checkpoint) = control.checkpoint.as_ref().filter(|_| evaluated) {
-            run.save_if_due(checkpoint, spec, last)?;
+        if let Some(store) = store.as_ref().filter(|_| evaluated) {
+            let last = last || run.report.stopped == Stopped::Early;
+            run.save_if_due(store, spec, last)?;
         }
         if run.report.stopped == Stopped::Early {
             break;
@@ -244,6 +261,16 @@ struct Run {
     since_best: usize,
     per_epoch: usize,
     resumed_tokens: usize,
+    /// Storage warnings that were told.
+    told: usize,
+}
+
+/// The figures of one optimizer step.
+#[derive(Clone, Copy)]
+struct Taken {
+    loss: f64,
+    learning_rate: f64,
+    grad_norm: f64,
 }
 
 struct Best {
@@ -264,11 +291,11 @@ impl Run {
         let mut report = Report { parameters: params.iter().map(Vec::len).sum(), ..Report::default() };
         report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
         let adam = AdamW::new(params.iter().map(Vec::len));
-        Ok(Run { graph, params, adam, report, best: None, since_best: 0, per_epoch, resumed_tokens: 0 })
+        Ok(Run { graph, params, adam, report, best: None, since_best: 0, per_epoch, resumed_tokens: 0, told: 0 })
     }
 
-    /// One optimizer step; returns its loss.
-    fn step(&mut self, spec: &Spec, rows: &[&Sequence]) -> Result<f64> {
+    /// One optimizer step.
+    fn step(&mut self, spec: &Spec, rows: &[&Sequence]) -> Result<Taken> {
         let step = self.report.steps.0 + 1;
         let targets: usize = rows.iter().map(|s| s.targets()).sum();
         let weight = |s: &Sequence| match spec.weighting {
@@ -298,7 +325,7 @@ impl Run {
         self.update(&grads, factor, Rate { lr, decay: spec.weight_decay })?;
         self.report.steps.0 = step;
         self.report.curve.push((step, loss));
-        Ok(loss)
+        Ok(Taken { loss, learning_rate: lr, grad_norm: norm })
     }
 
     /// Adds the gradients of one part of a step to `grads`.
@@ -364,6 +391,28 @@ impl Run {
             self.report.stopped = Stopped::Early;
         }
         Ok(true)
+    }
+
+    /// What is told after a step.
+    fn progress(&mut self, taken: Taken, evaluated: bool, in_steps: Duration) -> Progress {
+        let (step, total) = self.report.steps;
+        let Taken { loss, learning_rate, grad_norm } = taken;
+        let warnings = self.report.storage_warnings[self.told..].to_vec();
+        self.told = self.report.storage_warnings.len();
+        Progress {
+            step,
+            total,
+            epoch: step as f64 / self.per_epoch as f64,
+            loss,
+            learning_rate,
+            grad_norm,
+            valid_loss: self.report.valid_curve.last().map(|v| v.1),
+            valid_exact: self.report.exact_curve.last().map(|v| v.1),
+            evaluated,
+            tokens: self.report.tokens - self.resumed_tokens,
+            seconds: in_steps.as_secs_f64(),
+            warnings,
+        }
     }
 
     fn finish(self) -> Trained {

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod engine;
+mod events;
 mod families;
 mod formats;
 mod generate;
 mod gguf;
 mod hostile;
 mod peers;
+mod resume;
 mod text;
 mod train;
 
