@@ -162,6 +162,16 @@ fn a_pretraining_that_was_stopped_goes_on_to_the_same_bytes() {
 
 /// The worker below process `root`, as soon as there is one.
 fn worker_of(root: u32) -> u32 {
+    loop {
+        if let Some(worker) = find_worker(root) {
+            return worker;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The worker below process `root`, if there is one.
+pub fn find_worker(root: u32) -> Option<u32> {
     let parent = |pid: u32| -> Option<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
@@ -170,15 +180,9 @@ fn worker_of(root: u32) -> u32 {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.split(|byte| *byte == 0).nth(1) == Some(&b"worker"[..])
     };
-    loop {
-        let names = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-        let mut workers = names.filter_map(|name| name.parse::<u32>().ok()).filter(|pid| is_worker(*pid));
-        let below = |pid: &u32| std::iter::successors(Some(*pid), |pid| parent(*pid)).take(8).any(|pid| pid == root);
-        if let Some(found) = workers.find(below) {
-            return found;
-        }
-        std::thread::yield_now();
-    }
+    let names = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut workers = names.filter_map(|name| name.parse::<u32>().ok()).filter(|pid| is_worker(*pid));
+    workers.find(|pid| std::iter::successors(Some(*pid), |pid| parent(*pid)).take(8).any(|pid| pid == root))
 }
 
 #[test]

@@ -98,15 +98,8 @@ mod tests {
     fn known_shapes_cost_what_is_known_of_them() {
         // 2.07 and 0.60 GFLOP for each token of 4 x 256 with LoRA r=16 on all linear layers.
         let rows = Rows { length: 256.0, trained: 1.0 };
-        let qwen = ModelShape {
-            vocab: 151_936,
-            hidden: 896,
-            inner: 4864,
-            layers: 24,
-            heads: 14,
-            kv_heads: 2,
-            context: 512,
-        };
+        let qwen =
+            ModelShape { vocab: 151_936, hidden: 896, inner: 4864, layers: 24, heads: 14, kv_heads: 2, context: 512 };
         let smol =
             ModelShape { vocab: 49_152, hidden: 576, inner: 1536, layers: 30, heads: 9, kv_heads: 3, context: 512 };
         for (shape, known) in [(qwen, 2.07e9), (smol, 0.60e9)] {

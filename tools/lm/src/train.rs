@@ -189,6 +189,8 @@ pub struct Progress {
     pub evaluated: bool,
     /// Tokens worked through so far by this process.
     pub tokens: usize,
+    /// Tokens worked through so far in the whole run, also before it was interrupted.
+    pub all_tokens: usize,
     /// Seconds that this process spent in optimizer steps alone; never part of a result.
     pub seconds: f64,
     /// What went wrong with files since the last call.
@@ -410,6 +412,7 @@ impl Run {
             valid_exact: self.report.exact_curve.last().map(|v| v.1),
             evaluated,
             tokens: self.report.tokens - self.resumed_tokens,
+            all_tokens: self.report.tokens,
             seconds: in_steps.as_secs_f64(),
             warnings,
         }

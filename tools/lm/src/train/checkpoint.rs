@@ -203,10 +203,7 @@ fn header(state: &str, tensors: &[(String, &[f32])]) -> String {
     let mut fields = Map::from_iter([("__metadata__".to_owned(), json!({ "state": state }))]);
     let mut end = 0;
     let mut field = |name: &str, dtype: &str, count: usize, bytes: usize| {
-        fields.insert(
-            name.to_owned(),
-            json!({"dtype": dtype, "shape": [count], "data_offsets": [end, end + bytes]}),
-        );
+        fields.insert(name.to_owned(), json!({"dtype": dtype, "shape": [count], "data_offsets": [end, end + bytes]}));
         end += bytes;
     };
     tensors.iter().for_each(|(name, values)| field(name, "F32", values.len(), values.len() * 4));

@@ -123,5 +123,8 @@ fn identity(store: &Store<'_>, spec: &Spec) -> Result<Map<String, Value>> {
 }
 
 fn refused(store: &Store<'_>, why: &str) -> Error {
-    Error::Train(format!("{} {why}; use what it was made with, or remove it to start anew", store.settings.dir.display()))
+    Error::Train(format!(
+        "{} {why}; use what it was made with, or remove it to start anew",
+        store.settings.dir.display()
+    ))
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tunesmith_lm::{
     error::{Error, Result},
-    train::{Checkpoint, Control, Progress, Select, Spec, StorageWarning, Stopped, Trained, train},
+    train::{Checkpoint, Control, Progress, Select, Spec, Stopped, StorageWarning, Trained, train},
 };
 
 use crate::train::{bits, lora, rows, run, small, spec};
