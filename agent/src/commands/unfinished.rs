@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use tunesmith_lm::train::Checkpoint;
@@ -62,8 +63,12 @@ impl Unfinished {
         let unwritten = |error: io::Error| Failure::unwritten(given, &error, OUT);
         let dir = Workdir::create(&half).map_err(unwritten)?;
         let lock = File::create(half.join(LOCK)).map_err(unwritten)?;
-        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-            return Err(Failure::new(5, format!("{shown}: another process is training here; wait for it")));
+        let began = Instant::now();
+        while let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            if began.elapsed() >= PATIENCE {
+                return Err(Failure::new(5, format!("{shown}: another process is training here; wait for it")));
+            }
+            std::thread::sleep(PATIENCE / 100);
         }
         let begun = Unfinished { dir, to, given: given.to_owned(), _lock: lock };
         fs::create_dir_all(begun.path()).map_err(unwritten)?;
@@ -106,6 +111,9 @@ impl Unfinished {
         Failure::new(failure.exit, format!("{}; {half} keeps the checkpoints: go on with --resume", failure.message))
     }
 }
+
+/// How long an earlier process, or a child that it was about to start, may take to die.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Marks a directory as one of these.
 const LOCK: &str = "lock";

@@ -1,7 +1,7 @@
 //! Training by hand that is interrupted: killed at any moment, out of space, resumed with other settings.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -77,7 +77,8 @@ impl Place {
     }
 
     fn start(&self, out: &str, more: &[&str]) -> Child {
-        self.command(out, more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let said = File::create(self.path("said")).unwrap();
+        self.command(out, more).stdout(Stdio::null()).stderr(said).spawn().unwrap()
     }
 
     /// Bytes in the log of a run that goes on.
@@ -131,7 +132,8 @@ fn survive(kills: usize, seed: u64) -> usize {
             let worker = find_worker(child.id());
             ended = ended.or(child.try_wait().unwrap());
             if let Some(status) = ended {
-                assert!(status.success(), "a resumed run failed with {status}");
+                let said = fs::read_to_string(place.path("said")).unwrap();
+                assert!(status.success(), "a resumed run failed with {status}: {said}");
                 break;
             }
             killed += 1;

@@ -149,7 +149,7 @@ fn a_full_disk_costs_a_checkpoint_and_not_the_run() {
     assert_eq!((bits(&trained), trained.report.stopped), (bits(&whole), Stopped::Done));
     let warning =
         StorageWarning::CheckpointNotSaved { step: 8, why: "No space left on device (os error 28)".to_owned() };
-    assert_eq!(trained.report.storage_warnings, [warning.clone()]);
+    assert_eq!(trained.report.storage_warnings, std::slice::from_ref(&warning));
     let warned: Vec<_> = told.iter().filter(|p| !p.warnings.is_empty()).map(|p| (p.step, p.warnings.clone())).collect();
     assert_eq!(warned, [(9, vec![warning])]);
     // There is room again, and the next ones are saved.
