@@ -44,7 +44,7 @@ impl Unfinished {
         if resume && vacant.is_err() && files.iter().all(|file| to.join(file).is_file()) {
             // Its maker may have been killed between the two.
             if half.join(LOCK).is_file() {
-                remove(&half);
+                discard(&half);
             }
             return Ok(Begun::Finished);
         }
@@ -70,6 +70,9 @@ impl Unfinished {
             }
             std::thread::sleep(PATIENCE / 100);
         }
+        if !half.join(LOCK).is_file() {
+            return Err(Failure::new(5, format!("{shown}: another process has just ended its work here; ask again")));
+        }
         let begun = Unfinished { dir, to, given: given.to_owned(), _lock: lock };
         fs::create_dir_all(begun.path()).map_err(unwritten)?;
         Ok(Begun::Work(begun))
@@ -93,14 +96,14 @@ impl Unfinished {
     /// Puts the result under its name, and gives the name as the user wrote it.
     pub fn keep(&self) -> Result<String, Failure> {
         fs::rename(self.path(), &self.to).map_err(|error| Failure::unwritten(&self.given, &error, OUT))?;
-        remove(self.dir.path());
+        discard(self.dir.path());
         Ok(self.given.display().to_string())
     }
 
     /// What a failure leaves behind: with a checkpoint all of it, else nothing.
     pub fn failed(&self, failure: Failure) -> Failure {
         if !Checkpoint::is_in(&self.checkpoints()) {
-            remove(self.dir.path());
+            discard(self.dir.path());
             return failure;
         }
         // A refusal to go on names the checkpoints and says what to do already.
@@ -110,6 +113,14 @@ impl Unfinished {
         let half = self.dir.path().display();
         Failure::new(failure.exit, format!("{}; {half} keeps the checkpoints: go on with --resume", failure.message))
     }
+}
+
+/// Removes a directory of this kind, its mark last: a process that is killed meanwhile leaves one that is still known.
+fn discard(half: &Path) {
+    for entry in fs::read_dir(half).into_iter().flatten().flatten().filter(|entry| entry.file_name() != LOCK) {
+        remove(&entry.path());
+    }
+    remove(half);
 }
 
 /// How long an earlier process, or a child that it was about to start, may take to die.

@@ -158,6 +158,20 @@ fn a_pretraining_that_was_stopped_goes_on_to_the_same_bytes() {
     run("second").ok();
     let model = |out: &str| fs::read(dir.path().join(out).join("model.safetensors")).unwrap();
     assert!(model("whole") == model("second"));
+
+    // Killed as soon as it has a checkpoint; where it was quicker, it is whole as well.
+    let mut args: Vec<&str> = text.split(' ').collect();
+    args.push("third");
+    let mut child = command(dir.path(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let saved = || dir.path().join("third/checkpoints/checkpoint-2.safetensors").exists();
+    while !saved() && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    if !child.wait().unwrap().success() {
+        run("third").ok();
+    }
+    assert!(model("whole") == model("third") && !dir.path().join("third/checkpoints").exists());
 }
 
 /// The worker below process `root`, as soon as there is one.

@@ -148,7 +148,7 @@ pub struct Report {
     pub trained_tokens: usize,
     /// Numbers that were trained.
     pub parameters: usize,
-    /// What went wrong with files on the way, without ending the run.
+    /// What went wrong with files in this process, without ending the run.
     #[serde(default)]
     pub storage_warnings: Vec<StorageWarning>,
 }
@@ -263,7 +263,7 @@ struct Run {
     since_best: usize,
     per_epoch: usize,
     resumed_tokens: usize,
-    /// Storage warnings that were told.
+    /// How many storage warnings were told.
     told: usize,
 }
 

@@ -29,7 +29,6 @@ impl Run {
             match Saved::open(&path) {
                 Ok(saved) => {
                     self.load(saved, store, spec)?;
-                    self.told = self.report.storage_warnings.len();
                     for (step, why) in damaged {
                         let path = store.path(step);
                         std::fs::remove_file(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
@@ -83,7 +82,8 @@ impl Run {
         }
         let meta = Meta {
             run: identity(store, spec)?,
-            report: self.report.clone(),
+            // What went wrong with files is no part of the run that goes on.
+            report: Report { storage_warnings: Vec::new(), ..self.report.clone() },
             adam_steps: self.adam.steps,
             since_best: self.since_best,
             best: self.best.as_ref().map(|b| b.value),
