@@ -95,7 +95,11 @@ impl Unfinished {
 
     /// Puts the result under its name, and gives the name as the user wrote it.
     pub fn keep(&self) -> Result<String, Failure> {
-        fs::rename(self.path(), &self.to).map_err(|error| Failure::unwritten(&self.given, &error, OUT))?;
+        let unwritten = |error: io::Error| Failure::unwritten(&self.given, &error, OUT);
+        // The checkpoints go only when the result would outlast a loss of power.
+        sync(&self.path()).map_err(unwritten)?;
+        fs::rename(self.path(), &self.to).map_err(unwritten)?;
+        self.to.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()).map_err(unwritten)?;
         discard(self.dir.path());
         Ok(self.given.display().to_string())
     }
@@ -113,6 +117,17 @@ impl Unfinished {
         let half = self.dir.path().display();
         Failure::new(failure.exit, format!("{}; {half} keeps the checkpoints: go on with --resume", failure.message))
     }
+}
+
+/// Writes the files of a directory and their names through to the disk.
+fn sync(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_file() {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
 }
 
 /// Removes a directory of this kind, its mark last: a process that is killed meanwhile leaves one that is still known.
