@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tunesmith_harness::{
     event::{Event, Kind},
-    figures::{counted, duration},
+    figures::{bytes, counted, duration, percent},
     score::{Score, Verdict},
     text::{visible, visible_lines},
 };
@@ -238,6 +238,10 @@ impl Watch for Terminal {
     fn progress(&self, progress: &Progress) {
         let mut state = self.state();
         self.flush(&mut state);
+        if let Some(warning) = &progress.warning {
+            let tell = || eprintln!("warning: {}", visible(warning));
+            state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
+        }
         match self.style {
             Style::Live => {
                 let line = progress_line(progress);
@@ -324,6 +328,8 @@ pub fn progress_line(progress: &Progress) -> String {
     parts.extend(progress.loss.map(|loss| format!("loss {loss:.3}")));
     parts.extend(progress.valid_loss.map(|loss| format!("valid {loss:.3}")));
     parts.extend(progress.tokens_per_second.map(|rate| format!("{rate:.0} tokens/s")));
+    parts.extend(progress.utilisation.map(|share| format!("{} of peak", percent(share))));
+    parts.extend(progress.peak_memory.map(bytes));
     parts.extend(
         progress.eta_seconds.filter(|_| progress.done < progress.total).map(|eta| format!("{} left", duration(eta))),
     );

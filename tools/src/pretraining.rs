@@ -3,22 +3,29 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tunesmith_lm::{
     pretrain::{PretrainSpec, Pretrained, pretrain, sources},
     train::{Checkpoint, Control, Progress},
 };
 
-use crate::worker::{Live, Tick};
+use crate::{
+    train::warning,
+    worker::{Live, Tick},
+};
+
+/// Where checkpoints are, inside the directory that is written.
+pub const CHECKPOINTS: &str = "checkpoints";
 
 /// What to pretrain and where to write it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Everything that decides the result.
     pub spec: PretrainSpec,
-    /// The directory to write; a state in it is gone on from.
+    /// The directory to write; checkpoints in its [`CHECKPOINTS`] are gone on from.
     pub out: PathBuf,
-    /// Steps between saved states; `None` saves none.
-    pub save_every: Option<usize>,
+    /// Steps between checkpoints; `None` saves none.
+    pub save_steps: Option<usize>,
 }
 
 impl Job {
@@ -33,21 +40,29 @@ impl Job {
                 loss: Some(progress.loss),
                 valid_loss: progress.valid_loss,
                 tokens: Some(progress.tokens),
+                warning: warning(&progress.warnings),
+                ..Tick::default()
             });
             Ok(())
         };
         let key = self.key()?;
-        let checkpoint =
-            self.save_every.map(|every| Checkpoint { path: self.out.join("state.safetensors"), every, key });
-        if checkpoint.is_some() {
-            std::fs::create_dir_all(&self.out)?;
-        }
+        let checkpoint = self.save_steps.map(|save_steps| Checkpoint {
+            dir: self.out.join(CHECKPOINTS),
+            save_steps,
+            save_total_limit: Checkpoint::SAVE_TOTAL_LIMIT,
+            key,
+        });
         Ok(pretrain(&self.spec, &self.out, &mut Control { deadline, on: &mut on, checkpoint })?)
     }
 
-    /// What a saved state belongs to: one of the same files with other contents must not be gone on from.
-    fn key(&self) -> anyhow::Result<String> {
-        Ok(serde_json::to_string(&(&self.spec, sources(&self.spec)?))?)
+    /// What a checkpoint belongs to: one of the same files with other contents must not be gone on from.
+    fn key(&self) -> anyhow::Result<Map<String, Value>> {
+        let mut key = match serde_json::to_value(&self.spec)? {
+            Value::Object(fields) => fields,
+            other => Map::from_iter([("spec".to_owned(), other)]),
+        };
+        key.insert("texts_sha256".to_owned(), serde_json::to_value(sources(&self.spec)?)?);
+        Ok(key)
     }
 }
 
@@ -73,7 +88,7 @@ mod tests {
             max_steps: None,
             seed: 0,
         };
-        let job = Job { spec, out: dir.path().to_owned(), save_every: Some(1) };
+        let job = Job { spec, out: dir.path().to_owned(), save_steps: Some(1) };
         let key_of = |text: &str| {
             std::fs::write(&path, text).unwrap();
             job.key().unwrap()

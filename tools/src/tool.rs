@@ -48,6 +48,12 @@ pub struct Progress {
     pub tokens_per_second: Option<f64>,
     /// Seconds left at this rate.
     pub eta_seconds: Option<f64>,
+    /// Share of the machine's measured arithmetic in use.
+    pub utilisation: Option<f64>,
+    /// Most memory that the work has held, in bytes.
+    pub peak_memory: Option<u64>,
+    /// What went wrong without ending the work.
+    pub warning: Option<String>,
 }
 
 /// A typed action. Its own file also holds the scorer of its step.

@@ -9,7 +9,7 @@ use tunesmith_harness::score::{Score, Verdict};
 use tunesmith_lm::{
     lora::TARGETS,
     optim::Schedule,
-    train::{Audit, Select, Spec, Stopped, Weighting},
+    train::{Audit, Select, Spec, Stopped, StorageWarning, Weighting},
 };
 use tunesmith_sandbox::Workdir;
 
@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod job;
+mod telemetry;
 
 /// See [`Args`].
 pub struct Train;
@@ -213,6 +214,15 @@ pub struct Output {
     /// Most memory that the training process held, in bytes; null where that is unknown.
     #[serde(default)]
     pub peak_memory: Option<u64>,
+    /// Share of the machine's measured f32 arithmetic that the steps used; null where that is unknown.
+    #[serde(default)]
+    pub utilisation: Option<f64>,
+    /// The step after which an interrupted run was gone on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<usize>,
+    /// What went wrong with files without ending the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage_warnings: Vec<StorageWarning>,
 }
 
 /// The worker's part.
@@ -232,6 +242,23 @@ pub struct Job {
     pub lora_alpha: f64,
     /// Its target modules.
     pub target_modules: Vec<String>,
+    /// Checkpoints, from which an interrupted run is gone on with; null saves none.
+    #[serde(default)]
+    pub checkpoints: Option<Checkpoints>,
+    /// Unix time at the start, in seconds, for the event files of TensorBoard alone.
+    #[serde(default)]
+    pub started_at: f64,
+}
+
+/// Where and how often the state of a run is saved. Names follow transformers'.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// Optimizer steps between two.
+    pub save_steps: usize,
+    /// How many are kept.
+    pub save_total_limit: usize,
 }
 
 impl Tool for Train {
@@ -244,7 +271,17 @@ impl Tool for Train {
         let out = directory(cx.dir, args.name.as_deref())?;
         let (spec, target_modules) = (args.spec(cx.seed), args.targets());
         let base = cx.base.to_path_buf();
-        let job = Job { base, data, out: out.clone(), spec, r: args.r, lora_alpha: args.lora_alpha, target_modules };
+        let job = Job {
+            base,
+            data,
+            out: out.clone(),
+            spec,
+            r: args.r,
+            lora_alpha: args.lora_alpha,
+            target_modules,
+            checkpoints: None,
+            started_at: 0.0,
+        };
         let reads = bases::reads(cx.base);
         let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
         let output: Output = typed(result?)?;
@@ -255,6 +292,9 @@ impl Tool for Train {
         let mut scores = vec![gradients(output), loss(output)];
         scores.extend(overfit(output));
         scores.extend(ends(output));
+        if let Some(why) = warning(&output.storage_warnings) {
+            scores.push(score("train.storage", None, Verdict::Warn, why));
+        }
         if output.stopped == Stopped::Deadline {
             let why = format!(
                 "time ran out after {} of {} steps; the {} was kept",
@@ -273,6 +313,12 @@ impl Job {
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         job::run(self, live)
     }
+}
+
+/// Storage warnings in one line; `None` where there are none.
+pub fn warning(warnings: &[StorageWarning]) -> Option<String> {
+    let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 /// The SHA-256 of the base that an adapter was trained on, as its training.json says.

@@ -16,6 +16,7 @@ pub mod stop;
 pub mod table;
 pub mod tools;
 pub mod train;
+pub mod unfinished;
 pub mod work;
 
 use std::{

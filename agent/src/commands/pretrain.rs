@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use tunesmith_harness::text::visible;
-use tunesmith_lm::pretrain::{ModelShape, PretrainSpec, Pretrained, Source};
+use tunesmith_lm::{
+    pretrain::{ModelShape, PretrainSpec, Pretrained, Source},
+    train::Checkpoint,
+};
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{pretraining, worker::Work};
 
@@ -13,7 +16,7 @@ use super::{
     print, print_json,
     table::count,
     usage,
-    work::{Bench, directory},
+    work::{Bench, directory, remove},
 };
 use crate::run::Failure;
 
@@ -21,7 +24,7 @@ const EXAMPLE: &str = "\
 Example:
   tunesmith pretrain --text dialogues.txt:2='CC BY-SA 4.0' --generated-tokens 5500000 --out base
 
-The state is saved every --save-every steps; the same command goes on from it after it was stopped.";
+A checkpoint is saved every --save-steps steps; the same command goes on from it after it was stopped.";
 
 /// Pretrain a small base from text files and generated text
 #[derive(Clone, Debug, clap::Args)]
@@ -53,12 +56,12 @@ pub struct Args {
     max_steps: Option<usize>,
     #[command(flatten)]
     shape: Shape,
-    /// Directory for the model; may hold the state of the same command
+    /// Directory for the model; may hold checkpoints of the same command
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Steps between saved states
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    save_every: u32,
+    /// Steps between checkpoints
+    #[arg(long, alias = "save-every", value_name = "N", default_value_t = 200, value_parser = whole(1..))]
+    save_steps: usize,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -90,9 +93,6 @@ struct Shape {
     context: usize,
 }
 
-/// The file in which the worker keeps its state.
-const STATE: &str = "state.safetensors";
-
 /// Pretrains, or goes on.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     if args.texts.is_empty() && args.generated_tokens == 0 {
@@ -101,19 +101,15 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let spec = spec(&args)?;
     let bench = Bench::new(cancel)?;
     let out = directory(&args.out)?;
-    let state = out.path().join(STATE);
-    if out.path().join("config.json").exists() && !state.exists() {
+    let checkpoints = out.path().join(pretraining::CHECKPOINTS);
+    if out.path().join("config.json").exists() && !Checkpoint::is_in(&checkpoints) {
         return Err(usage(format!("{} already holds a model; name another --out", args.out.display())));
     }
     let reads = spec.texts.iter().map(|source| source.path.clone()).collect();
-    let job = pretraining::Job { spec, out: out.path().to_owned(), save_every: Some(args.save_every as usize) };
+    let job = pretraining::Job { spec, out: out.path().to_owned(), save_steps: Some(args.save_steps) };
     let done: Pretrained = bench.run(&Work::Pretrain(job), &out, reads, "pretrain").await?;
-    // The state is of no use any more, and as large as the model and its optimiser together.
-    if let Err(error) = std::fs::remove_file(&state)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        eprintln!("warning: {} cannot be removed: {error}", visible(&state.display().to_string()));
-    }
+    // The checkpoints are of no use any more, and larger than the model and its optimiser together.
+    remove(&checkpoints);
     if args.json {
         print_json(&done)?;
     } else {

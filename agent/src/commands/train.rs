@@ -1,13 +1,17 @@
 //! `tunesmith train`: a LoRA adapter, by hand.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tunesmith_harness::{
-    figures::{duration, percent},
+    figures::{bytes, duration, percent},
     text::visible,
 };
+use tunesmith_lm::train::Checkpoint;
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{data_prepare::Job, train, worker::Work};
 
@@ -16,8 +20,9 @@ use super::{
     numbers::{self, whole},
     print, print_json,
     table::count,
+    unfinished::{Begun, Unfinished},
     usage,
-    work::{Bench, Fresh, holding, input},
+    work::{Bench, holding, input, remove},
 };
 use crate::run::Failure;
 
@@ -25,6 +30,7 @@ const EXAMPLE: &str = "\
 Example:
   tunesmith train --base nano --data tickets.csv --out adapter --learning-rate 3e-3 --epochs 10
 
+After a crash or a kill the same command with --resume goes on from the last checkpoint, in DIR.partial, to the same bytes.
 --spec is a TOML file with the fields of the tool `train` (see `tunesmith tools --schema`); options go before it.";
 
 /// Train a LoRA adapter in PEFT's format
@@ -50,6 +56,15 @@ pub struct Args {
     /// Seed of adapter, order and split
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Go on with an interrupted run of the same command
+    #[arg(long)]
+    resume: bool,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = Checkpoint::SAVE_STEPS, value_parser = whole(1..))]
+    save_steps: usize,
+    /// Checkpoints kept, the newest; each holds the best parameters as well
+    #[arg(long, value_name = "N", default_value_t = Checkpoint::SAVE_TOTAL_LIMIT, value_parser = whole(1..))]
+    save_total_limit: usize,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -102,27 +117,11 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let settings = settings(&args)?;
     let bench = Bench::new(cancel)?;
     let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
-    let out = Fresh::new(&args.out)?;
-    let prepared = if given.is_dir() {
-        already(&args)?
-    } else {
-        // Beside the adapter, so that it can be scored on the same recipe.
-        let to = out.path().join("prepared");
-        let mapping = args.mapping.args(&bench, &given).await?;
-        let job = Job { args: mapping, file: given, base: base.clone(), out: to.clone(), seed: args.seed };
-        data::prepare(&bench, job, out.dir()).await?;
-        to
+    let out = match Unfinished::begin(&args.out, args.resume, &FILES)? {
+        Begun::Work(out) => out,
+        Begun::Finished => return finished(&args),
     };
-    let job = train::Job {
-        base: base.clone(),
-        data: prepared.clone(),
-        out: out.path().to_owned(),
-        spec: settings.spec(args.seed),
-        r: settings.r,
-        lora_alpha: settings.lora_alpha,
-        target_modules: settings.targets(),
-    };
-    let made = bench.run(&Work::Train(job), out.dir(), vec![base, prepared], "train").await?;
+    let made = make(&args, &settings, &bench, (given, base), &out).await.map_err(|failure| out.failed(failure))?;
     let made = train::Output { adapter: out.keep()?, ..made };
     if args.json {
         print_json(&made)?;
@@ -130,6 +129,58 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         trained(&made, &args).iter().for_each(|line| print(line));
     }
     Ok(0)
+}
+
+/// What a finished adapter has.
+const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "training.json"];
+
+/// Says that an earlier process finished the run. A loop that calls again after each crash ends here.
+fn finished(args: &Args) -> Result<u8, Failure> {
+    let adapter = args.out.display().to_string();
+    if args.json {
+        print_json(&json!({"adapter": adapter, "finished": true}))?;
+    } else {
+        print(&format!("{} is finished already; nothing is left to do", visible(&adapter)));
+    }
+    Ok(0)
+}
+
+/// The work itself, from the start or from a checkpoint.
+async fn make(
+    args: &Args,
+    settings: &train::Args,
+    bench: &Bench<'_>,
+    (given, base): (PathBuf, PathBuf),
+    out: &Unfinished,
+) -> Result<train::Output, Failure> {
+    let prepared = if given.is_dir() {
+        already(args)?
+    } else {
+        // Beside the adapter, so that it can be scored on the same recipe.
+        let to = out.path().join("prepared");
+        // The same rows make the same files, so that what an interrupted process left of them is of no use.
+        remove(&to);
+        let mapping = args.mapping.args(bench, &given).await?;
+        let job = Job { args: mapping, file: given, base: base.clone(), out: to.clone(), seed: args.seed };
+        data::prepare(bench, job, out.dir()).await?;
+        to
+    };
+    let job = train::Job {
+        base: base.clone(),
+        data: prepared.clone(),
+        out: out.path(),
+        spec: settings.spec(args.seed),
+        r: settings.r,
+        lora_alpha: settings.lora_alpha,
+        target_modules: settings.targets(),
+        checkpoints: Some(train::Checkpoints {
+            dir: out.checkpoints(),
+            save_steps: args.save_steps,
+            save_total_limit: args.save_total_limit,
+        }),
+        started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+    };
+    bench.run(&Work::Train(job), out.dir(), vec![base, prepared], "train").await
 }
 
 /// A directory that `data prepare` made, which its recipe describes and no option changes.
@@ -205,15 +256,21 @@ fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
 
 fn trained(made: &train::Output, args: &Args) -> Vec<String> {
     let (first, last) = (made.curve.first().map(|p| p.1), made.curve.last().map(|p| p.1));
+    let resumed = made.resumed_from.map_or(String::new(), |step| format!(", resumed after step {step}"));
     let mut lines = vec![format!(
-        "{} of {} steps on {} rows, {}, {:.0} tokens/s, {} numbers trained",
+        "{} of {} steps on {} rows{resumed}, {}, {} numbers trained",
         made.steps.0,
         made.steps.1,
         made.rows.0,
         duration(made.seconds),
-        made.tokens_per_second,
         count(made.parameters as u64)
     )];
+    // A process that only finished the work of another one took no step of its own.
+    let mut speed: Vec<String> = Vec::new();
+    speed.extend((made.tokens_per_second > 0.0).then(|| format!("{:.0} tokens/s", made.tokens_per_second)));
+    speed.extend(made.utilisation.map(|share| format!("{} of this machine's f32 peak", percent(share))));
+    speed.extend(made.peak_memory.map(|most| format!("{} of memory at most", bytes(most))));
+    lines.extend((!speed.is_empty()).then(|| speed.join(", ")));
     if let (Some(first), Some(last)) = (first, last) {
         lines.push(format!("loss {first:.3} to {last:.3}"));
     }

@@ -120,7 +120,32 @@ pub fn input(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// How to name another place for a result.
-const OUT: &str = "name another --out";
+pub const OUT: &str = "name another --out";
+
+/// The absolute path of a result, and whether nothing stands there yet.
+pub fn vacant(given: &Path) -> Result<(PathBuf, Result<(), Failure>), Failure> {
+    let to = std::path::absolute(given).map_err(|error| usage(format!("{}: {error}", given.display())))?;
+    if to.parent().is_none() || to.file_name().is_none() {
+        return Err(unnamed(given));
+    }
+    let empty = std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_none());
+    let taken = to.symlink_metadata().is_ok() && !empty;
+    let refused = || usage(format!("{}: is there already; name another --out", given.display()));
+    Ok((to, if taken { Err(refused()) } else { Ok(()) }))
+}
+
+fn unnamed(given: &Path) -> Failure {
+    usage(format!("{}: is not a name for a result; choose another --out", given.display()))
+}
+
+/// Removes a directory that is of no use any more; that it stays is no failure of the work.
+pub fn remove(dir: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(dir)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        eprintln!("warning: {} cannot be removed: {error}", visible(&dir.display().to_string()));
+    }
+}
 
 /// A result that stands under its name only when it is whole. Until then it is made beside it.
 pub struct Fresh {
@@ -134,15 +159,9 @@ pub struct Fresh {
 impl Fresh {
     /// A place for the result `to`, which must not be there yet.
     pub fn new(given: &Path) -> Result<Self, Failure> {
-        let wrong = |why: &dyn std::fmt::Display| usage(format!("{}: {why}", given.display()));
-        let to = std::path::absolute(given).map_err(|error| wrong(&error))?;
-        let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
-            return Err(wrong(&"is not a name for a result; choose another --out"));
-        };
-        let empty = std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_none());
-        if to.symlink_metadata().is_ok() && !empty {
-            return Err(wrong(&"is there already; name another --out"));
-        }
+        let (to, vacant) = vacant(given)?;
+        vacant?;
+        let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else { return Err(unnamed(given)) };
         let unwritten = |error| Failure::unwritten(given, &error, OUT);
         std::fs::create_dir_all(parent).map_err(unwritten)?;
         let half = tempfile::Builder::new().prefix(".tunesmith-").tempdir_in(parent).map_err(unwritten)?;

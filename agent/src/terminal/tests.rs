@@ -45,8 +45,13 @@ fn progress_is_one_line_of_what_is_known() {
     progress.loss = Some(0.3124);
     progress.valid_loss = Some(0.4);
     progress.tokens_per_second = Some(5120.4);
+    progress.utilisation = Some(0.423);
+    progress.peak_memory = Some(3_200_000_000);
     progress.eta_seconds = Some(75.0);
-    assert_eq!(progress_line(&progress), "train 12/40, loss 0.312, valid 0.400, 5120 tokens/s, 1 min 15 s left");
+    assert_eq!(
+        progress_line(&progress),
+        "train 12/40, loss 0.312, valid 0.400, 5120 tokens/s, 42.3 % of peak, 3.20 GB, 1 min 15 s left"
+    );
 }
 
 #[test]

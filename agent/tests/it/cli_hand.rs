@@ -144,7 +144,7 @@ fn the_same_seed_writes_the_same_adapter() {
 fn a_pretraining_that_was_stopped_goes_on_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let shape = "--vocab 400 --hidden 16 --inner 32 --layers 1 --heads 2 --kv-heads 1 --context 64 --sequence 64";
-    let text = format!("pretrain --generated-tokens 12000 --max-steps 6 --batch-size 4 {shape} --save-every 2 --out");
+    let text = format!("pretrain --generated-tokens 12000 --max-steps 6 --batch-size 4 {shape} --save-steps 2 --out");
     let run = |out: &str| {
         let mut args: Vec<&str> = text.split(' ').collect();
         args.push(out);
@@ -158,10 +158,34 @@ fn a_pretraining_that_was_stopped_goes_on_to_the_same_bytes() {
     run("second").ok();
     let model = |out: &str| fs::read(dir.path().join(out).join("model.safetensors")).unwrap();
     assert!(model("whole") == model("second"));
+
+    // Killed as soon as it has a checkpoint; where it was quicker, it is whole as well.
+    let mut args: Vec<&str> = text.split(' ').collect();
+    args.push("third");
+    let mut child = command(dir.path(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let saved = || dir.path().join("third/checkpoints/checkpoint-2.safetensors").exists();
+    while !saved() && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    if !child.wait().unwrap().success() {
+        run("third").ok();
+    }
+    assert!(model("whole") == model("third") && !dir.path().join("third/checkpoints").exists());
 }
 
 /// The worker below process `root`, as soon as there is one.
 fn worker_of(root: u32) -> u32 {
+    loop {
+        if let Some(worker) = find_worker(root) {
+            return worker;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The worker below process `root`, if there is one.
+pub fn find_worker(root: u32) -> Option<u32> {
     let parent = |pid: u32| -> Option<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
@@ -170,15 +194,9 @@ fn worker_of(root: u32) -> u32 {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.split(|byte| *byte == 0).nth(1) == Some(&b"worker"[..])
     };
-    loop {
-        let names = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-        let mut workers = names.filter_map(|name| name.parse::<u32>().ok()).filter(|pid| is_worker(*pid));
-        let below = |pid: &u32| std::iter::successors(Some(*pid), |pid| parent(*pid)).take(8).any(|pid| pid == root);
-        if let Some(found) = workers.find(below) {
-            return found;
-        }
-        std::thread::yield_now();
-    }
+    let names = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut workers = names.filter_map(|name| name.parse::<u32>().ok()).filter(|pid| is_worker(*pid));
+    workers.find(|pid| std::iter::successors(Some(*pid), |pid| parent(*pid)).take(8).any(|pid| pid == root))
 }
 
 #[test]

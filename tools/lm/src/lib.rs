@@ -7,6 +7,8 @@
 //! | [`matrix`] | how is one weight stored |
 //! | [`lora`] | what did training change |
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
+//! | [`train`] | the loop, its checkpoints and what it tells |
+//! | [`cost`], [`events`] | what a step costs, TensorBoard's files |
 //! | [`rng`] | where does randomness come from |
 //! | [`gguf`] | how does it reach llama.cpp |
 //! | [`error`] | what can go wrong |
@@ -14,8 +16,10 @@
 pub mod chat;
 pub mod config;
 pub mod corpus;
+pub mod cost;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod generate;
 pub mod gguf;
 pub mod lora;

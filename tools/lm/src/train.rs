@@ -24,12 +24,14 @@ use crate::{
 
 mod audit;
 mod batches;
+mod checkpoint;
 mod state;
 
 use batches::{Data, check, groups_of_step, passed};
+use checkpoint::Store;
 
 pub use audit::Audit;
-pub use state::Checkpoint;
+pub use checkpoint::{Checkpoint, StorageWarning};
 
 /// Everything that decides a training run. Names follow PEFT's and transformers'.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +186,9 @@ pub struct Report {
     pub trained_tokens: usize,
     /// Numbers that were trained.
     pub parameters: usize,
+    /// What went wrong with files in this process, without ending the run.
+    #[serde(default)]
+    pub storage_warnings: Vec<StorageWarning>,
 }
 
 /// Why training ended.
@@ -200,20 +205,34 @@ pub enum Stopped {
 }
 
 /// How far training is, for whoever watches.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     /// Optimizer steps taken.
     pub step: usize,
     /// Optimizer steps planned.
     pub total: usize,
+    /// Passes over the rows so far, with the part of the last one.
+    pub epoch: f64,
     /// Loss of this step.
     pub loss: f64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Norm of this step's gradient before clipping.
+    pub grad_norm: f64,
     /// Loss of the last evaluation.
     pub valid_loss: Option<f64>,
+    /// Share of exact rows in the last evaluation.
+    pub valid_exact: Option<f64>,
+    /// Whether that evaluation was made after this step.
+    pub evaluated: bool,
     /// Tokens worked through so far by this process.
     pub tokens: usize,
+    /// Tokens worked through so far in the whole run, also before it was interrupted.
+    pub all_tokens: usize,
     /// Seconds that this process spent in optimizer steps alone; never part of a result.
     pub seconds: f64,
+    /// What went wrong with files since the last call.
+    pub warnings: Vec<StorageWarning>,
 }
 
 /// What may end training early, and who is told.
@@ -222,7 +241,7 @@ pub struct Control<'a> {
     pub deadline: Option<Instant>,
     /// Called after each step; an error ends training.
     pub on: &'a mut dyn FnMut(Progress) -> Result<()>,
-    /// Where and how often to save the whole state, to go on after a crash.
+    /// Where and how often to save the whole state. A run goes on from what is there.
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -238,27 +257,27 @@ pub fn train(
     // Before the state of an interrupted run is read: pairs are compared with the model as it was at the start.
     let [data, valid] = [train, valid].map(|rows| Data::new(spec, rows, (&run.graph, &run.params)));
     run.plan(spec, data.len());
-    if let Some(checkpoint) = &control.checkpoint {
-        run.resume(checkpoint, spec)?;
+    let store = control.checkpoint.as_ref().map(Store::open).transpose()?;
+    if let Some(store) = &store {
+        run.resume(store, spec)?;
     }
     let mut in_steps = Duration::ZERO;
-    while run.report.steps.0 < run.report.steps.1 {
+    // A run that stopped early may have been killed after its last checkpoint.
+    while run.report.steps.0 < run.report.steps.1 && run.report.stopped != Stopped::Early {
         let (step, per_epoch) = (run.report.steps.0, run.per_epoch);
         let groups = groups_of_step(spec, data.len(), step);
         let began = Instant::now();
-        let loss = run.step(spec, &data, &groups)?;
+        let taken = run.step(spec, &data, &groups)?;
         in_steps += began.elapsed();
         let last = step + 1 == run.report.steps.1;
         let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && valid.len() > 0;
         // What is trained so far can be kept without an evaluation, but not after the caller's patience has ended.
         let evaluated = !due || run.evaluate(spec, &valid, control.deadline);
-        let valid_loss = run.report.valid_curve.last().map(|v| v.1);
-        let (step, total) = run.report.steps;
-        let (tokens, seconds) = (run.report.tokens - run.resumed_tokens, in_steps.as_secs_f64());
-        (control.on)(Progress { step, total, loss, valid_loss, tokens, seconds })?;
+        (control.on)(run.progress(taken, due && evaluated, in_steps))?;
         // A state from which an evaluation is missing would go on to other bytes.
-        if let Some(checkpoint) = control.checkpoint.as_ref().filter(|_| evaluated) {
-            run.save_if_due(checkpoint, spec, last)?;
+        if let Some(store) = store.as_ref().filter(|_| evaluated) {
+            let last = last || run.report.stopped == Stopped::Early;
+            run.save_if_due(store, spec, last)?;
         }
         if run.report.stopped == Stopped::Early {
             break;
@@ -285,6 +304,16 @@ struct Run {
     per_epoch: usize,
     resumed_tokens: usize,
     dropout: bool,
+    /// How many storage warnings were told.
+    told: usize,
+}
+
+/// The figures of one optimizer step.
+#[derive(Clone, Copy)]
+struct Taken {
+    loss: f64,
+    learning_rate: f64,
+    grad_norm: f64,
 }
 
 struct Best {
@@ -300,7 +329,18 @@ impl Run {
         let report = Report { parameters: params.vectors().map(Vec::len).sum(), ..Report::default() };
         let adam = AdamW::new(params.vectors().map(Vec::len));
         let dropout = matches!(method, Method::Lora(lora) if lora.lora_dropout > 0.0);
-        Ok(Run { graph, params, adam, report, best: None, since_best: 0, per_epoch: 0, resumed_tokens: 0, dropout })
+        Ok(Run {
+            graph,
+            params,
+            adam,
+            report,
+            best: None,
+            since_best: 0,
+            per_epoch: 0,
+            resumed_tokens: 0,
+            dropout,
+            told: 0,
+        })
     }
 
     /// Lays out the steps for so many groups of rows.
@@ -310,8 +350,8 @@ impl Run {
         self.report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
     }
 
-    /// One optimizer step; returns its loss.
-    fn step(&mut self, spec: &Spec, data: &Data<'_>, groups: &[usize]) -> Result<f64> {
+    /// One optimizer step.
+    fn step(&mut self, spec: &Spec, data: &Data<'_>, groups: &[usize]) -> Result<Taken> {
         let step = self.report.steps.0 + 1;
         let (mut grads, mut loss, mut first) = (Vec::new(), 0.0, 0);
         for (_, batch) in data.parts(groups, spec) {
@@ -338,7 +378,7 @@ impl Run {
         self.update(&grads, factor, Rate { lr, decay: spec.weight_decay }, spec.loraplus_lr_ratio)?;
         self.report.steps.0 = step;
         self.report.curve.push((step, loss));
-        Ok(loss)
+        Ok(Taken { loss, learning_rate: lr, grad_norm: norm })
     }
 
     /// Adds the gradients of one part of a step to `grads`.
@@ -403,6 +443,29 @@ impl Run {
             self.report.stopped = Stopped::Early;
         }
         true
+    }
+
+    /// What is told after a step.
+    fn progress(&mut self, taken: Taken, evaluated: bool, in_steps: Duration) -> Progress {
+        let (step, total) = self.report.steps;
+        let Taken { loss, learning_rate, grad_norm } = taken;
+        let warnings = self.report.storage_warnings[self.told..].to_vec();
+        self.told = self.report.storage_warnings.len();
+        Progress {
+            step,
+            total,
+            epoch: step as f64 / self.per_epoch as f64,
+            loss,
+            learning_rate,
+            grad_norm,
+            valid_loss: self.report.valid_curve.last().map(|v| v.1),
+            valid_exact: self.report.exact_curve.last().map(|v| v.1),
+            evaluated,
+            tokens: self.report.tokens - self.resumed_tokens,
+            all_tokens: self.report.tokens,
+            seconds: in_steps.as_secs_f64(),
+            warnings,
+        }
     }
 
     fn finish(self) -> Trained {

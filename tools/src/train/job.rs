@@ -1,24 +1,24 @@
 //! The worker's part of `train`.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, Write},
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde_json::json;
+use serde_json::{Map, Value};
 use tunesmith_harness::recipe::{Example, Recipe};
 use tunesmith_lm::{
+    cost,
     engine::{batch::Sequence, params::Method},
     generate::{Sampling, Session},
     lora::{Adapter, LoraConfig, Targets},
     model::{Model, hash_file},
-    train::{Control, Progress, Report, Stopped, train},
+    train::{Checkpoint, Control, Progress, Report, Stopped, train},
 };
 
-use super::{Job, Output, RECORD, Record};
+use super::{
+    Job, Output, RECORD, Record,
+    telemetry::{Telemetry, peak_memory},
+    warning,
+};
 use crate::{
     encode::Encoder,
     files::{name, read_examples, read_recipe, write_json},
@@ -50,20 +50,27 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     };
     lora.check()?;
     std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {}", name(&job.out)))?;
-    let mut log = Log::create(&job.out.join("log.jsonl"))?;
+    let method = Method::Lora(lora.clone());
+    let flops = cost::train_flops_per_token(&model.config, &method, cost::Rows::of(&training))?;
+    let mut telemetry = Telemetry::new(&job.out, job.started_at, Some((flops, cost::peak_flops())));
+    let checkpoint = checkpoint(job, &model)?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
-    let mut speed = 0.0;
+    let mut told = 0;
     let mut on = |progress: Progress| {
-        speed = progress.tokens as f64 / progress.seconds.max(1e-9);
-        log.write(&progress).map_err(|e| tunesmith_lm::error::Error::io("cannot write", Path::new("log.jsonl"), e))?;
-        live.tick(tick(&progress));
+        told += progress.warnings.len();
+        live.tick(telemetry.step(&progress));
         Ok(())
     };
-    let mut control = Control { deadline, on: &mut on, checkpoint: None };
-    let method = Method::Lora(lora.clone());
-    let trained = train((&model.config, &model.weights), (&method, &job.spec), (&training, &valid), &mut control)?;
+    let mut control = Control { deadline, on: &mut on, checkpoint };
+    let mut trained = train((&model.config, &model.weights), (&method, &job.spec), (&training, &valid), &mut control)?;
     let seconds = began.elapsed().as_secs_f64();
+    // What went wrong with files after the last step was told.
+    if let Some(late) = warning(trained.report.storage_warnings.get(told..).unwrap_or_default()) {
+        let (done, total) = trained.report.steps;
+        live.tick(Tick { what: "train".into(), done, total, warning: Some(late), ..Tick::default() });
+    }
+    trained.report.storage_warnings.append(&mut telemetry.warnings);
 
     let adapter = trained.params.adapter(&lora, &trained.slots);
     adapter.save(&job.out, &model.config)?;
@@ -78,7 +85,29 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         Stopped::Deadline => (0, 0),
         _ => probe(&model, &adapter, &encoder, &recipe, &valid_rows)?,
     };
-    Ok(output(job, trained.report, (training.len(), valid.len()), (seconds, speed), ended))
+    Ok(output(job, trained.report, (training.len(), valid.len()), (seconds, &telemetry), ended))
+}
+
+/// Where the state is saved, and what it belongs to: every setting of the job by its name, and the contents of what it
+/// reads instead of the paths.
+fn checkpoint(job: &Job, model: &Model) -> anyhow::Result<Option<Checkpoint>> {
+    let Some(settings) = &job.checkpoints else { return Ok(None) };
+    let mut key = match serde_json::to_value(job)? {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    // The trainer itself compares the spec.
+    ["base", "data", "out", "spec", "checkpoints", "started_at"].iter().for_each(|name| drop(key.remove(*name)));
+    key.insert("base_sha256".to_owned(), model.sha256.clone().into());
+    for file in ["recipe.json", "train.jsonl", "valid.jsonl"] {
+        key.insert(file.to_owned(), hash_file(&job.data.join(file))?.into());
+    }
+    Ok(Some(Checkpoint {
+        dir: settings.dir.clone(),
+        save_steps: settings.save_steps,
+        save_total_limit: settings.save_total_limit,
+        key,
+    }))
 }
 
 /// When training stops for a deadline.
@@ -86,17 +115,6 @@ fn early(deadline: Instant, now: Instant) -> Instant {
     let (share, least, most) = MARGIN;
     let margin = (deadline.saturating_duration_since(now).as_secs_f64() * share).clamp(least, most);
     deadline.checked_sub(Duration::from_secs_f64(margin)).unwrap_or(deadline)
-}
-
-fn tick(progress: &Progress) -> Tick {
-    Tick {
-        what: "train".into(),
-        done: progress.step,
-        total: progress.total,
-        loss: Some(progress.loss),
-        valid_loss: progress.valid_loss,
-        tokens: Some(progress.tokens),
-    }
 }
 
 /// Examples as ids, of which the answer is trained. Rows that are too long are an error: cutting them would teach answers
@@ -137,7 +155,7 @@ fn output(
     job: &Job,
     report: Report,
     rows: (usize, usize),
-    (seconds, tokens_per_second): (f64, f64),
+    (seconds, telemetry): (f64, &Telemetry),
     ended: (usize, usize),
 ) -> Output {
     let at_best = |curve: &[(usize, f64)]| {
@@ -159,17 +177,14 @@ fn output(
         max_grad_norm: report.max_grad_norm,
         parameters: report.parameters,
         seconds,
-        tokens_per_second,
+        tokens_per_second: telemetry.tokens_per_second(),
         ended,
         peak_memory: peak_memory(),
+        utilisation: telemetry.utilisation(),
+        // Without a step in this process, all of them were there already.
+        resumed_from: Some(telemetry.resumed_from.unwrap_or(report.steps.0)).filter(|step| *step > 0),
+        storage_warnings: report.storage_warnings,
     }
-}
-
-/// Most memory that this process has held so far, in bytes; `None` where the system does not say.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// At most [`POINTS`] points, the first and the last among them.
@@ -178,27 +193,4 @@ pub(super) fn thinned(curve: &[(usize, f64)]) -> Vec<(usize, f64)> {
         return curve.to_vec();
     }
     (0..POINTS).map(|i| curve[i * (curve.len() - 1) / (POINTS - 1)]).collect()
-}
-
-/// The training log, one line per step, for whoever reads it while training goes on or after a crash.
-struct Log {
-    out: BufWriter<File>,
-    valid_loss: Option<f64>,
-}
-
-impl Log {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = File::create(path).with_context(|| format!("cannot write {}", name(path)))?;
-        Ok(Log { out: BufWriter::new(file), valid_loss: None })
-    }
-
-    fn write(&mut self, progress: &Progress) -> io::Result<()> {
-        let mut line = json!({"step": progress.step, "loss": progress.loss, "tokens": progress.tokens});
-        if progress.valid_loss != self.valid_loss {
-            self.valid_loss = progress.valid_loss;
-            line["valid_loss"] = json!(progress.valid_loss);
-        }
-        writeln!(self.out, "{line}")?;
-        self.out.flush()
-    }
 }

@@ -22,6 +22,9 @@ fn output() -> Output {
         tokens_per_second: 1.0,
         ended: (8, 8),
         peak_memory: None,
+        utilisation: None,
+        resumed_from: None,
+        storage_warnings: Vec::new(),
     }
 }
 

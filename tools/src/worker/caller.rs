@@ -189,6 +189,9 @@ impl Rates {
             valid_loss: tick.valid_loss,
             tokens_per_second,
             eta_seconds,
+            utilisation: tick.utilisation,
+            peak_memory: tick.peak_memory,
+            warning: tick.warning,
         }
     }
 }

@@ -40,7 +40,7 @@ impl Live<'_> {
             Some((at, what)) => tick.done >= tick.total || *what != tick.what || at.elapsed() >= PAUSE,
             None => true,
         };
-        if due {
+        if due || tick.warning.is_some() {
             self.last = Some((Instant::now(), tick.what.clone()));
             (self.send)(Line::Progress(tick));
         }
@@ -103,10 +103,12 @@ fn told(error: &anyhow::Error) -> String {
     })
 }
 
-/// Whether there was no space left for a file.
+/// Whether there was no space left for a file, on the disk or under a limit.
 fn full(error: &anyhow::Error) -> bool {
     let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    kinds.into_iter().any(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    kinds.into_iter().any(|kind| {
+        matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    })
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

@@ -1,29 +1,19 @@
-//! The whole state of a training run on disk, so that it can go on after a crash with the same bytes.
+//! The whole state of a training run: what a checkpoint holds, and how a run goes on from it with the same bytes.
 
-use std::{collections::HashMap, fs, path::PathBuf};
-
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{Best, Report, Run, Spec};
+use super::{
+    Best, Report, Run, Spec,
+    checkpoint::{Saved, StorageWarning, Store, Unread, difference},
+};
 use crate::error::{Error, Result};
 
-/// Where and how often the state is saved.
-#[derive(Clone, Debug)]
-pub struct Checkpoint {
-    /// The file; written to a neighbour first and renamed.
-    pub path: PathBuf,
-    /// Optimizer steps between saves.
-    pub every: usize,
-    /// What the state belongs to, for example a hash of base and data; a state of something else is refused.
-    pub key: String,
-}
-
-/// What stands beside the tensors.
+/// What stands beside the tensors. The order of rows needs no state: it depends on seed and epoch alone.
 #[derive(Serialize, Deserialize)]
 struct Meta {
-    key: String,
-    spec: Spec,
+    /// Everything that decides the run: the caller's key, then the spec.
+    run: Map<String, Value>,
     report: Report,
     adam_steps: u64,
     since_best: usize,
@@ -31,31 +21,41 @@ struct Meta {
 }
 
 impl Run {
-    /// Goes on from the saved state, if there is one.
-    pub(super) fn resume(&mut self, checkpoint: &Checkpoint, spec: &Spec) -> Result<()> {
-        let bytes = match fs::read(&checkpoint.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("cannot read", &checkpoint.path, error)),
-        };
-        let bad = |why: String| Error::Train(format!("{} {why}: remove it to start anew", checkpoint.path.display()));
-        let damaged = |e: &dyn std::fmt::Display| bad(format!("is damaged ({e})"));
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
-        let meta = header.metadata().as_ref().and_then(|m| m.get("state")).ok_or_else(|| damaged(&"no state"))?;
-        let meta: Meta = serde_json::from_str(meta).map_err(|e| damaged(&e))?;
-        if meta.key != checkpoint.key || meta.spec != *spec {
-            return Err(bad("belongs to another training run".into()));
+    /// Goes on from the newest checkpoint that is whole, if there is one.
+    pub(super) fn resume(&mut self, store: &Store<'_>, spec: &Spec) -> Result<()> {
+        let mut damaged = Vec::new();
+        for step in store.steps()? {
+            let path = store.path(step);
+            match Saved::open(&path) {
+                Ok(saved) => {
+                    self.load(saved, store, spec)?;
+                    for (step, why) in damaged {
+                        let path = store.path(step);
+                        std::fs::remove_file(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
+                        self.report.storage_warnings.push(StorageWarning::CheckpointDamaged { step, why });
+                    }
+                    return Ok(());
+                }
+                Err(Unread::Damaged(why)) => damaged.push((step, why)),
+                Err(Unread::Io(error)) => return Err(Error::io("cannot read", &path, error)),
+            }
         }
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
-        let read = |name: String, into: &mut Vec<f32>| -> Result<()> {
-            let view = tensors.tensor(&name).map_err(|e| damaged(&e))?;
-            if view.dtype() != Dtype::F32 || view.data().len() != into.len() * 4 {
-                return Err(bad(format!("has another {name}")));
-            }
-            for (to, from) in into.iter_mut().zip(view.data().chunks_exact(4)) {
-                *to = f32::from_le_bytes([from[0], from[1], from[2], from[3]]);
-            }
-            Ok(())
+        match damaged.first() {
+            None => Ok(()),
+            Some((_, why)) => Err(refused(store, &format!("holds no checkpoint that is not damaged ({why})"))),
+        }
+    }
+
+    fn load(&mut self, mut saved: Saved, store: &Store<'_>, spec: &Spec) -> Result<()> {
+        let meta: Meta = serde_json::from_str(&saved.state)
+            .map_err(|_| refused(store, "was written by another version of this program"))?;
+        if let Some(what) = difference(&meta.run, &identity(store, spec)?) {
+            return Err(refused(store, &format!("belongs to another training run: {what}")));
+        }
+        let mut read = |name: String, into: &mut Vec<f32>| match saved.read(&name, into) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(refused(store, &format!("belongs to another training run: it has another {name}"))),
+            Err(error) => Err(Error::io("cannot read", &store.settings.dir, error)),
         };
         let mut best = meta.best.map(|value| Best { value, params: self.params.clone() });
         for (i, values) in self.params.vectors_mut().enumerate() {
@@ -74,41 +74,57 @@ impl Run {
         self.graph.set(&self.params)
     }
 
-    /// Saves the state when it is due.
-    pub(super) fn save_if_due(&self, checkpoint: &Checkpoint, spec: &Spec, last: bool) -> Result<()> {
-        if last || !self.report.steps.0.is_multiple_of(checkpoint.every.max(1)) {
+    /// Saves the state when it is due. That it cannot be written is no reason to lose what the memory holds.
+    pub(super) fn save_if_due(&mut self, store: &Store<'_>, spec: &Spec, last: bool) -> Result<()> {
+        let step = self.report.steps.0;
+        if !last && !step.is_multiple_of(store.settings.save_steps.max(1)) {
             return Ok(());
         }
         let meta = Meta {
-            key: checkpoint.key.clone(),
-            spec: spec.clone(),
-            report: self.report.clone(),
+            run: identity(store, spec)?,
+            // What went wrong with files is no part of the run that goes on.
+            report: Report { storage_warnings: Vec::new(), ..self.report.clone() },
             adam_steps: self.adam.steps,
             since_best: self.since_best,
             best: self.best.as_ref().map(|b| b.value),
         };
         let state = serde_json::to_string(&meta).map_err(|e| Error::Train(e.to_string()))?;
+        if let Err(error) = store.write(step, &state, &self.tensors()) {
+            let why = error.to_string();
+            self.report.storage_warnings.push(StorageWarning::CheckpointNotSaved { step, why });
+        }
+        Ok(())
+    }
+
+    /// Every vector of the state with its name, borrowed: a checkpoint is written from where the numbers are.
+    fn tensors(&self) -> Vec<(String, &[f32])> {
         let mut groups: Vec<(&str, Vec<&[f32]>)> = vec![
             ("params", self.params.vectors().map(Vec::as_slice).collect()),
             ("m", self.adam.moments.iter().map(|m| m.0.as_slice()).collect()),
             ("v", self.adam.moments.iter().map(|m| m.1.as_slice()).collect()),
         ];
         groups.extend(self.best.as_ref().map(|best| ("best", best.params.vectors().map(Vec::as_slice).collect())));
-        let mut bytes: Vec<(String, Vec<u8>)> = Vec::new();
-        for (group, vectors) in groups {
-            for (i, vector) in vectors.into_iter().enumerate() {
-                bytes.push((format!("{group}.{i}"), vector.iter().flat_map(|v| v.to_le_bytes()).collect()));
-            }
-        }
-        let failed = |e: safetensors::SafeTensorError| Error::Train(format!("cannot save the state: {e}"));
-        let views = bytes
-            .iter()
-            .map(|(name, data)| Ok((name, TensorView::new(Dtype::F32, vec![data.len() / 4], data).map_err(failed)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let header = HashMap::from([("state".to_owned(), state)]);
-        let file = safetensors::serialize(views, Some(header)).map_err(failed)?;
-        let temporary = checkpoint.path.with_extension("partial");
-        fs::write(&temporary, file).map_err(|e| Error::io("cannot write", &temporary, e))?;
-        fs::rename(&temporary, &checkpoint.path).map_err(|e| Error::io("cannot replace", &checkpoint.path, e))
+        let named = |(group, vectors): (&str, Vec<_>)| {
+            let group = group.to_owned();
+            vectors.into_iter().enumerate().map(move |(i, vector)| (format!("{group}.{i}"), vector))
+        };
+        groups.into_iter().flat_map(named).collect()
     }
+}
+
+/// Everything that decides a run, by name.
+fn identity(store: &Store<'_>, spec: &Spec) -> Result<Map<String, Value>> {
+    let mut all = store.settings.key.clone();
+    match serde_json::to_value(spec) {
+        Ok(Value::Object(fields)) => all.extend(fields),
+        _ => return Err(Error::Train("the settings cannot be written".into())),
+    }
+    Ok(all)
+}
+
+fn refused(store: &Store<'_>, why: &str) -> Error {
+    Error::Train(format!(
+        "{} {why}; use what it was made with, or remove it to start anew",
+        store.settings.dir.display()
+    ))
 }

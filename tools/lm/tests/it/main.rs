@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod engine;
+mod events;
 mod families;
 mod formats;
 mod generate;
@@ -9,6 +10,7 @@ mod gguf;
 mod hostile;
 mod methods;
 mod peers;
+mod resume;
 mod text;
 mod train;
 

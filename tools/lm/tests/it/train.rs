@@ -10,7 +10,6 @@ use tunesmith_lm::{
         params::{Method, Slots, random_weights},
         trained::Params,
     },
-    error::{Error, Result},
     lora::LoraConfig,
     pretrain::ModelShape,
     rng::Rng,
@@ -18,19 +17,19 @@ use tunesmith_lm::{
     weights::Weights,
 };
 
-fn small() -> (Config, Weights) {
+pub fn small() -> (Config, Weights) {
     let shape = ModelShape { vocab: 64, hidden: 32, inner: 48, layers: 2, heads: 4, kv_heads: 2, context: 64 };
     let config = shape.config().unwrap();
     let weights = random_weights(&config, 3);
     (config, weights)
 }
 
-fn lora() -> Method {
+pub fn lora() -> Method {
     Method::Lora(LoraConfig { r: 4, lora_alpha: 8.0, ..LoraConfig::default() })
 }
 
 /// Rows whose answer is a function of their first token, so that there is something to learn.
-fn rows(n: usize, seed: u64) -> Vec<Sequence> {
+pub fn rows(n: usize, seed: u64) -> Vec<Sequence> {
     let mut rng = Rng::new(seed, "rows");
     let row = |_| {
         let first = 8 + rng.below(8) as u32;
@@ -43,18 +42,18 @@ fn rows(n: usize, seed: u64) -> Vec<Sequence> {
     (0..n).map(row).collect()
 }
 
-fn spec() -> Spec {
+pub fn spec() -> Spec {
     Spec { learning_rate: 1e-2, epochs: 3, batch_size: 8, seed: 5, ..Spec::default() }
 }
 
-fn run(method: &Method, spec: &Spec, train_rows: &[Sequence], valid: &[Sequence]) -> Trained {
+pub fn run(method: &Method, spec: &Spec, train_rows: &[Sequence], valid: &[Sequence]) -> Trained {
     let (config, weights) = small();
     let mut on = |_: Progress| Ok(());
     let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
     train((&config, &weights), (method, spec), (train_rows, valid), &mut control).unwrap()
 }
 
-fn bits(trained: &Trained) -> Vec<Vec<u32>> {
+pub fn bits(trained: &Trained) -> Vec<Vec<u32>> {
     trained.params.vectors().map(|v| v.iter().map(|x| x.to_bits()).collect()).collect()
 }
 
@@ -151,47 +150,6 @@ fn what_another_sequence_says_changes_nothing() {
 }
 
 #[test]
-fn a_killed_run_goes_on_to_the_same_bytes() {
-    let (config, weights) = small();
-    let (rows, valid) = (rows(40, 1), rows(10, 2));
-    let dir = tempfile::tempdir().unwrap();
-    let spec = Spec { select: Select::Exact, ..spec() };
-    let whole = run(&lora(), &spec, &rows, &valid);
-    for stop_at in [1, 4, 7, 14] {
-        let path = dir.path().join(format!("state-{stop_at}"));
-        let attempt = |stop: usize| -> Result<Trained> {
-            let mut on = |p: Progress| if p.step == stop { Err(Error::Cancelled) } else { Ok(()) };
-            let checkpoint = Checkpoint { path: path.clone(), every: 3, key: "rows 1".into() };
-            let mut control = Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint) };
-            train((&config, &weights), (&lora(), &spec), (&rows, &valid), &mut control)
-        };
-        assert!(matches!(attempt(stop_at), Err(Error::Cancelled)));
-        let resumed = attempt(usize::MAX).unwrap();
-        assert_eq!((bits(&resumed), &resumed.report), (bits(&whole), &whole.report), "stopped at {stop_at}");
-    }
-}
-
-#[test]
-fn a_state_of_another_run_or_a_damaged_one_is_refused() {
-    let (config, weights) = small();
-    let rows = rows(40, 1);
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state");
-    let attempt = |key: &str, spec: &Spec| {
-        let mut on = |_: Progress| Ok(());
-        let checkpoint = Checkpoint { path: path.clone(), every: 2, key: key.into() };
-        let mut control = Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint) };
-        train((&config, &weights), (&lora(), spec), (&rows, &[]), &mut control).map(drop).map_err(|e| e.to_string())
-    };
-    attempt("a", &spec()).unwrap();
-    assert!(attempt("b", &spec()).unwrap_err().contains("another training run"));
-    assert!(attempt("a", &Spec { learning_rate: 0.5, ..spec() }).unwrap_err().contains("another training run"));
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(attempt("a", &spec()).unwrap_err().contains("is damaged"));
-}
-
-#[test]
 fn training_stops_early_at_the_best_evaluation_and_at_the_deadline() {
     let spec = Spec { epochs: 200, patience: Some(2), select: Select::Loss, ..spec() };
     let trained = run(&lora(), &spec, &rows(16, 1), &rows(16, 2));
@@ -221,7 +179,8 @@ fn at_the_deadline_an_evaluation_that_is_due_is_left_out_and_what_was_trained_is
         told.push((p.step, p.valid_loss, p.seconds > 0.0));
         Ok(())
     };
-    let checkpoint = Checkpoint { path: dir.path().join("state"), every: 1, key: "a".into() };
+    let checkpoint =
+        Checkpoint { dir: dir.path().join("state"), save_steps: 1, save_total_limit: 2, key: serde_json::Map::new() };
     let deadline = Some(std::time::Instant::now());
     let mut control = Control { deadline, on: &mut on, checkpoint: Some(checkpoint.clone()) };
     let late = train((&config, &weights), (&lora(), &spec), (&rows, &rows), &mut control).unwrap();
@@ -231,7 +190,7 @@ fn at_the_deadline_an_evaluation_that_is_due_is_left_out_and_what_was_trained_is
     assert_eq!(late.report.curve, whole.report.curve);
     assert_ne!(bits(&late), bits(&run(&lora(), &Spec { learning_rate: 1e-30, ..spec }, &rows, &[])));
     // The state would lack the evaluation.
-    assert!(!checkpoint.path.exists());
+    assert!(!Checkpoint::is_in(&checkpoint.dir));
 }
 
 #[test]
