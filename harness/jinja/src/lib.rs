@@ -8,12 +8,17 @@ mod generation;
 mod json;
 mod methods;
 
-use std::io;
+use std::{io, ops::Range, sync::Arc};
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, UndefinedBehavior, Value,
+    syntax::SyntaxConfig,
+    value::{Serde, merge_maps},
+};
 use serde::Serialize;
 
 pub use functions::Today;
+use generation::Tracker;
 
 /// The name under which the one template of an environment is known.
 const NAME: &str = "template";
@@ -52,6 +57,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
+    tagged: bool,
 }
 
 impl Template {
@@ -73,24 +79,43 @@ impl Template {
             .map_err(|e| Error::Syntax(one_line(&e)))?;
         environment.set_syntax(syntax);
         environment.set_unknown_method_callback(methods::call);
+        environment.add_function(generation::SUPPORT, generation::support);
         functions::register(&mut environment, options.today);
         environment.add_template_owned(NAME, generation::rewrite(source)).map_err(|e| Error::Syntax(one_line(&e)))?;
-        Ok(Self { environment })
+        Ok(Self { environment, tagged: generation::tagged(source) })
     }
 
     /// Fills the template in; the fields of `context` are its variables.
     pub fn render(&self, context: impl Serialize) -> Result<String, Error> {
-        let template = self.environment.get_template(NAME).map_err(|e| Error::Syntax(one_line(&e)))?;
         let mut output = Bounded(Vec::new());
-        template.render_captured_to(Serde(context), &mut output).map_err(|e| {
+        self.write(Value::from(Serde(context)), &mut output)?;
+        String::from_utf8(output.0).map_err(|_| Error::Render("the output is not UTF-8".into()))
+    }
+
+    /// As [`render`](Self::render), and which bytes of the text stood in `{% generation %}` tags, in order.
+    pub fn render_with_spans(&self, context: impl Serialize) -> Result<(String, Vec<Range<usize>>), Error> {
+        let tracker = Arc::new(Tracker::default());
+        let support = Value::from_pairs([(generation::SUPPORT, Value::from_dyn_object(tracker.clone()))]);
+        let context = merge_maps([support, Value::from(Serde(context))]);
+        self.write(context, generation::Writer(&tracker, LONGEST_OUTPUT))?;
+        tracker.finish().map_err(|e| Error::Render(one_line(&e)))
+    }
+
+    /// Whether the template has `{% generation %}` tags.
+    pub fn has_generation_tags(&self) -> bool {
+        self.tagged
+    }
+
+    fn write(&self, context: Value, output: impl io::Write) -> Result<(), Error> {
+        let template = self.environment.get_template(NAME).map_err(|e| Error::Syntax(one_line(&e)))?;
+        template.render_captured_to(context, output).map(drop).map_err(|e| {
             let raised = std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source())
                 .find_map(|e| e.downcast_ref::<functions::Raised>());
             match raised {
                 Some(raised) => Error::Raised(clean(&raised.0)),
                 None => Error::Render(one_line(&e)),
             }
-        })?;
-        String::from_utf8(output.0).map_err(|_| Error::Render("the output is not UTF-8".into()))
+        })
     }
 }
 

@@ -102,3 +102,38 @@ fn evaluation_prompts_keep_their_white_space_and_name_unknown_variables() {
     assert_eq!(render("{% if true %}\n{{ q }}{% endif %}\n").unwrap(), "\nwhy\n");
     assert!(render("{{ a }}").is_err());
 }
+
+#[test]
+fn spans_are_what_stood_in_generation_tags() {
+    let spans = |source: &str, context: Value| {
+        let template = Template::new(source, &Options::chat()).unwrap();
+        let (text, spans) = template.render_with_spans(&context).unwrap();
+        assert_eq!(template.render(&context).unwrap(), text);
+        spans.into_iter().map(|span| text[span].to_string()).collect::<Vec<_>>()
+    };
+    let source = "{% set ns = namespace(n=0) %}{% for m in messages %}{% if m.role == 'a' %}A:\n  {%- generation -%}\n {{ m.text }}{{ loop.index }}\
+        {% set ns.n = ns.n + 1 %}{% set x = 1 %}!{% endgeneration %}{{ x }}\n{% else %}{{ m.text }}{% endif %}{% endfor %}{{ ns.n }}";
+    let messages = json!({"messages": [
+        {"role": "u", "text": "é😀"}, {"role": "a", "text": "ö"}, {"role": "a", "text": ""}, {"role": "a", "text": "ö2!"},
+    ]});
+    assert_eq!(spans(source, messages), ["ö2!", "3!", "ö2!4!"]);
+    assert_eq!(spans("a{% generation %}{% endgeneration %}b", json!({})), [""]);
+    assert_eq!(spans("no tag", json!({})), [""; 0]);
+    let mine = "{% generation %}{{ generation_support__ }}{% endgeneration %}";
+    assert!(Template::new(mine, &Options::chat()).unwrap().has_generation_tags());
+    assert!(!Template::new("{{ 'generation' }}{% if generation %}{% endif %}", &Options::chat()).unwrap().has_generation_tags());
+}
+
+#[test]
+fn spans_whose_place_is_not_known_are_an_error() {
+    for source in [
+        "{% macro m() %}b{% generation %}c{% endgeneration %}{% endmacro %}a{{ m() }}",
+        "a{% set x %}b{% generation %}c{% endgeneration %}{% endset %}{{ x }}",
+        "{% generation %}a{% generation %}b{% endgeneration %}{% endgeneration %}",
+    ] {
+        let template = Template::new(source, &Options::chat()).unwrap();
+        assert!(template.render(json!({})).is_ok());
+        let error = template.render_with_spans(json!({})).unwrap_err();
+        assert!(error.to_string().contains("generation tag stands in"), "{error}");
+    }
+}
