@@ -1,25 +1,31 @@
 //! `{% generation %}` marks what the assistant says in templates made for training.
 //!
-//! The tag becomes a call block, as transformers makes it one: white space control and scoping stay as they were. What is
-//! called gives the block's text back and, where spans are asked for, notes where in the output it will stand.
+//! The tag becomes a filter block around a scope: white space control and scoping stay as they were. The filter leaves the
+//! text as it is and, where spans are asked for, notes where in the output it will stand.
 
 use std::{
     io,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
-use minijinja::{
-    Error, ErrorKind, State, Value,
-    value::{Kwargs, Object, from_args},
-};
+use minijinja::{Error, ErrorKind, Value, value::Object};
 
-/// What the tag calls.
-pub(crate) const SUPPORT: &str = "generation_support__";
+/// The variable that holds the tracker; none where nobody asks for spans.
+pub(crate) const TRACKER: &str = "generation_tracker__";
+/// The filter of the block.
+pub(crate) const FILTER: &str = "generation_support__";
+const OPEN: &str = " filter generation_support__(generation_tracker__) %}{% with ";
+const CLOSE: &str = " endwith %}{% endfilter ";
 
-/// The text of the block: its tag without anybody who asks for spans.
-pub(crate) fn support(state: &mut State, kwargs: Kwargs) -> Result<Value, Error> {
-    kwargs.get::<Value>("caller")?.call(state, &[])
+/// Notes the text of a block, and gives it back.
+pub(crate) fn filter(text: Value, tracker: Value) -> Value {
+    if let Some(tracker) = tracker.downcast_object_ref::<Tracker>() {
+        let mut tracked = tracker.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = tracked.output.len();
+        tracked.blocks.push((start, text.clone()));
+    }
+    text
 }
 
 /// What has been written so far, and which parts of it stood in the tag.
@@ -30,20 +36,10 @@ pub(crate) struct Tracker(Mutex<Tracked>);
 struct Tracked {
     output: Vec<u8>,
     /// Where each block begins, and its text.
-    blocks: Vec<(usize, String)>,
+    blocks: Vec<(usize, Value)>,
 }
 
-impl Object for Tracker {
-    fn call(self: &Arc<Self>, state: &mut State, args: &[Value]) -> Result<Value, Error> {
-        let (kwargs,): (Kwargs,) = from_args(args)?;
-        let value = support(state, kwargs)?;
-        let text = value.to_string();
-        let mut tracked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = tracked.output.len();
-        tracked.blocks.push((start, text));
-        Ok(value)
-    }
-}
+impl Object for Tracker {}
 
 impl Tracker {
     /// The text and the spans of its blocks.
@@ -56,7 +52,8 @@ impl Tracker {
         let text = String::from_utf8(tracked.output).map_err(|_| bad("the output is not UTF-8"))?;
         let (mut spans, mut end) = (Vec::with_capacity(tracked.blocks.len()), 0);
         for (start, block) in tracked.blocks {
-            if start < end || !text.get(start..).is_some_and(|rest| rest.starts_with(&block)) {
+            let block = block.as_str().unwrap_or_default();
+            if start < end || !text.get(start..).is_some_and(|rest| rest.starts_with(block)) {
                 return Err(bad("a generation tag stands in a macro, a set block or another generation tag; move it out"));
             }
             end = start + block.len();
@@ -84,9 +81,18 @@ impl io::Write for Writer<'_> {
     }
 }
 
-/// Whether `source` has the tag.
+/// Whether `source` has the tag, comments aside.
 pub(crate) fn tagged(source: &str) -> bool {
-    source.match_indices("{%").any(|(at, _)| parse(&source[at..]).is_some())
+    let mut rest = source;
+    while let Some(at) = rest.find('{') {
+        rest = &rest[at..];
+        if rest.starts_with("{%") && parse(rest).is_some() {
+            return true;
+        }
+        let comment = rest.starts_with("{#").then(|| rest.find("#}")).flatten();
+        rest = &rest[comment.map_or(1, |end| end + 2)..];
+    }
+    false
 }
 
 /// Replaces the tag and its end.
@@ -120,9 +126,9 @@ pub(crate) fn rewrite(source: &str) -> String {
 fn parse(tag: &str) -> Option<(&str, &'static str, &str, usize)> {
     let inner = tag[2..].trim_start_matches(['-', '+']).trim_start();
     let (word, after) = if let Some(after) = inner.strip_prefix("endgeneration") {
-        (" endcall ", after)
+        (CLOSE, after)
     } else {
-        (" call generation_support__() ", inner.strip_prefix("generation")?)
+        (OPEN, inner.strip_prefix("generation")?)
     };
     let close = after.trim_start();
     let end = ["-%}", "+%}", "%}"].into_iter().find(|end| close.starts_with(end))?;

@@ -79,7 +79,8 @@ impl Template {
             .map_err(|e| Error::Syntax(one_line(&e)))?;
         environment.set_syntax(syntax);
         environment.set_unknown_method_callback(methods::call);
-        environment.add_function(generation::SUPPORT, generation::support);
+        environment.add_filter(generation::FILTER, generation::filter);
+        environment.add_global(generation::TRACKER, ());
         functions::register(&mut environment, options.today);
         environment.add_template_owned(NAME, generation::rewrite(source)).map_err(|e| Error::Syntax(one_line(&e)))?;
         Ok(Self { environment, tagged: generation::tagged(source) })
@@ -95,7 +96,7 @@ impl Template {
     /// As [`render`](Self::render), and which bytes of the text stood in `{% generation %}` tags, in order.
     pub fn render_with_spans(&self, context: impl Serialize) -> Result<(String, Vec<Range<usize>>), Error> {
         let tracker = Arc::new(Tracker::default());
-        let support = Value::from_pairs([(generation::SUPPORT, Value::from_dyn_object(tracker.clone()))]);
+        let support = Value::from_pairs([(generation::TRACKER, Value::from_dyn_object(tracker.clone()))]);
         let context = merge_maps([support, Value::from(Serde(context))]);
         self.write(context, generation::Writer(&tracker, LONGEST_OUTPUT))?;
         tracker.finish().map_err(|e| Error::Render(one_line(&e)))

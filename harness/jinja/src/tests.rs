@@ -78,6 +78,13 @@ fn python_methods_do_what_python_does() {
         ("'a'.ljust(3) ~ 'b'.rjust(3, '.') ~ 'ab'.center(5, '*')", r#""a  ..b**ab*""#),
         ("['x', 'y'].index('y')", "1"),
         ("[1, 2, 3][::-1]", "[3, 2, 1]"),
+        ("range(3, -1, -1) | list", "[3, 2, 1, 0]"),
+        ("[1, 2, 3, 4, 5][3:0:-2]", "[4, 2]"),
+        ("'abc'[::-1] ~ 'abcdef'[-3:-1]", r#""cbade""#),
+        ("'a\n\nb\n' | indent(2, first=true)", r#""  a\n\n  b\n""#),
+        ("'a\n\nb' | indent(width='> ', blank=true)", r#""a\n> \n> b""#),
+        ("nothing | length ~ (none is iterable)", r#""0False""#),
+        ("{'a': [1, 'x', none, true, 1.0]} ~ ''", r#""{'a': [1, 'x', None, True, 1.0]}""#),
         ("dict([('a', 1)], b=2)", r#"{"a": 1, "b": 2}"#),
     ];
     for (expression, expected) in cases {
@@ -119,7 +126,9 @@ fn spans_are_what_stood_in_generation_tags() {
     assert_eq!(spans(source, messages), ["ö2!", "3!", "ö2!4!"]);
     assert_eq!(spans("a{% generation %}{% endgeneration %}b", json!({})), [""]);
     assert_eq!(spans("no tag", json!({})), [""; 0]);
-    let mine = "{% generation %}{{ generation_support__ }}{% endgeneration %}";
+    let writes = "{% set ns = namespace() %}{% generation %}{% set ns.x = 'b' %}{% endgeneration %}a{{ ns.x }}";
+    assert_eq!(spans(writes, json!({})), [""]);
+    let mine = "{% generation %}{{ generation_tracker__ }}{% endgeneration %}";
     assert!(Template::new(mine, &Options::chat()).unwrap().has_generation_tags());
     assert!(!Template::new("{{ 'generation' }}{% if generation %}{% endif %}", &Options::chat()).unwrap().has_generation_tags());
 }
