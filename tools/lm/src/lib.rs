@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`model`] | what is in this directory or file |
 //! | [`config`], [`weights`], [`tokens`], [`chat`] | its shape, tensors, tokenizer and chat template |
+//! | [`rows`] | what do rows of data train |
 //! | [`lora`] | what did training change |
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
 //! | [`rng`] | where does randomness come from |
@@ -23,6 +24,7 @@ pub mod optim;
 mod peft;
 pub mod pretrain;
 pub mod rng;
+pub mod rows;
 mod storage;
 pub mod tokens;
 pub mod train;

@@ -41,16 +41,22 @@ def templates(folders):
     return found
 
 
+def tagged(source):
+    without_comments = re.sub(r"\{#.*?#\}", "", source, flags=re.S)
+    return re.search(r"\{%-?\s*generation\s*-?%\}", without_comments) is not None
+
+
 def conversations():
     return json.loads((HERE / "chat" / "conversations.json").read_text())
 
 
-def render(source, case, prompt, spans, bos="<s>", eos="</s>"):
+def render(source, case, prompt, spans):
     # What apply_chat_template does before it renders.
     messages = [{k: v for k, v in m.items() if v is not None} for m in case["messages"]]
     texts, indices = chat_template_utils.render_jinja_template(
         [messages], tools=case.get("tools"), chat_template=source, add_generation_prompt=prompt,
-        return_assistant_tokens_mask=spans, bos_token=bos, eos_token=eos, **case.get("kwargs", {}),
+        return_assistant_tokens_mask=spans, bos_token="<|endoftext|>", eos_token="<|end|>",
+        **case.get("kwargs", {}),
     )
     return texts[0], indices[0] if spans else None
 
@@ -59,13 +65,12 @@ def main():
     out, *folders = sys.argv[1:]
     found, cases = [], []
     for source, name in templates(folders).items():
-        tagged = re.search(r"\{%-?\s*generation\s*-?%\}", re.sub(r"\{#.*?#\}", "", source, flags=re.S)) is not None
         found.append({"name": name, "source": source})
         for number, conversation in enumerate(conversations()):
             for prompt in [False, True]:
                 case = {"template": len(found) - 1, "conversation": number, "prompt": prompt}
                 try:
-                    case["text"], spans = render(source, conversation, prompt, tagged and not prompt)
+                    case["text"], spans = render(source, conversation, prompt, tagged(source) and not prompt)
                     if spans is not None:
                         text = case["text"]
                         case["spans"] = [[len(text[:at].encode()) for at in span] for span in spans]

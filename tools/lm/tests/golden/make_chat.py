@@ -30,7 +30,7 @@ def main():
     cases = []
     for number, path in enumerate(sorted((CHAT / "templates").glob("*.jinja"))):
         source = path.read_text()
-        tagged = "generation %}" in source.replace("{# a comment that names {% generation %} #}", "")
+        tagged = check_chat.tagged(source)
         for turn in range(len(conversations)):
             # A third of the conversations for each template keeps the file small; tools and thoughts for most.
             if (turn + number) % 3 and turn not in ([5, 8] if number % 2 else [6, 10]):
@@ -53,7 +53,7 @@ def main():
                 if tagged:
                     mask = out["assistant_masks"]
                     case["mask"] = [i for i in range(len(mask)) if mask[i] != (mask[i - 1] if i else 0)]
-                    _, spans = check_chat.render(source, conversation, prompt, True, "<|endoftext|>", "<|end|>")
+                    _, spans = check_chat.render(source, conversation, prompt, True)
                     case["spans"] = [[len(case["text"][:at].encode()) for at in span] for span in spans]
             except Exception as error:
                 if "text" in case:

@@ -9,6 +9,7 @@ mod generate;
 mod gguf;
 mod hostile;
 mod peers;
+mod rows;
 mod text;
 mod train;
 
