@@ -1,6 +1,6 @@
 //! The functions that transformers gives to chat templates.
 
-use minijinja::{Environment, Error, ErrorKind, Value, functions, value::Kwargs};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions, value::Kwargs};
 
 use crate::json;
 
@@ -48,7 +48,13 @@ fn length(value: Value) -> Result<usize, Error> {
 }
 
 /// Jinja's `indent(width=4, first=False, blank=False)`; the width may be a text.
-fn indent(text: &str, width: Option<Value>, first: Option<bool>, blank: Option<bool>, more: Kwargs) -> Result<String, Error> {
+fn indent(
+    text: &str,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    more: Kwargs,
+) -> Result<String, Error> {
     let width = match width {
         Some(width) => Some(width),
         None => more.get("width")?,
@@ -72,6 +78,18 @@ fn indent(text: &str, width: Option<Value>, first: Option<bool>, blank: Option<b
         limit(out.len())?;
     }
     Ok(out)
+}
+
+/// How much a template has written, also into macros and set blocks whose text is kept in memory.
+#[derive(Debug, Default)]
+struct Written(usize);
+
+/// Writes a value, up to a limit for all of them together.
+pub(crate) fn emit(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    let written = state.get_or_insert_extension(Written::default());
+    written.0 += value.as_str().map_or(8, str::len);
+    limit(written.0 / 4)?;
+    escape_formatter(out, state, value)
 }
 
 /// No text that a filter or a method makes may be longer.

@@ -54,7 +54,9 @@ impl Tracker {
         for (start, block) in tracked.blocks {
             let block = block.as_str().unwrap_or_default();
             if start < end || !text.get(start..).is_some_and(|rest| rest.starts_with(block)) {
-                return Err(bad("a generation tag stands in a macro, a set block or another generation tag; move it out"));
+                return Err(bad(
+                    "a generation tag stands in a macro, a set block or another generation tag; move it out",
+                ));
             }
             end = start + block.len();
             spans.push(start..end);

@@ -6,6 +6,7 @@
 mod functions;
 mod generation;
 mod json;
+mod limits;
 mod methods;
 
 use std::{io, ops::Range, sync::Arc};
@@ -63,6 +64,7 @@ pub struct Template {
 impl Template {
     /// Parses `source`.
     pub fn new(source: &str, options: &Options) -> Result<Self, Error> {
+        limits::check(source).map_err(Error::Syntax)?;
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(options.fuel));
@@ -78,11 +80,19 @@ impl Template {
             .build()
             .map_err(|e| Error::Syntax(one_line(&e)))?;
         environment.set_syntax(syntax);
+        environment.set_formatter(functions::emit);
         environment.set_unknown_method_callback(methods::call);
         environment.add_filter(generation::FILTER, generation::filter);
         environment.add_global(generation::TRACKER, ());
         functions::register(&mut environment, options.today);
-        environment.add_template_owned(NAME, generation::rewrite(source)).map_err(|e| Error::Syntax(one_line(&e)))?;
+        let text = generation::rewrite(source);
+        // On a stack of its own: how deep the parser goes is up to the template.
+        let parse = || environment.add_template_owned(NAME, text).map_err(|e| Error::Syntax(one_line(&e)));
+        let failed = || Error::Syntax("it cannot be parsed".into());
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(limits::STACK).spawn_scoped(scope, parse);
+            thread.map_err(|_| failed())?.join().map_err(|_| failed())?
+        })?;
         Ok(Self { environment, tagged: generation::tagged(source) })
     }
 

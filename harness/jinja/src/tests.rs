@@ -130,7 +130,11 @@ fn spans_are_what_stood_in_generation_tags() {
     assert_eq!(spans(writes, json!({})), [""]);
     let mine = "{% generation %}{{ generation_tracker__ }}{% endgeneration %}";
     assert!(Template::new(mine, &Options::chat()).unwrap().has_generation_tags());
-    assert!(!Template::new("{{ 'generation' }}{% if generation %}{% endif %}", &Options::chat()).unwrap().has_generation_tags());
+    assert!(
+        !Template::new("{{ 'generation' }}{% if generation %}{% endif %}", &Options::chat())
+            .unwrap()
+            .has_generation_tags()
+    );
 }
 
 #[test]

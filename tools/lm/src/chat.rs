@@ -164,8 +164,11 @@ impl ChatTemplate {
 
 /// A message without the fields that are null; its reasoning is there under the names that templates read.
 fn prepared(message: &Map<String, Value>) -> Value {
-    let mut message: Map<String, Value> =
-        message.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut message: Map<String, Value> = message
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     if let Some(reasoning) = REASONING.iter().find_map(|name| message.get(*name)).cloned() {
         // In the order of transformers: templates may print the whole message.
         if !message.contains_key("thinking") {

@@ -128,7 +128,10 @@ impl Encoder<'_> {
             None | Some(Train::Full) => {
                 let text = self.template()?.text(chat, false)?;
                 let (tokens, _) = self.tokenizer.encode_with_offsets(&text, false)?;
-                let notes = Notes { history_changes: spans::history_changes(self.template()?, chat, &text), ..Notes::default() };
+                let notes = Notes {
+                    history_changes: spans::history_changes(self.template()?, chat, &text),
+                    ..Notes::default()
+                };
                 Ok(Encoded { trained: all(&tokens), tokens, notes })
             }
         }
@@ -144,7 +147,8 @@ impl Encoder<'_> {
             _ => {
                 let (tokens, offsets) = self.tokenizer.encode_with_offsets(&text, false)?;
                 let trained = from(&offsets, start..text.len());
-                let notes = Notes { history_changes: spans::history_changes(template, chat, &text), ..Notes::default() };
+                let notes =
+                    Notes { history_changes: spans::history_changes(template, chat, &text), ..Notes::default() };
                 Encoded { tokens, trained, notes }
             }
         };
@@ -217,7 +221,9 @@ impl Encoder<'_> {
         tally.without_bos.add(starts == 0, number);
         if starts > 1 && self.tokenizer.eos != Some(bos) {
             let name = self.tokenizer.token(bos).unwrap_or_default();
-            return Err(Error::Data(format!("the text begins with {name} {starts} times; write it once or leave it out")));
+            return Err(Error::Data(format!(
+                "the text begins with {name} {starts} times; write it once or leave it out"
+            )));
         }
         Ok(())
     }

@@ -134,8 +134,8 @@ def main():
     cases = [sft("text", TEXT, None, None, limit) for limit in [None, 6]]
     for train in [None, "full"]:
         cases += [sft("completion", COMPLETION, None, train, limit) for limit in [None, 14]]
-    for template in ["qwen3_training", "phi3", "command_r", "glm"]:
-        rows = [row for row in MESSAGES if template != "phi3" or "tools" not in row]
+    for template in ["qwen3_training", "phi3", "mistral_v1", "chatml"]:
+        rows = [row for row in MESSAGES if template in ("qwen3_training", "chatml") or "tools" not in row]
         cases += [sft("messages", rows, template, train, limit) for train, limit in [(None, 40), ("assistant", None), ("assistant", 48)]]
     for template, train in [("qwen3", None), ("chatml", "assistant"), ("phi3", "full"), ("phi3", None), ("zephyr", None)]:
         cases.append(sft("chat_completion", CHAT_COMPLETION, template, train, 90))

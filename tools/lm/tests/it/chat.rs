@@ -36,9 +36,10 @@ pub fn difference(source: &str, conversations: &Value, case: &Value) -> Option<S
     let conversation = conversation(&conversations[number]);
     let prompt = case["prompt"].as_bool().unwrap();
     let template = template(source);
-    let text = template.as_ref().map_err(ToString::to_string).and_then(|template| {
-        template.text(&conversation, prompt).map_err(|e| e.to_string())
-    });
+    let text = template
+        .as_ref()
+        .map_err(ToString::to_string)
+        .and_then(|template| template.text(&conversation, prompt).map_err(|e| e.to_string()));
     let line = match (text, case["text"].as_str()) {
         (Err(_), None) => return None,
         (Err(error), Some(_)) => error,
