@@ -2,6 +2,9 @@
 //!
 //! Templates come from models and task files that nobody has checked. They can read nothing but the context that is
 //! handed in, a fuel limit ends endless ones, and the output is bounded. Same template, context and options: same text.
+//!
+//! What a template joins with `~` or `+` in its own variables is bounded by the fuel alone, which a text that doubles itself
+//! does not feel: templates of strangers belong into a process with a memory limit.
 
 mod functions;
 mod generation;

@@ -237,7 +237,7 @@ fn rows_of_wrong_types_are_errors_that_name_the_row() {
         json!({"prompt": [message], "chosen": "a", "rejected": "b"}),
         json!({"chosen": [message], "rejected": [{"role": "user", "content": "b"}]}),
     ] {
-        let error = encoder.pairs(&[row.clone()]).expect_err("an error").to_string();
+        let error = encoder.pairs(std::slice::from_ref(&row)).expect_err("an error").to_string();
         assert!(error.starts_with("data: row 1: "), "{row}: {error}");
     }
     assert!(encoder.blocks(["a"]).is_err());
