@@ -88,6 +88,14 @@ impl ChatTemplate {
         Ok(Self { source: source.into(), specials, today, template: Arc::new(template) })
     }
 
+    /// The same template with one more special token under the name of its variable, for example `pad_token`.
+    pub fn with_token(mut self, name: &str, token: &str) -> Self {
+        if !token.is_empty() {
+            self.specials.insert(name.into(), token.into());
+        }
+        self
+    }
+
     /// The same template on a fixed day: without one, `strftime_now` is not defined in it.
     pub fn on(&self, today: Today) -> Result<Self> {
         Self::with(&self.source, self.specials.clone(), Some(today))
