@@ -1,6 +1,6 @@
 //! The functions that transformers gives to chat templates.
 
-use minijinja::{Environment, Error, ErrorKind, Value, functions, value::Kwargs};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions, value::Kwargs};
 
 use crate::json;
 
@@ -22,6 +22,11 @@ pub(crate) struct Raised(pub(crate) String);
 
 pub(crate) fn register(environment: &mut Environment<'static>, today: Option<Today>) {
     environment.add_filter("tojson", json::tojson);
+    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+    environment.add_filter("indent", indent);
+    for name in ["length", "count"] {
+        environment.add_filter(name, length);
+    }
     environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
         let text = message.to_string();
         Err(Error::new(ErrorKind::InvalidOperation, text.clone()).with_source(Raised(text)))
@@ -29,6 +34,69 @@ pub(crate) fn register(environment: &mut Environment<'static>, today: Option<Tod
     environment.add_function("dict", dict);
     if let Some(today) = today {
         environment.add_function("strftime_now", move |format: &str| today.format(format));
+    }
+}
+
+/// As in Jinja, what is undefined has no length and none is an error.
+fn length(value: Value) -> Result<usize, Error> {
+    if value.is_undefined() {
+        return Ok(0);
+    }
+    value.len().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidOperation, format!("cannot calculate length of value of type {}", value.kind()))
+    })
+}
+
+/// Jinja's `indent(width=4, first=False, blank=False)`; the width may be a text.
+fn indent(
+    text: &str,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    more: Kwargs,
+) -> Result<String, Error> {
+    let width = match width {
+        Some(width) => Some(width),
+        None => more.get("width")?,
+    };
+    let by = match &width {
+        None => " ".repeat(4),
+        Some(width) => match width.as_str() {
+            Some(text) => text.to_string(),
+            None => " ".repeat(usize::try_from(width.clone())?.min(1000)),
+        },
+    };
+    let first = first.or(more.get("first")?).unwrap_or(false);
+    let blank = blank.or(more.get("blank")?).unwrap_or(false);
+    more.assert_all_used()?;
+    let mut out = String::new();
+    for (number, line) in text.split('\n').enumerate() {
+        let inside = number > 0 && (blank || !line.is_empty());
+        out.push_str(if number > 0 { "\n" } else { "" });
+        out.push_str(if inside || (number == 0 && first) { &by } else { "" });
+        out.push_str(line.strip_suffix('\r').unwrap_or(line));
+        limit(out.len())?;
+    }
+    Ok(out)
+}
+
+/// How much a template has written, also into macros and set blocks whose text is kept in memory.
+#[derive(Debug, Default)]
+struct Written(usize);
+
+/// Writes a value, up to a limit for all of them together.
+pub(crate) fn emit(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    let written = state.get_or_insert_extension(Written::default());
+    written.0 += value.as_str().map_or(8, str::len);
+    limit(written.0 / 4)?;
+    escape_formatter(out, state, value)
+}
+
+/// No text that a filter or a method makes may be longer.
+pub(crate) fn limit(length: usize) -> Result<(), Error> {
+    match length <= crate::LONGEST_OUTPUT {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::InvalidOperation, "the text is too long")),
     }
 }
 

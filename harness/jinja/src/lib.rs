@@ -2,18 +2,27 @@
 //!
 //! Templates come from models and task files that nobody has checked. They can read nothing but the context that is
 //! handed in, a fuel limit ends endless ones, and the output is bounded. Same template, context and options: same text.
+//!
+//! What a template joins with `~` or `+` in its own variables is bounded by the fuel alone, which a text that doubles itself
+//! does not feel: templates of strangers belong into a process with a memory limit.
 
 mod functions;
 mod generation;
 mod json;
+mod limits;
 mod methods;
 
-use std::io;
+use std::{io, ops::Range, sync::Arc};
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
+use minijinja::{
+    AutoEscape, Environment, UndefinedBehavior, Value,
+    syntax::SyntaxConfig,
+    value::{Serde, merge_maps},
+};
 use serde::Serialize;
 
 pub use functions::Today;
+use generation::Tracker;
 
 /// The name under which the one template of an environment is known.
 const NAME: &str = "template";
@@ -52,11 +61,13 @@ impl Options {
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
+    tagged: bool,
 }
 
 impl Template {
     /// Parses `source`.
     pub fn new(source: &str, options: &Options) -> Result<Self, Error> {
+        limits::check(source).map_err(Error::Syntax)?;
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(options.fuel));
@@ -72,25 +83,53 @@ impl Template {
             .build()
             .map_err(|e| Error::Syntax(one_line(&e)))?;
         environment.set_syntax(syntax);
+        environment.set_formatter(functions::emit);
         environment.set_unknown_method_callback(methods::call);
+        environment.add_filter(generation::FILTER, generation::filter);
+        environment.add_global(generation::TRACKER, ());
         functions::register(&mut environment, options.today);
-        environment.add_template_owned(NAME, generation::rewrite(source)).map_err(|e| Error::Syntax(one_line(&e)))?;
-        Ok(Self { environment })
+        let text = generation::rewrite(source);
+        // On a stack of its own: how deep the parser goes is up to the template.
+        let parse = || environment.add_template_owned(NAME, text).map_err(|e| Error::Syntax(one_line(&e)));
+        let failed = || Error::Syntax("it cannot be parsed".into());
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(limits::STACK).spawn_scoped(scope, parse);
+            thread.map_err(|_| failed())?.join().map_err(|_| failed())?
+        })?;
+        Ok(Self { environment, tagged: generation::tagged(source) })
     }
 
     /// Fills the template in; the fields of `context` are its variables.
     pub fn render(&self, context: impl Serialize) -> Result<String, Error> {
-        let template = self.environment.get_template(NAME).map_err(|e| Error::Syntax(one_line(&e)))?;
         let mut output = Bounded(Vec::new());
-        template.render_captured_to(Serde(context), &mut output).map_err(|e| {
+        self.write(Value::from(Serde(context)), &mut output)?;
+        String::from_utf8(output.0).map_err(|_| Error::Render("the output is not UTF-8".into()))
+    }
+
+    /// As [`render`](Self::render), and which bytes of the text stood in `{% generation %}` tags, in order.
+    pub fn render_with_spans(&self, context: impl Serialize) -> Result<(String, Vec<Range<usize>>), Error> {
+        let tracker = Arc::new(Tracker::default());
+        let support = Value::from_pairs([(generation::TRACKER, Value::from_dyn_object(tracker.clone()))]);
+        let context = merge_maps([support, Value::from(Serde(context))]);
+        self.write(context, generation::Writer(&tracker, LONGEST_OUTPUT))?;
+        tracker.finish().map_err(|e| Error::Render(one_line(&e)))
+    }
+
+    /// Whether the template has `{% generation %}` tags.
+    pub fn has_generation_tags(&self) -> bool {
+        self.tagged
+    }
+
+    fn write(&self, context: Value, output: impl io::Write) -> Result<(), Error> {
+        let template = self.environment.get_template(NAME).map_err(|e| Error::Syntax(one_line(&e)))?;
+        template.render_captured_to(context, output).map(drop).map_err(|e| {
             let raised = std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source())
                 .find_map(|e| e.downcast_ref::<functions::Raised>());
             match raised {
                 Some(raised) => Error::Raised(clean(&raised.0)),
                 None => Error::Render(one_line(&e)),
             }
-        })?;
-        String::from_utf8(output.0).map_err(|_| Error::Render("the output is not UTF-8".into()))
+        })
     }
 }
 

@@ -78,6 +78,13 @@ fn python_methods_do_what_python_does() {
         ("'a'.ljust(3) ~ 'b'.rjust(3, '.') ~ 'ab'.center(5, '*')", r#""a  ..b**ab*""#),
         ("['x', 'y'].index('y')", "1"),
         ("[1, 2, 3][::-1]", "[3, 2, 1]"),
+        ("range(3, -1, -1) | list", "[3, 2, 1, 0]"),
+        ("[1, 2, 3, 4, 5][3:0:-2]", "[4, 2]"),
+        ("'abc'[::-1] ~ 'abcdef'[-3:-1]", r#""cbade""#),
+        ("'a\n\nb\n' | indent(2, first=true)", r#""  a\n\n  b\n""#),
+        ("'a\n\nb' | indent(width='> ', blank=true)", r#""a\n> \n> b""#),
+        ("nothing | length ~ (none is iterable)", r#""0False""#),
+        ("{'a': [1, 'x', none, true, 1.0]} ~ ''", r#""{'a': [1, 'x', None, True, 1.0]}""#),
         ("dict([('a', 1)], b=2)", r#"{"a": 1, "b": 2}"#),
     ];
     for (expression, expected) in cases {
@@ -101,4 +108,45 @@ fn evaluation_prompts_keep_their_white_space_and_name_unknown_variables() {
     let render = |source: &str| Template::new(source, &options).and_then(|t| t.render(json!({"q": "why"})));
     assert_eq!(render("{% if true %}\n{{ q }}{% endif %}\n").unwrap(), "\nwhy\n");
     assert!(render("{{ a }}").is_err());
+}
+
+#[test]
+fn spans_are_what_stood_in_generation_tags() {
+    let spans = |source: &str, context: Value| {
+        let template = Template::new(source, &Options::chat()).unwrap();
+        let (text, spans) = template.render_with_spans(&context).unwrap();
+        assert_eq!(template.render(&context).unwrap(), text);
+        spans.into_iter().map(|span| text[span].to_string()).collect::<Vec<_>>()
+    };
+    let source = "{% set ns = namespace(n=0) %}{% for m in messages %}{% if m.role == 'a' %}A:\n  {%- generation -%}\n {{ m.text }}{{ loop.index }}\
+        {% set ns.n = ns.n + 1 %}{% set x = 1 %}!{% endgeneration %}{{ x }}\n{% else %}{{ m.text }}{% endif %}{% endfor %}{{ ns.n }}";
+    let messages = json!({"messages": [
+        {"role": "u", "text": "é😀"}, {"role": "a", "text": "ö"}, {"role": "a", "text": ""}, {"role": "a", "text": "ö2!"},
+    ]});
+    assert_eq!(spans(source, messages), ["ö2!", "3!", "ö2!4!"]);
+    assert_eq!(spans("a{% generation %}{% endgeneration %}b", json!({})), [""]);
+    assert_eq!(spans("no tag", json!({})), [""; 0]);
+    let writes = "{% set ns = namespace() %}{% generation %}{% set ns.x = 'b' %}{% endgeneration %}a{{ ns.x }}";
+    assert_eq!(spans(writes, json!({})), [""]);
+    let mine = "{% generation %}{{ generation_tracker__ }}{% endgeneration %}";
+    assert!(Template::new(mine, &Options::chat()).unwrap().has_generation_tags());
+    assert!(
+        !Template::new("{{ 'generation' }}{% if generation %}{% endif %}", &Options::chat())
+            .unwrap()
+            .has_generation_tags()
+    );
+}
+
+#[test]
+fn spans_whose_place_is_not_known_are_an_error() {
+    for source in [
+        "{% macro m() %}b{% generation %}c{% endgeneration %}{% endmacro %}a{{ m() }}",
+        "a{% set x %}b{% generation %}c{% endgeneration %}{% endset %}{{ x }}",
+        "{% generation %}a{% generation %}b{% endgeneration %}{% endgeneration %}",
+    ] {
+        let template = Template::new(source, &Options::chat()).unwrap();
+        assert!(template.render(json!({})).is_ok());
+        let error = template.render_with_spans(json!({})).unwrap_err();
+        assert!(error.to_string().contains("generation tag stands in"), "{error}");
+    }
 }

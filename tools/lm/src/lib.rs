@@ -5,6 +5,7 @@
 //! | [`model`] | what is in this directory or file |
 //! | [`config`], [`weights`], [`tokens`], [`chat`] | its shape, tensors, tokenizer and chat template |
 //! | [`matrix`] | how is one weight stored |
+//! | [`rows`] | what do rows of data train |
 //! | [`lora`] | what did training change |
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
 //! | [`train`] | the loop, its checkpoints and what it tells |
@@ -29,6 +30,7 @@ pub mod optim;
 mod peft;
 pub mod pretrain;
 pub mod rng;
+pub mod rows;
 mod storage;
 pub mod tokens;
 pub mod train;

@@ -1,9 +1,9 @@
 //! Text to token ids and back, over the `tokenizers` crate.
 
-use std::{panic::catch_unwind, path::Path, sync::OnceLock};
+use std::{ops::Range, panic::catch_unwind, path::Path, sync::OnceLock};
 
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer as Inner;
+use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer as Inner};
 
 use crate::{
     config::token_ids,
@@ -17,6 +17,8 @@ pub struct Tokenizer {
     inner: Inner,
     /// The same tokenizer that reads special tokens in a text as plain text; made when first needed.
     plain: OnceLock<Inner>,
+    /// The same tokenizer without its post-processor, some of which cut blanks off the offsets; made when first needed.
+    raw: OnceLock<Inner>,
     /// `tokenizer.json`, byte for byte.
     json: String,
     /// `tokenizer_config.json`, byte for byte, where there is one.
@@ -86,6 +88,7 @@ impl Tokenizer {
         Ok(Self {
             inner,
             plain: OnceLock::new(),
+            raw: OnceLock::new(),
             json: json.into(),
             config_json: None,
             bos: None,
@@ -109,6 +112,29 @@ impl Tokenizer {
             plain
         });
         encode(plain, text)
+    }
+
+    /// Token ids of `text` with the bytes that each stands for, in order; special tokens written in it become their ids.
+    /// With `add_special`, also those that the tokenizer puts around a text, which stand for no bytes.
+    pub fn encode_with_offsets(&self, text: &str, add_special: bool) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+        let fail = |e| Error::Tokenizer(printable(&format!("cannot encode: {e}")));
+        let raw = self.raw.get_or_init(|| {
+            let mut raw = self.inner.clone();
+            raw.with_post_processor(None::<PostProcessorWrapper>);
+            raw
+        });
+        let encoding = raw.encode(text, false).map_err(fail)?;
+        let mut offsets: Vec<Range<usize>> = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        let mut ids = encoding.get_ids().to_vec();
+        if add_special && let Some(processor) = self.inner.get_post_processor() {
+            let all = processor.process(encoding, None, true).map_err(fail)?;
+            let before = all.get_special_tokens_mask().iter().take_while(|special| **special == 1).count();
+            let before = before.min(all.len() - ids.len().min(all.len()));
+            offsets.splice(0..0, std::iter::repeat_n(0..0, before));
+            offsets.resize(all.len(), text.len()..text.len());
+            ids = all.get_ids().to_vec();
+        }
+        Ok((ids, offsets))
     }
 
     /// The text of `ids`, special tokens written out.

@@ -186,7 +186,8 @@ fn chat(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> 
     }
     let source = file.string("tokenizer.chat_template").map_err(Error::Gguf)?;
     let text = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
-    ChatTemplate::new(source, &text(tokenizer.bos), &text(tokenizer.eos)).map(Some)
+    let template = ChatTemplate::new(source, &text(tokenizer.bos), &text(tokenizer.eos))?;
+    Ok(Some(template.with_token("pad_token", &text(tokenizer.pad))))
 }
 
 fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) -> Result<Weights> {

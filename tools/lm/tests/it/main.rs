@@ -1,6 +1,7 @@
 //! Behaviour of the crate against golden files from real peers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod chat;
 mod engine;
 mod events;
 mod families;
@@ -11,6 +12,7 @@ mod hostile;
 mod methods;
 mod peers;
 mod resume;
+mod rows;
 mod text;
 mod train;
 
