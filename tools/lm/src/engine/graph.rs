@@ -14,11 +14,7 @@ use super::{
     ops::{LayerOp, LossOp, attend, lock, merge, segments, shard_targets},
     params::LayerSlots,
 };
-use crate::{
-    config::Config,
-    error::{Error, Result},
-    weights::Weights,
-};
+use crate::{config::Config, error::Result, weights::Weights};
 
 /// A model being trained.
 pub struct Graph {
@@ -26,8 +22,6 @@ pub struct Graph {
     slots: Arc<LayerSlots>,
     weights: Weights,
     config: Config,
-    /// Last norm and output layer when they are frozen.
-    frozen: Option<(Tensor, Tensor)>,
     /// The trained numbers of each layer, flat, laid out by the slots.
     pub layers: Vec<Var>,
     /// Last norm, embedding and (untied) output layer when everything is trained.
@@ -64,16 +58,7 @@ impl Graph {
             }),
         };
         let layers = thetas.iter().map(|theta| var(theta, &[theta.len()])).collect::<Result<_>>()?;
-        let head = weights.head.as_ref().unwrap_or(&weights.embed);
-        let frozen = match outer {
-            None => Some((
-                Tensor::from_slice(&weights.norm, h, &Device::Cpu)?,
-                Tensor::from_slice(head, (v, h), &Device::Cpu)?,
-            )),
-            Some(_) => None,
-        };
         Ok(Graph {
-            frozen,
             shape: Arc::new(Shape::new(config)),
             slots: Arc::new(slots),
             weights: weights.clone(),
@@ -120,21 +105,21 @@ impl Graph {
             x = x.apply_op2_arc(theta, Arc::new(Box::new(op) as Box<dyn CustomOp2 + Send + Sync>))?;
         }
         let out = Arc::new(Mutex::new(Loss::default()));
+        let frozen = || {
+            let head = self.weights.head.as_ref().unwrap_or(&self.weights.embed);
+            (self.weights.norm.clone(), head.clone())
+        };
         let op = LossOp {
             eps: self.config.rms_norm_eps as f32,
             batch: batch.clone(),
             out: out.clone(),
             grads: Mutex::new(None),
-            trained: self.outer.is_some(),
+            frozen: self.outer.is_none().then(frozen),
         };
-        let (norm, head) = match (&self.outer, &self.frozen) {
-            (Some(outer), _) => {
-                (outer.norm.as_tensor().clone(), outer.head.as_ref().unwrap_or(&outer.embed).as_tensor().clone())
-            }
-            (None, Some(frozen)) => frozen.clone(),
-            (None, None) => return Err(Error::Train("the graph has no output layer".into())),
+        let loss = match &self.outer {
+            None => x.apply_op1(op)?,
+            Some(outer) => x.apply_op3(&outer.norm, outer.head.as_ref().unwrap_or(&outer.embed), op)?,
         };
-        let loss = x.apply_op3(&norm, &head, op)?;
         let figures = std::mem::take(&mut *lock(&out)?);
         Ok((loss, figures))
     }

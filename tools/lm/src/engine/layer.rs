@@ -83,6 +83,14 @@ pub struct Saved {
     low: [Vec<f32>; 7],
 }
 
+impl Saved {
+    /// Drops what is cheap to make again: a third of what the layer keeps until its backward pass.
+    pub fn shrink(&mut self) {
+        self.normed = Default::default();
+        self.act = Vec::new();
+    }
+}
+
 /// Consecutive rows of one sequence, the first of them at position `start`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -174,6 +182,16 @@ impl<'a> Layer<'a> {
         self.linears[DOWN].accumulate(rows, &s.act, y, low_down);
     }
 
+    /// Makes again what [`Saved::shrink`] dropped.
+    fn refill(&self, x: &[f32], s: &mut Saved) {
+        for (i, x) in [x, &s.middle].into_iter().enumerate() {
+            s.normed[i].resize(x.len(), 0.0);
+            math::rms_norm(x, self.norms[i], self.shape.eps, &mut s.normed[i], &mut s.inverse[i]);
+        }
+        s.act.resize(s.gate.len(), 0.0);
+        math::swiglu(&s.gate, &s.up, &mut s.act);
+    }
+
     /// Gradients of [`Layer::forward`] over whole sequences: writes `dx` and adds to `grads`. Consumes what the forward
     /// pass saved.
     pub fn backward(
@@ -186,6 +204,7 @@ impl<'a> Layer<'a> {
         grads: &mut Grads,
     ) {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
+        self.refill(x, &mut s);
         let mut dact = vec![0.0; rows * shape.inner];
         self.linears[DOWN].backward(rows, DOWN, (&s.act, &s.low[DOWN], dy), &mut dact, grads);
         math::swiglu_backward(&mut s.gate, &mut s.up, &dact);

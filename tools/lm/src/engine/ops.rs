@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Shape as Dims, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Shape as Dims, Storage, Tensor};
 use rayon::prelude::*;
 
 use super::{
@@ -45,6 +45,7 @@ impl CustomOp2 for LayerOp {
             .map(|(i, (range, y))| {
                 let (segments, mut saved) = (segments(&self.batch, i), Saved::default());
                 layer.forward(&x[range], &segments, y, &mut saved, &mut attend(layer.heads(), &segments));
+                saved.shrink();
                 saved
             })
             .collect();
@@ -88,15 +89,19 @@ impl CustomOp2 for LayerOp {
     }
 }
 
-/// The last norm, the output layer and the cross-entropy. The gradient is made together with the value.
+/// The last norm, the output layer and the cross-entropy. The gradient is made together with the value. Norm and output
+/// layer are inputs where they are trained, and live inside the operation where they are frozen.
 pub(super) struct LossOp {
     pub eps: f32,
     pub batch: Arc<Batch>,
     pub out: Arc<Mutex<Loss>>,
     pub grads: Mutex<Option<LossGrads>>,
-    /// Whether norm and output layer are trained.
-    pub trained: bool,
+    /// Norm and output layer when they are frozen.
+    pub frozen: Option<Frozen>,
 }
+
+/// Gain of the last norm and weight of the output layer.
+type Frozen = (Arc<Vec<f32>>, Arc<Vec<f32>>);
 
 pub(super) struct LossGrads {
     dx: Vec<f32>,
@@ -104,33 +109,21 @@ pub(super) struct LossGrads {
     dweight: Vec<f32>,
 }
 
-impl CustomOp3 for LossOp {
-    fn name(&self) -> &'static str {
-        "linear-cross-entropy"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Dims)> {
-        let (x, norm, weight) = (floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?);
+impl LossOp {
+    fn forward(&self, x: &[f32], norm: &[f32], weight: &[f32]) -> candle_core::Result<(CpuStorage, Dims)> {
+        let trained = self.frozen.is_none();
         let head = Head { norm, weight, eps: self.eps };
         let mut dx = vec![0.0; x.len()];
         let parts: Vec<(Loss, Vec<f32>, Vec<f32>)> = split(&self.batch, x.len(), &mut dx)
             .into_par_iter()
             .enumerate()
             .map(|(i, (range, dx))| {
-                let zeros = |n: usize| if self.trained { vec![0.0; n] } else { Vec::new() };
+                let zeros = |n: usize| if trained { vec![0.0; n] } else { Vec::new() };
                 let (mut dnorm, mut dweight) = (zeros(norm.len()), zeros(weight.len()));
                 let grads = HeadGrads {
                     dx,
-                    dnorm: self.trained.then_some(&mut dnorm[..]),
-                    dweight: self.trained.then_some(&mut dweight[..]),
+                    dnorm: trained.then_some(&mut dnorm[..]),
+                    dweight: trained.then_some(&mut dweight[..]),
                 };
                 let loss = head.cross_entropy(&x[range], &shard_targets(&self.batch, i), Some(grads));
                 (loss, dnorm, dweight)
@@ -149,6 +142,55 @@ impl CustomOp3 for LossOp {
         Ok((CpuStorage::F32(vec![value]), Dims::from(())))
     }
 
+    /// The gradients that the forward pass made, times `upstream`, as tensors like the inputs.
+    fn backward<const N: usize>(&self, inputs: [&Tensor; N], upstream: &Tensor) -> candle_core::Result<[Tensor; N]> {
+        let upstream = f64::from(upstream.to_scalar::<f32>()?);
+        let Some(LossGrads { dx, dnorm, dweight }) = lock(&self.grads)?.take() else {
+            candle_core::bail!("the loss's gradient was taken twice")
+        };
+        let tensor = |(data, like): (Vec<f32>, &Tensor)| -> candle_core::Result<Tensor> {
+            let tensor = Tensor::from_vec(data, like.shape(), &Device::Cpu)?;
+            if upstream == 1.0 { Ok(tensor) } else { tensor * upstream }
+        };
+        let grads: Vec<Tensor> =
+            [dx, dnorm, dweight].into_iter().zip(inputs).map(tensor).collect::<candle_core::Result<_>>()?;
+        grads.try_into().map_err(|_| candle_core::Error::Msg("the loss has at most three inputs".into()))
+    }
+}
+
+impl CustomOp1 for LossOp {
+    fn name(&self) -> &'static str {
+        "linear-cross-entropy"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout) -> candle_core::Result<(CpuStorage, Dims)> {
+        let Some((norm, weight)) = &self.frozen else { candle_core::bail!("a trained output layer must be an input") };
+        self.forward(floats(s1, l1)?, norm, weight)
+    }
+
+    fn bwd(&self, x: &Tensor, _loss: &Tensor, upstream: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let [dx] = self.backward([x], upstream)?;
+        Ok(Some(dx))
+    }
+}
+
+impl CustomOp3 for LossOp {
+    fn name(&self) -> &'static str {
+        "linear-cross-entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Dims)> {
+        self.forward(floats(s1, l1)?, floats(s2, l2)?, floats(s3, l3)?)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -157,19 +199,8 @@ impl CustomOp3 for LossOp {
         _loss: &Tensor,
         upstream: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let upstream = f64::from(upstream.to_scalar::<f32>()?);
-        let Some(LossGrads { dx, dnorm, dweight }) = lock(&self.grads)?.take() else {
-            candle_core::bail!("the loss's gradient was taken twice")
-        };
-        let tensor = |data: Vec<f32>, like: &Tensor| -> candle_core::Result<Tensor> {
-            let tensor = Tensor::from_vec(data, like.shape(), &Device::Cpu)?;
-            if upstream == 1.0 { Ok(tensor) } else { tensor * upstream }
-        };
-        let dx = Some(tensor(dx, x)?);
-        if !self.trained {
-            return Ok((dx, None, None));
-        }
-        Ok((dx, Some(tensor(dnorm, norm)?), Some(tensor(dweight, weight)?)))
+        let [dx, dnorm, dweight] = self.backward([x, norm, weight], upstream)?;
+        Ok((Some(dx), Some(dnorm), Some(dweight)))
     }
 }
 
