@@ -23,6 +23,7 @@ mod shapes;
 use floor::Floor;
 use sample::{Sample, Samples};
 use shapes::Shape;
+use tunesmith_lm::config::Config;
 
 /// Rows per step.
 pub const ROWS: usize = 4;
@@ -52,7 +53,10 @@ fn run(arguments: &[String]) -> Result<(), String> {
     let options = Options::parse(arguments)?;
     match options.child.as_deref() {
         Some("ours") => return ours::measure(options.shapes()?[0], options.steps).map(|sample| sample.print()),
-        Some("peak") => return Ok(println!("{}", floor::measure_peak())),
+        Some("peak") => {
+            println!("{}", floor::measure_peak());
+            return Ok(());
+        }
         Some(other) => return Err(format!("unknown child {other}")),
         None => {}
     }
@@ -115,27 +119,34 @@ impl Options {
 fn compare(shape: &Shape, options: &Options, peer: &peer::Peer) -> Result<(), String> {
     let config = shape.config()?;
     let mut ours = Samples::new("tunesmith");
-    let mut peers: Vec<_> = peer.settings().into_iter().map(|s| (s, Samples::new(s.name()))).collect();
+    let settings = peer.settings();
+    let mut peers: Vec<Samples> = settings.iter().map(|setting| Samples::new(setting.name())).collect();
     let mut peak = 0.0f64;
     for round in 1..=options.rounds {
         eprintln!("{}: round {round} of {}", shape.name, options.rounds);
         let measured = options.again("peak", shape)?;
         peak = peak.max(measured.trim().parse().map_err(|_| format!("not a number: {measured}"))?);
         ours.add(Sample::parse(&options.again("ours", shape)?)?);
-        for (setting, side) in &mut peers {
+        for (setting, side) in settings.iter().zip(&mut peers) {
             side.add(peer.measure(shape, options.steps, options.threads, *setting)?);
         }
     }
-    let floor = Floor::new(&config);
+    report(shape, &config, (options.threads, peak), (&ours, &peers));
+    Ok(())
+}
+
+/// Prints what all sides reached.
+fn report(shape: &Shape, config: &Config, (threads, peak): (usize, f64), (ours, peers): (&Samples, &[Samples])) {
+    let floor = Floor::new(config);
     println!("\n{}: {} parameters, {} trained", shape.name, config.parameters(), floor.trained);
     println!(
         "f32 product peak {peak:.0} GFLOP/s on {} threads; floor {:.3} GFLOP per token, so at most {:.0} tokens/s",
-        options.threads,
+        threads,
         floor.per_token() / 1e9,
         peak * 1e9 / floor.per_token()
     );
     println!("{:36} {:>9} {:>12} {:>13} {:>10}", "", "tokens/s", "utilisation", "CPU ms/token", "peak MiB");
-    for side in [&ours].into_iter().chain(peers.iter().map(|(_, side)| side)) {
+    for side in std::iter::once(ours).chain(peers) {
         println!(
             "{:36} {:>9.1} {:>11.1}% {:>13.2} {:>10.0}",
             side.name,
@@ -145,9 +156,8 @@ fn compare(shape: &Shape, options: &Options, peer: &peer::Peer) -> Result<(), St
             side.peak_bytes() / (1 << 20) as f64
         );
     }
-    let best = |of: fn(&Samples) -> f64, better: fn(f64, f64) -> f64| {
-        peers.iter().map(|(_, side)| of(side)).reduce(better).unwrap_or(f64::NAN)
-    };
+    let best =
+        |of: fn(&Samples) -> f64, better: fn(f64, f64) -> f64| peers.iter().map(of).reduce(better).unwrap_or(f64::NAN);
     let speed = ours.tokens_per_second() / best(Samples::tokens_per_second, f64::max);
     let memory = ours.peak_bytes() / best(Samples::peak_bytes, f64::min);
     let said = |met: bool| if met { "met" } else { "MISSED" };
@@ -156,5 +166,4 @@ fn compare(shape: &Shape, options: &Options, peer: &peer::Peer) -> Result<(), St
         "peak memory against PyTorch's smallest: {memory:.2} times (wanted: at most 0.60: {})",
         said(memory <= 0.6)
     );
-    Ok(())
 }
