@@ -16,6 +16,7 @@ use crate::{
         params::{LayerSlots, Method},
     },
     error::{Error, Result},
+    lora::Adapter,
     optim::{AdamW, Rate, Schedule, clip, warmup_steps},
     rng::Rng,
     weights::Weights,
@@ -63,6 +64,8 @@ pub struct Spec {
     pub select: Select,
     /// Seed of initial adapters and of the order of rows.
     pub seed: u64,
+    /// Whether each epoch goes through the rows in a new order.
+    pub shuffle: bool,
 }
 
 impl Default for Spec {
@@ -82,6 +85,7 @@ impl Default for Spec {
             patience: None,
             select: Select::Loss,
             seed: 0,
+            shuffle: true,
         }
     }
 }
@@ -190,13 +194,24 @@ pub struct Control<'a> {
 
 /// Trains on `train` and evaluates on `valid`. The same spec and rows give the same bytes, for any number of threads.
 pub fn train(
+    model: (&Config, &Weights),
+    how: (&Method, &Spec),
+    rows: (&[Sequence], &[Sequence]),
+    control: &mut Control<'_>,
+) -> Result<Trained> {
+    train_from(None, model, how, rows, control)
+}
+
+/// [`train`] that starts from the values of an adapter in place of drawn ones.
+pub fn train_from(
+    start: Option<&Adapter>,
     (config, weights): (&Config, &Weights),
     (method, spec): (&Method, &Spec),
     (train, valid): (&[Sequence], &[Sequence]),
     control: &mut Control<'_>,
 ) -> Result<Trained> {
     check(config, (method, spec), train, valid)?;
-    let mut run = Run::new((config, weights), (method, spec), train.len())?;
+    let mut run = Run::new((config, weights), (method, spec), start, train.len())?;
     if let Some(checkpoint) = &control.checkpoint {
         run.resume(checkpoint, spec)?;
     }
@@ -252,10 +267,27 @@ struct Best {
 }
 
 impl Run {
-    fn new((config, weights): (&Config, &Weights), (method, spec): (&Method, &Spec), rows: usize) -> Result<Self> {
+    fn new(
+        (config, weights): (&Config, &Weights),
+        (method, spec): (&Method, &Spec),
+        start: Option<&Adapter>,
+        rows: usize,
+    ) -> Result<Self> {
         let slots = LayerSlots::new(config, method)?;
-        let mut rng = Rng::new(spec.seed, "adapter");
-        let thetas: Vec<Vec<f32>> = weights.layers.iter().map(|w| slots.initial(config, w, &mut rng)).collect();
+        let thetas: Vec<Vec<f32>> = match start {
+            None => {
+                let mut rng = Rng::new(spec.seed, "adapter");
+                weights.layers.iter().map(|w| slots.initial(config, w, &mut rng)).collect()
+            }
+            Some(adapter) => {
+                if !matches!(method, Method::Lora(lora) if *lora == adapter.config) {
+                    return Err(Error::Train(
+                        "the adapter to start from has another configuration: train with its".into(),
+                    ));
+                }
+                (0..weights.layers.len()).map(|index| slots.from_adapter(index, adapter)).collect()
+            }
+        };
         let graph = Graph::new(config, weights, slots, thetas, matches!(method, Method::Full))?;
         let params: Vec<Vec<f32>> =
             graph.variables().iter().map(|(_, var)| Ok(var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;

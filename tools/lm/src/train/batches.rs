@@ -55,13 +55,15 @@ pub(super) fn micro_batches<'a, 'b>(rows: &'a [&'b Sequence], tokens: usize) -> 
     runs(rows, |row| row.tokens.len(), tokens)
 }
 
-/// The rows of optimizer step `step` (from 0): a new seeded order for each epoch, which depends on nothing else, so that
+/// The rows of optimizer step `step` (from 0): a new seeded order for each epoch unless they are not shuffled, which depends on nothing else, so that
 /// a resumed run goes on exactly where it was.
 pub(super) fn rows_of_step(spec: &Spec, rows: usize, step: usize) -> Vec<usize> {
     let per_epoch = rows.div_ceil(spec.batch_size);
     let (epoch, at) = (step / per_epoch, step % per_epoch);
     let mut order: Vec<usize> = (0..rows).collect();
-    Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
+    if spec.shuffle {
+        Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
+    }
     order.into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
 }
 

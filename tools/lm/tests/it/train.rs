@@ -10,10 +10,11 @@ use tunesmith_lm::{
         params::{LayerSlots, Method, random_weights},
     },
     error::{Error, Result},
-    lora::LoraConfig,
+    lora::{Adapter, LoraConfig},
+    model::Model,
     pretrain::ModelShape,
     rng::Rng,
-    train::{Checkpoint, Control, Progress, Select, Spec, Stopped, Trained, Weighting, train},
+    train::{Checkpoint, Control, Progress, Select, Spec, Stopped, Trained, Weighting, train, train_from},
     weights::Weights,
 };
 
@@ -284,4 +285,33 @@ fn rows_that_teach_nothing_or_do_not_fit_are_errors_that_say_which() {
     assert!(attempt(row(vec![5, 6], 1), Spec { batch_size: 0, ..spec() }).contains("batch_size"));
     let diverged = attempt(row(vec![5, 6], 1), Spec { learning_rate: 1e30, max_grad_norm: None, epochs: 9, ..spec() });
     assert!(diverged.contains("not finite at step"), "{diverged}");
+}
+
+/// Packs of two documents, two packs at a time, two of these per step: what TRL's `SFTTrainer` does with the same rows.
+#[test]
+fn fifty_steps_of_sft_have_the_losses_of_trl() {
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        spec: Spec,
+        losses: Vec<f64>,
+        documents: Vec<Vec<u32>>,
+    }
+    let golden: Golden =
+        serde_json::from_str(&std::fs::read_to_string(crate::golden("trl/sft.json")).unwrap()).unwrap();
+    let model = Model::open(&crate::golden("llama/tied")).unwrap();
+    let adapter = Adapter::load(&crate::golden("trl"), &model.config).unwrap();
+    let rows: Vec<Sequence> = golden.documents.into_iter().map(|tokens| Sequence::from(tokens, 0)).collect();
+    let spec = Spec { shuffle: false, ..golden.spec };
+    let mut losses = Vec::new();
+    let mut on = |progress: Progress| {
+        losses.push(progress.loss);
+        Ok(())
+    };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    let method = Method::Lora(adapter.config.clone());
+    train_from(Some(&adapter), (&model.config, &model.weights), (&method, &spec), (&rows, &[]), &mut control).unwrap();
+    assert_eq!(losses.len(), golden.losses.len());
+    let worst = losses.iter().zip(&golden.losses).map(|(ours, theirs)| (ours / theirs - 1.0).abs()).fold(0.0, f64::max);
+    println!("largest difference to TRL: {worst:.1e}");
+    assert!(worst < 1e-2, "{worst}: {losses:?}");
 }
