@@ -17,6 +17,7 @@ use crate::{
         trained::Params,
     },
     error::{Error, Result},
+    lora::Adapter,
     optim::{AdamW, Course, Rate, Schedule, clip, steps_of},
     rng::Rng,
     weights::Weights,
@@ -43,7 +44,7 @@ pub struct Spec {
     pub epochs: usize,
     /// Stops after this many optimizer steps, if that is sooner; the schedule is laid out for it.
     pub max_steps: Option<usize>,
-    /// Rows per optimizer step.
+    /// Rows, packs of rows or pairs of answers per optimizer step.
     pub batch_size: usize,
     /// Tokens worked on at a time; a step with more accumulates gradients, with the same result.
     pub micro_tokens: usize,
@@ -70,6 +71,8 @@ pub struct Spec {
     pub patience: Option<usize>,
     /// What "best" means.
     pub select: Select,
+    /// Most tokens of rows that are packed to count as one of `batch_size`; `None`: each row counts alone.
+    pub packing: Option<usize>,
     /// What is learned from the rows.
     pub objective: Objective,
     /// Whether each epoch takes the rows in another order.
@@ -97,6 +100,7 @@ impl Default for Spec {
             eval_steps: None,
             patience: None,
             select: Select::Loss,
+            packing: None,
             objective: Objective::Sft,
             shuffle: true,
             seed: 0,
@@ -247,13 +251,24 @@ pub struct Control<'a> {
 
 /// Trains on `train` and evaluates on `valid`. The same spec and rows give the same bytes, for any number of threads.
 pub fn train(
+    model: (&Config, &Weights),
+    how: (&Method, &Spec),
+    rows: (&[Sequence], &[Sequence]),
+    control: &mut Control<'_>,
+) -> Result<Trained> {
+    train_from(None, model, how, rows, control)
+}
+
+/// [`train`] that starts from the values of an adapter in place of drawn ones.
+pub fn train_from(
+    start: Option<&Adapter>,
     (config, weights): (&Config, &Weights),
     (method, spec): (&Method, &Spec),
     (train, valid): (&[Sequence], &[Sequence]),
     control: &mut Control<'_>,
 ) -> Result<Trained> {
     check(config, spec, train, valid)?;
-    let mut run = Run::new((config, weights), (method, spec))?;
+    let mut run = Run::new((config, weights), (method, spec), start)?;
     // Before the state of an interrupted run is read: pairs are compared with the model as it was at the start.
     let [data, valid] = [train, valid].map(|rows| Data::new(spec, rows, (&run.graph, &run.params)));
     run.plan(spec, data.len());
@@ -322,9 +337,23 @@ struct Best {
 }
 
 impl Run {
-    fn new((config, weights): (&Config, &Weights), (method, spec): (&Method, &Spec)) -> Result<Self> {
+    fn new(
+        (config, weights): (&Config, &Weights),
+        (method, spec): (&Method, &Spec),
+        start: Option<&Adapter>,
+    ) -> Result<Self> {
         let slots = Slots::new(config, method)?;
-        let params = Params::initial(&slots, config, weights, &mut Rng::new(spec.seed, "adapter"));
+        let params = match start {
+            None => Params::initial(&slots, config, weights, &mut Rng::new(spec.seed, "adapter")),
+            Some(adapter) if matches!(method, Method::Lora(lora) if *lora == adapter.config) => {
+                adapter.check(config)?;
+                Params::of_adapter(&slots, config, weights, adapter)
+            }
+            Some(_) => {
+                let why = "the adapter to start from has another configuration: train with its";
+                return Err(Error::Train(why.into()));
+            }
+        };
         let graph = Graph::new(config, weights, slots, &params)?;
         let report = Report { parameters: params.vectors().map(Vec::len).sum(), ..Report::default() };
         let adam = AdamW::new(params.vectors().map(Vec::len));

@@ -18,19 +18,47 @@ const TUNED: [(&str, &str); 3] = [
     ("MALLOC_TOP_PAD_", "67108864"),
 ];
 
+/// MKL, PyTorch's matrix product, takes its AVX-512 path only where this function says that the processor is Intel's.
+/// Other processors have AVX-512 too, and the fastest PyTorch is the fair opponent.
+const MKL_SHIM: &str = "int mkl_serv_intel_cpu_true(void) { return 1; }";
+
+/// How PyTorch is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// As it comes.
+    Default,
+    /// With an allocator that keeps what is freed.
+    Tuned,
+    /// The same, and MKL told that the processor is Intel's.
+    TunedWide,
+}
+
+impl Setting {
+    /// How it is called here.
+    pub fn name(self) -> &'static str {
+        match self {
+            Setting::Default => "PyTorch + PEFT, default allocator",
+            Setting::Tuned => "the same, tuned allocator",
+            Setting::TunedWide => "the same, and MKL's AVX-512 path",
+        }
+    }
+}
+
 /// A Python with torch, transformers and PEFT.
 pub struct Peer {
     python: PathBuf,
     script: PathBuf,
+    /// A library that makes MKL take its AVX-512 path, where it would not by itself.
+    shim: Option<PathBuf>,
 }
 
 impl Peer {
     /// The Python that `TUNESMITH_BENCH_PYTHON` names, else an environment below `target/`, made at first use.
     pub fn find() -> Result<Self, String> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/train");
-        let script = here.join("peer.py");
+        let (script, shim) = (here.join("peer.py"), shim());
         if let Some(python) = std::env::var_os("TUNESMITH_BENCH_PYTHON").filter(|python| !python.is_empty()) {
-            return Ok(Peer { python: python.into(), script });
+            return Ok(Peer { python: python.into(), script, shim });
         }
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-python");
         let (python, done) = (home.join("bin/python"), home.join("complete"));
@@ -41,20 +69,43 @@ impl Peer {
             output(Command::new(&python).args(install).arg(here.join("requirements.txt")))?;
             std::fs::write(&done, "").map_err(|e| format!("{}: {e}", done.display()))?;
         }
-        Ok(Peer { python, script })
+        Ok(Peer { python, script, shim })
+    }
+
+    /// The settings that make sense on this machine.
+    pub fn settings(&self) -> Vec<Setting> {
+        let mut settings = vec![Setting::Default, Setting::Tuned];
+        settings.extend(self.shim.is_some().then_some(Setting::TunedWide));
+        settings
     }
 
     /// Trains `steps` steps on random rows in a process of its own.
-    pub fn measure(&self, shape: &Shape, steps: usize, threads: usize, tuned: bool) -> Result<Sample, String> {
+    pub fn measure(&self, shape: &Shape, steps: usize, threads: usize, setting: Setting) -> Result<Sample, String> {
         let mut command = Command::new(&self.python);
-        command.arg(&self.script).arg(shape.json);
+        command.arg("-Wignore").arg(&self.script).arg(shape.json);
         command.args([steps, threads, ROWS, LENGTH, RANK].map(|n| n.to_string()));
         for (name, value) in TUNED {
             command.env_remove(name);
-            if tuned {
+            if setting != Setting::Default {
                 command.env(name, value);
             }
         }
+        if let (Setting::TunedWide, Some(shim)) = (setting, &self.shim) {
+            command.env("LD_PRELOAD", shim);
+        }
         Sample::parse(&output(&mut command)?)
     }
+}
+
+/// Compiles [`MKL_SHIM`]; `None` on Intel's processors, without AVX-512 and without a C compiler.
+fn shim() -> Option<PathBuf> {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    if processor.contains("GenuineIntel") || !processor.contains("avx512f") {
+        return None;
+    }
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (source, library) = (dir.join("mkl_shim.c"), dir.join("mkl_shim.so"));
+    std::fs::write(&source, MKL_SHIM).ok()?;
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    compiled.ok()?.success().then_some(library)
 }

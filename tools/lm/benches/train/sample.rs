@@ -64,8 +64,8 @@ impl Samples {
     }
 
     /// Median of the processes' peaks.
-    pub fn peak_bytes(&self) -> u64 {
-        median(&self.peaks) as u64
+    pub fn peak_bytes(&self) -> f64 {
+        median(&self.peaks)
     }
 }
 

@@ -98,6 +98,14 @@ pub fn all_row_norms(shape: &Shape, weights: &LayerWeights, slots: &LayerSlots, 
     std::array::from_fn(|i| row_norms(&slots.linears[i], frozen[i].into(), shape.linears[i], theta))
 }
 
+impl Saved {
+    /// Drops what is cheap to make again: a third of what the layer keeps until its backward pass.
+    pub fn shrink(&mut self) {
+        self.normed = Default::default();
+        self.act = Vec::new();
+    }
+}
+
 /// Consecutive rows of one sequence, the first of them at position `start`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -217,6 +225,19 @@ impl<'a> Layer<'a> {
         }
     }
 
+    /// Makes again what [`Saved::shrink`] dropped.
+    fn refill(&self, x: &[f32], s: &mut Saved) {
+        if !s.act.is_empty() {
+            return;
+        }
+        for (i, x) in [x, &s.middle].into_iter().enumerate() {
+            s.normed[i].resize(x.len(), 0.0);
+            self.shape.rms.forward(x, self.norms[i], &mut s.normed[i], &mut s.inverse[i]);
+        }
+        s.act.resize(s.gate.len(), 0.0);
+        math::glu(self.shape.activation, &s.gate, &s.up, &mut s.act);
+    }
+
     /// Gradients of [`Layer::forward`] over whole sequences: writes `dx` and adds to `grads`. Consumes what the forward
     /// pass saved.
     pub fn backward(
@@ -230,6 +251,7 @@ impl<'a> Layer<'a> {
     ) {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
         let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
+        self.refill(x, &mut s);
         let mut dact = vec![0.0; rows * shape.inner];
         let dgiven = self
             .post_norms

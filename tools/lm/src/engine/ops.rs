@@ -72,7 +72,11 @@ impl CustomOp2 for LayerOp {
         let saved: Vec<Option<Saved>> = split(&self.batch, x.len(), &mut y)
             .into_par_iter()
             .enumerate()
-            .map(|(i, (range, y))| Some(self.shard(&layer, i, &x[range], y)).filter(|_| self.keep == Keep::All))
+            .map(|(i, (range, y))| {
+                let mut saved = self.shard(&layer, i, &x[range], y);
+                saved.shrink();
+                Some(saved).filter(|_| self.keep == Keep::All)
+            })
             .collect();
         *lock(&self.saved)? = (saved.into_iter().flatten().collect(), norms);
         Ok((CpuStorage::F32(y), l1.shape().clone()))

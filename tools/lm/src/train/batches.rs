@@ -15,12 +15,13 @@ use crate::{
     error::{Error, Result},
     optim::Schedule,
     rng::Rng,
+    rows::pack,
 };
 
 /// Rows with what stays together, and what a pair of answers is compared with.
 pub(super) struct Data<'a> {
     rows: &'a [Sequence],
-    /// Indices of rows that count as one of `batch_size`: a row, or the two answers of a pair.
+    /// Indices of rows that count as one of `batch_size`: a row, a pack of rows, or the two answers of a pair.
     groups: Vec<Vec<usize>>,
     /// For each pair, by how much the reference prefers the chosen answer; empty for other objectives.
     references: Vec<f32>,
@@ -30,7 +31,10 @@ impl<'a> Data<'a> {
     /// `rows` as the objective takes them. The reference of pairs is the model as `params` are now.
     pub(super) fn new(spec: &Spec, rows: &'a [Sequence], (graph, params): (&Graph, &Params)) -> Self {
         let groups: Vec<Vec<usize>> = match spec.objective {
-            Objective::Sft => (0..rows.len()).map(|row| vec![row]).collect(),
+            Objective::Sft => match spec.packing {
+                None => (0..rows.len()).map(|row| vec![row]).collect(),
+                Some(most) => pack(&rows.iter().map(|row| row.tokens.len()).collect::<Vec<_>>(), most),
+            },
             Objective::Dpo { .. } => (0..rows.len() / 2).map(|pair| vec![2 * pair, 2 * pair + 1]).collect(),
         };
         let mut data = Data { rows, groups, references: Vec::new() };
@@ -122,7 +126,8 @@ pub(super) fn passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// The groups of optimizer step `step` (from 0): a new seeded order for each epoch, which depends on nothing else, so
+/// The groups of optimizer step `step` (from 0): a new seeded order for each epoch unless rows are not
+/// shuffled, which depends on nothing else, so
 /// that a resumed run goes on exactly where it was.
 pub(super) fn groups_of_step(spec: &Spec, groups: usize, step: usize) -> Vec<usize> {
     let per_epoch = groups.div_ceil(spec.batch_size);
@@ -150,9 +155,16 @@ pub(super) fn check(config: &Config, spec: &Spec, train: &[Sequence], valid: &[S
         if !(beta > 0.0 && beta.is_finite()) {
             return fail(format!("beta is {beta}, it must be above 0"));
         }
+        if spec.packing.is_some() {
+            return fail("pairs of answers cannot be packed: leave packing out".into());
+        }
         if !train.len().is_multiple_of(2) || !valid.len().is_multiple_of(2) {
             return fail("pairs of answers are expected, chosen and rejected in turn".into());
         }
+    }
+    let longest = train.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+    if let Some(most) = spec.packing.filter(|most| *most < longest) {
+        return fail(format!("packs of {most} tokens cannot hold a row of {longest}: raise packing or cut the rows"));
     }
     let floor = matches!(spec.schedule, Schedule::Cosine | Schedule::WarmupStableDecay);
     if !(0.0..1.0).contains(&spec.min_lr_ratio) || spec.min_lr_ratio > 0.0 && !floor {

@@ -10,10 +10,13 @@ use tunesmith_lm::{
         params::{Method, Slots, random_weights},
         trained::Params,
     },
-    lora::LoraConfig,
+    lora::{Adapter, LoraConfig},
+    model::Model,
+    optim::Schedule,
     pretrain::ModelShape,
     rng::Rng,
-    train::{Checkpoint, Control, Objective, Progress, Select, Spec, Stopped, Trained, Weighting, train},
+    rows::Encoder,
+    train::{Checkpoint, Control, Objective, Progress, Select, Spec, Stopped, Trained, Weighting, train, train_from},
     weights::Weights,
 };
 
@@ -283,4 +286,92 @@ fn preferences_are_learned_from_even_odds_and_parts_of_a_step_change_nothing() {
     let rows = &train_pairs[..3];
     let odd = train((&config, &weights), (&lora(), &spec), (rows, &[]), &mut control).unwrap_err().to_string();
     assert_eq!(odd, "training: pairs of answers are expected, chosen and rejected in turn");
+}
+
+/// The rows, the adapter before training and the losses of a run of TRL, and the spec that its settings amount to.
+struct Trl {
+    model: Model,
+    adapter: Adapter,
+    rows: Vec<serde_json::Value>,
+    losses: Vec<f64>,
+    spec: Spec,
+}
+
+fn trl(name: &str) -> Trl {
+    let dir = crate::golden("trl").join(name);
+    let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap();
+    let model = Model::open(&crate::golden("llama/tied")).unwrap();
+    let adapter = Adapter::load(&dir.join("adapter"), &model.config).unwrap();
+    let rows = read("rows.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let losses: Vec<serde_json::Value> = serde_json::from_str(&read("losses.json")).unwrap();
+    let losses = losses.iter().map(|step| step["loss"].as_f64().unwrap()).collect();
+    let spec = Spec {
+        epochs: 9,
+        max_steps: Some(50),
+        schedule: Schedule::Cosine,
+        warmup: 5.0,
+        weight_decay: 0.1,
+        shuffle: false,
+        ..Spec::default()
+    };
+    Trl { model, adapter, rows, losses, spec }
+}
+
+fn compared_with_trl(trl: &Trl, rows: &[Sequence]) {
+    let mut losses = Vec::new();
+    let mut on = |progress: Progress| {
+        losses.push(progress.loss);
+        Ok(())
+    };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    let (model, method) = ((&trl.model.config, &trl.model.weights), Method::Lora(trl.adapter.config.clone()));
+    train_from(Some(&trl.adapter), model, (&method, &trl.spec), (rows, &[]), &mut control).unwrap();
+    assert_eq!((losses.len(), trl.losses.len()), (50, 50));
+    let worst = losses.iter().zip(&trl.losses).map(|(ours, theirs)| (ours / theirs - 1.0).abs()).fold(0.0, f64::max);
+    println!("largest difference of the loss to TRL's: {worst:.1e}");
+    assert!(worst < 1e-2, "{worst}: {losses:?} {:?}", trl.losses);
+}
+
+#[test]
+fn fifty_steps_of_packed_sft_have_the_losses_of_trl() {
+    let mut trl = trl("sft");
+    let encoder = Encoder {
+        tokenizer: &trl.model.tokenizer,
+        template: trl.model.chat.as_ref(),
+        train: None,
+        max_length: Some(100),
+    };
+    let (rows, _) = encoder.sequences(&trl.rows).unwrap();
+    // Two packs at a time, three of these per step.
+    trl.spec = Spec { learning_rate: 5e-3, packing: Some(100), batch_size: 6, micro_tokens: 200, ..trl.spec };
+    compared_with_trl(&trl, &rows);
+}
+
+#[test]
+fn fifty_steps_of_dpo_have_the_losses_of_trl() {
+    let mut trl = trl("dpo");
+    let encoder = Encoder {
+        tokenizer: &trl.model.tokenizer,
+        template: trl.model.chat.as_ref(),
+        train: None,
+        max_length: Some(100),
+    };
+    let (pairs, _) = encoder.pairs(&trl.rows).unwrap();
+    let rows: Vec<Sequence> = pairs.into_iter().flat_map(|pair| [pair.chosen, pair.rejected]).collect();
+    let objective = Objective::Dpo { beta: 0.1 };
+    trl.spec = Spec { learning_rate: 5e-4, objective, batch_size: 4, micro_tokens: 200, ..trl.spec };
+    compared_with_trl(&trl, &rows);
+}
+
+#[test]
+fn packed_rows_take_the_steps_of_the_same_rows_unpacked() {
+    let (rows, valid) = (rows(32, 1), rows(8, 2));
+    // One step takes everything, so that both see the same rows.
+    let spec = Spec { batch_size: 64, epochs: 6, ..spec() };
+    let alone = run(&lora(), &spec, &rows, &valid).report;
+    let packed = run(&lora(), &Spec { packing: Some(40), ..spec }, &rows, &valid).report;
+    assert_eq!((alone.tokens, alone.trained_tokens), (packed.tokens, packed.trained_tokens));
+    for (a, b) in alone.curve.iter().zip(&packed.curve) {
+        assert!((a.1 - b.1).abs() < 1e-5, "{a:?} {b:?}");
+    }
 }
