@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Config,
     engine::{
+        Engine,
         batch::{Batch, Sequence},
+        composed::Composed,
+        device::Compute,
         graph::Graph,
         params::{LayerSlots, Method, Slots},
         trained::Params,
@@ -197,8 +200,19 @@ pub fn train(
     (train, valid): (&[Sequence], &[Sequence]),
     control: &mut Control<'_>,
 ) -> Result<Trained> {
+    train_on(None, (config, weights), (method, spec), (train, valid), control)
+}
+
+/// The same on another device; `None` is the CPU with its fused layers. Where it is computed is no part of the spec.
+pub fn train_on(
+    on: Option<&Compute>,
+    (config, weights): (&Config, &Weights),
+    (method, spec): (&Method, &Spec),
+    (train, valid): (&[Sequence], &[Sequence]),
+    control: &mut Control<'_>,
+) -> Result<Trained> {
     check(config, spec, train, valid)?;
-    let mut run = Run::new((config, weights), (method, spec), train.len())?;
+    let mut run = Run::new((config, weights), on, (method, spec), train.len())?;
     if let Some(checkpoint) = &control.checkpoint {
         run.resume(checkpoint, spec)?;
     }
@@ -237,7 +251,7 @@ pub fn train(
 
 /// Everything that changes while training.
 struct Run {
-    graph: Graph,
+    graph: Box<dyn Engine>,
     params: Params,
     adam: AdamW,
     report: Report,
@@ -254,10 +268,18 @@ struct Best {
 }
 
 impl Run {
-    fn new((config, weights): (&Config, &Weights), (method, spec): (&Method, &Spec), rows: usize) -> Result<Self> {
+    fn new(
+        (config, weights): (&Config, &Weights),
+        on: Option<&Compute>,
+        (method, spec): (&Method, &Spec),
+        rows: usize,
+    ) -> Result<Self> {
         let slots = Slots::new(config, method)?;
         let params = Params::initial(&slots, config, weights, &mut Rng::new(spec.seed, "adapter"));
-        let graph = Graph::new(config, weights, slots, &params)?;
+        let graph: Box<dyn Engine> = match on {
+            None => Box::new(Graph::new(config, weights, slots, &params)?),
+            Some(on) => Box::new(Composed::new(config, weights, slots, &params, on)?),
+        };
         let per_epoch = rows.div_ceil(spec.batch_size);
         let all = per_epoch * spec.epochs;
         let mut report = Report { parameters: params.vectors().map(Vec::len).sum(), ..Report::default() };
@@ -310,9 +332,9 @@ impl Run {
         if grads.is_empty() {
             grads.extend(self.params.vectors().map(|values| vec![0.0; values.len()]));
         }
-        for (i, var) in self.graph.variables() {
+        for (i, var) in self.graph.trained().iter() {
             let Some(grad) = store.get(var) else {
-                let name = self.graph.name(i);
+                let name = self.graph.trained().name(i);
                 return Err(Error::Train(format!("no gradient reached {name} at step {step}: the graph is cut")));
             };
             add_to(&mut grads[i], grad)?;
@@ -339,13 +361,13 @@ impl Run {
                 self.adam.update(i, range.start..range.end.min(grad.len()), params, grad, factor, rate);
             }
         }
-        self.graph.set(&self.params)
+        self.graph.trained().set(&self.params)
     }
 
     /// Evaluates and keeps the best parameters; false when the deadline came first.
     fn evaluate(&mut self, spec: &Spec, valid: &[Sequence], deadline: Option<Instant>) -> Result<bool> {
         let step = self.report.steps.0;
-        let Some((loss, exact)) = evaluate((&self.graph, &self.params), valid, spec, deadline) else {
+        let Some((loss, exact)) = evaluate((&*self.graph, &self.params), valid, spec, deadline)? else {
             return Ok(false);
         };
         self.report.valid_curve.push((step, loss));

@@ -33,7 +33,7 @@ impl Heads {
         self.window.map_or(0, |window| (start + 1).saturating_sub(window))
     }
 
-    fn scale(&self) -> f32 {
+    pub(super) fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
 

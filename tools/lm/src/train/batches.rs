@@ -6,8 +6,8 @@ use super::{Spec, Weighting};
 use crate::{
     config::Config,
     engine::{
+        Engine,
         batch::{Batch, Sequence, runs},
-        graph::Graph,
         head::Loss,
         trained::Params,
     },
@@ -17,23 +17,23 @@ use crate::{
 
 /// Loss and share of exact rows of `rows`, weighted as in training; `None` when the deadline comes first.
 pub(super) fn evaluate(
-    (graph, params): (&Graph, &Params),
+    (engine, params): (&dyn Engine, &Params),
     rows: &[Sequence],
     spec: &Spec,
     deadline: Option<Instant>,
-) -> Option<(f64, f64)> {
+) -> Result<Option<(f64, f64)>> {
     let all: Vec<&Sequence> = rows.iter().collect();
     let targets: usize = rows.iter().map(Sequence::targets).sum();
     let (mut sum, mut exact) = (0.0, 0);
     for micro in micro_batches(&all, spec.micro_tokens) {
         if passed(deadline) {
-            return None;
+            return Ok(None);
         }
         let weight = |s: &Sequence| match spec.weighting {
             Weighting::Token => 1.0 / targets as f32,
             Weighting::Row => 1.0 / (rows.len() * s.targets().max(1)) as f32,
         };
-        let Loss { sum: part, greedy, .. } = graph.evaluate(&Batch::new(micro, weight), params);
+        let Loss { sum: part, greedy, .. } = engine.evaluate(&Batch::new(micro, weight), params)?;
         sum += part;
         let mut greedy = greedy.as_slice();
         for row in micro {
@@ -42,7 +42,7 @@ pub(super) fn evaluate(
             greedy = rest;
         }
     }
-    Some((sum, exact as f64 / rows.len().max(1) as f64))
+    Ok(Some((sum, exact as f64 / rows.len().max(1) as f64)))
 }
 
 /// Whether the time is up.

@@ -1,6 +1,7 @@
 //! Behaviour of the crate against golden files from real peers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod composed;
 mod engine;
 mod families;
 mod formats;
