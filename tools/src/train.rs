@@ -232,6 +232,9 @@ pub struct Job {
     pub lora_alpha: f64,
     /// Its target modules.
     pub target_modules: Vec<String>,
+    /// Where training computes: `cpu`, `cuda`, `cuda:N` or `metal`.
+    #[serde(default = "cpu")]
+    pub device: String,
 }
 
 impl Tool for Train {
@@ -244,7 +247,8 @@ impl Tool for Train {
         let out = directory(cx.dir, args.name.as_deref())?;
         let (spec, target_modules) = (args.spec(cx.seed), args.targets());
         let base = cx.base.to_path_buf();
-        let job = Job { base, data, out: out.clone(), spec, r: args.r, lora_alpha: args.lora_alpha, target_modules };
+        let (out_dir, r, lora_alpha) = (out.clone(), args.r, args.lora_alpha);
+        let job = Job { base, data, out: out_dir, spec, r, lora_alpha, target_modules, device: cpu() };
         let reads = bases::reads(cx.base);
         let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
         let output: Output = typed(result?)?;
@@ -273,12 +277,24 @@ impl Job {
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         job::run(self, live)
     }
+
+    /// The files of the device that the worker must open to compute there.
+    pub(crate) fn device_files(&self) -> Vec<PathBuf> {
+        let nvidia = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"nvidia");
+        let devices = self.device.starts_with("cuda").then(|| std::fs::read_dir("/dev").ok()).flatten();
+        devices.into_iter().flatten().flatten().filter(nvidia).map(|entry| entry.path()).collect()
+    }
 }
 
 /// The SHA-256 of the base that an adapter was trained on, as its training.json says.
 pub fn base_of(adapter: &Path) -> anyhow::Result<String> {
     let record: Record = read_json(&adapter.join(RECORD)).context("it is not known what the adapter was trained on")?;
     Ok(record.base_sha256)
+}
+
+/// The device that is everywhere.
+pub fn cpu() -> String {
+    "cpu".to_owned()
 }
 
 /// The file beside an adapter that says how it was made.
@@ -290,6 +306,9 @@ struct Record {
     base_sha256: String,
     data_sha256: String,
     spec: Spec,
+    /// The bytes of an adapter depend on it.
+    #[serde(default = "cpu")]
+    device: String,
 }
 
 /// A new directory for an adapter. Nothing is written over: an earlier step's result must stay what it was.

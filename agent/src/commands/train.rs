@@ -8,6 +8,7 @@ use tunesmith_harness::{
     figures::{duration, percent},
     text::visible,
 };
+use tunesmith_lm::engine::device;
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{data_prepare::Job, train, worker::Work};
 
@@ -47,6 +48,9 @@ pub struct Args {
     settings: Settings,
     #[command(flatten)]
     mapping: Mapping,
+    /// Where to compute: cpu, cuda, cuda:N or metal; the others need a build of their own
+    #[arg(long, value_name = "DEVICE", default_value_t = train::cpu())]
+    device: String,
     /// Seed of adapter, order and split
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -99,6 +103,7 @@ enum Schedule {
 
 /// Prepares rows where that is needed, and trains.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    device::check(&args.device).map_err(|error| usage(error.to_string()))?;
     let settings = settings(&args)?;
     let bench = Bench::new(cancel)?;
     let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
@@ -121,6 +126,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         r: settings.r,
         lora_alpha: settings.lora_alpha,
         target_modules: settings.targets(),
+        device: args.device.clone(),
     };
     let made = bench.run(&Work::Train(job), out.dir(), vec![base, prepared], "train").await?;
     let made = train::Output { adapter: out.keep()?, ..made };

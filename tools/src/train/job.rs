@@ -11,11 +11,11 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use tunesmith_harness::recipe::{Example, Recipe};
 use tunesmith_lm::{
-    engine::{batch::Sequence, params::Method},
+    engine::{batch::Sequence, device::compute, params::Method},
     generate::{Sampling, Session},
     lora::{Adapter, LoraConfig, Targets},
     model::{Model, hash_file},
-    train::{Control, Progress, Report, Stopped, train},
+    train::{Control, Progress, Report, Stopped, train_on},
 };
 
 use super::{Job, Output, RECORD, Record};
@@ -35,6 +35,7 @@ const PROBES: usize = 8;
 const MARGIN: (f64, f64, f64) = (0.05, 2.0, 20.0);
 
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
+    let on_device = compute(&job.device)?;
     let recipe = read_recipe(&job.data.join("recipe.json"))?;
     let model = Model::open(&job.base).context("the base cannot be used")?;
     let encoder = Encoder::of(&model)?;
@@ -62,7 +63,8 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     };
     let mut control = Control { deadline, on: &mut on, checkpoint: None };
     let method = Method::Lora(lora.clone());
-    let trained = train((&model.config, &model.weights), (&method, &job.spec), (&training, &valid), &mut control)?;
+    let (base, rows) = ((&model.config, &model.weights), (&training[..], &valid[..]));
+    let trained = train_on(on_device.as_ref(), base, (&method, &job.spec), rows, &mut control)?;
     let seconds = began.elapsed().as_secs_f64();
 
     let adapter = trained.params.adapter(&lora, &trained.slots);
@@ -71,6 +73,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         base_sha256: model.sha256.clone(),
         data_sha256: hash_file(&job.data.join("train.jsonl"))?,
         spec: job.spec.clone(),
+        device: job.device.clone(),
     };
     write_json(&job.out.join(RECORD), &record)?;
     // What there is no time for is not tried; then nothing is claimed about it either.

@@ -275,6 +275,45 @@ fn more_targets_than_a_chunk_holds_and_sequences_of_all_lengths_are_the_same() {
     println!("differ by at most {:.1e}", case.compare(batch(&rows)));
 }
 
+/// Checks all that is trained in every method on `on`, within `most` of the fused layers.
+fn close(on: &Compute, most: f64) {
+    let lora = |use_dora, modules_to_save| {
+        let lora = LoraConfig { r: 4, use_dora, modules_to_save, lora_dropout: 0.2, ..LoraConfig::default() };
+        Method::Lora(lora)
+    };
+    let saved = vec!["lm_head".to_owned(), "embed_tokens".to_owned(), "norm".to_owned()];
+    for method in [lora(false, vec![]), lora(true, saved), Method::Full] {
+        for name in ["families/llama3", "families/mistral", "families/qwen2", "families/qwen3"] {
+            let (_, config, weights, expected) = golden(name);
+            let case = random_case(&config, &weights, &method, 3);
+            let batch = Arc::new(batch(&golden_rows(&expected)).with_dropout(1, 1, 0));
+            let composed = Composed::new(&config, &weights, case.slots.clone(), &case.params, on).unwrap();
+            let (got, want) = (gradients(&composed, &batch), gradients(&case.fused(), &batch));
+            let mut worst = (got.0 - want.0).abs() / want.0;
+            for ((_, got), (_, want)) in got.1.iter().zip(&want.1) {
+                worst = worst.max(relative(got, want));
+            }
+            assert!(worst < most, "{name}, {on:?}: {worst}");
+            println!("{name}, {on:?}: {worst:.1e}");
+        }
+    }
+}
+
+#[test]
+fn sixteen_bits_differ_by_their_rounding_alone() {
+    // The CPU has no product of bf16.
+    close(&Compute { device: Device::Cpu, dtype: DType::F16 }, 2e-2);
+}
+
+#[cfg(any(feature = "cuda", feature = "metal"))]
+#[test]
+fn other_devices_compute_the_same() {
+    let name = if cfg!(feature = "cuda") { "cuda" } else { "metal" };
+    let device = tunesmith_lm::engine::device::device(name).unwrap();
+    close(&Compute { device: device.clone(), dtype: DType::F32 }, 1e-3);
+    close(&Compute { device, dtype: DType::BF16 }, 1e-1);
+}
+
 #[test]
 fn a_training_run_has_the_losses_of_the_fused_layers() {
     let (_, config, weights, _) = golden("llama/tied");
