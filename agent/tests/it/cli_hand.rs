@@ -204,7 +204,7 @@ fn a_device_that_is_unknown_or_not_built_in_is_wrong_usage() {
     let dir = tempfile::tempdir().unwrap();
     let train = |device: &str| {
         let args = ["train", "--base", "nano", "--data", "rows.csv", "--out", "new", "--device", device];
-        tunesmith(dir.path(), &args).refused(2)
+        tunesmith(dir.path(), &args).refused(2).to_owned()
     };
     let want = "error: device: this build cannot use cuda; build it with `cargo build --release --features cuda`, or use cpu\n";
     assert_eq!(train("cuda"), want);

@@ -2,7 +2,10 @@
 
 use candle_core::{DType, Device};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    storage::printable,
+};
 
 /// A device other than the CPU with its fused layers, and the numbers that are computed with there.
 #[derive(Clone, Debug)]
@@ -48,19 +51,15 @@ enum Kind {
 }
 
 fn kind(name: &str) -> Result<Kind> {
-    let (kind, feature) = match (name, name.strip_prefix("cuda:").map(str::parse)) {
+    const CUDA: (&str, bool) = ("cuda", cfg!(feature = "cuda"));
+    const METAL: (&str, bool) = ("metal", cfg!(feature = "metal"));
+    let (kind, (feature, built)) = match (name, name.strip_prefix("cuda:").map(str::parse)) {
         ("cpu", _) => return Ok(Kind::Cpu),
-        ("cuda", _) => (Kind::Cuda(0), "cuda"),
-        (_, Some(Ok(index))) => (Kind::Cuda(index), "cuda"),
-        ("metal", _) => (Kind::Metal, "metal"),
-        _ => {
-            return Err(Error::Device(format!(
-                "{} is none; use cpu, cuda, cuda:N or metal",
-                crate::storage::printable(name)
-            )));
-        }
+        ("cuda", _) => (Kind::Cuda(0), CUDA),
+        (_, Some(Ok(index))) => (Kind::Cuda(index), CUDA),
+        ("metal", _) => (Kind::Metal, METAL),
+        _ => return Err(Error::Device(format!("{} is none; use cpu, cuda, cuda:N or metal", printable(name)))),
     };
-    let built = if feature == "cuda" { cfg!(feature = "cuda") } else { cfg!(feature = "metal") };
     match built {
         true => Ok(kind),
         false => Err(Error::Device(format!(
