@@ -264,6 +264,18 @@ proptest! {
 }
 
 #[test]
+fn nothing_but_what_is_trained_has_a_gradient() {
+    let (_, config, weights, expected) = golden("families/qwen2");
+    let modules_to_save = vec!["embed_tokens".to_owned()];
+    let lora = LoraConfig { r: 2, use_dora: true, lora_dropout: 0.1, modules_to_save, ..LoraConfig::default() };
+    let case = random_case(&config, &weights, &Method::Lora(lora), 1);
+    let batch = Arc::new(batch(&golden_rows(&expected)).with_dropout(1, 1, 0));
+    let composed = case.composed();
+    let store = composed.loss(&batch).unwrap().0.backward().unwrap();
+    assert_eq!(store.get_ids().count(), composed.trained().iter().count());
+}
+
+#[test]
 fn more_targets_than_a_chunk_holds_and_sequences_of_all_lengths_are_the_same() {
     let (_, mut config, weights, _) = golden("families/qwen3");
     config.max_position_embeddings = 256;
