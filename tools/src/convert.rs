@@ -11,11 +11,10 @@ use tunesmith_harness::{
 };
 use tunesmith_lm::{
     chat,
-    config::Config,
     generate::{Sampling, Session},
     gguf,
     lora::Adapter,
-    model::{FILES, Model},
+    model::Model,
     weights::Dtype,
 };
 use tunesmith_sandbox::Workdir;
@@ -25,6 +24,7 @@ use crate::{
     data_prepare::PREPARED,
     encode::Encoder,
     files::{existing, inside, name, read_examples, relative, score, typed},
+    model_files,
     tool::{Cx, FieldError, Tool, ToolError},
     worker::{Live, Work, run_work},
 };
@@ -241,26 +241,7 @@ impl Job {
             Quant::F16 => Dtype::F16,
             Quant::Q8 => bail!("safetensors takes f32 or f16"),
         };
-        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", name(&self.out)))?;
-        model.weights.save(&self.out, &model.config, dtype)?;
-        let write = |file: &str, bytes: &[u8]| {
-            std::fs::write(self.out.join(file), bytes).with_context(|| format!("cannot write {file}"))
-        };
-        if self.base.is_dir() {
-            for file in FILES.into_iter().filter(|file| self.base.join(file).is_file()) {
-                write(file, &std::fs::read(self.base.join(file))?)?;
-            }
-            let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(self.out.join("config.json"))?)?;
-            // A tied output layer that was trained is tied no more; everything else in the file stays.
-            if Config::from_json(&config.to_string())?.tie_word_embeddings != model.config.tie_word_embeddings {
-                config["tie_word_embeddings"] = model.config.tie_word_embeddings.into();
-                write("config.json", format!("{config:#}\n").as_bytes())?;
-            }
-            return Ok(());
-        }
-        write("config.json", model.config.to_json().as_bytes())?;
-        write("tokenizer.json", model.tokenizer.json().as_bytes())?;
-        write("tokenizer_config.json", tokenizer_config(model).as_bytes())
+        model_files::write(&self.base, model, &self.out, dtype)
     }
 
     fn compare(&self, source: &Model, written: &Model, live: &mut Live<'_>) -> anyhow::Result<Compared> {
@@ -326,22 +307,6 @@ struct Compared {
     agreement: f64,
     prompts: usize,
     difference: f64,
-}
-
-/// What a GGUF file says about its tokenizer, in Hugging Face's words.
-fn tokenizer_config(model: &Model) -> String {
-    let tokenizer = &model.tokenizer;
-    let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
-    let config = serde_json::json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": model.config.max_position_embeddings,
-        "bos_token": token(tokenizer.bos),
-        "eos_token": token(tokenizer.eos),
-        "pad_token": token(tokenizer.pad),
-        "add_bos_token": tokenizer.add_bos,
-        "chat_template": model.chat.as_ref().map(|chat| chat.source()),
-    });
-    format!("{config:#}\n")
 }
 
 fn size(path: &Path) -> anyhow::Result<u64> {

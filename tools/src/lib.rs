@@ -23,6 +23,7 @@ pub mod generate;
 pub mod grading;
 pub mod hub;
 pub mod hub_search;
+mod model_files;
 pub mod models;
 pub mod nano;
 pub mod plan;

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::score::{Score, Verdict};
 use tunesmith_lm::{
-    lora::TARGETS,
+    lora::{TARGETS, Targets},
     optim::Schedule,
+    rows::Tally,
     train::{Audit, Select, Spec, Stopped, StorageWarning, Weighting},
 };
 use tunesmith_sandbox::Workdir;
@@ -21,8 +22,12 @@ use crate::{
     worker::{Live, Work, run_work},
 };
 
+mod data;
 mod job;
+mod settings;
 mod telemetry;
+
+pub use settings::{Goal, Settings, What};
 
 /// See [`Args`].
 pub struct Train;
@@ -140,39 +145,35 @@ pub enum Best {
     Exact,
 }
 
-impl Args {
-    /// The settings of the trainer.
-    pub fn spec(&self, seed: u64) -> Spec {
-        Spec {
-            learning_rate: self.learning_rate,
-            epochs: self.epochs,
-            max_steps: self.max_steps,
-            batch_size: self.batch_size,
-            schedule: match self.schedule {
+impl From<Args> for Settings {
+    fn from(args: Args) -> Self {
+        let chosen = |(at, name): (usize, &str)| args.target_modules.contains(&TARGET_ALL[at]).then(|| name.to_owned());
+        Settings {
+            r: args.r,
+            lora_alpha: args.lora_alpha,
+            target_modules: Targets::Names(TARGETS.into_iter().enumerate().filter_map(chosen).collect()),
+            learning_rate: args.learning_rate,
+            epochs: args.epochs,
+            max_steps: args.max_steps,
+            batch_size: args.batch_size,
+            schedule: match args.schedule {
                 Course::Constant => Schedule::Constant,
                 Course::Linear => Schedule::Linear,
                 Course::Cosine => Schedule::Cosine,
             },
-            warmup: self.warmup,
-            weight_decay: self.weight_decay,
-            weighting: match self.weighting {
+            warmup: args.warmup,
+            weight_decay: args.weight_decay,
+            weighting: match args.weighting {
                 Weigh::Token => Weighting::Token,
                 Weigh::Row => Weighting::Row,
             },
-            patience: Some(self.patience).filter(|epochs| *epochs > 0),
-            select: match self.select {
+            patience: args.patience,
+            select: match args.select {
                 Best::Loss => Select::Loss,
                 Best::Exact => Select::Exact,
             },
-            seed,
-            ..Spec::default()
+            ..Settings::default()
         }
-    }
-
-    /// Names of the target modules, in the model's order.
-    pub fn targets(&self) -> Vec<String> {
-        let chosen = |(at, name): (usize, &str)| self.target_modules.contains(&TARGET_ALL[at]).then(|| name.to_owned());
-        TARGETS.into_iter().enumerate().filter_map(chosen).collect()
     }
 }
 
@@ -183,6 +184,9 @@ pub struct Output {
     pub adapter: String,
     /// Examples trained on and validated on.
     pub rows: (usize, usize),
+    /// What happened to the rows of a file; null for prepared ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
     /// Steps taken and planned.
     pub steps: (usize, usize),
     /// Why it ended.
@@ -230,18 +234,17 @@ pub struct Output {
 pub struct Job {
     /// The base model.
     pub base: PathBuf,
-    /// Directory of recipe.json, train.jsonl and valid.jsonl.
+    /// Directory of recipe.json, train.jsonl and valid.jsonl, or a file of rows in TRL's formats.
     pub data: PathBuf,
     /// Directory to write.
     pub out: PathBuf,
-    /// Settings of the trainer.
-    pub spec: Spec,
-    /// Rank of the adapter.
-    pub r: usize,
-    /// Numerator of its scale.
-    pub lora_alpha: f64,
-    /// Its target modules.
-    pub target_modules: Vec<String>,
+    /// How it is trained.
+    pub settings: Settings,
+    /// Seed of the adapter, the order of rows, dropout, and what is kept for validation.
+    pub seed: u64,
+    /// Where training computes: `cpu`, `cuda`, `cuda:N` or `metal`.
+    #[serde(default = "cpu")]
+    pub device: String,
     /// Checkpoints, from which an interrupted run is gone on with; null saves none.
     #[serde(default)]
     pub checkpoints: Option<Checkpoints>,
@@ -269,16 +272,13 @@ impl Tool for Train {
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
         let data = existing(cx.dir, "/data", &args.data)?;
         let out = directory(cx.dir, args.name.as_deref())?;
-        let (spec, target_modules) = (args.spec(cx.seed), args.targets());
-        let base = cx.base.to_path_buf();
         let job = Job {
-            base,
+            base: cx.base.to_path_buf(),
             data,
             out: out.clone(),
-            spec,
-            r: args.r,
-            lora_alpha: args.lora_alpha,
-            target_modules,
+            settings: args.into(),
+            seed: cx.seed,
+            device: cpu(),
             checkpoints: None,
             started_at: 0.0,
         };
@@ -313,6 +313,13 @@ impl Job {
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         job::run(self, live)
     }
+
+    /// The files of the device that the worker must open to compute there.
+    pub(crate) fn device_files(&self) -> Vec<PathBuf> {
+        let nvidia = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"nvidia");
+        let devices = self.device.starts_with("cuda").then(|| std::fs::read_dir("/dev").ok()).flatten();
+        devices.into_iter().flatten().flatten().filter(nvidia).map(|entry| entry.path()).collect()
+    }
 }
 
 /// Storage warnings in one line; `None` where there are none.
@@ -327,6 +334,11 @@ pub fn base_of(adapter: &Path) -> anyhow::Result<String> {
     Ok(record.base_sha256)
 }
 
+/// The device that is everywhere.
+pub fn cpu() -> String {
+    "cpu".to_owned()
+}
+
 /// The file beside an adapter that says how it was made.
 const RECORD: &str = "training.json";
 
@@ -336,6 +348,9 @@ struct Record {
     base_sha256: String,
     data_sha256: String,
     spec: Spec,
+    /// The bytes of an adapter depend on it.
+    #[serde(default = "cpu")]
+    device: String,
 }
 
 /// A new directory for an adapter. Nothing is written over: an earlier step's result must stay what it was.

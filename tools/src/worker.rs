@@ -23,6 +23,8 @@ pub const WORKER: &str = "worker";
 /// What a worker can be asked to do. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+// There is one of it in a process.
+#[allow(clippy::large_enum_variant)]
 pub enum Work {
     /// Looks at a file of rows.
     Inspect(data_inspect::Job),

@@ -11,6 +11,7 @@ use tunesmith_harness::{
     figures::{bytes, duration, percent},
     text::visible,
 };
+use tunesmith_lm::engine::device;
 use tunesmith_lm::train::Checkpoint;
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{data_prepare::Job, train, worker::Work};
@@ -31,9 +32,16 @@ Example:
   tunesmith train --base nano --data tickets.csv --out adapter --learning-rate 3e-3 --epochs 10
 
 After a crash or a kill the same command with --resume goes on from the last checkpoint, in DIR.partial, to the same bytes.
---spec is a TOML file with the fields of the tool `train` (see `tunesmith tools --schema`); options go before it.";
+A file of rows is prepared first (see `tunesmith data prepare --help`), unless --objective says what its rows are: JSON lines
+in TRL's formats with messages, prompt and completion, or text (sft), prompt, chosen and rejected (dpo), or text (text, also a
+.txt file).
 
-/// Train a LoRA adapter in PEFT's format
+--spec is a TOML file of settings, and --set gives one: lora_dropout, target_modules (names, a regular expression or all-linear),
+exclude_modules, layers_to_transform, rank_pattern, alpha_pattern, modules_to_save, use_rslora, use_dora, loraplus_lr_ratio,
+beta, train_on (full, completion, assistant), max_length, valid_share, micro_tokens, decay, min_lr_ratio, max_grad_norm,
+weighting (row, token), eval_steps, select (exact, loss), shuffle, and those of the options, which go before both.";
+
+/// Train a LoRA adapter in PEFT's format, or a whole model
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Args {
@@ -49,10 +57,16 @@ pub struct Args {
     /// Settings, where options do not give them
     #[arg(long, value_name = "FILE.toml")]
     spec: Option<PathBuf>,
+    /// One setting, as in a line of that file
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
     mapping: Mapping,
+    /// Where to compute: cpu, cuda, cuda:N or metal; the others need a build of their own
+    #[arg(long, value_name = "DEVICE", default_value_t = train::cpu())]
+    device: String,
     /// Seed of adapter, order and split
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -73,6 +87,15 @@ pub struct Args {
 /// Settings of the trainer; the defaults are the tool's.
 #[derive(Clone, Debug, Default, clap::Args)]
 struct Settings {
+    /// What is trained: an adapter, or every weight [default: lora]
+    #[arg(long, value_enum)]
+    method: Option<What>,
+    /// What is learned from rows in TRL's formats [default: prepared rows]
+    #[arg(long, value_enum)]
+    objective: Option<Goal>,
+    /// Pack rows to max_length tokens
+    #[arg(long)]
+    packing: bool,
     /// Peak learning rate [default: 2e-3]
     #[arg(long, value_name = "X", value_parser = numbers::learning_rate)]
     learning_rate: Option<f64>,
@@ -110,14 +133,30 @@ enum Schedule {
     Constant,
     Linear,
     Cosine,
+    #[value(name = "warmup_stable_decay")]
+    WarmupStableDecay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Lora,
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Goal {
+    Sft,
+    Dpo,
+    Text,
 }
 
 /// Prepares rows where that is needed, and trains.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    device::check(&args.device).map_err(|error| usage(error.to_string()))?;
     let settings = settings(&args)?;
     let bench = Bench::new(cancel)?;
     let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
-    let out = match Unfinished::begin(&args.out, args.resume, &FILES)? {
+    let out = match Unfinished::begin(&args.out, args.resume, files(&settings))? {
         Begun::Work(out) => out,
         Begun::Finished => return finished(&args),
     };
@@ -126,13 +165,18 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     if args.json {
         print_json(&made)?;
     } else {
-        trained(&made, &args).iter().for_each(|line| print(line));
+        trained(&made, &args, &settings).iter().for_each(|line| print(line));
     }
     Ok(0)
 }
 
-/// What a finished adapter has.
-const FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "training.json"];
+/// What a finished result has.
+fn files(settings: &train::Settings) -> &'static [&'static str] {
+    match settings.method {
+        train::What::Lora => &["adapter_config.json", "adapter_model.safetensors", "training.json"],
+        train::What::Full => &["config.json", "model.safetensors", "training.json"],
+    }
+}
 
 /// Says that an earlier process finished the run. A loop that calls again after each crash ends here.
 fn finished(args: &Args) -> Result<u8, Failure> {
@@ -148,13 +192,16 @@ fn finished(args: &Args) -> Result<u8, Failure> {
 /// The work itself, from the start or from a checkpoint.
 async fn make(
     args: &Args,
-    settings: &train::Args,
+    settings: &train::Settings,
     bench: &Bench<'_>,
     (given, base): (PathBuf, PathBuf),
     out: &Unfinished,
 ) -> Result<train::Output, Failure> {
-    let prepared = if given.is_dir() {
+    let data = if given.is_dir() {
         already(args)?
+    } else if settings.objective.is_some() {
+        raw(args)?;
+        given
     } else {
         // Beside the adapter, so that it can be scored on the same recipe.
         let to = out.path().join("prepared");
@@ -167,12 +214,11 @@ async fn make(
     };
     let job = train::Job {
         base: base.clone(),
-        data: prepared.clone(),
+        data: data.clone(),
         out: out.path(),
-        spec: settings.spec(args.seed),
-        r: settings.r,
-        lora_alpha: settings.lora_alpha,
-        target_modules: settings.targets(),
+        settings: settings.clone(),
+        seed: args.seed,
+        device: args.device.clone(),
         checkpoints: Some(train::Checkpoints {
             dir: out.checkpoints(),
             save_steps: args.save_steps,
@@ -180,7 +226,18 @@ async fn make(
         }),
         started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
     };
-    bench.run(&Work::Train(job), out.dir(), vec![base, prepared], "train").await
+    bench.run(&Work::Train(job), out.dir(), vec![base, data], "train").await
+}
+
+/// A file of rows in TRL's formats, whose columns have their names already.
+fn raw(args: &Args) -> Result<(), Failure> {
+    match args.mapping.given().as_slice() {
+        [] => Ok(()),
+        given => Err(usage(format!(
+            "{} maps columns for rows that are prepared; with an objective, rows are in TRL's formats: leave one out",
+            given.join(" ")
+        ))),
+    }
 }
 
 /// A directory that `data prepare` made, which its recipe describes and no option changes.
@@ -198,18 +255,32 @@ fn already(args: &Args) -> Result<PathBuf, Failure> {
 }
 
 /// The tool's defaults, then the file, then the options.
-fn settings(args: &Args) -> Result<train::Args, Failure> {
+fn settings(args: &Args) -> Result<train::Settings, Failure> {
     let mut fields = match &args.spec {
         None => Map::new(),
         Some(path) => read(path)?,
     };
+    fields.extend(set(&args.set)?);
     let given = &args.settings;
     let schedule = given.schedule.map(|schedule| match schedule {
         Schedule::Constant => "constant",
         Schedule::Linear => "linear",
         Schedule::Cosine => "cosine",
+        Schedule::WarmupStableDecay => "warmup_stable_decay",
+    });
+    let method = given.method.map(|method| match method {
+        What::Lora => "lora",
+        What::Full => "full",
+    });
+    let objective = given.objective.map(|objective| match objective {
+        Goal::Sft => "sft",
+        Goal::Dpo => "dpo",
+        Goal::Text => "text",
     });
     let options = [
+        ("method", json!(method)),
+        ("objective", json!(objective)),
+        ("packing", json!(given.packing.then_some(true))),
         ("learning_rate", json!(given.learning_rate)),
         ("epochs", json!(given.epochs)),
         ("max_steps", json!(given.max_steps)),
@@ -224,27 +295,26 @@ fn settings(args: &Args) -> Result<train::Args, Failure> {
     fields.extend(
         options.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)),
     );
-    let source = args.spec.as_ref().map_or_else(|| "the settings".to_owned(), |path| path.display().to_string());
-    let wrong = |why: String| usage(format!("{source}: {why}"));
-    let settings: train::Args =
+    let wrong = |why: String| usage(format!("the settings: {why}"));
+    let settings: train::Settings =
         serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(error.to_string()))?;
-    in_range(&settings).map_err(|name| wrong(format!("{name} is out of range; see `tunesmith tools --schema`")))?;
+    settings.check().map_err(wrong)?;
     Ok(settings)
 }
 
-/// Holds a file's settings to the tool's schema, as options are by their parsers; the error is a setting's name.
-fn in_range(settings: &train::Args) -> Result<(), &'static str> {
-    let checks = [
-        ("learning_rate", (1e-8..=1.0).contains(&settings.learning_rate)),
-        ("epochs", (1..=1000).contains(&settings.epochs)),
-        ("max_steps", settings.max_steps != Some(0)),
-        ("r", (1..=1024).contains(&settings.r)),
-        ("lora_alpha", (0.001..=1e6).contains(&settings.lora_alpha)),
-        ("batch_size", (1..=4096).contains(&settings.batch_size)),
-        ("warmup", (0.0..=1e9).contains(&settings.warmup)),
-        ("weight_decay", (0.0..=1.0).contains(&settings.weight_decay)),
-    ];
-    checks.into_iter().find(|(_, good)| !good).map_or(Ok(()), |(name, _)| Err(name))
+/// Settings given one by one, each as a line of TOML.
+fn set(lines: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut fields = Map::new();
+    for line in lines {
+        let wrong = |why: &str| usage(format!("--set {line}: {why}"));
+        let (name, value) = line.split_once('=').ok_or_else(|| wrong("is not NAME=VALUE"))?;
+        // A word that is no TOML value is a text, so that quotes need no quoting.
+        let quoted = format!("{name}={}", Value::from(value.trim()));
+        let parsed: Map<String, Value> =
+            toml::from_str(line).or_else(|_| toml::from_str(&quoted)).map_err(|_| wrong("is not a setting"))?;
+        fields.extend(parsed);
+    }
+    Ok(fields)
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
@@ -254,7 +324,7 @@ fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
     toml::from_str(&text).map_err(|error| wrong(one_line(error.to_string())))
 }
 
-fn trained(made: &train::Output, args: &Args) -> Vec<String> {
+fn trained(made: &train::Output, args: &Args, settings: &train::Settings) -> Vec<String> {
     let (first, last) = (made.curve.first().map(|p| p.1), made.curve.last().map(|p| p.1));
     let resumed = made.resumed_from.map_or(String::new(), |step| format!(", resumed after step {step}"));
     let mut lines = vec![format!(
@@ -276,10 +346,21 @@ fn trained(made: &train::Output, args: &Args) -> Vec<String> {
     }
     if let (Some(loss), Some(exact)) = (made.valid_loss, made.valid_exact) {
         let best = made.best_step.map_or(String::new(), |step| format!(" (step {step} was kept)"));
-        lines.push(format!("validation: loss {loss:.3}, {} of answers exact{best}", percent(exact)));
+        let what = if settings.objective == Some(train::Goal::Dpo) { "pairs told apart" } else { "answers exact" };
+        lines.push(format!("validation: loss {loss:.3}, {} of {what}{best}", percent(exact)));
+    }
+    if let Some(tally) = &made.tally {
+        let tokens = [tally.trained, tally.tokens].map(|tokens| count(tokens as u64));
+        lines.push(format!("{} of {} tokens of the rows are trained", tokens[0], tokens[1]));
+        lines.extend(tally.warnings().iter().map(|warning| format!("warning: {warning}")));
     }
     let adapter = visible(&made.adapter);
     lines.push(format!("written to {adapter}"));
-    lines.push(format!("next: tunesmith generate --model {} --adapter {adapter} --prompt TEXT", visible(&args.base)));
+    lines.push(match settings.method {
+        train::What::Lora => {
+            format!("next: tunesmith generate --model {} --adapter {adapter} --prompt TEXT", visible(&args.base))
+        }
+        train::What::Full => format!("next: tunesmith generate --model {adapter} --prompt TEXT"),
+    });
     lines
 }

@@ -217,6 +217,19 @@ fn a_worker_that_the_system_kills_is_a_lack_of_memory() {
 }
 
 #[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_is_unknown_or_not_built_in_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    let train = |device: &str| {
+        let args = ["train", "--base", "nano", "--data", "rows.csv", "--out", "new", "--device", device];
+        tunesmith(dir.path(), &args).refused(2).to_owned()
+    };
+    let want = "error: device: this build cannot use cuda; build it with `cargo build --release --features cuda`, or use cpu\n";
+    assert_eq!(train("cuda"), want);
+    assert_eq!(train("gpu"), "error: device: gpu is none; use cpu, cuda, cuda:N or metal\n");
+}
+
+#[test]
 fn a_vocabulary_that_is_too_small_says_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     let args = "pretrain --generated-tokens 2000 --vocab 10 --hidden 16 --heads 2 --kv-heads 1 --inner 32 --layers 1 --out new";

@@ -40,6 +40,9 @@ pub enum Error {
     /// Training cannot start or go on.
     #[error("training: {0}")]
     Train(String),
+    /// The device is unknown, not built in, or does not answer.
+    #[error("device: {0}")]
+    Device(String),
     /// Text cannot be generated as asked.
     #[error("generation: {0}")]
     Generate(String),

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Config,
     engine::{
+        Engine,
         batch::{Batch, Sequence},
+        composed::Composed,
+        device::Compute,
         graph::Graph,
         params::{LayerSlots, Method, Slots},
         trained::Params,
@@ -256,21 +259,31 @@ pub fn train(
     rows: (&[Sequence], &[Sequence]),
     control: &mut Control<'_>,
 ) -> Result<Trained> {
-    train_from(None, model, how, rows, control)
+    train_from(&Setup::default(), model, how, rows, control)
 }
 
-/// [`train`] that starts from the values of an adapter in place of drawn ones.
+/// Where training starts and where it computes; no part of the spec.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// The adapter to start from, of the method's configuration; `None`: one that is drawn.
+    pub start: Option<&'a Adapter>,
+    /// A device; `None`: the CPU with its fused layers.
+    pub on: Option<&'a Compute>,
+}
+
+/// [`train`] that starts or computes elsewhere.
 pub fn train_from(
-    start: Option<&Adapter>,
+    setup: &Setup<'_>,
     (config, weights): (&Config, &Weights),
     (method, spec): (&Method, &Spec),
     (train, valid): (&[Sequence], &[Sequence]),
     control: &mut Control<'_>,
 ) -> Result<Trained> {
     check(config, spec, train, valid)?;
-    let mut run = Run::new((config, weights), (method, spec), start)?;
+    let mut run = Run::new((config, weights), (method, spec), setup)?;
     // Before the state of an interrupted run is read: pairs are compared with the model as it was at the start.
-    let [data, valid] = [train, valid].map(|rows| Data::new(spec, rows, (&run.graph, &run.params)));
+    let start = (&*run.graph, &run.params);
+    let (data, valid) = (Data::new(spec, train, start)?, Data::new(spec, valid, start)?);
     run.plan(spec, data.len());
     let store = control.checkpoint.as_ref().map(Store::open).transpose()?;
     if let Some(store) = &store {
@@ -287,7 +300,7 @@ pub fn train_from(
         let last = step + 1 == run.report.steps.1;
         let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && valid.len() > 0;
         // What is trained so far can be kept without an evaluation, but not after the caller's patience has ended.
-        let evaluated = !due || run.evaluate(spec, &valid, control.deadline);
+        let evaluated = !due || run.evaluate(spec, &valid, control.deadline)?;
         (control.on)(run.progress(taken, due && evaluated, in_steps))?;
         // A state from which an evaluation is missing would go on to other bytes.
         if let Some(store) = store.as_ref().filter(|_| evaluated) {
@@ -303,14 +316,14 @@ pub fn train_from(
         }
     }
     if run.best.is_none() && run.report.stopped != Stopped::Deadline && valid.len() > 0 {
-        run.evaluate(spec, &valid, control.deadline);
+        run.evaluate(spec, &valid, control.deadline)?;
     }
     Ok(run.finish())
 }
 
 /// Everything that changes while training.
 struct Run {
-    graph: Graph,
+    graph: Box<dyn Engine>,
     params: Params,
     adam: AdamW,
     report: Report,
@@ -340,10 +353,10 @@ impl Run {
     fn new(
         (config, weights): (&Config, &Weights),
         (method, spec): (&Method, &Spec),
-        start: Option<&Adapter>,
+        setup: &Setup<'_>,
     ) -> Result<Self> {
         let slots = Slots::new(config, method)?;
-        let params = match start {
+        let params = match setup.start {
             None => Params::initial(&slots, config, weights, &mut Rng::new(spec.seed, "adapter")),
             Some(adapter) if matches!(method, Method::Lora(lora) if *lora == adapter.config) => {
                 adapter.check(config)?;
@@ -354,7 +367,10 @@ impl Run {
                 return Err(Error::Train(why.into()));
             }
         };
-        let graph = Graph::new(config, weights, slots, &params)?;
+        let graph: Box<dyn Engine> = match setup.on {
+            None => Box::new(Graph::new(config, weights, slots, &params)?),
+            Some(on) => Box::new(Composed::new(config, weights, slots, &params, on)?),
+        };
         let report = Report { parameters: params.vectors().map(Vec::len).sum(), ..Report::default() };
         let adam = AdamW::new(params.vectors().map(Vec::len));
         let dropout = matches!(method, Method::Lora(lora) if lora.lora_dropout > 0.0);
@@ -417,9 +433,9 @@ impl Run {
         if grads.is_empty() {
             grads.extend(self.params.vectors().map(|values| vec![0.0; values.len()]));
         }
-        for (i, var) in self.graph.variables() {
+        for (i, var) in self.graph.trained().iter() {
             let Some(grad) = store.get(var) else {
-                let name = self.graph.name(i);
+                let name = self.graph.trained().name(i);
                 return Err(Error::Train(format!("no gradient reached {name} at step {step}: the graph is cut")));
             };
             add_to(&mut grads[i], grad)?;
@@ -446,13 +462,15 @@ impl Run {
                 self.adam.update(i, range.start..range.end.min(grad.len()), params, grad, factor, rate);
             }
         }
-        self.graph.set(&self.params)
+        self.graph.trained().set(&self.params)
     }
 
     /// Evaluates and keeps the best parameters; false when the deadline came first.
-    fn evaluate(&mut self, spec: &Spec, valid: &Data<'_>, deadline: Option<Instant>) -> bool {
+    fn evaluate(&mut self, spec: &Spec, valid: &Data<'_>, deadline: Option<Instant>) -> Result<bool> {
         let step = self.report.steps.0;
-        let Some((loss, exact)) = valid.evaluate((&self.graph, &self.params), spec, deadline) else { return false };
+        let Some((loss, exact)) = valid.evaluate((&*self.graph, &self.params), spec, deadline)? else {
+            return Ok(false);
+        };
         self.report.valid_curve.push((step, loss));
         self.report.exact_curve.push((step, exact));
         let value = match spec.select {
@@ -471,7 +489,7 @@ impl Run {
         if tired && step < self.report.steps.1 {
             self.report.stopped = Stopped::Early;
         }
-        true
+        Ok(true)
     }
 
     /// What is told after a step.

@@ -2,26 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Map, Value};
-use tunesmith_harness::recipe::{Example, Recipe};
 use tunesmith_lm::{
     cost,
-    engine::{batch::Sequence, params::Method},
+    engine::{batch::Sequence, device::compute, params::Method},
     generate::{Sampling, Session},
-    lora::{Adapter, LoraConfig, Targets},
-    model::{Model, hash_file},
-    train::{Checkpoint, Control, Progress, Report, Stopped, train},
+    model::Model,
+    train::{Checkpoint, Control, Progress, Report, Setup, Stopped, Trained, train_from},
+    weights::Dtype,
 };
 
 use super::{
-    Job, Output, RECORD, Record,
+    Goal, Job, Output, RECORD, Record,
+    data::Data,
     telemetry::{Telemetry, peak_memory},
     warning,
 };
 use crate::{
-    encode::Encoder,
-    files::{name, read_examples, read_recipe, write_json},
+    files::{name, write_json},
+    model_files,
     worker::{Live, Tick},
 };
 
@@ -35,25 +35,16 @@ const PROBES: usize = 8;
 const MARGIN: (f64, f64, f64) = (0.05, 2.0, 20.0);
 
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
-    let recipe = read_recipe(&job.data.join("recipe.json"))?;
+    let on_device = compute(&job.device)?;
+    job.settings.check().map_err(anyhow::Error::msg)?;
     let model = Model::open(&job.base).context("the base cannot be used")?;
-    let encoder = Encoder::of(&model)?;
-    let valid_rows = read_examples(&job.data.join("valid.jsonl"))?;
-    let training = encoded(&read_examples(&job.data.join("train.jsonl"))?, "train.jsonl", &recipe, &encoder)?;
-    let valid = encoded(&valid_rows, "valid.jsonl", &recipe, &encoder)?;
-    let lora = LoraConfig {
-        r: job.r,
-        lora_alpha: job.lora_alpha,
-        target_modules: Targets::Names(job.target_modules.clone()),
-        base_model_name_or_path: Some(name(&job.base)),
-        ..LoraConfig::default()
-    };
-    lora.check()?;
+    let data = Data::load(job, &model)?;
+    let spec = job.settings.spec(job.seed, model.config.max_position_embeddings);
+    let method = job.settings.trained(name(&job.base))?;
     std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {}", name(&job.out)))?;
-    let method = Method::Lora(lora.clone());
-    let flops = cost::train_flops_per_token(&model.config, &method, cost::Rows::of(&training))?;
+    let flops = cost::train_flops_per_token(&model.config, &method, cost::Rows::of(&data.train))?;
     let mut telemetry = Telemetry::new(&job.out, job.started_at, Some((flops, cost::peak_flops())));
-    let checkpoint = checkpoint(job, &model)?;
+    let checkpoint = checkpoint(job, &model, &data)?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
     let mut told = 0;
@@ -63,7 +54,9 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         Ok(())
     };
     let mut control = Control { deadline, on: &mut on, checkpoint };
-    let mut trained = train((&model.config, &model.weights), (&method, &job.spec), (&training, &valid), &mut control)?;
+    let (base, rows) = ((&model.config, &model.weights), (&data.train[..], &data.valid[..]));
+    let setup = Setup { start: None, on: on_device.as_ref() };
+    let mut trained = train_from(&setup, base, (&method, &spec), rows, &mut control)?;
     let seconds = began.elapsed().as_secs_f64();
     // What went wrong with files after the last step was told.
     if let Some(late) = warning(trained.report.storage_warnings.get(told..).unwrap_or_default()) {
@@ -72,36 +65,56 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     }
     trained.report.storage_warnings.append(&mut telemetry.warnings);
 
-    let adapter = trained.params.adapter(&lora, &trained.slots);
-    adapter.save(&job.out, &model.config)?;
-    let record = Record {
-        base_sha256: model.sha256.clone(),
-        data_sha256: hash_file(&job.data.join("train.jsonl"))?,
-        spec: job.spec.clone(),
-    };
+    let tuned = save(job, &model, &method, &trained)?;
+    let record =
+        Record { base_sha256: model.sha256.clone(), data_sha256: data_sha256(&data), spec, device: job.device.clone() };
     write_json(&job.out.join(RECORD), &record)?;
     // What there is no time for is not tried; then nothing is claimed about it either.
-    let ended = match trained.report.stopped {
-        Stopped::Deadline => (0, 0),
-        _ => probe(&model, &adapter, &encoder, &recipe, &valid_rows)?,
-    };
-    Ok(output(job, trained.report, (training.len(), valid.len()), (seconds, &telemetry), ended))
+    let prompts = if trained.report.stopped == Stopped::Deadline { Vec::new() } else { data.prompts(PROBES) };
+    let ended = probe(&tuned, &prompts, &data)?;
+    let rows = |rows: &[Sequence]| rows.len() / if job.settings.objective == Some(Goal::Dpo) { 2 } else { 1 };
+    let rows = (rows(&data.train), rows(&data.valid));
+    Ok(Output { tally: data.tally, ..output(job, trained.report, rows, (seconds, &telemetry), ended) })
+}
+
+/// Writes what was trained: an adapter, or a whole model. Opens it as it will be used.
+fn save(job: &Job, model: &Model, method: &Method, trained: &Trained) -> anyhow::Result<Session> {
+    match method {
+        Method::Lora(lora) => {
+            let adapter = trained.params.adapter(lora, &trained.slots);
+            adapter.save(&job.out, &model.config)?;
+            Ok(Session::new(model, Some(&adapter))?)
+        }
+        Method::Full => {
+            let weights = trained.params.weights(&trained.slots, &model.weights);
+            let tuned = Model { weights, ..model.clone() };
+            model_files::write(&job.base, &tuned, &job.out, Dtype::F32)?;
+            Ok(Session::new(&tuned, None)?)
+        }
+    }
+}
+
+/// The hash of what was trained on: of the file of rows, or of the training rows of a prepared directory.
+fn data_sha256(data: &Data) -> String {
+    let of = data.hashes.get("train.jsonl").or(data.hashes.values().next());
+    of.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// Where the state is saved, and what it belongs to: every setting of the job by its name, and the contents of what it
 /// reads instead of the paths.
-fn checkpoint(job: &Job, model: &Model) -> anyhow::Result<Option<Checkpoint>> {
+fn checkpoint(job: &Job, model: &Model, data: &Data) -> anyhow::Result<Option<Checkpoint>> {
     let Some(settings) = &job.checkpoints else { return Ok(None) };
     let mut key = match serde_json::to_value(job)? {
         Value::Object(fields) => fields,
         _ => Map::new(),
     };
-    // The trainer itself compares the spec.
-    ["base", "data", "out", "spec", "checkpoints", "started_at"].iter().for_each(|name| drop(key.remove(*name)));
-    key.insert("base_sha256".to_owned(), model.sha256.clone().into());
-    for file in ["recipe.json", "train.jsonl", "valid.jsonl"] {
-        key.insert(file.to_owned(), hash_file(&job.data.join(file))?.into());
+    // Settings are compared one by one, so that the one that differs is named; the trainer compares its own.
+    if let Some(Value::Object(settings)) = key.remove("settings") {
+        key.extend(settings);
     }
+    ["base", "data", "out", "checkpoints", "started_at"].iter().for_each(|name| drop(key.remove(*name)));
+    key.insert("base_sha256".to_owned(), model.sha256.clone().into());
+    key.extend(data.hashes.clone());
     Ok(Some(Checkpoint {
         dir: settings.dir.clone(),
         save_steps: settings.save_steps,
@@ -117,37 +130,10 @@ fn early(deadline: Instant, now: Instant) -> Instant {
     deadline.checked_sub(Duration::from_secs_f64(margin)).unwrap_or(deadline)
 }
 
-/// Examples as ids, of which the answer is trained. Rows that are too long are an error: cutting them would teach answers
-/// that end nowhere.
-fn encoded(examples: &[Example], file: &str, recipe: &Recipe, encoder: &Encoder) -> anyhow::Result<Vec<Sequence>> {
-    let limit = recipe.max_length.min(encoder.max_length());
-    let mut sequences = Vec::with_capacity(examples.len());
-    let mut too_long = 0;
-    for example in examples {
-        let mut tokens = encoder.prompt(&example.prompt)?;
-        let trained_from = tokens.len();
-        tokens.extend(encoder.answer(&example.completion)?);
-        too_long += usize::from(tokens.len() > limit);
-        sequences.push(Sequence::from(tokens, trained_from));
-    }
-    if too_long > 0 {
-        bail!("{too_long} rows of {file} have more than {limit} tokens with this base; prepare the data again");
-    }
-    Ok(sequences)
-}
-
 /// Generates on a few validation prompts and counts how many end by themselves.
-fn probe(
-    model: &Model,
-    adapter: &Adapter,
-    encoder: &Encoder,
-    recipe: &Recipe,
-    valid: &[Example],
-) -> anyhow::Result<(usize, usize)> {
-    let prompts: Vec<Vec<u32>> =
-        valid.iter().take(PROBES).map(|example| encoder.prompt(&example.prompt)).collect::<Result<_, _>>()?;
-    let sampling = Sampling::greedy(recipe.max_new_tokens, encoder.stops());
-    let texts = Session::new(model, Some(adapter))?.generate(&prompts, &sampling, &mut |_, _| {})?;
+fn probe(tuned: &Session, prompts: &[Vec<u32>], data: &Data) -> anyhow::Result<(usize, usize)> {
+    let sampling = Sampling::greedy(data.max_new_tokens, data.stops.clone());
+    let texts = tuned.generate(prompts, &sampling, &mut |_, _| {})?;
     Ok((texts.iter().filter(|text| text.stopped).count(), texts.len()))
 }
 
@@ -165,6 +151,7 @@ fn output(
     Output {
         adapter: name(&job.out),
         rows,
+        tally: None,
         steps: report.steps,
         stopped: report.stopped,
         curve: thinned(&report.curve),

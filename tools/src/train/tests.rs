@@ -6,6 +6,7 @@ fn output() -> Output {
     let curve: Vec<(usize, f64)> = (1..=20).map(|step| (step, 4.0 / step as f64)).collect();
     Output {
         adapter: "train-1".into(),
+        tally: None,
         rows: (90, 10),
         steps: (20, 20),
         stopped: Stopped::Done,
@@ -77,5 +78,5 @@ fn adapters_are_never_written_over() {
 
 #[test]
 fn the_defaults_are_all_seven_layers() {
-    assert_eq!(Args::default().targets(), TARGETS);
+    assert_eq!(Settings::from(Args::default()), Settings::default());
 }

@@ -59,6 +59,9 @@ fn start(
     let mut job = Job::new([itself()?, WORKER.to_owned()]);
     job.stdin = Stdin::Bytes(order);
     job.reads = reads;
+    if let Work::Train(training) = work {
+        job.writes = training.device_files();
+    }
     job.line_bytes = LINE;
     job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
     jobs.spawn(dir, job).map_err(|e| ToolError::Failed(format!("the worker cannot be started: {e}")))

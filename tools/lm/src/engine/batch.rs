@@ -109,6 +109,13 @@ impl Batch {
         self.targets_in(&self.sequences[index])
     }
 
+    /// The sum of the log-likelihoods of each sequence's targets, from those of all targets.
+    pub fn log_likelihoods(&self, log_p: &[f32]) -> Vec<f32> {
+        let mut log_p = log_p.iter();
+        let mut sum = |sequence| log_p.by_ref().take(self.targets_of(sequence).len()).sum();
+        (0..self.sequences.len()).map(&mut sum).collect()
+    }
+
     /// The targets of shard `index`, as rows of the shard.
     pub fn shard_targets(&self, index: usize) -> Vec<(usize, u32, f32)> {
         let rows = self.rows(index);

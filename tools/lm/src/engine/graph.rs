@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 pub use super::ops::Keep;
 use super::{
+    Engine,
     batch::Batch,
     head::{Head, Loss},
     layer::{Layer, Saved, Shape, all_row_norms},
@@ -17,6 +18,7 @@ use super::{
     ops::{LayerOp, LossOp, attend, lock, merge, segments},
     params::Slots,
     trained::Params,
+    variables::Variables,
 };
 use crate::{config::Config, error::Result, matrix::Matrix, weights::Weights};
 
@@ -28,26 +30,14 @@ pub struct Graph {
     config: Config,
     /// Whether layers keep what they computed for the backward pass, or compute it again.
     pub recompute: bool,
-    /// The trained numbers as variables, in the order of [`Params::vectors`]; `None` where nothing is trained.
-    variables: Vec<Option<Var>>,
+    variables: Variables,
 }
 
 impl Graph {
     /// A graph over `weights` that trains `params`, which are laid out by `slots`.
     pub fn new(config: &Config, weights: &Weights, slots: Slots, params: &Params) -> Result<Self> {
-        let hidden = config.hidden_size;
-        let matrix = |len: usize| vec![len / hidden, hidden];
-        let shapes = params.layers.iter().map(|theta| vec![theta.len()]).chain([
-            vec![params.norm.len()],
-            matrix(params.embed.len()),
-            matrix(params.head.len()),
-        ]);
-        let variables = params.vectors().zip(shapes).map(|(values, shape)| match values.is_empty() {
-            true => Ok(None),
-            false => Ok(Some(Var::from_slice(values, shape, &Device::Cpu)?)),
-        });
         Ok(Graph {
-            variables: variables.collect::<Result<_>>()?,
+            variables: Variables::new(config, params, &Device::Cpu)?,
             shape: Arc::new(Shape::new(config)),
             slots: Arc::new(slots),
             weights: weights.clone(),
@@ -63,36 +53,13 @@ impl Graph {
 
     /// The variables with their places in [`Params::vectors`].
     pub fn variables(&self) -> impl Iterator<Item = (usize, &Var)> {
-        self.variables.iter().enumerate().filter_map(|(i, var)| Some((i, var.as_ref()?)))
-    }
-
-    /// What a variable is called in messages.
-    pub fn name(&self, index: usize) -> String {
-        let layers = self.slots.layers.len();
-        match index.checked_sub(layers) {
-            None => format!("layers.{index}"),
-            Some(i) => ["norm.weight", "embed_tokens.weight", "lm_head.weight"][i.min(2)].to_owned(),
-        }
-    }
-
-    /// Puts the trained numbers into the variables.
-    pub fn set(&self, params: &Params) -> Result<()> {
-        for (values, var) in params.vectors().zip(&self.variables) {
-            if let Some(var) = var {
-                var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn outer(&self, i: usize) -> Option<&Var> {
-        self.variables[self.slots.layers.len() + i].as_ref()
+        self.variables.iter()
     }
 
     /// The output layer: trained on its own, tied to a trained embedding, or frozen.
     fn head(&self) -> Result<&Var, &Matrix> {
-        let tied = if self.slots.tied { self.outer(1) } else { None };
-        self.outer(2).or(tied).ok_or(self.weights.head.as_ref().unwrap_or(&self.weights.embed))
+        let tied = if self.slots.tied { self.variables.outer(1) } else { None };
+        self.variables.outer(2).or(tied).ok_or(self.weights.head.as_ref().unwrap_or(&self.weights.embed))
     }
 
     /// The scalar loss of `batch` with its graph, and the figures behind it. Call `backward` on the tensor.
@@ -106,9 +73,9 @@ impl Graph {
             batch: batch.clone(),
             out: out.clone(),
             grads: Mutex::new(None),
-            norm: self.outer(0).is_some(),
+            norm: self.variables.outer(0).is_some(),
         };
-        let norm = match self.outer(0) {
+        let norm = match self.variables.outer(0) {
             Some(var) => var.as_tensor().clone(),
             None => Tensor::from_slice(&self.weights.norm, self.weights.norm.len(), &Device::Cpu)?,
         };
@@ -121,7 +88,7 @@ impl Graph {
     /// The hidden rows after the last layer, `[rows, hidden]`.
     fn hidden(&self, batch: &Arc<Batch>) -> Result<Tensor> {
         let (rows, scale) = (batch.tokens.len(), self.config.embedding_scale());
-        let mut x = match self.outer(1) {
+        let mut x = match self.variables.outer(1) {
             Some(embed) => {
                 let rows = embed.index_select(&Tensor::from_slice(&batch.tokens, rows, &Device::Cpu)?, 0)?;
                 if self.config.scale_embedding { (rows * f64::from(scale))? } else { rows }
@@ -133,9 +100,9 @@ impl Graph {
             }
         };
         // Below the first layer that is trained there is no backward pass.
-        let mut trained = self.outer(1).is_some();
+        let mut trained = self.variables.outer(1).is_some();
         for (index, weights) in self.weights.layers.iter().enumerate() {
-            let theta = self.variables[index].as_ref();
+            let theta = self.variables.layer(index);
             trained |= theta.is_some();
             let op = LayerOp {
                 index,
@@ -189,6 +156,24 @@ impl Graph {
             })
             .collect();
         merge(losses)
+    }
+}
+
+impl Engine for Graph {
+    fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    fn trained(&self) -> &Variables {
+        &self.variables
+    }
+
+    fn loss(&self, batch: &Arc<Batch>) -> Result<(Tensor, Loss)> {
+        Graph::loss(self, batch)
+    }
+
+    fn evaluate(&self, batch: &Batch, params: &Params) -> Result<Loss> {
+        Ok(Graph::evaluate(self, batch, params))
     }
 }
 

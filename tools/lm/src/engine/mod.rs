@@ -12,11 +12,16 @@
 //! | [`head`] | logits and the fused linear cross-entropy |
 //! | [`preference`] | the loss of pairs of answers |
 //! | [`batch`] | the rows of one step, in shards |
-//! | [`graph`] | the whole model as a candle graph, for training |
+//! | [`variables`] | the trained numbers as candle's variables |
+//! | [`graph`] | the whole model as a candle graph of fused layers, for training on the CPU |
+//! | [`composed`] | the same made of candle's own operations, for training on other devices |
+//! | [`device`] | which device, and what is computed with there |
 //! | [`infer`] | the whole model with a key/value cache, for generation and scoring |
 
 pub mod attention;
 pub mod batch;
+pub mod composed;
+pub mod device;
 pub mod dropout;
 pub mod graph;
 pub mod head;
@@ -28,6 +33,25 @@ mod ops;
 pub mod params;
 pub mod preference;
 pub mod trained;
+pub mod variables;
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+
+/// A model being trained: [`graph::Graph`] or [`composed::Composed`].
+pub trait Engine {
+    /// The layout of the trained numbers.
+    fn slots(&self) -> &params::Slots;
+    /// The trained numbers as variables.
+    fn trained(&self) -> &variables::Variables;
+    /// The scalar loss of `batch` with its graph, and the figures behind it. Call `backward` on the tensor.
+    fn loss(&self, batch: &Arc<batch::Batch>) -> Result<(Tensor, head::Loss)>;
+    /// The loss figures of `batch` with `params`, without a graph and without dropout.
+    fn evaluate(&self, batch: &batch::Batch, params: &trained::Params) -> Result<head::Loss>;
+}
 
 /// Makes the allocator keep freed memory: a training step frees and takes the same buffers again, and faulting fresh
 /// pages in costs more than the arithmetic on them. Affects speed only. Called once by processes that train.

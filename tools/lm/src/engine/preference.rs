@@ -54,17 +54,27 @@ impl Preference {
     /// The weighted loss of all pairs of `batch` and, for each, whether the chosen answer has gained more than the
     /// rejected one, from the log-likelihoods of all targets.
     pub fn figures(&self, batch: &Batch, log_p: &[f32]) -> (f64, Vec<bool>) {
-        let (mut sum, mut right, mut rest) = (0.0, Vec::new(), log_p);
-        for pair in 0..batch.sequences.len() / 2 {
-            let [chosen, rejected] = [2 * pair, 2 * pair + 1].map(|sequence| {
-                let (own, tail) = rest.split_at(batch.targets_of(sequence).len());
-                rest = tail;
-                own.iter().sum::<f32>()
-            });
-            let z = self.margin(pair, chosen, rejected);
-            sum += self.loss(z).0;
-            right.push(z > 0.0);
+        let margins = self.margins(batch, log_p);
+        (margins.iter().map(|z| self.loss(*z).0).sum(), margins.iter().map(|z| *z > 0.0).collect())
+    }
+
+    /// `batch` as a batch of likelihoods whose gradient is that of the pairs' loss.
+    pub fn weighed(&self, batch: &Batch, log_p: &[f32]) -> Batch {
+        let mut weighed = Batch { preference: None, ..batch.clone() };
+        let mut at = 0;
+        for (pair, z) in self.margins(batch, log_p).into_iter().enumerate() {
+            let weight = self.loss(z).1;
+            for (sequence, weight) in [(2 * pair, weight), (2 * pair + 1, -weight)] {
+                let count = batch.targets_of(sequence).len();
+                weighed.targets[at..at + count].iter_mut().for_each(|target| target.2 = weight);
+                at += count;
+            }
         }
-        (sum, right)
+        weighed
+    }
+
+    fn margins(&self, batch: &Batch, log_p: &[f32]) -> Vec<f32> {
+        let sums = batch.log_likelihoods(log_p);
+        sums.chunks_exact(2).enumerate().map(|(i, pair)| self.margin(i, pair[0], pair[1])).collect()
     }
 }

@@ -6,8 +6,8 @@ use super::{Objective, Spec, Weighting};
 use crate::{
     config::Config,
     engine::{
+        Engine,
         batch::{Batch, Sequence, runs},
-        graph::Graph,
         head::Loss,
         preference::Preference,
         trained::Params,
@@ -29,7 +29,7 @@ pub(super) struct Data<'a> {
 
 impl<'a> Data<'a> {
     /// `rows` as the objective takes them. The reference of pairs is the model as `params` are now.
-    pub(super) fn new(spec: &Spec, rows: &'a [Sequence], (graph, params): (&Graph, &Params)) -> Self {
+    pub(super) fn new(spec: &Spec, rows: &'a [Sequence], (engine, params): (&dyn Engine, &Params)) -> Result<Self> {
         let groups: Vec<Vec<usize>> = match spec.objective {
             Objective::Sft => match spec.packing {
                 None => (0..rows.len()).map(|row| vec![row]).collect(),
@@ -41,15 +41,14 @@ impl<'a> Data<'a> {
         if let Objective::Dpo { .. } = spec.objective {
             data.references = vec![0.0; data.groups.len()];
             let all: Vec<usize> = (0..data.groups.len()).collect();
-            let margins = data.parts(&all, spec).into_iter().flat_map(|(pairs, batch)| {
-                let log_p = graph.evaluate(&batch, params).log_p;
-                let mut at = log_p.iter();
-                let mut sum = |sequence| at.by_ref().take(batch.targets_of(sequence).len()).sum::<f32>();
-                (0..pairs.len()).map(|pair| (sum(2 * pair), sum(2 * pair + 1))).map(|(c, r)| c - r).collect::<Vec<_>>()
-            });
-            data.references = margins.collect();
+            let mut references = Vec::new();
+            for (_, batch) in data.parts(&all, spec) {
+                let sums = batch.log_likelihoods(&engine.evaluate(&batch, params)?.log_p);
+                references.extend(sums.chunks_exact(2).map(|pair| pair[0] - pair[1]));
+            }
+            data.references = references;
         }
-        data
+        Ok(data)
     }
 
     /// How many groups there are.
@@ -91,17 +90,17 @@ impl<'a> Data<'a> {
     /// likely one, or pairs whose chosen answer has gained more. `None` when the deadline comes first.
     pub(super) fn evaluate(
         &self,
-        (graph, params): (&Graph, &Params),
+        (engine, params): (&dyn Engine, &Params),
         spec: &Spec,
         deadline: Option<Instant>,
-    ) -> Option<(f64, f64)> {
+    ) -> Result<Option<(f64, f64)>> {
         let all: Vec<usize> = (0..self.len()).collect();
         let (mut sum, mut right, mut count) = (0.0, 0, 0);
         for (_, batch) in self.parts(&all, spec) {
             if passed(deadline) {
-                return None;
+                return Ok(None);
             }
-            let loss = graph.evaluate(&batch, params);
+            let loss = engine.evaluate(&batch, params)?;
             let (part, rights) = match &batch.preference {
                 Some(preference) => preference.figures(&batch, &loss.log_p),
                 None => (loss.sum, exact(&batch, &loss)),
@@ -110,7 +109,7 @@ impl<'a> Data<'a> {
             count += rights.len();
             right += rights.into_iter().filter(|right| *right).count();
         }
-        Some((sum, right as f64 / count.max(1) as f64))
+        Ok(Some((sum, right as f64 / count.max(1) as f64)))
     }
 }
 

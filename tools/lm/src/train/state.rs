@@ -71,7 +71,7 @@ impl Run {
         self.since_best = meta.since_best;
         self.report = meta.report;
         self.resumed_tokens = self.report.tokens;
-        self.graph.set(&self.params)
+        self.graph.trained().set(&self.params)
     }
 
     /// Saves the state when it is due. That it cannot be written is no reason to lose what the memory holds.

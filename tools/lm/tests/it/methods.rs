@@ -21,7 +21,7 @@ use tunesmith_lm::{
 
 use crate::engine::{Golden, floats, golden, relative, row};
 
-const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 8] = [
     "dora",
     "patterns",
     "regex",
@@ -32,15 +32,15 @@ const NAMES: [&str; 8] = [
     "upper_layers",
 ];
 
-struct Case {
-    config: Config,
-    weights: Weights,
-    base: Golden,
-    adapter: Adapter,
-    expected: Golden,
+pub struct Case {
+    pub config: Config,
+    pub weights: Weights,
+    pub base: Golden,
+    pub adapter: Adapter,
+    pub expected: Golden,
 }
 
-fn case(name: &str) -> Case {
+pub fn case(name: &str) -> Case {
     let dir = crate::golden("methods").join(name);
     let (_, config, weights, base) = golden(&fs::read_to_string(dir.join("base.txt")).unwrap());
     let adapter = Adapter::load(&dir.join("adapter"), &config).unwrap();
@@ -49,7 +49,7 @@ fn case(name: &str) -> Case {
 }
 
 /// The name that PEFT gives the gradient of variable `index`, by part.
-fn names(slots: &Slots, index: usize) -> Vec<(String, std::ops::Range<usize>)> {
+pub fn names(slots: &Slots, index: usize) -> Vec<(String, std::ops::Range<usize>)> {
     let name = |(name, range): (String, std::ops::Range<usize>)| {
         let end = if name.ends_with("lora_magnitude_vector") { ".weight" } else { "" };
         (format!("grad.model.layers.{index}.{name}{end}"), range)

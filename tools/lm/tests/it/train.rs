@@ -16,7 +16,9 @@ use tunesmith_lm::{
     pretrain::ModelShape,
     rng::Rng,
     rows::Encoder,
-    train::{Checkpoint, Control, Objective, Progress, Select, Spec, Stopped, Trained, Weighting, train, train_from},
+    train::{
+        Checkpoint, Control, Objective, Progress, Select, Setup, Spec, Stopped, Trained, Weighting, train, train_from,
+    },
     weights::Weights,
 };
 
@@ -325,7 +327,8 @@ fn compared_with_trl(trl: &Trl, rows: &[Sequence]) {
     };
     let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
     let (model, method) = ((&trl.model.config, &trl.model.weights), Method::Lora(trl.adapter.config.clone()));
-    train_from(Some(&trl.adapter), model, (&method, &trl.spec), (rows, &[]), &mut control).unwrap();
+    let setup = Setup { start: Some(&trl.adapter), on: None };
+    train_from(&setup, model, (&method, &trl.spec), (rows, &[]), &mut control).unwrap();
     assert_eq!((losses.len(), trl.losses.len()), (50, 50));
     let worst = losses.iter().zip(&trl.losses).map(|(ours, theirs)| (ours / theirs - 1.0).abs()).fold(0.0, f64::max);
     println!("largest difference of the loss to TRL's: {worst:.1e}");
