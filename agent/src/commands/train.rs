@@ -260,7 +260,13 @@ fn settings(args: &Args) -> Result<train::Settings, Failure> {
         None => Map::new(),
         Some(path) => read(path)?,
     };
-    fields.extend(set(&args.set)?);
+    // Each source alone first, so that a mistake is told with where it stands.
+    parse(&fields, &args.spec.as_ref().map_or_else(String::new, |path| path.display().to_string()))?;
+    for line in &args.set {
+        let one = set(line)?;
+        parse(&one, &format!("--set {line}"))?;
+        fields.extend(one);
+    }
     let given = &args.settings;
     let schedule = given.schedule.map(|schedule| match schedule {
         Schedule::Constant => "constant",
@@ -295,26 +301,25 @@ fn settings(args: &Args) -> Result<train::Settings, Failure> {
     fields.extend(
         options.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)),
     );
-    let wrong = |why: String| usage(format!("the settings: {why}"));
+    parse(&fields, "the settings")
+}
+
+/// Settings from fields that `source` gives.
+fn parse(fields: &Map<String, Value>, source: &str) -> Result<train::Settings, Failure> {
+    let wrong = |why: String| usage(format!("{source}: {why}"));
     let settings: train::Settings =
-        serde_json::from_value(Value::Object(fields)).map_err(|error| wrong(error.to_string()))?;
+        serde_json::from_value(Value::Object(fields.clone())).map_err(|error| wrong(error.to_string()))?;
     settings.check().map_err(wrong)?;
     Ok(settings)
 }
 
-/// Settings given one by one, each as a line of TOML.
-fn set(lines: &[String]) -> Result<Map<String, Value>, Failure> {
-    let mut fields = Map::new();
-    for line in lines {
-        let wrong = |why: &str| usage(format!("--set {line}: {why}"));
-        let (name, value) = line.split_once('=').ok_or_else(|| wrong("is not NAME=VALUE"))?;
-        // A word that is no TOML value is a text, so that quotes need no quoting.
-        let quoted = format!("{name}={}", Value::from(value.trim()));
-        let parsed: Map<String, Value> =
-            toml::from_str(line).or_else(|_| toml::from_str(&quoted)).map_err(|_| wrong("is not a setting"))?;
-        fields.extend(parsed);
-    }
-    Ok(fields)
+/// A setting given as a line of TOML.
+fn set(line: &str) -> Result<Map<String, Value>, Failure> {
+    let wrong = |why: &str| usage(format!("--set {line}: {why}"));
+    let (name, value) = line.split_once('=').ok_or_else(|| wrong("is not NAME=VALUE"))?;
+    // A word that is no TOML value is a text, so that quotes need no quoting.
+    let quoted = format!("{name}={}", Value::from(value.trim()));
+    toml::from_str(line).or_else(|_| toml::from_str(&quoted)).map_err(|_| wrong("is not a setting"))
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>, Failure> {

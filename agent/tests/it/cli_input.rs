@@ -269,7 +269,7 @@ fn numbers_that_make_no_sense_are_refused_by_their_option() {
         refused(&pretrain, option, "0");
     }
     refused(&["pretrain", "--out", "new"], "--generated-tokens", "18446744073709551615");
-    for (line, why) in [("learning_rate = nan", "invalid type"), ("r = 0", "r is out of range")] {
+    for (line, why) in [("learning_rate = nan", "invalid type"), ("r = 0", "r is 0, it must be between 1 and 1024")] {
         fs::write(dir.path().join("spec.toml"), line).unwrap();
         let said = tunesmith(dir.path(), &[&train[..], &["--spec", "spec.toml"]].concat());
         assert!(said.refused(2).starts_with("error: spec.toml: ") && said.err.contains(why), "{said:?}");
