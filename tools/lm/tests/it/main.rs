@@ -4,6 +4,7 @@
 mod chat;
 mod engine;
 mod events;
+mod faults;
 mod families;
 mod formats;
 mod generate;
