@@ -4,8 +4,8 @@
 mod chat;
 mod engine;
 mod events;
-mod faults;
 mod families;
+mod faults;
 mod formats;
 mod generate;
 mod gguf;
