@@ -1,6 +1,9 @@
 //! The worker's part of `train`.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem::{Discriminant, discriminant},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
@@ -9,9 +12,13 @@ use tunesmith_lm::{
     cost,
     engine::{batch::Sequence, params::Method},
     generate::{Sampling, Session},
-    lora::{Adapter, LoraConfig, Targets},
+    lora::{LoraConfig, Targets},
     model::{Model, hash_file},
-    train::{Checkpoint, Control, Progress, Report, Stopped, train},
+    train::{
+        Checkpoint, Control, Progress, Report, Stopped, Trained,
+        faults::{self, Finding, General, Signal},
+        train,
+    },
 };
 
 use super::{
@@ -41,6 +48,9 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let valid_rows = read_examples(&job.data.join("valid.jsonl"))?;
     let training = encoded(&read_examples(&job.data.join("train.jsonl"))?, "train.jsonl", &recipe, &encoder)?;
     let valid = encoded(&valid_rows, "valid.jsonl", &recipe, &encoder)?;
+    let mut findings = faults::rows(encoder.tokenizer(), &training)?;
+    findings.extend(faults::export(&model.config, &model.tokenizer));
+    let mut findings = faults::stopping(findings)?;
     let lora = LoraConfig {
         r: job.r,
         lora_alpha: job.lora_alpha,
@@ -56,10 +66,13 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let checkpoint = checkpoint(job, &model)?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
-    let mut told = 0;
+    let (mut told, mut signalled) = (0, Vec::new());
     let mut on = |progress: Progress| {
         told += progress.warnings.len();
-        live.tick(telemetry.step(&progress));
+        let mut tick = telemetry.step(&progress);
+        let lines: Vec<String> = tick.warning.into_iter().chain(alarms(&progress.signals, &mut signalled)).collect();
+        tick.warning = (!lines.is_empty()).then(|| lines.join("; "));
+        live.tick(tick);
         Ok(())
     };
     let mut control = Control { deadline, on: &mut on, checkpoint };
@@ -77,15 +90,36 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let record = Record {
         base_sha256: model.sha256.clone(),
         data_sha256: hash_file(&job.data.join("train.jsonl"))?,
+        template_sha256: model.chat.as_ref().map(faults::template_sha256),
         spec: job.spec.clone(),
     };
     write_json(&job.out.join(RECORD), &record)?;
+    let mut general_loss = None;
     // What there is no time for is not tried; then nothing is claimed about it either.
     let ended = match trained.report.stopped {
         Stopped::Deadline => (0, 0),
-        _ => probe(&model, &adapter, &encoder, &recipe, &valid_rows)?,
+        _ => {
+            let (config, weights) = adapter.merge(&model.weights, &model.config)?;
+            let tuned = Model { config, weights, ..model.clone() };
+            let row = valid.first().unwrap_or(&training[0]);
+            findings.extend(faults::adapter(&job.out, &model.config, &adapter));
+            let (seen, losses) = after(&model, &tuned, &trained, row)?;
+            findings.extend(seen);
+            general_loss = Some(losses);
+            let ended = probe(&tuned, &encoder, &recipe, &valid_rows)?;
+            findings.extend(faults::ends(ended));
+            ended
+        }
     };
-    Ok(output(job, trained.report, (training.len(), valid.len()), (seconds, &telemetry), ended))
+    findings.append(&mut trained.report.findings);
+    if !findings.is_empty() {
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let ((done, total), warning) = (trained.report.steps, Some(lines.join("; ")));
+        live.tick(Tick { what: "train".into(), done, total, warning, ..Tick::default() });
+    }
+    trained.report.findings = findings;
+    let output = output(job, trained.report, (training.len(), valid.len()), (seconds, &telemetry), ended);
+    Ok(Output { general_loss, ..output })
 }
 
 /// Where the state is saved, and what it belongs to: every setting of the job by its name, and the contents of what it
@@ -136,18 +170,39 @@ fn encoded(examples: &[Example], file: &str, recipe: &Recipe, encoder: &Encoder)
     Ok(sequences)
 }
 
-/// Generates on a few validation prompts and counts how many end by themselves.
-fn probe(
+/// Signals of which the user is told while training goes on, each kind once.
+fn alarms(signals: &[Signal], told: &mut Vec<Discriminant<Signal>>) -> Vec<String> {
+    let mut new = Vec::new();
+    for signal in signals.iter().filter(|signal| !matches!(signal, Signal::Plateau { .. })) {
+        if !told.contains(&discriminant(signal)) {
+            told.push(discriminant(signal));
+            new.push(signal.to_string());
+        }
+    }
+    new
+}
+
+/// Compares the merged model with the trained numbers on `row`, and with the base on general text.
+fn after(
     model: &Model,
-    adapter: &Adapter,
-    encoder: &Encoder,
-    recipe: &Recipe,
-    valid: &[Example],
-) -> anyhow::Result<(usize, usize)> {
+    tuned: &Model,
+    trained: &Trained,
+    row: &Sequence,
+) -> anyhow::Result<(Vec<Finding>, (f64, f64))> {
+    let (base, merged) = ((&model.config, &model.weights), (&tuned.config, &tuned.weights));
+    let mut findings = faults::merged(base, (&trained.slots, &trained.params), merged, row)?;
+    let general = General::new(&model.tokenizer, &model.config)?;
+    let losses = (general.loss(base)?, general.loss(merged)?);
+    findings.extend(faults::forgetting(losses.0, losses.1));
+    Ok((findings, losses))
+}
+
+/// Generates on a few validation prompts and counts how many end by themselves.
+fn probe(tuned: &Model, encoder: &Encoder, recipe: &Recipe, valid: &[Example]) -> anyhow::Result<(usize, usize)> {
     let prompts: Vec<Vec<u32>> =
         valid.iter().take(PROBES).map(|example| encoder.prompt(&example.prompt)).collect::<Result<_, _>>()?;
     let sampling = Sampling::greedy(recipe.max_new_tokens, encoder.stops());
-    let texts = Session::new(model, Some(adapter))?.generate(&prompts, &sampling, &mut |_, _| {})?;
+    let texts = Session::new(tuned, None)?.generate(&prompts, &sampling, &mut |_, _| {})?;
     Ok((texts.iter().filter(|text| text.stopped).count(), texts.len()))
 }
 
@@ -184,6 +239,9 @@ fn output(
         // Without a step in this process, all of them were there already.
         resumed_from: Some(telemetry.resumed_from.unwrap_or(report.steps.0)).filter(|step| *step > 0),
         storage_warnings: report.storage_warnings,
+        findings: report.findings,
+        general_loss: None,
+        signals: report.signals,
     }
 }
 
