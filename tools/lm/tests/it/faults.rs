@@ -361,9 +361,12 @@ fn collapse() -> Vec<Fault> {
     all
 }
 
+/// A fault, and what is found when it is injected.
+type Injected = (Fault, fn() -> Vec<Fault>);
+
 #[test]
 fn every_injected_fault_is_caught() {
-    let injected: [(Fault, fn() -> Vec<Fault>); 15] = [
+    let injected: [Injected; 15] = [
         (Fault::GradientCut, gradient_cut),
         (Fault::NothingTrained, nothing_trained),
         (Fault::NeverStops, never_stops),
