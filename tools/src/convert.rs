@@ -15,6 +15,7 @@ use tunesmith_lm::{
     gguf,
     lora::Adapter,
     model::Model,
+    train::faults::template,
     weights::Dtype,
 };
 use tunesmith_sandbox::Workdir;
@@ -26,6 +27,7 @@ use crate::{
     files::{existing, inside, name, read_examples, relative, score, typed},
     model_files,
     tool::{Cx, FieldError, Tool, ToolError},
+    train::check_origin,
     worker::{Live, Work, run_work},
 };
 
@@ -204,6 +206,7 @@ impl Job {
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         let mut model = Model::open(&self.base).context("the base cannot be used")?;
         if let Some(dir) = &self.adapter {
+            check_origin(dir, &model)?;
             let adapter = Adapter::load(dir, &model.config)?;
             (model.config, model.weights) = adapter.merge(&model.weights, &model.config)?;
         }
@@ -247,10 +250,12 @@ impl Job {
     fn compare(&self, source: &Model, written: &Model, live: &mut Live<'_>) -> anyhow::Result<Compared> {
         let encoder = Encoder::of(source)?;
         let prompts = self.prompts(&encoder)?;
-        if Encoder::of(written)?.prompt(&[Message::user("Is it the same?")])?
-            != encoder.prompt(&[Message::user("Is it the same?")])?
-        {
-            bail!("the written model turns texts into other tokens than its source");
+        if source.chat.is_some() != written.chat.is_some() {
+            bail!("the written model has lost the chat template of its source");
+        }
+        let chats = source.chat.as_ref().zip(written.chat.as_ref());
+        if let Some(finding) = chats.and_then(|(a, b)| template((&source.tokenizer, a), (&written.tokenizer, b))) {
+            bail!("the written model turns chats into other tokens than its source ({finding})");
         }
         let (before, after) = (Session::new(source, None)?, Session::new(written, None)?);
         let sampling = Sampling::greedy(COMPARED.1, encoder.stops());

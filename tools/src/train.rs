@@ -2,15 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::score::{Score, Verdict};
 use tunesmith_lm::{
     lora::{TARGETS, Targets},
+    model::Model,
     optim::Schedule,
     rows::Tally,
-    train::{Audit, Select, Spec, Stopped, StorageWarning, Weighting},
+    train::{
+        Audit, Select, Spec, Stopped, StorageWarning, Weighting,
+        faults::{self, Fault, Finding, Severity, Signal},
+    },
 };
 use tunesmith_sandbox::Workdir;
 
@@ -227,6 +231,15 @@ pub struct Output {
     /// What went wrong with files without ending the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub storage_warnings: Vec<StorageWarning>,
+    /// Silent failures that were found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Loss of general text before and after, in nats per token; null where there was no time for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub general_loss: Option<(f64, f64)>,
+    /// What the curves of losses say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Signal>,
 }
 
 /// The worker's part.
@@ -292,6 +305,7 @@ impl Tool for Train {
         let mut scores = vec![gradients(output), loss(output)];
         scores.extend(overfit(output));
         scores.extend(ends(output));
+        scores.extend(found(output));
         if let Some(why) = warning(&output.storage_warnings) {
             scores.push(score("train.storage", None, Verdict::Warn, why));
         }
@@ -334,6 +348,27 @@ pub fn base_of(adapter: &Path) -> anyhow::Result<String> {
     Ok(record.base_sha256)
 }
 
+/// Refuses to put an adapter on another base, or under another chat template, than it was trained with; of an adapter
+/// made elsewhere this is not known.
+pub fn check_origin(adapter: &Path, model: &Model) -> anyhow::Result<()> {
+    if !adapter.join(RECORD).is_file() {
+        return Ok(());
+    }
+    let record: Record = read_json(&adapter.join(RECORD))?;
+    if record.base_sha256 != model.sha256 {
+        bail!(
+            "{}: the adapter was trained on another base (sha256 {}), with other numbers; give that one",
+            Fault::MergeDiffers,
+            record.base_sha256
+        );
+    }
+    let template = model.chat.as_ref().map(faults::template_sha256);
+    if record.template_sha256.is_some() && record.template_sha256 != template {
+        bail!("{}: the adapter was trained with another chat template; use the base as it was", Fault::TemplateDiffers);
+    }
+    Ok(())
+}
+
 /// The device that is everywhere.
 pub fn cpu() -> String {
     "cpu".to_owned()
@@ -347,6 +382,8 @@ const RECORD: &str = "training.json";
 struct Record {
     base_sha256: String,
     data_sha256: String,
+    #[serde(default)]
+    template_sha256: Option<String>,
     spec: Spec,
     /// The bytes of an adapter depend on it.
     #[serde(default = "cpu")]
@@ -398,10 +435,10 @@ fn loss(output: &Output) -> Score {
     }
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&curve[..part]), mean(&curve[curve.len() - part..]));
+    let signals = faults::signals(&output.curve, &[]);
+    let diverging = signals.iter().any(|signal| matches!(signal, Signal::Diverging { .. }));
     let (verdict, what) = match last / first.max(1e-9) {
-        ratio if !ratio.is_finite() || ratio > 1.1 => {
-            (Verdict::Fail, "rose: it diverged, take a tenth of the learning rate")
-        }
+        _ if diverging => (Verdict::Fail, "rose: it diverged, take a tenth of the learning rate"),
         ratio if ratio > 0.98 => (Verdict::Warn, "hardly fell: take more steps or a higher learning rate"),
         _ => (Verdict::Pass, "fell"),
     };
@@ -411,7 +448,7 @@ fn loss(output: &Output) -> Score {
 fn overfit(output: &Output) -> Option<Score> {
     let least = output.valid_curve.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
     let (step, last) = output.valid_curve.last().copied()?;
-    let rose = last > least * 1.05;
+    let rose = faults::overfitting(&output.curve, &output.valid_curve).is_some();
     let (verdict, what) = match rose {
         true => (Verdict::Warn, "rose again; train for fewer epochs"),
         false => (Verdict::Pass, "did not rise again"),
@@ -431,6 +468,25 @@ fn ends(output: &Output) -> Option<Score> {
     };
     let why = format!("{ended} of {tried} generations on validation prompts ended by themselves{note}");
     Some(score("train.ends", Some(share), verdict, why))
+}
+
+/// Findings by the name of their fault, but for what a score of its own says already.
+fn found(output: &Output) -> Vec<Score> {
+    let said = |finding: &&Finding| {
+        let ends = finding.fault == Fault::NeverStops && finding.stage == faults::Stage::After;
+        ends || output.signals.iter().any(|signal| signal.to_string() == finding.what)
+    };
+    let findings: Vec<&Finding> = output.findings.iter().filter(|finding| !said(finding)).collect();
+    let of = |fault: Fault| {
+        let own: Vec<&&Finding> = findings.iter().filter(|finding| finding.fault == fault).collect();
+        let verdict = match own.iter().map(|finding| finding.severity).max()? {
+            Severity::Warning => Verdict::Warn,
+            Severity::Error => Verdict::Fail,
+        };
+        let why: Vec<String> = own.iter().map(|finding| format!("{}; {}", finding.what, finding.advice)).collect();
+        Some(score(&format!("train.{fault}"), None, verdict, why.join("; ")))
+    };
+    Fault::ALL.into_iter().filter_map(of).collect()
 }
 
 #[cfg(test)]

@@ -217,9 +217,9 @@ impl Encoder<'_> {
     /// A text begins once. Inside it the token may come again: some templates write it for every turn.
     fn check_start(&self, tokens: &[u32], number: usize, tally: &mut Tally) -> Result<()> {
         let Some(bos) = self.tokenizer.bos else { return Ok(()) };
-        let starts = tokens.iter().take_while(|token| **token == bos).count();
-        tally.without_bos.add(starts == 0, number);
-        if starts > 1 && self.tokenizer.eos != Some(bos) {
+        let starts = self.starts(tokens);
+        tally.without_bos.add(tokens.first() != Some(&bos), number);
+        if starts > 1 {
             let name = self.tokenizer.token(bos).unwrap_or_default();
             return Err(Error::Data(format!(
                 "the text begins with {name} {starts} times; write it once or leave it out"
@@ -228,8 +228,14 @@ impl Encoder<'_> {
         Ok(())
     }
 
+    /// How often a text begins at its start; where one token begins and ends texts, that cannot be told.
+    pub(crate) fn starts(&self, tokens: &[u32]) -> usize {
+        let begins = self.tokenizer.bos.filter(|bos| self.tokenizer.eos != Some(*bos));
+        tokens.iter().take_while(|token| Some(**token) == begins).count()
+    }
+
     /// Whether the last trained token, blanks after it aside, is one that ends a text.
-    fn stops(&self, sequence: &Sequence) -> Result<bool> {
+    pub(crate) fn stops(&self, sequence: &Sequence) -> Result<bool> {
         let trained: Vec<usize> = sequence.trained_tokens().collect();
         for at in trained.into_iter().rev() {
             let token = sequence.tokens[at];

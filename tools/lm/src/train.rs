@@ -29,10 +29,12 @@ use crate::{
 mod audit;
 mod batches;
 mod checkpoint;
+pub mod faults;
 mod state;
 
 use batches::{Data, check, groups_of_step, passed};
 use checkpoint::Store;
+use faults::{Finding, Signal, signals};
 
 pub use audit::Audit;
 pub use checkpoint::{Checkpoint, StorageWarning};
@@ -196,6 +198,12 @@ pub struct Report {
     /// What went wrong with files in this process, without ending the run.
     #[serde(default)]
     pub storage_warnings: Vec<StorageWarning>,
+    /// Faults that were found and did not stop training.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// What the curves say at the end.
+    #[serde(default)]
+    pub signals: Vec<Signal>,
 }
 
 /// Why training ended.
@@ -240,6 +248,8 @@ pub struct Progress {
     pub seconds: f64,
     /// What went wrong with files since the last call.
     pub warnings: Vec<StorageWarning>,
+    /// What the curves say so far, looked at with each evaluation and after each hundredth of the steps.
+    pub signals: Vec<Signal>,
 }
 
 /// What may end training early, and who is told.
@@ -282,20 +292,22 @@ pub fn train_from(
     check(config, spec, train, valid)?;
     let mut run = Run::new((config, weights), (method, spec), setup)?;
     // Before the state of an interrupted run is read: pairs are compared with the model as it was at the start.
+    let valid_rows = valid;
     let start = (&*run.graph, &run.params);
     let (data, valid) = (Data::new(spec, train, start)?, Data::new(spec, valid, start)?);
     run.plan(spec, data.len());
     let store = control.checkpoint.as_ref().map(Store::open).transpose()?;
     if let Some(store) = &store {
-        run.resume(store, spec)?;
+        run.resume(store, spec, &data)?;
     }
+    run.report.findings = run.before(config, spec, (train, valid_rows))?;
     let mut in_steps = Duration::ZERO;
     // A run that stopped early may have been killed after its last checkpoint.
     while run.report.steps.0 < run.report.steps.1 && run.report.stopped != Stopped::Early {
         let (step, per_epoch) = (run.report.steps.0, run.per_epoch);
         let groups = groups_of_step(spec, data.len(), step);
         let began = Instant::now();
-        let taken = run.step(spec, &data, &groups)?;
+        let taken = run.step((config, weights), spec, &data, &groups)?;
         in_steps += began.elapsed();
         let last = step + 1 == run.report.steps.1;
         let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && valid.len() > 0;
@@ -334,6 +346,7 @@ struct Run {
     dropout: bool,
     /// How many storage warnings were told.
     told: usize,
+    signals: Vec<Signal>,
 }
 
 /// The figures of one optimizer step.
@@ -385,6 +398,7 @@ impl Run {
             resumed_tokens: 0,
             dropout,
             told: 0,
+            signals: Vec::new(),
         })
     }
 
@@ -395,11 +409,30 @@ impl Run {
         self.report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
     }
 
+    /// Looks for faults that can be seen before the first step.
+    fn before(&self, config: &Config, spec: &Spec, (train, valid): (&[Sequence], &[Sequence])) -> Result<Vec<Finding>> {
+        let together = if matches!(spec.objective, Objective::Dpo { .. }) { 2 } else { 1 };
+        let mut findings = faults::leakage(train, valid, together);
+        if spec.batch_size > 1 || spec.packing.is_some() || together > 1 {
+            // Two short rows show as much as two long ones.
+            let mut rows: Vec<&Sequence> = train.iter().collect();
+            rows.sort_by_key(|row| row.tokens.len());
+            rows.truncate(2);
+            let log_p = |batch: Batch| Ok(self.graph.loss(&Arc::new(batch))?.1.log_p);
+            findings.extend(faults::packing(&Batch::new(&rows, |_| 1.0), &rows, config.vocab_size, log_p)?);
+        }
+        faults::stopping(findings)
+    }
+
     /// One optimizer step.
-    fn step(&mut self, spec: &Spec, data: &Data<'_>, groups: &[usize]) -> Result<Taken> {
+    fn step(&mut self, model: (&Config, &Weights), spec: &Spec, data: &Data<'_>, groups: &[usize]) -> Result<Taken> {
         let step = self.report.steps.0 + 1;
         let (mut grads, mut loss, mut first) = (Vec::new(), 0.0, 0);
-        for (_, batch) in data.parts(groups, spec) {
+        let parts = data.parts(groups, spec);
+        if let Some(finding) = faults::accumulation(parts.iter().map(|(_, batch)| batch)) {
+            return Err(finding.into());
+        }
+        for (_, batch) in parts {
             let sequences = batch.sequences.len();
             let batch = Arc::new(if self.dropout { batch.with_dropout(spec.seed, step, first) } else { batch });
             loss += self.accumulate(&batch, &mut grads, step)?;
@@ -409,9 +442,9 @@ impl Run {
         self.report.trained_tokens += data.targets(groups);
         let (norm, factor) = clip(&grads, spec.max_grad_norm);
         if !loss.is_finite() || !norm.is_finite() {
-            return Err(Error::Train(format!(
-                "loss or gradient is not finite at step {step} (loss {loss}, gradient norm {norm}): lower the learning rate"
-            )));
+            let (rows, place) = self.not_finite(model, spec, data, groups)?;
+            let slots = self.graph.slots();
+            return Err(faults::not_finite((step, loss, norm), &rows, place, (slots, &grads)).into());
         }
         self.report.max_grad_norm = self.report.max_grad_norm.max(norm);
         let course = spec.course(self.report.steps.1);
@@ -426,6 +459,24 @@ impl Run {
         Ok(Taken { loss, learning_rate: lr, grad_norm: norm })
     }
 
+    /// Rows of the first part of a step whose numbers are not finite, and where they begin; all rows of the step where the
+    /// forward pass has none such.
+    fn not_finite(
+        &self,
+        (config, weights): (&Config, &Weights),
+        spec: &Spec,
+        data: &Data<'_>,
+        groups: &[usize],
+    ) -> Result<(Vec<usize>, Option<String>)> {
+        let graph = Graph::new(config, weights, self.graph.slots().clone(), &self.params)?;
+        for (part, batch) in data.parts(groups, spec) {
+            if let Some(place) = graph.first_not_finite(&batch, &self.params) {
+                return Ok((data.rows_of(part), Some(place)));
+            }
+        }
+        Ok((data.rows_of(groups), None))
+    }
+
     /// Adds the gradients of one part of a step to `grads`.
     fn accumulate(&mut self, batch: &Arc<Batch>, grads: &mut Vec<Vec<f32>>, step: usize) -> Result<f64> {
         let (loss, figures) = self.graph.loss(batch)?;
@@ -436,7 +487,7 @@ impl Run {
         for (i, var) in self.graph.trained().iter() {
             let Some(grad) = store.get(var) else {
                 let name = self.graph.trained().name(i);
-                return Err(Error::Train(format!("no gradient reached {name} at step {step}: the graph is cut")));
+                return Err(audit::cut(format!("no gradient reached {name} at step {step}")));
             };
             add_to(&mut grads[i], grad)?;
         }
@@ -498,6 +549,9 @@ impl Run {
         let Taken { loss, learning_rate, grad_norm } = taken;
         let warnings = self.report.storage_warnings[self.told..].to_vec();
         self.told = self.report.storage_warnings.len();
+        if evaluated || step.is_multiple_of((total / 100).max(1)) {
+            self.signals = signals(&self.report.curve, &self.report.valid_curve);
+        }
         Progress {
             step,
             total,
@@ -512,10 +566,13 @@ impl Run {
             all_tokens: self.report.tokens,
             seconds: in_steps.as_secs_f64(),
             warnings,
+            signals: self.signals.clone(),
         }
     }
 
-    fn finish(self) -> Trained {
+    fn finish(mut self) -> Trained {
+        self.report.signals = signals(&self.report.curve, &self.report.valid_curve);
+        self.report.findings.extend(self.report.signals.iter().filter_map(Signal::finding));
         let params = self.best.map_or(self.params, |best| best.params);
         Trained { params, slots: self.graph.slots().clone(), report: self.report }
     }

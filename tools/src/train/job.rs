@@ -1,6 +1,9 @@
 //! The worker's part of `train`.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem::{Discriminant, discriminant},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use serde_json::{Map, Value};
@@ -9,7 +12,11 @@ use tunesmith_lm::{
     engine::{batch::Sequence, device::compute, params::Method},
     generate::{Sampling, Session},
     model::Model,
-    train::{Checkpoint, Control, Progress, Report, Setup, Stopped, Trained, train_from},
+    train::{
+        Checkpoint, Control, Progress, Report, Setup, Stopped, Trained,
+        faults::{self, Finding, General, Signal},
+        train_from,
+    },
     weights::Dtype,
 };
 
@@ -39,6 +46,12 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     job.settings.check().map_err(anyhow::Error::msg)?;
     let model = Model::open(&job.base).context("the base cannot be used")?;
     let data = Data::load(job, &model)?;
+    let mut findings = match &data.tally {
+        None => faults::rows(&model.tokenizer, &data.train)?,
+        Some(tally) => faults::tally(tally),
+    };
+    findings.extend(faults::export(&model.config, &model.tokenizer));
+    let mut findings = faults::stopping(findings)?;
     let spec = job.settings.spec(job.seed, model.config.max_position_embeddings);
     let method = job.settings.trained(name(&job.base))?;
     std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {}", name(&job.out)))?;
@@ -47,10 +60,13 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let checkpoint = checkpoint(job, &model, &data)?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
-    let mut told = 0;
+    let (mut told, mut signalled) = (0, Vec::new());
     let mut on = |progress: Progress| {
         told += progress.warnings.len();
-        live.tick(telemetry.step(&progress));
+        let mut tick = telemetry.step(&progress);
+        let lines: Vec<String> = tick.warning.into_iter().chain(alarms(&progress.signals, &mut signalled)).collect();
+        tick.warning = (!lines.is_empty()).then(|| lines.join("; "));
+        live.tick(tick);
         Ok(())
     };
     let mut control = Control { deadline, on: &mut on, checkpoint };
@@ -65,31 +81,53 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     }
     trained.report.storage_warnings.append(&mut telemetry.warnings);
 
-    let tuned = save(job, &model, &method, &trained)?;
-    let record =
-        Record { base_sha256: model.sha256.clone(), data_sha256: data_sha256(&data), spec, device: job.device.clone() };
+    let (tuned, seen) = save(job, &model, &method, &trained)?;
+    findings.extend(seen);
+    let record = Record {
+        base_sha256: model.sha256.clone(),
+        data_sha256: data_sha256(&data),
+        template_sha256: model.chat.as_ref().map(faults::template_sha256),
+        spec,
+        device: job.device.clone(),
+    };
     write_json(&job.out.join(RECORD), &record)?;
     // What there is no time for is not tried; then nothing is claimed about it either.
-    let prompts = if trained.report.stopped == Stopped::Deadline { Vec::new() } else { data.prompts(PROBES) };
-    let ended = probe(&tuned, &prompts, &data)?;
+    let (mut ended, mut general_loss) = ((0, 0), None);
+    if trained.report.stopped != Stopped::Deadline {
+        let row = data.valid.first().or(data.train.first()).context("there are no rows")?;
+        let (seen, losses) = after(&model, &tuned, &trained, row)?;
+        findings.extend(seen);
+        general_loss = Some(losses);
+        ended = probe(&tuned, &data)?;
+        findings.extend(faults::ends(ended));
+    }
+    findings.append(&mut trained.report.findings);
+    if !findings.is_empty() {
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let ((done, total), warning) = (trained.report.steps, Some(lines.join("; ")));
+        live.tick(Tick { what: "train".into(), done, total, warning, ..Tick::default() });
+    }
+    trained.report.findings = findings;
     let rows = |rows: &[Sequence]| rows.len() / if job.settings.objective == Some(Goal::Dpo) { 2 } else { 1 };
     let rows = (rows(&data.train), rows(&data.valid));
-    Ok(Output { tally: data.tally, ..output(job, trained.report, rows, (seconds, &telemetry), ended) })
+    let output = output(job, trained.report, rows, (seconds, &telemetry), ended);
+    Ok(Output { tally: data.tally, general_loss, ..output })
 }
 
-/// Writes what was trained: an adapter, or a whole model. Opens it as it will be used.
-fn save(job: &Job, model: &Model, method: &Method, trained: &Trained) -> anyhow::Result<Session> {
+/// Writes what was trained, an adapter or a whole model; returns the model as it will be used, and what is wrong with it.
+fn save(job: &Job, model: &Model, method: &Method, trained: &Trained) -> anyhow::Result<(Model, Option<Finding>)> {
     match method {
         Method::Lora(lora) => {
             let adapter = trained.params.adapter(lora, &trained.slots);
             adapter.save(&job.out, &model.config)?;
-            Ok(Session::new(model, Some(&adapter))?)
+            let (config, weights) = adapter.merge(&model.weights, &model.config)?;
+            Ok((Model { config, weights, ..model.clone() }, faults::adapter(&job.out, &model.config, &adapter)))
         }
         Method::Full => {
             let weights = trained.params.weights(&trained.slots, &model.weights);
             let tuned = Model { weights, ..model.clone() };
             model_files::write(&job.base, &tuned, &job.out, Dtype::F32)?;
-            Ok(Session::new(&tuned, None)?)
+            Ok((tuned, None))
         }
     }
 }
@@ -130,10 +168,37 @@ fn early(deadline: Instant, now: Instant) -> Instant {
     deadline.checked_sub(Duration::from_secs_f64(margin)).unwrap_or(deadline)
 }
 
+/// Signals of which the user is told while training goes on, each kind once.
+fn alarms(signals: &[Signal], told: &mut Vec<Discriminant<Signal>>) -> Vec<String> {
+    let mut new = Vec::new();
+    for signal in signals.iter().filter(|signal| !matches!(signal, Signal::Plateau { .. })) {
+        if !told.contains(&discriminant(signal)) {
+            told.push(discriminant(signal));
+            new.push(signal.to_string());
+        }
+    }
+    new
+}
+
+/// Compares the merged model with the trained numbers on `row`, and with the base on general text.
+fn after(
+    model: &Model,
+    tuned: &Model,
+    trained: &Trained,
+    row: &Sequence,
+) -> anyhow::Result<(Vec<Finding>, (f64, f64))> {
+    let (base, merged) = ((&model.config, &model.weights), (&tuned.config, &tuned.weights));
+    let mut findings = faults::merged(base, (&trained.slots, &trained.params), merged, row)?;
+    let general = General::new(&model.tokenizer, &model.config)?;
+    let losses = (general.loss(base)?, general.loss(merged)?);
+    findings.extend(faults::forgetting(losses.0, losses.1));
+    Ok((findings, losses))
+}
+
 /// Generates on a few validation prompts and counts how many end by themselves.
-fn probe(tuned: &Session, prompts: &[Vec<u32>], data: &Data) -> anyhow::Result<(usize, usize)> {
+fn probe(tuned: &Model, data: &Data) -> anyhow::Result<(usize, usize)> {
     let sampling = Sampling::greedy(data.max_new_tokens, data.stops.clone());
-    let texts = tuned.generate(prompts, &sampling, &mut |_, _| {})?;
+    let texts = Session::new(tuned, None)?.generate(&data.prompts(PROBES), &sampling, &mut |_, _| {})?;
     Ok((texts.iter().filter(|text| text.stopped).count(), texts.len()))
 }
 
@@ -171,6 +236,9 @@ fn output(
         // Without a step in this process, all of them were there already.
         resumed_from: Some(telemetry.resumed_from.unwrap_or(report.steps.0)).filter(|step| *step > 0),
         storage_warnings: report.storage_warnings,
+        findings: report.findings,
+        general_loss: None,
+        signals: report.signals,
     }
 }
 

@@ -228,6 +228,7 @@ mod tests {
             all_tokens: step * 100,
             seconds: step as f64 * 0.5,
             warnings: Vec::new(),
+            signals: Vec::new(),
         }
     }
 

@@ -26,6 +26,9 @@ fn output() -> Output {
         utilisation: None,
         resumed_from: None,
         storage_warnings: Vec::new(),
+        findings: Vec::new(),
+        general_loss: None,
+        signals: Vec::new(),
     }
 }
 
@@ -55,6 +58,26 @@ fn each_way_to_fail_is_seen() {
     check(&|o| o.valid_curve = vec![(10, 1.0), (20, 1.2)], "train.overfit", Verdict::Warn);
     check(&|o| o.ended = (1, 8), "train.ends", Verdict::Fail);
     check(&|o| o.stopped = Stopped::Deadline, "train.time", Verdict::Warn);
+}
+
+#[test]
+fn findings_are_scores_by_the_name_of_the_fault() {
+    let finding = |fault, severity| Finding {
+        fault,
+        stage: faults::Stage::After,
+        severity,
+        what: "seen".into(),
+        advice: "do this".into(),
+    };
+    let findings = vec![
+        finding(Fault::Collapse, Severity::Warning),
+        finding(Fault::MergeDiffers, Severity::Error),
+        finding(Fault::Collapse, Severity::Warning),
+    ];
+    let output = Output { findings, ..output() };
+    let found: Vec<_> = verdicts(&output).into_iter().skip(4).collect();
+    let expected = [("train.merge_differs", Verdict::Fail), ("train.collapse", Verdict::Warn)];
+    assert_eq!(found, expected.map(|(name, verdict)| (name.to_owned(), verdict)));
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //! graph, the variables and the order of the backward pass; each operation brings its own gradient, and frozen weights
 //! live inside the operation, so that candle neither computes nor keeps a gradient for them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use candle_core::{CustomOp2, Device, Tensor, Var};
 use rayon::prelude::*;
@@ -125,6 +128,26 @@ impl Graph {
 
     /// The loss figures of `batch` with `params`, without a graph and without dropout.
     pub fn evaluate(&self, batch: &Batch, params: &Params) -> Loss {
+        self.forward(batch, params, &|_, _| ())
+    }
+
+    /// Where the numbers of `batch` first are not finite: in the embedding, after a layer, or in the likelihoods.
+    pub fn first_not_finite(&self, batch: &Batch, params: &Params) -> Option<String> {
+        let first = AtomicUsize::new(usize::MAX);
+        let loss = self.forward(batch, params, &|layers, x| {
+            if x.iter().any(|x| !x.is_finite()) {
+                first.fetch_min(layers, Ordering::Relaxed);
+            }
+        });
+        match first.into_inner() {
+            0 => Some("embed_tokens".to_owned()),
+            usize::MAX => loss.log_p.iter().any(|p| !p.is_finite()).then(|| "lm_head".to_owned()),
+            layers => Some(format!("layers.{}", layers - 1)),
+        }
+    }
+
+    /// The loss figures of `batch`. `watch` is shown the hidden rows of each shard after so many layers.
+    fn forward(&self, batch: &Batch, params: &Params, watch: &(dyn Fn(usize, &[f32]) + Sync)) -> Loss {
         let plain = |values: &'_ Vec<f32>| Some(values).filter(|values| !values.is_empty()).cloned();
         let embed: Option<Matrix> = plain(&params.embed).map(Matrix::from);
         let tied = if self.slots.tied { embed.clone() } else { None };
@@ -146,11 +169,13 @@ impl Graph {
                 let mut x = Vec::new();
                 embed.gather(&batch.tokens[batch.rows(i)], self.config.hidden_size, scale, &mut x);
                 let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
+                watch(0, &x);
                 for (index, (((weights, slots), theta), norms)) in layers().zip(&norms).enumerate() {
                     let layer = Layer::new(&self.shape, index, weights, slots, theta, norms);
                     let mut attend = attend(layer.heads(), &segments);
                     layer.forward((&x, &[]), &segments, &mut y, &mut saved, &mut attend);
                     std::mem::swap(&mut x, &mut y);
+                    watch(index + 1, &x);
                 }
                 head.cross_entropy(&x, &batch.shard_targets(i), None)
             })

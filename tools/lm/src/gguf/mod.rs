@@ -9,7 +9,7 @@ mod write;
 use crate::config::Config;
 
 pub use read::{read, read_as};
-pub use write::{Quant, Written, write};
+pub use write::{Quant, Written, preflight, write};
 
 /// The tensors of a layer of a model of this shape: llama.cpp's name after `blk.N.`, and how its rows are stored. In
 /// the order of [`crate::weights::LayerWeights::tensors`].

@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Result},
     model::Model,
     storage,
+    tokens::Tokenizer,
     weights::{Dtype, Numbers},
 };
 
@@ -172,6 +173,20 @@ fn rope_factors(config: &Config) -> Option<Part<'_>> {
     Some(Part { name: ROPE_FREQS.into(), shape, values: Source::Made(values), quant: Quant::F32, rows: Rows::Plain })
 }
 
+/// Whether a model of this shape and with this tokenizer can be written, without its weights.
+pub fn preflight(config: &Config, tokenizer: &Tokenizer) -> Result<()> {
+    check_expressible(config)?;
+    vocab::from_tokenizer(tokenizer, config.vocab_size).map_err(Error::Gguf)?;
+    end(tokenizer).map(drop)
+}
+
+/// The token that ends a text.
+fn end(tokenizer: &Tokenizer) -> Result<u32> {
+    tokenizer.eos.or(tokenizer.stops.first().copied()).ok_or_else(|| {
+        Error::Gguf("the tokenizer names no token that ends a text; set eos_token in tokenizer_config.json".into())
+    })
+}
+
 /// What llama.cpp would compute otherwise is not written.
 fn check_expressible(config: &Config) -> Result<()> {
     let name = config.family.gguf;
@@ -240,11 +255,7 @@ fn header(model: &Model, quant: Quant, parts: &[Part<'_>]) -> Result<Vec<u8>> {
 fn values(model: &Model, quant: Quant) -> Result<Values> {
     let Config { vocab_size, head_dim, .. } = model.config;
     let vocab = vocab::from_tokenizer(&model.tokenizer, vocab_size).map_err(Error::Gguf)?;
-    let Some(eos) = model.tokenizer.eos.or(model.tokenizer.stops.first().copied()) else {
-        return Err(Error::Gguf(
-            "the tokenizer names no token that ends a text; set eos_token in tokenizer_config.json".into(),
-        ));
-    };
+    let eos = end(&model.tokenizer)?;
     let mut values = Values::default();
     let architecture = model.config.family.gguf;
     values.string("general.architecture", architecture);

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::faults::{Fault, Finding, Stage};
 use crate::{
     engine::params::Slots,
     error::{Error, Result},
@@ -35,13 +36,17 @@ impl Audit {
             }
             let norm: f64 = grad[range].iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
             if norm == 0.0 || !norm.is_finite() {
-                let at = step.number;
-                return Err(Error::Train(format!("the gradient of {name} is {norm} at step {at}: the graph is cut")));
+                return Err(cut(format!("the gradient of {name} is {norm} at step {}", step.number)));
             }
             self.reached += 1;
         }
         Ok(())
     }
+}
+
+/// A gradient that does not arrive.
+pub(super) fn cut(what: String) -> Error {
+    Finding::error(Fault::GradientCut, Stage::During, what, "train tensors that the loss depends on").into()
 }
 
 /// Which step is audited.
@@ -74,7 +79,8 @@ mod tests {
         let error = Audit::default().check(FIRST, &slots(1), &[vec![1.0, 1.0, 0.0, 0.0]]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "training: the gradient of layers.0.self_attn.q_proj.lora_B.weight is 0 at step 1: the graph is cut"
+            "training: gradient_cut: the gradient of layers.0.self_attn.q_proj.lora_B.weight is 0 at step 1; train tensors \
+             that the loss depends on"
         );
     }
 

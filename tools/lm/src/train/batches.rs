@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Objective, Spec, Weighting};
+use super::{
+    Objective, Spec, Weighting,
+    faults::{Fault, Finding, Stage},
+};
 use crate::{
     config::Config,
     engine::{
@@ -59,6 +62,22 @@ impl<'a> Data<'a> {
     /// Trained tokens of these groups.
     pub(super) fn targets(&self, groups: &[usize]) -> usize {
         groups.iter().flat_map(|group| &self.groups[*group]).map(|row| self.rows[*row].targets()).sum()
+    }
+
+    /// Trained tokens of the first `steps` optimizer steps.
+    pub(super) fn targets_of_steps(&self, spec: &Spec, steps: usize) -> usize {
+        let per_epoch = self.len().div_ceil(spec.batch_size).max(1);
+        let (epochs, rest) = (steps / per_epoch, steps % per_epoch);
+        let part: Vec<usize> = match rest {
+            0 => Vec::new(),
+            _ => order(spec, self.len(), epochs).into_iter().take(rest * spec.batch_size).collect(),
+        };
+        epochs * self.rows.iter().map(Sequence::targets).sum::<usize>() + self.targets(&part)
+    }
+
+    /// Indices of the rows of these groups.
+    pub(super) fn rows_of(&self, groups: &[usize]) -> Vec<usize> {
+        groups.iter().flat_map(|group| self.groups[*group].iter().copied()).collect()
     }
 
     /// The batches in which these groups are worked on, each with its groups. Weights are those of all of them together:
@@ -131,11 +150,16 @@ pub(super) fn passed(deadline: Option<Instant>) -> bool {
 pub(super) fn groups_of_step(spec: &Spec, groups: usize, step: usize) -> Vec<usize> {
     let per_epoch = groups.div_ceil(spec.batch_size);
     let (epoch, at) = (step / per_epoch, step % per_epoch);
+    order(spec, groups, epoch).into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
+}
+
+/// The order of the groups in an epoch.
+fn order(spec: &Spec, groups: usize, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..groups).collect();
     if spec.shuffle {
         Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
     }
-    order.into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
+    order
 }
 
 /// Whether this can be trained at all.
@@ -181,7 +205,9 @@ pub(super) fn check(config: &Config, spec: &Spec, train: &[Sequence], valid: &[S
     for (name, rows) in [("training", train), ("evaluation", valid)] {
         for (i, row) in rows.iter().enumerate() {
             if row.targets() == 0 {
-                return fail(format!("{name} row {} has no token to train: its answer is empty or was cut off", i + 1));
+                let what = format!("{name} row {} has no token to train", i + 1);
+                let advice = "its answer is empty or was cut off: fill it or leave it out";
+                return Err(Finding::error(Fault::NothingTrained, Stage::Before, what, advice).into());
             }
             if row.tokens.len() > config.max_position_embeddings {
                 return fail(format!(

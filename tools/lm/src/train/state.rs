@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 
 use super::{
     Best, Report, Run, Spec,
+    batches::Data,
     checkpoint::{Saved, StorageWarning, Store, Unread, difference},
+    faults::{Position, position as position_of},
 };
 use crate::error::{Error, Result};
 
@@ -22,13 +24,13 @@ struct Meta {
 
 impl Run {
     /// Goes on from the newest checkpoint that is whole, if there is one.
-    pub(super) fn resume(&mut self, store: &Store<'_>, spec: &Spec) -> Result<()> {
+    pub(super) fn resume(&mut self, store: &Store<'_>, spec: &Spec, data: &Data<'_>) -> Result<()> {
         let mut damaged = Vec::new();
         for step in store.steps()? {
             let path = store.path(step);
             match Saved::open(&path) {
                 Ok(saved) => {
-                    self.load(saved, store, spec)?;
+                    self.load(saved, (store, step), (spec, data))?;
                     for (step, why) in damaged {
                         let path = store.path(step);
                         std::fs::remove_file(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
@@ -46,11 +48,28 @@ impl Run {
         }
     }
 
-    fn load(&mut self, mut saved: Saved, store: &Store<'_>, spec: &Spec) -> Result<()> {
+    fn load(
+        &mut self,
+        mut saved: Saved,
+        (store, file): (&Store<'_>, usize),
+        (spec, data): (&Spec, &Data<'_>),
+    ) -> Result<()> {
         let meta: Meta = serde_json::from_str(&saved.state)
             .map_err(|_| refused(store, "was written by another version of this program"))?;
         if let Some(what) = difference(&meta.run, &identity(store, spec)?) {
             return Err(refused(store, &format!("belongs to another training run: {what}")));
+        }
+        let report = &meta.report;
+        let position = Position {
+            file,
+            report: report.steps.0,
+            curve: (report.curve.last().map_or(0, |point| point.0), report.curve.len()),
+            optimizer: meta.adam_steps,
+            trained: report.trained_tokens,
+            expected: data.targets_of_steps(spec, report.steps.0),
+        };
+        if let Some(finding) = position_of(&position) {
+            return Err(refused(store, &format!("holds a state that is not of one moment ({finding})")));
         }
         let mut read = |name: String, into: &mut Vec<f32>| match saved.read(&name, into) {
             Ok(true) => Ok(()),
@@ -82,8 +101,8 @@ impl Run {
         }
         let meta = Meta {
             run: identity(store, spec)?,
-            // What went wrong with files is no part of the run that goes on.
-            report: Report { storage_warnings: Vec::new(), ..self.report.clone() },
+            // What went wrong with files is no part of the run that goes on, and findings are made anew.
+            report: Report { storage_warnings: Vec::new(), findings: Vec::new(), ..self.report.clone() },
             adam_steps: self.adam.steps,
             since_best: self.since_best,
             best: self.best.as_ref().map(|b| b.value),

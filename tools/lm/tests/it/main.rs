@@ -6,6 +6,7 @@ mod composed;
 mod engine;
 mod events;
 mod families;
+mod faults;
 mod formats;
 mod generate;
 mod gguf;

@@ -256,7 +256,7 @@ fn rows_that_teach_nothing_or_do_not_fit_are_errors_that_say_which() {
 }
 
 /// Pairs that prefer one of two answers by their first token.
-fn pairs(n: usize, seed: u64) -> Vec<Sequence> {
+pub fn pairs(n: usize, seed: u64) -> Vec<Sequence> {
     rows(n, seed)
         .into_iter()
         .flat_map(|chosen| {
