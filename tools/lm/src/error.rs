@@ -40,6 +40,9 @@ pub enum Error {
     /// Training cannot start or go on.
     #[error("training: {0}")]
     Train(String),
+    /// Training does not fit into the memory that there is.
+    #[error("memory: {0}")]
+    Memory(String),
     /// Text cannot be generated as asked.
     #[error("generation: {0}")]
     Generate(String),

@@ -11,7 +11,7 @@ use tunesmith_lm::{
     generate::{Sampling, Session},
     lora::{Adapter, LoraConfig, Targets},
     model::{Model, hash_file},
-    train::{Checkpoint, Control, Progress, Report, Stopped, train},
+    train::{Checkpoint, Control, Progress, Report, Stopped, memory::Memory, train},
 };
 
 use super::{
@@ -62,7 +62,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         live.tick(telemetry.step(&progress));
         Ok(())
     };
-    let mut control = Control { deadline, on: &mut on, checkpoint };
+    let mut control = Control { deadline, on: &mut on, checkpoint, memory: Memory::default() };
     let mut trained = train((&model.config, &model.weights), (&method, &job.spec), (&training, &valid), &mut control)?;
     let seconds = began.elapsed().as_secs_f64();
     // What went wrong with files after the last step was told.

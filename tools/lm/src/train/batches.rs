@@ -30,16 +30,8 @@ pub(super) struct Data<'a> {
 impl<'a> Data<'a> {
     /// `rows` as the objective takes them. The reference of pairs is the model as `params` are now.
     pub(super) fn new(spec: &Spec, rows: &'a [Sequence], (graph, params): (&Graph, &Params)) -> Self {
-        let groups: Vec<Vec<usize>> = match spec.objective {
-            Objective::Sft => match spec.packing {
-                None => (0..rows.len()).map(|row| vec![row]).collect(),
-                Some(most) => pack(&rows.iter().map(|row| row.tokens.len()).collect::<Vec<_>>(), most),
-            },
-            Objective::Dpo { .. } => (0..rows.len() / 2).map(|pair| vec![2 * pair, 2 * pair + 1]).collect(),
-        };
-        let mut data = Data { rows, groups, references: Vec::new() };
+        let mut data = Self::without_references(spec, rows);
         if let Objective::Dpo { .. } = spec.objective {
-            data.references = vec![0.0; data.groups.len()];
             let all: Vec<usize> = (0..data.groups.len()).collect();
             let margins = data.parts(&all, spec).into_iter().flat_map(|(pairs, batch)| {
                 let log_p = graph.evaluate(&batch, params).log_p;
@@ -52,9 +44,26 @@ impl<'a> Data<'a> {
         data
     }
 
+    /// The same without the reference of pairs, which takes a pass over all of them.
+    pub(super) fn without_references(spec: &Spec, rows: &'a [Sequence]) -> Self {
+        let groups = groups_of(spec, &rows.iter().map(|row| row.tokens.len()).collect::<Vec<_>>());
+        let pairs = if spec.objective == Objective::Sft { 0 } else { groups.len() };
+        Data { rows, groups, references: vec![0.0; pairs] }
+    }
+
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// The rows of these groups.
+    pub(super) fn rows_of(&self, groups: &[usize]) -> Vec<Sequence> {
+        groups.iter().flat_map(|group| &self.groups[*group]).map(|row| self.rows[*row].clone()).collect()
+    }
+
+    /// Whether rows are pairs with a reference.
+    pub(super) fn has_references(&self) -> bool {
+        !self.references.is_empty()
     }
 
     /// Trained tokens of these groups.
@@ -132,11 +141,28 @@ pub(super) fn passed(deadline: Option<Instant>) -> bool {
 pub(super) fn groups_of_step(spec: &Spec, groups: usize, step: usize) -> Vec<usize> {
     let per_epoch = groups.div_ceil(spec.batch_size);
     let (epoch, at) = (step / per_epoch, step % per_epoch);
+    let order = order_of_epoch(spec, groups, epoch);
+    order.into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
+}
+
+/// All groups in the order in which epoch `epoch` (from 0) takes them.
+pub(super) fn order_of_epoch(spec: &Spec, groups: usize, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..groups).collect();
     if spec.shuffle {
         Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
     }
-    order.into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
+    order
+}
+
+/// Indices of rows that count as one of `batch_size`, for rows of these lengths.
+pub(super) fn groups_of(spec: &Spec, lengths: &[usize]) -> Vec<Vec<usize>> {
+    match spec.objective {
+        Objective::Sft => match spec.packing {
+            None => (0..lengths.len()).map(|row| vec![row]).collect(),
+            Some(most) => pack(lengths, most),
+        },
+        Objective::Dpo { .. } => (0..lengths.len() / 2).map(|pair| vec![2 * pair, 2 * pair + 1]).collect(),
+    }
 }
 
 /// Whether this can be trained at all.
