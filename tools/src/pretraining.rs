@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tunesmith_lm::{
     pretrain::{PretrainSpec, Pretrained, pretrain, sources},
-    train::{Checkpoint, Control, Progress},
+    train::{Checkpoint, Control, Progress, memory::Memory},
 };
 
 use crate::{
@@ -52,7 +52,11 @@ impl Job {
             save_total_limit: Checkpoint::SAVE_TOTAL_LIMIT,
             key,
         });
-        Ok(pretrain(&self.spec, &self.out, &mut Control { deadline, on: &mut on, checkpoint })?)
+        Ok(pretrain(
+            &self.spec,
+            &self.out,
+            &mut Control { deadline, on: &mut on, checkpoint, memory: Memory::default() },
+        )?)
     }
 
     /// What a checkpoint belongs to: one of the same files with other contents must not be gone on from.

@@ -43,6 +43,9 @@ pub enum Error {
     /// The device is unknown, not built in, or does not answer.
     #[error("device: {0}")]
     Device(String),
+    /// Training does not fit into the memory that there is.
+    #[error("memory: {0}")]
+    Memory(String),
     /// Text cannot be generated as asked.
     #[error("generation: {0}")]
     Generate(String),

@@ -17,6 +17,7 @@ use crate::{
         device::Compute,
         graph::Graph,
         params::{LayerSlots, Method, Slots},
+        return_freed_memory,
         trained::Params,
     },
     error::{Error, Result},
@@ -30,14 +31,18 @@ mod audit;
 mod batches;
 mod checkpoint;
 pub mod faults;
+mod forecast;
+pub mod memory;
 mod state;
 
 use batches::{Data, check, groups_of_step, passed};
 use checkpoint::Store;
 use faults::{Finding, Signal, signals};
+use memory::{Demand, Memory, Plan};
 
 pub use audit::Audit;
 pub use checkpoint::{Checkpoint, StorageWarning};
+pub use forecast::{Forecast, forecast};
 
 /// Everything that decides a training run. Names follow PEFT's and transformers'.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -195,6 +200,9 @@ pub struct Report {
     pub trained_tokens: usize,
     /// Numbers that were trained.
     pub parameters: usize,
+    /// How steps were cut into parts, each from the step after this one on; where memory was short, not as asked.
+    #[serde(default)]
+    pub plans: Vec<(usize, Plan)>,
     /// What went wrong with files in this process, without ending the run.
     #[serde(default)]
     pub storage_warnings: Vec<StorageWarning>,
@@ -246,6 +254,8 @@ pub struct Progress {
     pub all_tokens: usize,
     /// Seconds that this process spent in optimizer steps alone; never part of a result.
     pub seconds: f64,
+    /// How this step was cut into parts.
+    pub plan: Plan,
     /// What went wrong with files since the last call.
     pub warnings: Vec<StorageWarning>,
     /// What the curves say so far, looked at with each evaluation and after each hundredth of the steps.
@@ -260,9 +270,12 @@ pub struct Control<'a> {
     pub on: &'a mut dyn FnMut(Progress) -> Result<()>,
     /// Where and how often to save the whole state. A run goes on from what is there.
     pub checkpoint: Option<Checkpoint>,
+    /// What memory there is.
+    pub memory: Memory<'a>,
 }
 
-/// Trains on `train` and evaluates on `valid`. The same spec and rows give the same bytes, for any number of threads.
+/// Trains on `train` and evaluates on `valid`. The same spec and rows give the same bytes, for any number of threads, as
+/// long as memory does not ask for another [`Plan`].
 pub fn train(
     model: (&Config, &Weights),
     how: (&Method, &Spec),
@@ -290,29 +303,36 @@ pub fn train_from(
     control: &mut Control<'_>,
 ) -> Result<Trained> {
     check(config, spec, train, valid)?;
+    let demand = Demand::new((config, weights), (method, spec), (train, valid), rayon::current_num_threads());
+    let (plan, _) = demand.plan(&control.memory)?;
     let mut run = Run::new((config, weights), (method, spec), setup)?;
     // Before the state of an interrupted run is read: pairs are compared with the model as it was at the start.
+    let mut cut = Spec { micro_tokens: plan.micro_tokens, ..spec.clone() };
     let valid_rows = valid;
     let start = (&*run.graph, &run.params);
-    let (data, valid) = (Data::new(spec, train, start)?, Data::new(spec, valid, start)?);
+    let (data, valid) = (Data::new(&cut, train, start)?, Data::new(&cut, valid, start)?);
     run.plan(spec, data.len());
     let store = control.checkpoint.as_ref().map(Store::open).transpose()?;
     if let Some(store) = &store {
         run.resume(store, spec, &data)?;
     }
     run.report.findings = run.before(config, spec, (train, valid_rows))?;
+    run.cut(&mut cut, plan.with(run.report.plans.last().map(|(_, plan)| *plan)));
     let mut in_steps = Duration::ZERO;
     // A run that stopped early may have been killed after its last checkpoint.
     while run.report.steps.0 < run.report.steps.1 && run.report.stopped != Stopped::Early {
         let (step, per_epoch) = (run.report.steps.0, run.per_epoch);
         let groups = groups_of_step(spec, data.len(), step);
         let began = Instant::now();
-        let taken = run.step((config, weights), spec, &data, &groups)?;
+        if control.memory.pressure.is_some_and(|short| short()) {
+            run.relieve(&mut cut, &demand);
+        }
+        let taken = run.step((config, weights), &cut, &data, &groups)?;
         in_steps += began.elapsed();
         let last = step + 1 == run.report.steps.1;
         let due = (last || (step + 1).is_multiple_of(spec.eval_steps.unwrap_or(per_epoch))) && valid.len() > 0;
         // What is trained so far can be kept without an evaluation, but not after the caller's patience has ended.
-        let evaluated = !due || run.evaluate(spec, &valid, control.deadline)?;
+        let evaluated = !due || run.evaluate(&cut, &valid, control.deadline)?;
         (control.on)(run.progress(taken, due && evaluated, in_steps))?;
         // A state from which an evaluation is missing would go on to other bytes.
         if let Some(store) = store.as_ref().filter(|_| evaluated) {
@@ -328,7 +348,7 @@ pub fn train_from(
         }
     }
     if run.best.is_none() && run.report.stopped != Stopped::Deadline && valid.len() > 0 {
-        run.evaluate(spec, &valid, control.deadline)?;
+        run.evaluate(&cut, &valid, control.deadline)?;
     }
     Ok(run.finish())
 }
@@ -409,6 +429,23 @@ impl Run {
         self.report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
     }
 
+    /// Cuts the next steps by `plan`, and writes that down.
+    fn cut(&mut self, spec: &mut Spec, plan: Plan) {
+        spec.micro_tokens = plan.micro_tokens;
+        self.graph.set_recompute(plan.recompute);
+        if self.report.plans.last().is_none_or(|(_, last)| *last != plan) {
+            self.report.plans.push((self.report.steps.0, plan));
+        }
+    }
+
+    /// Takes less memory from the next step on, where that is possible, and gives back what is free.
+    fn relieve(&mut self, spec: &mut Spec, demand: &Demand<'_>) {
+        if let Some(less) = self.report.plans.last().and_then(|(_, plan)| demand.less(*plan)) {
+            self.cut(spec, less);
+        }
+        return_freed_memory();
+    }
+
     /// Looks for faults that can be seen before the first step.
     fn before(&self, config: &Config, spec: &Spec, (train, valid): (&[Sequence], &[Sequence])) -> Result<Vec<Finding>> {
         let together = if matches!(spec.objective, Objective::Dpo { .. }) { 2 } else { 1 };
@@ -471,10 +508,10 @@ impl Run {
         let graph = Graph::new(config, weights, self.graph.slots().clone(), &self.params)?;
         for (part, batch) in data.parts(groups, spec) {
             if let Some(place) = graph.first_not_finite(&batch, &self.params) {
-                return Ok((data.rows_of(part), Some(place)));
+                return Ok((data.indices_of(part), Some(place)));
             }
         }
-        Ok((data.rows_of(groups), None))
+        Ok((data.indices_of(groups), None))
     }
 
     /// Adds the gradients of one part of a step to `grads`.
@@ -565,6 +602,7 @@ impl Run {
             tokens: self.report.tokens - self.resumed_tokens,
             all_tokens: self.report.tokens,
             seconds: in_steps.as_secs_f64(),
+            plan: self.report.plans.last().map_or_else(Plan::default, |(_, plan)| *plan),
             warnings,
             signals: self.signals.clone(),
         }

@@ -15,6 +15,7 @@ use tunesmith_lm::{
     train::{
         Checkpoint, Control, Progress, Report, Setup, Stopped, Trained,
         faults::{self, Finding, General, Signal},
+        memory::Memory,
         train_from,
     },
     weights::Dtype,
@@ -69,7 +70,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         live.tick(tick);
         Ok(())
     };
-    let mut control = Control { deadline, on: &mut on, checkpoint };
+    let mut control = Control { deadline, on: &mut on, checkpoint, memory: Memory::default() };
     let (base, rows) = ((&model.config, &model.weights), (&data.train[..], &data.valid[..]));
     let setup = Setup { start: None, on: on_device.as_ref() };
     let mut trained = train_from(&setup, base, (&method, &spec), rows, &mut control)?;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tunesmith_harness::score::Score;
 use tunesmith_lm::{
     pretrain::{ModelShape, PretrainSpec, pretrain},
-    train::Control,
+    train::{Control, memory::Memory},
 };
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
@@ -49,7 +49,8 @@ pub fn base() -> &'static Path {
         if !done.join("model.safetensors").exists() {
             // Made beside its place and renamed, because another test process may do the same.
             let fresh = tempfile::Builder::new().prefix("tools-base").tempdir_in(place).unwrap();
-            let mut control = Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None };
+            let mut control =
+                Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None, memory: Memory::default() };
             pretrain(&spec, fresh.path(), &mut control).unwrap();
             let _ = fs::rename(fresh.keep(), &done);
         }

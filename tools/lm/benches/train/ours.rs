@@ -9,7 +9,7 @@ use tunesmith_lm::{
     lora::LoraConfig,
     optim::Schedule,
     rng::Rng,
-    train::{Control, Progress, Spec, train},
+    train::{Control, Progress, Spec, memory::Memory, train},
 };
 
 use crate::{
@@ -36,7 +36,7 @@ pub fn measure(shape: &Shape, steps: usize) -> Result<Sample, String> {
         before = now;
         Ok(())
     };
-    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None, memory: Memory::default() };
     train((&config, &weights), (&method, &spec), (&rows, &[]), &mut control).map_err(|e| e.to_string())?;
     Ok(Sample { seconds, cpu, peak_bytes: peak_bytes()? })
 }

@@ -137,6 +137,10 @@ impl Engine for Composed {
         &self.variables
     }
 
+    fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
+    }
+
     fn loss(&self, batch: &Arc<Batch>) -> Result<(Tensor, Loss)> {
         let trained = self.variables.tensors();
         let Some(preference) = &batch.preference else { return self.run(&trained, batch, &batch.keys) };

@@ -193,6 +193,10 @@ impl Engine for Graph {
         &self.variables
     }
 
+    fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
+    }
+
     fn loss(&self, batch: &Arc<Batch>) -> Result<(Tensor, Loss)> {
         Graph::loss(self, batch)
     }

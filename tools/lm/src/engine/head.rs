@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Rows whose logits are made at a time.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 
 /// The last norm and the output layer.
 #[derive(Clone, Copy)]

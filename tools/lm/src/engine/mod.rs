@@ -47,6 +47,8 @@ pub trait Engine {
     fn slots(&self) -> &params::Slots;
     /// The trained numbers as variables.
     fn trained(&self) -> &variables::Variables;
+    /// Whether layers compute their forward pass again in the backward pass instead of keeping it.
+    fn set_recompute(&mut self, recompute: bool);
     /// The scalar loss of `batch` with its graph, and the figures behind it. Call `backward` on the tensor.
     fn loss(&self, batch: &Arc<batch::Batch>) -> Result<(Tensor, head::Loss)>;
     /// The loss figures of `batch` with `params`, without a graph and without dropout.
@@ -64,5 +66,15 @@ pub fn keep_freed_memory() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
         libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives memory that is free, and that [`keep_freed_memory`] would keep, back to the system. Affects speed only.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim only returns free pages of the C allocator and may be called at any time.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

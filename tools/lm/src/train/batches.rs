@@ -33,16 +33,8 @@ pub(super) struct Data<'a> {
 impl<'a> Data<'a> {
     /// `rows` as the objective takes them. The reference of pairs is the model as `params` are now.
     pub(super) fn new(spec: &Spec, rows: &'a [Sequence], (engine, params): (&dyn Engine, &Params)) -> Result<Self> {
-        let groups: Vec<Vec<usize>> = match spec.objective {
-            Objective::Sft => match spec.packing {
-                None => (0..rows.len()).map(|row| vec![row]).collect(),
-                Some(most) => pack(&rows.iter().map(|row| row.tokens.len()).collect::<Vec<_>>(), most),
-            },
-            Objective::Dpo { .. } => (0..rows.len() / 2).map(|pair| vec![2 * pair, 2 * pair + 1]).collect(),
-        };
-        let mut data = Data { rows, groups, references: Vec::new() };
+        let mut data = Self::without_references(spec, rows);
         if let Objective::Dpo { .. } = spec.objective {
-            data.references = vec![0.0; data.groups.len()];
             let all: Vec<usize> = (0..data.groups.len()).collect();
             let mut references = Vec::new();
             for (_, batch) in data.parts(&all, spec) {
@@ -54,9 +46,26 @@ impl<'a> Data<'a> {
         Ok(data)
     }
 
+    /// The same without the reference of pairs, which takes a pass over all of them.
+    pub(super) fn without_references(spec: &Spec, rows: &'a [Sequence]) -> Self {
+        let groups = groups_of(spec, &rows.iter().map(|row| row.tokens.len()).collect::<Vec<_>>());
+        let pairs = if spec.objective == Objective::Sft { 0 } else { groups.len() };
+        Data { rows, groups, references: vec![0.0; pairs] }
+    }
+
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
+    }
+
+    /// The rows of these groups.
+    pub(super) fn rows_of(&self, groups: &[usize]) -> Vec<Sequence> {
+        groups.iter().flat_map(|group| &self.groups[*group]).map(|row| self.rows[*row].clone()).collect()
+    }
+
+    /// Whether rows are pairs with a reference.
+    pub(super) fn has_references(&self) -> bool {
+        !self.references.is_empty()
     }
 
     /// Trained tokens of these groups.
@@ -70,13 +79,13 @@ impl<'a> Data<'a> {
         let (epochs, rest) = (steps / per_epoch, steps % per_epoch);
         let part: Vec<usize> = match rest {
             0 => Vec::new(),
-            _ => order(spec, self.len(), epochs).into_iter().take(rest * spec.batch_size).collect(),
+            _ => order_of_epoch(spec, self.len(), epochs).into_iter().take(rest * spec.batch_size).collect(),
         };
         epochs * self.rows.iter().map(Sequence::targets).sum::<usize>() + self.targets(&part)
     }
 
     /// Indices of the rows of these groups.
-    pub(super) fn rows_of(&self, groups: &[usize]) -> Vec<usize> {
+    pub(super) fn indices_of(&self, groups: &[usize]) -> Vec<usize> {
         groups.iter().flat_map(|group| self.groups[*group].iter().copied()).collect()
     }
 
@@ -150,16 +159,28 @@ pub(super) fn passed(deadline: Option<Instant>) -> bool {
 pub(super) fn groups_of_step(spec: &Spec, groups: usize, step: usize) -> Vec<usize> {
     let per_epoch = groups.div_ceil(spec.batch_size);
     let (epoch, at) = (step / per_epoch, step % per_epoch);
-    order(spec, groups, epoch).into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
+    let order = order_of_epoch(spec, groups, epoch);
+    order.into_iter().skip(at * spec.batch_size).take(spec.batch_size).collect()
 }
 
-/// The order of the groups in an epoch.
-fn order(spec: &Spec, groups: usize, epoch: usize) -> Vec<usize> {
+/// All groups in the order in which epoch `epoch` (from 0) takes them.
+pub(super) fn order_of_epoch(spec: &Spec, groups: usize, epoch: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..groups).collect();
     if spec.shuffle {
         Rng::new(spec.seed, &format!("order of epoch {epoch}")).shuffle(&mut order);
     }
     order
+}
+
+/// Indices of rows that count as one of `batch_size`, for rows of these lengths.
+pub(super) fn groups_of(spec: &Spec, lengths: &[usize]) -> Vec<Vec<usize>> {
+    match spec.objective {
+        Objective::Sft => match spec.packing {
+            None => (0..lengths.len()).map(|row| vec![row]).collect(),
+            Some(most) => pack(lengths, most),
+        },
+        Objective::Dpo { .. } => (0..lengths.len() / 2).map(|pair| vec![2 * pair, 2 * pair + 1]).collect(),
+    }
 }
 
 /// Whether this can be trained at all.

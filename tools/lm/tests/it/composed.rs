@@ -17,7 +17,7 @@ use tunesmith_lm::{
     },
     lora::{Adapter, LoraConfig, Targets},
     rng::Rng,
-    train::{Control, Objective, Setup, Spec, train, train_from},
+    train::{Control, Objective, Setup, Spec, memory::Memory, train, train_from},
     weights::Weights,
 };
 
@@ -356,7 +356,7 @@ fn a_training_run_has_the_losses_of_the_fused_layers() {
     for (method, spec) in [(Method::Lora(lora.clone()), spec.clone()), (Method::Full, spec), (Method::Lora(lora), dpo)]
     {
         let mut on = |_| Ok(());
-        let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+        let mut control = Control { deadline: None, on: &mut on, checkpoint: None, memory: Memory::default() };
         let (model, data) = ((&config, &weights), (&rows[..], &valid[..]));
         let fused = train(model, (&method, &spec), data, &mut control).unwrap().report;
         let composed = train_from(&Setup { start: None, on: Some(&CPU) }, model, (&method, &spec), data, &mut control)

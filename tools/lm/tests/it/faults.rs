@@ -23,6 +23,7 @@ use tunesmith_lm::{
     train::{
         Checkpoint, Control, Objective, Progress, Spec, Trained, Weighting,
         faults::{self, Fault, Finding, General, Position, Severity, Signal, Stage},
+        memory::Memory,
         train,
     },
     weights::{Keep, Weights},
@@ -39,7 +40,8 @@ fn attempt(
     (method, spec): (&Method, &Spec),
     rows: (&[Sequence], &[Sequence]),
 ) -> Result<Trained, Error> {
-    let mut control = Control { deadline: None, on: &mut |_: Progress| Ok(()), checkpoint: None };
+    let mut control =
+        Control { deadline: None, on: &mut |_: Progress| Ok(()), checkpoint: None, memory: Memory::default() };
     train((config, weights), (method, spec), rows, &mut control)
 }
 
@@ -304,7 +306,8 @@ fn state_lost() -> Vec<Fault> {
             || Checkpoint { dir: dir.path().into(), save_steps: 4, save_total_limit: 1, key: Default::default() };
         let attempt = |stop: usize| {
             let mut on = |p: Progress| if p.step >= stop { Err(Error::Cancelled) } else { Ok(()) };
-            let mut control = Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint()) };
+            let mut control =
+                Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint()), memory: Memory::default() };
             train((&config, &weights), (&lora(), &spec()), (&rows, &valid), &mut control)
         };
         attempt(9).unwrap_err();
@@ -488,7 +491,7 @@ fn findings_and_signals_are_told_and_kept() {
         told.push(progress.signals);
         Ok(())
     };
-    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None, memory: Memory::default() };
     let rows = (rows(8, 1), rows(16, 2));
     let report = train((&config, &weights), (&Method::Full, &spec), (&rows.0, &rows.1), &mut control).unwrap().report;
     assert_eq!((&told[0], told.last().unwrap()), (&Vec::new(), &report.signals));

@@ -11,6 +11,7 @@ mod formats;
 mod generate;
 mod gguf;
 mod hostile;
+mod memory;
 mod methods;
 mod peers;
 mod resume;

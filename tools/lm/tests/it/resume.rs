@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tunesmith_lm::{
     error::{Error, Result},
-    train::{Checkpoint, Control, Progress, Select, Spec, Stopped, StorageWarning, Trained, train},
+    train::{Checkpoint, Control, Progress, Select, Spec, Stopped, StorageWarning, Trained, memory::Memory, train},
 };
 
 use crate::train::{bits, lora, rows, run, small, spec};
@@ -24,7 +24,7 @@ fn attempt(spec: &Spec, checkpoint: Checkpoint, stop: usize, told: &mut Vec<Prog
         told.push(p);
         if told.last().is_some_and(|p| p.step >= stop) { Err(Error::Cancelled) } else { Ok(()) }
     };
-    let mut control = Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint) };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint), memory: Memory::default() };
     train((&config, &weights), (&lora(), spec), (&rows, &valid), &mut control)
 }
 
@@ -143,7 +143,8 @@ fn a_full_disk_costs_a_checkpoint_and_not_the_run() {
         told.push(p);
         Ok(())
     };
-    let mut control = Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint(dir.path(), 4)) };
+    let mut control =
+        Control { deadline: None, on: &mut on, checkpoint: Some(checkpoint(dir.path(), 4)), memory: Memory::default() };
     let data = (rows(40, 1), rows(10, 2));
     let trained = train((&config, &weights), (&lora(), &spec()), (&data.0, &data.1), &mut control).unwrap();
     assert_eq!((bits(&trained), trained.report.stopped), (bits(&whole), Stopped::Done));

@@ -17,7 +17,8 @@ use tunesmith_lm::{
     rng::Rng,
     rows::Encoder,
     train::{
-        Checkpoint, Control, Objective, Progress, Select, Setup, Spec, Stopped, Trained, Weighting, train, train_from,
+        Checkpoint, Control, Objective, Progress, Select, Setup, Spec, Stopped, Trained, Weighting, memory::Memory,
+        train, train_from,
     },
     weights::Weights,
 };
@@ -54,7 +55,7 @@ pub fn spec() -> Spec {
 pub fn run(method: &Method, spec: &Spec, train_rows: &[Sequence], valid: &[Sequence]) -> Trained {
     let (config, weights) = small();
     let mut on = |_: Progress| Ok(());
-    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None, memory: Memory::default() };
     train((&config, &weights), (method, spec), (train_rows, valid), &mut control).unwrap()
 }
 
@@ -166,7 +167,8 @@ fn training_stops_early_at_the_best_evaluation_and_at_the_deadline() {
 
     let (config, weights) = small();
     let mut on = |_: Progress| Ok(());
-    let mut control = Control { deadline: Some(std::time::Instant::now()), on: &mut on, checkpoint: None };
+    let mut control =
+        Control { deadline: Some(std::time::Instant::now()), on: &mut on, checkpoint: None, memory: Memory::default() };
     let rows = rows(16, 1);
     let late = train((&config, &weights), (&lora(), &spec), (&rows, &rows), &mut control).unwrap().report;
     assert_eq!((late.stopped, late.steps.0, late.best_step), (Stopped::Deadline, 1, None));
@@ -187,7 +189,8 @@ fn at_the_deadline_an_evaluation_that_is_due_is_left_out_and_what_was_trained_is
     let checkpoint =
         Checkpoint { dir: dir.path().join("state"), save_steps: 1, save_total_limit: 2, key: serde_json::Map::new() };
     let deadline = Some(std::time::Instant::now());
-    let mut control = Control { deadline, on: &mut on, checkpoint: Some(checkpoint.clone()) };
+    let mut control =
+        Control { deadline, on: &mut on, checkpoint: Some(checkpoint.clone()), memory: Memory::default() };
     let late = train((&config, &weights), (&lora(), &spec), (&rows, &rows), &mut control).unwrap();
     assert_eq!(told, [(1, None, true)]);
     assert_eq!((late.report.stopped, late.report.best_step), (Stopped::Deadline, None));
@@ -208,7 +211,7 @@ fn evaluations_do_not_count_as_time_of_steps() {
         last = p.seconds;
         Ok(())
     };
-    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None, memory: Memory::default() };
     // One row is trained on per step, and two thousand are evaluated after the last.
     train((&config, &weights), (&lora(), &spec), (&rows(2, 1), &rows(2_000, 2)), &mut control).unwrap();
     let all = began.elapsed().as_secs_f64();
@@ -243,7 +246,7 @@ fn rows_that_teach_nothing_or_do_not_fit_are_errors_that_say_which() {
     let mut attempt = |bad: Sequence, spec: Spec| {
         let mut all = rows(3, 1);
         all.push(bad);
-        let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+        let mut control = Control { deadline: None, on: &mut on, checkpoint: None, memory: Memory::default() };
         train((&config, &weights), (&lora(), &spec), (&all, &[]), &mut control).map(drop).unwrap_err().to_string()
     };
     let row = Sequence::from;
@@ -284,7 +287,7 @@ fn preferences_are_learned_from_even_odds_and_parts_of_a_step_change_nothing() {
         assert!((a.1 - b.1).abs() < 1e-4, "{a:?} {b:?}");
     }
     let (config, weights) = small();
-    let mut control = Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None };
+    let mut control = Control { deadline: None, on: &mut |_| Ok(()), checkpoint: None, memory: Memory::default() };
     let rows = &train_pairs[..3];
     let odd = train((&config, &weights), (&lora(), &spec), (rows, &[]), &mut control).unwrap_err().to_string();
     assert_eq!(odd, "training: pairs of answers are expected, chosen and rejected in turn");
@@ -325,7 +328,7 @@ fn compared_with_trl(trl: &Trl, rows: &[Sequence]) {
         losses.push(progress.loss);
         Ok(())
     };
-    let mut control = Control { deadline: None, on: &mut on, checkpoint: None };
+    let mut control = Control { deadline: None, on: &mut on, checkpoint: None, memory: Memory::default() };
     let (model, method) = ((&trl.model.config, &trl.model.weights), Method::Lora(trl.adapter.config.clone()));
     let setup = Setup { start: Some(&trl.adapter), on: None };
     train_from(&setup, model, (&method, &trl.spec), (rows, &[]), &mut control).unwrap();
