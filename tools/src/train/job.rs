@@ -1,9 +1,6 @@
 //! The worker's part of `train`.
 
-use std::{
-    mem::{Discriminant, discriminant},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Map, Value};
@@ -61,11 +58,11 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let checkpoint = checkpoint(job, &model, &data)?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
-    let (mut told, mut signalled) = (0, Vec::new());
+    let (mut told, mut alarmed) = (0, false);
     let mut on = |progress: Progress| {
         told += progress.warnings.len();
         let mut tick = telemetry.step(&progress);
-        let lines: Vec<String> = tick.warning.into_iter().chain(alarms(&progress.signals, &mut signalled)).collect();
+        let lines: Vec<String> = tick.warning.into_iter().chain(alarm(&progress.signals, &mut alarmed)).collect();
         tick.warning = (!lines.is_empty()).then(|| lines.join("; "));
         live.tick(tick);
         Ok(())
@@ -169,16 +166,11 @@ fn early(deadline: Instant, now: Instant) -> Instant {
     deadline.checked_sub(Duration::from_secs_f64(margin)).unwrap_or(deadline)
 }
 
-/// Signals of which the user is told while training goes on, each kind once.
-fn alarms(signals: &[Signal], told: &mut Vec<Discriminant<Signal>>) -> Vec<String> {
-    let mut new = Vec::new();
-    for signal in signals.iter().filter(|signal| !matches!(signal, Signal::Plateau { .. })) {
-        if !told.contains(&discriminant(signal)) {
-            told.push(discriminant(signal));
-            new.push(signal.to_string());
-        }
-    }
-    new
+/// That training diverges, told once while it goes on. Evaluations wobble too much to be told of before the end.
+fn alarm(signals: &[Signal], told: &mut bool) -> Option<String> {
+    let signal = signals.iter().find(|signal| matches!(signal, Signal::Diverging { .. })).filter(|_| !*told)?;
+    *told = true;
+    Some(signal.to_string())
 }
 
 /// Compares the merged model with the trained numbers on `row`, and with the base on general text.
@@ -192,7 +184,7 @@ fn after(
     let mut findings = faults::merged(base, (&trained.slots, &trained.params), merged, row)?;
     let general = General::new(&model.tokenizer, &model.config)?;
     let losses = (general.loss(base)?, general.loss(merged)?);
-    findings.extend(faults::forgetting(losses.0, losses.1));
+    findings.extend(general.forgetting(losses.0, losses.1));
     Ok((findings, losses))
 }
 

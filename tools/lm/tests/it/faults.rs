@@ -359,8 +359,13 @@ fn collapse() -> Vec<Fault> {
     assert_eq!(faults::leakage(&few, &other, 1), []);
     assert_eq!(found(faults::leakage(&few, &[&other[..], &few[2..3]].concat(), 1)), all);
     assert_eq!(found(faults::leakage(&[&few[..], &few[..2]].concat(), &other, 1)), all);
-    assert_eq!((faults::forgetting(3.0, 4.0), found(faults::forgetting(3.0, 9.0))), (None, all.clone()));
-    assert_eq!(found(faults::forgetting(3.0, f64::NAN)), all);
+    let forgetting = |after| faults::forgetting((3.0, after), 10.0);
+    assert_eq!(
+        (forgetting(9.6), found(forgetting(9.7)), found(forgetting(f64::NAN))),
+        (None, all.clone(), all.clone())
+    );
+    // A base that knew nothing has nothing to forget.
+    assert_eq!(faults::forgetting((10.0, 10.0), 10.0), None);
     all
 }
 
@@ -509,5 +514,5 @@ fn general_text_is_likely_for_the_bundled_base_and_not_for_a_random_one() {
     let random = tunesmith_lm::engine::params::random_weights(&nano.config, 1);
     let lost = general.loss((&nano.config, &random)).unwrap();
     println!("general text: {loss:.2} nats per token, of a random model {lost:.2}");
-    assert!(loss < 3.0 && faults::forgetting(loss, lost).is_some(), "{loss} {lost}");
+    assert!(loss < 3.0 && general.forgetting(loss, lost).is_some(), "{loss} {lost}");
 }

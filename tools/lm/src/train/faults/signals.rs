@@ -91,7 +91,7 @@ impl fmt::Display for Signal {
             Signal::Plateau { step, from, last } => {
                 write!(f, "plateau at step {step}: the loss went from {from:.3} to {last:.3} in the last third")
             }
-            Signal::Overfitting { step, best_step, best, last } => write!(
+            Signal::Overfitting { step, best_step, best, last, .. } => write!(
                 f,
                 "overfitting at step {step}: the validation loss is {last:.3} after {best:.3} at step {best_step}"
             ),
@@ -100,9 +100,13 @@ impl fmt::Display for Signal {
 }
 
 impl Signal {
-    /// The finding that it amounts to in a finished run: overfitting is a fault, the others are for the planner.
+    /// The finding that it amounts to in a finished run: overfitting is a fault where the validation loss rose by
+    /// more than a tenth of a nat per token, which is a tenth in perplexity. The rest is for the planner.
     pub(in crate::train) fn finding(&self) -> Option<Finding> {
-        let Signal::Overfitting { .. } = self else { return None };
+        let Signal::Overfitting { best, last, .. } = self else { return None };
+        if last - best <= 0.1 {
+            return None;
+        }
         let advice = "take fewer epochs or more rows; the best checkpoint was kept";
         Some(Finding::warning(Fault::Collapse, After, self.to_string(), advice))
     }
@@ -128,9 +132,12 @@ mod tests {
         assert!(matches!(signals(&lost, &[])[..], [Signal::Diverging { .. }]));
         let flat = curve((0..40).map(|i| 1.0 + 1.0 / f64::from(i + 1).powi(3)));
         assert!(matches!(signals(&flat, &[])[..], [Signal::Plateau { step: 40, .. }]));
-        let valid = [(10, 2.0), (20, 1.0), (30, 1.2), (40, 1.5)];
-        let over = Signal::Overfitting { step: 40, best_step: 20, best: 1.0, last: 1.5 };
+        let valid = [(10, 2.0), (20, 1.0), (30, 1.2), (40, 1.6)];
+        let over = Signal::Overfitting { step: 40, best_step: 20, best: 1.0, last: 1.6 };
         assert_eq!(signals(&falling, &valid), [over]);
+        assert!(over.finding().is_some());
+        // Near zero a rise is large by its share and small in fact.
+        assert_eq!(overfitting(&falling, &[(10, 2.0), (20, 0.01), (40, 0.06)]).unwrap().finding(), None);
         // A loss that rises in training as well is no overfitting.
         assert!(matches!(signals(&rising, &valid)[..], [Signal::Diverging { .. }]));
     }
