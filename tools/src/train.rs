@@ -9,7 +9,7 @@ use tunesmith_harness::score::{Score, Verdict};
 use tunesmith_lm::{
     lora::TARGETS,
     optim::Schedule,
-    train::{Audit, Select, Spec, Stopped, StorageWarning, Weighting},
+    train::{Audit, Select, Spec, Stopped, StorageWarning, Weighting, memory::Plan},
 };
 use tunesmith_sandbox::Workdir;
 
@@ -22,7 +22,10 @@ use crate::{
 };
 
 mod job;
+mod outlook;
 mod telemetry;
+
+pub use outlook::Outlook;
 
 /// See [`Args`].
 pub struct Train;
@@ -177,7 +180,7 @@ impl Args {
 }
 
 /// What training did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// The adapter's directory, relative to the workdir.
     pub adapter: String,
@@ -211,6 +214,12 @@ pub struct Output {
     pub tokens_per_second: f64,
     /// Of a few generations on validation prompts, how many ended by themselves: `(ended, tried)`.
     pub ended: (usize, usize),
+    /// What the run was expected to take before it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Outlook>,
+    /// How steps were cut into parts, each from the step after this one on.
+    #[serde(default)]
+    pub plans: Vec<(usize, Plan)>,
     /// Most memory that the training process held, in bytes; null where that is unknown.
     #[serde(default)]
     pub peak_memory: Option<u64>,
@@ -245,6 +254,12 @@ pub struct Job {
     /// Checkpoints, from which an interrupted run is gone on with; null saves none.
     #[serde(default)]
     pub checkpoints: Option<Checkpoints>,
+    /// Most bytes that the worker may hold; null: what the machine has.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// Whether it only says what training would take.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Unix time at the start, in seconds, for the event files of TensorBoard alone.
     #[serde(default)]
     pub started_at: f64,
@@ -280,6 +295,8 @@ impl Tool for Train {
             lora_alpha: args.lora_alpha,
             target_modules,
             checkpoints: None,
+            memory: None,
+            dry_run: false,
             started_at: 0.0,
         };
         let reads = bases::reads(cx.base);

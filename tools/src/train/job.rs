@@ -11,11 +11,12 @@ use tunesmith_lm::{
     generate::{Sampling, Session},
     lora::{Adapter, LoraConfig, Targets},
     model::{Model, hash_file},
-    train::{Checkpoint, Control, Progress, Report, Stopped, memory::Memory, train},
+    train::{Checkpoint, Control, Progress, Report, Stopped, forecast, memory::Memory, train},
 };
 
 use super::{
-    Job, Output, RECORD, Record,
+    Job, Outlook, Output, RECORD, Record,
+    outlook::{self, Held},
     telemetry::{Telemetry, peak_memory},
     warning,
 };
@@ -49,21 +50,36 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         ..LoraConfig::default()
     };
     lora.check()?;
-    std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {}", name(&job.out)))?;
     let method = Method::Lora(lora.clone());
+    let limit = outlook::limit(job.memory);
+    let (held, short) = (Held::now(), || outlook::short(limit));
+    let memory = Memory { limit, held: held.own, peak: held.peak, pressure: Some(&short) };
+    let (base, how) = ((&model.config, &model.weights), (&method, &job.spec));
+    let estimate = Outlook::new(forecast(base, how, (&training, &valid), &memory)?, limit);
+    if job.dry_run {
+        let rows = (training.len(), valid.len());
+        return Ok(Output { rows, steps: (0, estimate.steps), estimate: Some(estimate), ..Output::default() });
+    }
+    for note in estimate.lines(&job.spec) {
+        live.tick(Tick { what: "train".into(), total: estimate.steps, note: Some(note), ..Tick::default() });
+    }
+    std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {}", name(&job.out)))?;
     let flops = cost::train_flops_per_token(&model.config, &method, cost::Rows::of(&training))?;
     let mut telemetry = Telemetry::new(&job.out, job.started_at, Some((flops, cost::peak_flops())));
     let checkpoint = checkpoint(job, &model)?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
-    let mut told = 0;
+    let (mut told, mut plan) = (0, None);
     let mut on = |progress: Progress| {
         told += progress.warnings.len();
-        live.tick(telemetry.step(&progress));
+        let before = plan.replace(progress.plan).filter(|before| *before != progress.plan);
+        let change = before.and_then(|before| outlook::changed(Some(before.micro_tokens), progress.plan));
+        let note = change.map(|change| format!("{change} from step {} on: memory is short", progress.step));
+        live.tick(Tick { note, ..telemetry.step(&progress) });
         Ok(())
     };
-    let mut control = Control { deadline, on: &mut on, checkpoint, memory: Memory::default() };
-    let mut trained = train((&model.config, &model.weights), (&method, &job.spec), (&training, &valid), &mut control)?;
+    let mut control = Control { deadline, on: &mut on, checkpoint, memory };
+    let mut trained = train(base, how, (&training, &valid), &mut control)?;
     let seconds = began.elapsed().as_secs_f64();
     // What went wrong with files after the last step was told.
     if let Some(late) = warning(trained.report.storage_warnings.get(told..).unwrap_or_default()) {
@@ -85,7 +101,8 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         Stopped::Deadline => (0, 0),
         _ => probe(&model, &adapter, &encoder, &recipe, &valid_rows)?,
     };
-    Ok(output(job, trained.report, (training.len(), valid.len()), (seconds, &telemetry), ended))
+    let output = output(job, trained.report, (training.len(), valid.len()), (seconds, &telemetry), ended);
+    Ok(Output { estimate: Some(estimate), ..output })
 }
 
 /// Where the state is saved, and what it belongs to: every setting of the job by its name, and the contents of what it
@@ -97,7 +114,9 @@ fn checkpoint(job: &Job, model: &Model) -> anyhow::Result<Option<Checkpoint>> {
         _ => Map::new(),
     };
     // The trainer itself compares the spec.
-    ["base", "data", "out", "spec", "checkpoints", "started_at"].iter().for_each(|name| drop(key.remove(*name)));
+    ["base", "data", "out", "spec", "checkpoints", "memory", "dry_run", "started_at"]
+        .iter()
+        .for_each(|name| drop(key.remove(*name)));
     key.insert("base_sha256".to_owned(), model.sha256.clone().into());
     for file in ["recipe.json", "train.jsonl", "valid.jsonl"] {
         key.insert(file.to_owned(), hash_file(&job.data.join(file))?.into());
@@ -179,6 +198,8 @@ fn output(
         seconds,
         tokens_per_second: telemetry.tokens_per_second(),
         ended,
+        estimate: None,
+        plans: report.plans,
         peak_memory: peak_memory(),
         utilisation: telemetry.utilisation(),
         // Without a step in this process, all of them were there already.
