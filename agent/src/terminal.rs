@@ -238,6 +238,10 @@ impl Watch for Terminal {
     fn progress(&self, progress: &Progress) {
         let mut state = self.state();
         self.flush(&mut state);
+        if let Some(note) = &progress.note {
+            let tell = || eprintln!("{}", visible(note));
+            state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
+        }
         if let Some(warning) = &progress.warning {
             let tell = || eprintln!("warning: {}", visible(warning));
             state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));

@@ -52,6 +52,8 @@ pub struct Progress {
     pub utilisation: Option<f64>,
     /// Most memory that the work has held, in bytes.
     pub peak_memory: Option<u64>,
+    /// What is worth a line of its own.
+    pub note: Option<String>,
     /// What went wrong without ending the work.
     pub warning: Option<String>,
 }

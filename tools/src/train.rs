@@ -14,6 +14,7 @@ use tunesmith_lm::{
     train::{
         Audit, Select, Spec, Stopped, StorageWarning, Weighting,
         faults::{self, Fault, Finding, Severity, Signal},
+        memory::Plan,
     },
 };
 use tunesmith_sandbox::Workdir;
@@ -28,9 +29,11 @@ use crate::{
 
 mod data;
 mod job;
+mod outlook;
 mod settings;
 mod telemetry;
 
+pub use outlook::Outlook;
 pub use settings::{Goal, Settings, What};
 
 /// See [`Args`].
@@ -182,7 +185,7 @@ impl From<Args> for Settings {
 }
 
 /// What training did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// The adapter's directory, relative to the workdir.
     pub adapter: String,
@@ -219,6 +222,12 @@ pub struct Output {
     pub tokens_per_second: f64,
     /// Of a few generations on validation prompts, how many ended by themselves: `(ended, tried)`.
     pub ended: (usize, usize),
+    /// What the run was expected to take before it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Outlook>,
+    /// How steps were cut into parts, each from the step after this one on.
+    #[serde(default)]
+    pub plans: Vec<(usize, Plan)>,
     /// Most memory that the training process held, in bytes; null where that is unknown.
     #[serde(default)]
     pub peak_memory: Option<u64>,
@@ -261,6 +270,12 @@ pub struct Job {
     /// Checkpoints, from which an interrupted run is gone on with; null saves none.
     #[serde(default)]
     pub checkpoints: Option<Checkpoints>,
+    /// Most bytes that the worker may hold; null: what the machine has.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// Whether it only says what training would take.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Unix time at the start, in seconds, for the event files of TensorBoard alone.
     #[serde(default)]
     pub started_at: f64,
@@ -293,6 +308,8 @@ impl Tool for Train {
             seed: cx.seed,
             device: cpu(),
             checkpoints: None,
+            memory: None,
+            dry_run: false,
             started_at: 0.0,
         };
         let reads = bases::reads(cx.base);

@@ -69,6 +69,9 @@ enum Line {
         /// Whether the disk is full.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         full: bool,
+        /// Whether there is too little memory.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        short: bool,
     },
 }
 
@@ -96,6 +99,9 @@ pub struct Tick {
     /// Most memory held so far, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
+    /// What is worth a line of its own; never left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What went wrong without ending the work; never left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,

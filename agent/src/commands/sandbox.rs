@@ -131,7 +131,7 @@ fn trouble(finished: &Finished) -> Option<String> {
 }
 
 /// `512M`, `2G`, `800K`, or bytes.
-fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64, String> {
     let wrong = || "write it as a number with K, M or G, for example 512M".to_owned();
     let (digits, factor) = match text.chars().last().map(|c| c.to_ascii_uppercase()) {
         Some('K') => (&text[..text.len() - 1], 1 << 10),

@@ -8,18 +8,19 @@ use std::{
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tunesmith_harness::{
-    figures::{bytes, duration, percent},
+    figures::{bytes, counted, duration, percent},
     text::visible,
 };
 use tunesmith_lm::engine::device;
 use tunesmith_lm::train::Checkpoint;
-use tunesmith_sandbox::Cancel;
+use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{data_prepare::Job, train, worker::Work};
 
 use super::{
     data::{self, Mapping},
     numbers::{self, whole},
     print, print_json,
+    sandbox::size,
     table::count,
     unfinished::{Begun, Unfinished},
     usage,
@@ -79,6 +80,12 @@ pub struct Args {
     /// Checkpoints kept, the newest; each holds the best parameters as well
     #[arg(long, value_name = "N", default_value_t = Checkpoint::SAVE_TOTAL_LIMIT, value_parser = whole(1..))]
     save_total_limit: usize,
+    /// Most memory to take, for example 512M or 2G [default: what is available]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
+    /// Say what training would take, and train nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -156,6 +163,9 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let settings = settings(&args)?;
     let bench = Bench::new(cancel)?;
     let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
+    if args.dry_run {
+        return dry_run(&args, &settings, &bench, (given, base)).await;
+    }
     let out = match Unfinished::begin(&args.out, args.resume, files(&settings))? {
         Begun::Work(out) => out,
         Begun::Finished => return finished(&args),
@@ -197,6 +207,51 @@ async fn make(
     (given, base): (PathBuf, PathBuf),
     out: &Unfinished,
 ) -> Result<train::Output, Failure> {
+    let job = job(args, settings, bench, (given, base.clone()), (&out.path(), out.dir())).await?;
+    let checkpoints = train::Checkpoints {
+        dir: out.checkpoints(),
+        save_steps: args.save_steps,
+        save_total_limit: args.save_total_limit,
+    };
+    let reads = vec![base, job.data.clone()];
+    let job = train::Job { checkpoints: Some(checkpoints), ..job };
+    bench.run(&Work::Train(job), out.dir(), reads, "train").await
+}
+
+/// Prepares and times the same, and says what it would take; nothing of it is kept.
+async fn dry_run(
+    args: &Args,
+    settings: &train::Settings,
+    bench: &Bench<'_>,
+    (given, base): (PathBuf, PathBuf),
+) -> Result<u8, Failure> {
+    let dir = bench.private()?;
+    let job = job(args, settings, bench, (given, base.clone()), (&dir.path().join("adapter"), &dir)).await?;
+    let reads = vec![base, job.data.clone()];
+    let job = train::Job { dry_run: true, ..job };
+    let made: train::Output = bench.run(&Work::Train(job), &dir, reads, "train").await?;
+    let Some(estimate) = made.estimate else {
+        return Err(Failure::new(70, "the worker's answer has no estimate"));
+    };
+    if args.json {
+        print_json(&json!({"rows": made.rows, "estimate": estimate}))?;
+    } else {
+        let (training, valid) = made.rows;
+        let (training, valid) = (counted(training, "row"), counted(valid, "row"));
+        print(&format!("{training} to train on and {valid} to validate, {} tokens in all steps", estimate.tokens));
+        estimate.lines(settings.micro_tokens).iter().for_each(|line| print(line));
+    }
+    Ok(0)
+}
+
+/// The worker's order, without checkpoints; rows are prepared where they are not yet.
+async fn job(
+    args: &Args,
+    settings: &train::Settings,
+    bench: &Bench<'_>,
+    (given, base): (PathBuf, PathBuf),
+    (out, dir): (&Path, &Workdir),
+) -> Result<train::Job, Failure> {
     let data = if given.is_dir() {
         already(args)?
     } else if settings.objective.is_some() {
@@ -204,29 +259,26 @@ async fn make(
         given
     } else {
         // Beside the adapter, so that it can be scored on the same recipe.
-        let to = out.path().join("prepared");
+        let to = out.join("prepared");
         // The same rows make the same files, so that what an interrupted process left of them is of no use.
         remove(&to);
         let mapping = args.mapping.args(bench, &given).await?;
         let job = Job { args: mapping, file: given, base: base.clone(), out: to.clone(), seed: args.seed };
-        data::prepare(bench, job, out.dir()).await?;
+        data::prepare(bench, job, dir).await?;
         to
     };
-    let job = train::Job {
-        base: base.clone(),
-        data: data.clone(),
-        out: out.path(),
+    Ok(train::Job {
+        base,
+        data,
+        out: out.to_owned(),
         settings: settings.clone(),
         seed: args.seed,
         device: args.device.clone(),
-        checkpoints: Some(train::Checkpoints {
-            dir: out.checkpoints(),
-            save_steps: args.save_steps,
-            save_total_limit: args.save_total_limit,
-        }),
+        checkpoints: None,
+        memory: args.memory,
+        dry_run: false,
         started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
-    };
-    bench.run(&Work::Train(job), out.dir(), vec![base, data], "train").await
+    })
 }
 
 /// A file of rows in TRL's formats, whose columns have their names already.

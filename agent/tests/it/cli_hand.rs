@@ -238,3 +238,25 @@ fn a_vocabulary_that_is_too_small_says_what_it_needs() {
         "error: tokenizer: the vocabulary needs at least 261 entries, not 10: one for each byte and special token\n";
     assert_eq!(said.refused(2), want);
 }
+
+#[test]
+fn a_dry_run_says_what_training_would_take_and_trains_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(20)).unwrap();
+    let args =
+        ["train", "--base", base().to_str().unwrap(), "--data", "rows.csv", "--out", "adapter", "--max-steps", "5"];
+    let run = |more: &[&str]| {
+        let args: Vec<&str> = args.iter().chain(more).copied().collect();
+        tunesmith(dir.path(), &args)
+    };
+    let said = run(&["--dry-run", "--json"]).ok().json();
+    let estimate = &said["estimate"];
+    assert_eq!((&estimate["steps"], &estimate["plan"]["recompute"]), (&json!(5), &json!(false)));
+    assert!(estimate["memory"].as_u64().unwrap() > 1 << 20 && estimate["seconds"].as_f64().unwrap() > 0.0, "{said}");
+    let refused = command(dir.path(), &[&args[..], &["--dry-run", "--memory", "2M"]].concat()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(5));
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(why.contains("memory: training needs ") && why.trim_end().ends_with("use a smaller base"), "{why}");
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["rows.csv"]);
+}

@@ -12,6 +12,7 @@ use tunesmith_lm::{
     train::{
         Checkpoint, Control, Progress, Report, Setup, Stopped, Trained,
         faults::{self, Finding, General, Signal},
+        forecast,
         memory::Memory,
         train_from,
     },
@@ -19,8 +20,9 @@ use tunesmith_lm::{
 };
 
 use super::{
-    Goal, Job, Output, RECORD, Record,
+    Goal, Job, Outlook, Output, RECORD, Record,
     data::Data,
+    outlook::{self, Held},
     telemetry::{Telemetry, peak_memory},
     warning,
 };
@@ -52,25 +54,39 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let mut findings = faults::stopping(findings)?;
     let spec = job.settings.spec(job.seed, model.config.max_position_embeddings);
     let method = job.settings.trained(name(&job.base))?;
+    let limit = outlook::limit(job.memory);
+    let (held, short) = (Held::now(), || outlook::short(limit));
+    let memory = Memory { limit, held: held.own, peak: held.peak, pressure: Some(&short) };
+    let (base, how, rows) = ((&model.config, &model.weights), (&method, &spec), (&data.train[..], &data.valid[..]));
+    let estimate = Outlook::new(forecast(base, how, rows, &memory)?, limit);
+    if job.dry_run {
+        let rows = counts(job, &data);
+        return Ok(Output { rows, steps: (0, estimate.steps), estimate: Some(estimate), ..Output::default() });
+    }
+    for note in estimate.lines(spec.micro_tokens) {
+        live.tick(Tick { what: "train".into(), total: estimate.steps, note: Some(note), ..Tick::default() });
+    }
     std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {}", name(&job.out)))?;
     let flops = cost::train_flops_per_token(&model.config, &method, cost::Rows::of(&data.train))?;
     let mut telemetry = Telemetry::new(&job.out, job.started_at, Some((flops, cost::peak_flops())));
     let checkpoint = checkpoint(job, &model, &data)?;
     let began = Instant::now();
     let deadline = live.deadline.map(|at| early(at, began));
-    let (mut told, mut alarmed) = (0, false);
+    let (mut told, mut alarmed, mut plan) = (0, false, None);
     let mut on = |progress: Progress| {
         told += progress.warnings.len();
-        let mut tick = telemetry.step(&progress);
+        let before = plan.replace(progress.plan).filter(|before| *before != progress.plan);
+        let change = before.and_then(|before| outlook::changed(Some(before.micro_tokens), progress.plan));
+        let note = change.map(|change| format!("{change} from step {} on: memory is short", progress.step));
+        let mut tick = Tick { note, ..telemetry.step(&progress) };
         let lines: Vec<String> = tick.warning.into_iter().chain(alarm(&progress.signals, &mut alarmed)).collect();
         tick.warning = (!lines.is_empty()).then(|| lines.join("; "));
         live.tick(tick);
         Ok(())
     };
-    let mut control = Control { deadline, on: &mut on, checkpoint, memory: Memory::default() };
-    let (base, rows) = ((&model.config, &model.weights), (&data.train[..], &data.valid[..]));
+    let mut control = Control { deadline, on: &mut on, checkpoint, memory };
     let setup = Setup { start: None, on: on_device.as_ref() };
-    let mut trained = train_from(&setup, base, (&method, &spec), rows, &mut control)?;
+    let mut trained = train_from(&setup, base, how, rows, &mut control)?;
     let seconds = began.elapsed().as_secs_f64();
     // What went wrong with files after the last step was told.
     if let Some(late) = warning(trained.report.storage_warnings.get(told..).unwrap_or_default()) {
@@ -106,10 +122,14 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         live.tick(Tick { what: "train".into(), done, total, warning, ..Tick::default() });
     }
     trained.report.findings = findings;
-    let rows = |rows: &[Sequence]| rows.len() / if job.settings.objective == Some(Goal::Dpo) { 2 } else { 1 };
-    let rows = (rows(&data.train), rows(&data.valid));
-    let output = output(job, trained.report, rows, (seconds, &telemetry), ended);
-    Ok(Output { tally: data.tally, general_loss, ..output })
+    let output = output(job, trained.report, counts(job, &data), (seconds, &telemetry), ended);
+    Ok(Output { tally: data.tally, general_loss, estimate: Some(estimate), ..output })
+}
+
+/// Rows that are trained on and validated on; a pair of answers is one.
+fn counts(job: &Job, data: &Data) -> (usize, usize) {
+    let together = if job.settings.objective == Some(Goal::Dpo) { 2 } else { 1 };
+    (data.train.len() / together, data.valid.len() / together)
 }
 
 /// Writes what was trained, an adapter or a whole model; returns the model as it will be used, and what is wrong with it.
@@ -148,7 +168,9 @@ fn checkpoint(job: &Job, model: &Model, data: &Data) -> anyhow::Result<Option<Ch
     if let Some(Value::Object(settings)) = key.remove("settings") {
         key.extend(settings);
     }
-    ["base", "data", "out", "checkpoints", "started_at"].iter().for_each(|name| drop(key.remove(*name)));
+    ["base", "data", "out", "checkpoints", "memory", "dry_run", "started_at"]
+        .iter()
+        .for_each(|name| drop(key.remove(*name)));
     key.insert("base_sha256".to_owned(), model.sha256.clone().into());
     key.extend(data.hashes.clone());
     Ok(Some(Checkpoint {
@@ -224,6 +246,8 @@ fn output(
         seconds,
         tokens_per_second: telemetry.tokens_per_second(),
         ended,
+        estimate: None,
+        plans: report.plans,
         peak_memory: peak_memory(),
         utilisation: telemetry.utilisation(),
         // Without a step in this process, all of them were there already.

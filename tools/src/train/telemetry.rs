@@ -100,6 +100,7 @@ impl Telemetry {
             utilisation: self.utilisation(),
             peak_memory: peak_memory(),
             warning: warning(&told),
+            ..Tick::default()
         }
     }
 
@@ -227,6 +228,7 @@ mod tests {
             tokens: step * 100,
             all_tokens: step * 100,
             seconds: step as f64 * 0.5,
+            plan: Default::default(),
             warnings: Vec::new(),
             signals: Vec::new(),
         }

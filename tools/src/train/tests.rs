@@ -22,6 +22,8 @@ fn output() -> Output {
         seconds: 1.0,
         tokens_per_second: 1.0,
         ended: (8, 8),
+        estimate: None,
+        plans: Vec::new(),
         peak_memory: None,
         utilisation: None,
         resumed_from: None,

@@ -122,10 +122,11 @@ fn result(finished: Finished, end: Option<Line>, said: Option<&String>, advice: 
     let seconds = finished.wall.as_secs_f64();
     match (finished.ended, end) {
         (Ended::Exit(0), Some(Line::Done(value))) => Ok(value),
-        (Ended::Exit(_), Some(Line::Failed { message, full: true })) => {
+        (Ended::Exit(_), Some(Line::Failed { message, short: true, .. })) => Err(ToolError::Resource(message)),
+        (Ended::Exit(_), Some(Line::Failed { message, full: true, .. })) => {
             Err(ToolError::Resource(format!("{message}; free some space on the disk")))
         }
-        (Ended::Exit(_), Some(Line::Failed { message, full: false })) => Err(ToolError::Failed(message)),
+        (Ended::Exit(_), Some(Line::Failed { message, full: false, .. })) => Err(ToolError::Failed(message)),
         (Ended::Cancelled, _) => Err(ToolError::Cancelled),
         (Ended::Limit(Limit::Disk), _) => {
             Err(ToolError::Resource("the workdir is full; remove files or use a smaller base".to_owned()))
@@ -194,6 +195,7 @@ impl Rates {
             eta_seconds,
             utilisation: tick.utilisation,
             peak_memory: tick.peak_memory,
+            note: tick.note,
             warning: tick.warning,
         }
     }
@@ -236,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_no_failure_of_the_work() {
-        let failed = |full| Some(Line::Failed { message: "cannot write x".into(), full });
+        let failed = |full| Some(Line::Failed { message: "cannot write x".into(), full, short: false });
         let error = |end, line| result(ended(end), line, None, "").unwrap_err();
         assert!(matches!(error(Ended::Limit(Limit::Disk), None), ToolError::Resource(_)));
         assert!(matches!(error(Ended::Exit(1), failed(true)), ToolError::Resource(_)));

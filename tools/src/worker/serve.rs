@@ -40,7 +40,7 @@ impl Live<'_> {
             Some((at, what)) => tick.done >= tick.total || *what != tick.what || at.elapsed() >= PAUSE,
             None => true,
         };
-        if due || tick.warning.is_some() {
+        if due || tick.warning.is_some() || tick.note.is_some() {
             self.last = Some((Instant::now(), tick.what.clone()));
             (self.send)(Line::Progress(tick));
         }
@@ -85,13 +85,13 @@ fn obey(order: &Order) -> Line {
 fn guarded(work: impl FnOnce() -> anyhow::Result<Value>) -> Line {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(result)) => Line::Done(result),
-        Ok(Err(error)) => Line::Failed { message: one_line(&told(&error)), full: full(&error) },
+        Ok(Err(error)) => Line::Failed { message: one_line(&told(&error)), full: full(&error), short: short(&error) },
         Err(panic) => failed(format!("defect in the worker: {}", one_line(words(&*panic)))),
     }
 }
 
 fn failed(message: String) -> Line {
-    Line::Failed { message, full: false }
+    Line::Failed { message, full: false, short: false }
 }
 
 /// The error with its causes; what an error says of its cause already is not said twice.
@@ -109,6 +109,12 @@ fn full(error: &anyhow::Error) -> bool {
     kinds.into_iter().any(|kind| {
         matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
     })
+}
+
+/// Whether the work was refused because it would not fit into memory.
+fn short(error: &anyhow::Error) -> bool {
+    use tunesmith_lm::error::Error;
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Memory(_))))
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
@@ -145,7 +151,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_apart() {
         let error = tunesmith_lm::error::Error::io("cannot write", "x".as_ref(), io::ErrorKind::StorageFull.into());
-        let Line::Failed { message, full: true } = guarded(|| Err(anyhow::Error::from(error).context("training")))
+        let Line::Failed { message, full: true, short: false } =
+            guarded(|| Err(anyhow::Error::from(error).context("training")))
         else {
             panic!("not told apart")
         };
