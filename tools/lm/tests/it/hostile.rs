@@ -288,7 +288,7 @@ fn files_that_are_no_files_are_refused_unread() {
         copy(&from.join("adapter"), dir.path());
         fs::remove_file(dir.path().join(name)).unwrap();
         std::os::unix::fs::symlink("/dev/zero", dir.path().join(name)).unwrap();
-        let error = Adapter::load(dir.path(), &config).err().expect("an error").to_string();
+        let error = Adapter::load(dir.path(), &config).expect_err("an error").to_string();
         assert!(error.contains("not a regular file"), "{name}: {error}");
         fs::remove_file(dir.path().join(name)).unwrap();
     }
