@@ -153,7 +153,7 @@ impl Adapter {
         for module in self.config.modules(&config)? {
             let Some(pair) = self.tensors.get(&module.name) else { continue };
             let weight = &mut merged.layers[module.layer].linears_mut()[module.linear];
-            let sum = pair.applied(&module, &weight.floats());
+            let sum = pair.applied(&module, weight.floats().into_owned());
             if sum.iter().any(|x| !x.is_finite()) {
                 return Err(Error::Adapter(format!("{} overflows when it is merged", module.name)));
             }
@@ -176,9 +176,9 @@ impl Adapter {
 
 impl LoraPair {
     /// The changed weight `[out, in]`, for `weight` of the base.
-    fn applied(&self, module: &Module, weight: &[f32]) -> Vec<f32> {
+    fn applied(&self, module: &Module, weight: Vec<f32>) -> Vec<f32> {
         let (out, inner, r) = (module.out, module.inner, module.r);
-        let mut sum = weight.to_vec();
+        let mut sum = weight;
         math::nn((out, inner, r), &mut sum, &self.b, &self.a, true, module.scaling);
         for (row, magnitude) in sum.chunks_exact_mut(inner).zip(self.magnitude.iter().flatten()) {
             let norm = math::norm(row);

@@ -85,7 +85,8 @@ impl Decoder {
         Ok(parts.into_par_iter().map(|part| self.forward_shard(part)).collect::<Vec<_>>().concat())
     }
 
-    /// The same for sequences that end here: many may go on from one cache, which stays as it is and is not copied.
+    /// The same for sequences that end here: many may go on from one cache, which stays as it is; one layer
+    /// of it is copied at a time.
     pub fn forward_last(&self, sequences: &[(&[u32], &Cache)]) -> Result<Vec<Vec<f32>>> {
         let costs = self.costs(sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)))?;
         let parts: Vec<&[(&[u32], &Cache)]> = shards(&costs).into_iter().map(|shard| &sequences[shard]).collect();
