@@ -159,11 +159,7 @@ impl Adapter {
             }
             **weight = sum.into();
         }
-        let unties = self.saved.keys().any(|name| name.starts_with("lm_head") || name.contains("embed_tokens"));
-        if config.tie_word_embeddings && unties {
-            merged.head = Some(base.embed.clone());
-            config.tie_word_embeddings = false;
-        }
+        self.untie(&mut config, &mut merged);
         for tensor in self.config.saved(&config)? {
             if let (Some(values), Some(place)) = (self.saved.get(&tensor.name), tensor.place(&mut merged)) {
                 place.set(values.clone());
@@ -171,6 +167,15 @@ impl Adapter {
         }
         merged.check(&config)?;
         Ok((config, merged))
+    }
+
+    /// Gives a base whose output layer is its embedding one of its own, where one of both was trained.
+    pub(crate) fn untie(&self, config: &mut Config, base: &mut Weights) {
+        let unties = self.saved.keys().any(|name| name.starts_with("lm_head") || name.contains("embed_tokens"));
+        if config.tie_word_embeddings && unties {
+            base.head = Some(base.embed.clone());
+            config.tie_word_embeddings = false;
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tunesmith_lm::{
         params::{Method, Slots},
         trained::Params,
     },
+    generate::Session,
     gguf::{self, Quant},
     lora::{Adapter, LoraConfig},
     matrix::Stored,
@@ -19,7 +20,7 @@ use tunesmith_lm::{
     weights::{Dtype, Keep, Weights},
 };
 
-use crate::engine::{Golden, floats, golden, relative, row};
+use crate::engine::{Golden, floats, furthest, golden, relative, row};
 
 pub const NAMES: [&str; 8] = [
     "dora",
@@ -115,6 +116,7 @@ fn merged_models_of_every_method_equal_peft_and_files_keep_their_meaning() {
         let file = "adapter_model.safetensors";
         let theirs = crate::golden("methods").join(name).join("adapter").join(file);
         assert!(fs::read(dir.path().join(file)).unwrap() == fs::read(theirs).unwrap(), "{name}");
+        let beside = Decoder::with_adapter(&config, &weights, &adapter).unwrap();
         let (config, merged) = adapter.merge(&weights, &config).unwrap();
         assert_eq!(config.tie_word_embeddings, name == "dora" || name == "regex" || name == "upper_layers", "{name}");
         // As another program finds it: in files.
@@ -130,11 +132,18 @@ fn merged_models_of_every_method_equal_peft_and_files_keep_their_meaning() {
             let mut logits = Vec::new();
             decoder.head().logits(&hidden[0], &mut logits);
             let want = floats(&expected[&format!("logits.{i}")]);
-            assert!(logits.len() == want.len() && logits.iter().all(|x| x.is_finite()), "{name}");
-            worst = logits.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+            let hidden = beside.forward(&mut [(&tokens, &mut Cache::default())]).unwrap();
+            let mut unmerged = Vec::new();
+            beside.head().logits(&hidden[0], &mut unmerged);
+            for logits in [&logits, &unmerged] {
+                let difference = furthest(logits, &want);
+                assert!(difference < 1e-4, "{name}: logits differ by {difference}");
+                worst = worst.max(difference);
+            }
         }
-        assert!(worst < 1e-4, "{name}: logits differ by {worst}");
-        println!("{name}: logits of the merged model differ by at most {worst:.1e}");
+        println!(
+            "{name}: logits of the merged model, and of the adapter beside its base, differ by at most {worst:.1e}"
+        );
     }
 }
 
@@ -175,6 +184,19 @@ pub fn same_gradients(decoded: &Model, stored: &Model, dtype: Stored) {
     let difference = relative(&got.1, &want.1);
     assert!(difference < 1e-5, "{dtype:?}: {difference}");
     println!("{dtype:?}: loss {} and {}, gradients differ by {difference:.1e}", want.0, got.0);
+}
+
+#[test]
+fn an_adapter_on_a_stored_base_generates_what_the_merged_model_does() {
+    for name in ["llama/tied", "families/gemma3"] {
+        let mut model = Model::open(&crate::golden(name)).unwrap();
+        let adapter = Adapter::load(&model.path.join("adapter"), &model.config).unwrap();
+        let logits = |model: &Model| Session::new(model, Some(&adapter)).unwrap().logits(&[5, 6, 7, 8]).unwrap();
+        let merged = logits(&model);
+        model.weights = Weights::load_as(&model.path, &model.config, Keep::Stored).unwrap();
+        let difference = furthest(&logits(&model), &merged);
+        assert!(difference > 0.0 && difference < 1e-4, "{name}: {difference}");
+    }
 }
 
 #[test]
