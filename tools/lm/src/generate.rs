@@ -22,7 +22,7 @@ const FED_TOKENS: usize = 16_384;
 /// Called with (done, total).
 pub type OnProgress<'a> = &'a mut dyn FnMut(usize, usize);
 
-/// A model opened for generation, with its adapter merged in.
+/// A model opened for generation, with its adapter.
 pub struct Session {
     decoder: Decoder,
     tokenizer: Tokenizer,
@@ -75,11 +75,20 @@ pub struct Scored {
 }
 
 impl Session {
-    /// Opens `model`, merging `adapter` into its weights.
+    /// Opens `model`. `adapter` is merged into its weights, or computed beside them where they stay as they are stored:
+    /// merged, they would take several times the memory.
     pub fn new(model: &Model, adapter: Option<&Adapter>) -> Result<Self> {
-        let merged = adapter.map(|adapter| adapter.merge(&model.weights, &model.config)).transpose()?;
-        let (config, weights) = merged.as_ref().map_or((&model.config, &model.weights), |(c, w)| (c, w));
-        Ok(Session { decoder: Decoder::new(config, weights), tokenizer: model.tokenizer.clone() })
+        let Model { config, weights, tokenizer, .. } = model;
+        let stored = weights.layers.iter().any(|layer| layer.linears().iter().any(|matrix| matrix.dtype().is_some()));
+        let decoder = match adapter {
+            None => Decoder::new(config, weights),
+            Some(adapter) if stored => Decoder::with_adapter(config, weights, adapter)?,
+            Some(adapter) => {
+                let (config, weights) = adapter.merge(weights, config)?;
+                Decoder::new(&config, &weights)
+            }
+        };
+        Ok(Session { decoder, tokenizer: tokenizer.clone() })
     }
 
     /// Longest sequence in tokens.

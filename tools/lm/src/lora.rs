@@ -153,17 +153,13 @@ impl Adapter {
         for module in self.config.modules(&config)? {
             let Some(pair) = self.tensors.get(&module.name) else { continue };
             let weight = &mut merged.layers[module.layer].linears_mut()[module.linear];
-            let sum = pair.applied(&module, &weight.floats());
+            let sum = pair.applied(&module, weight.floats().into_owned());
             if sum.iter().any(|x| !x.is_finite()) {
                 return Err(Error::Adapter(format!("{} overflows when it is merged", module.name)));
             }
             **weight = sum.into();
         }
-        let unties = self.saved.keys().any(|name| name.starts_with("lm_head") || name.contains("embed_tokens"));
-        if config.tie_word_embeddings && unties {
-            merged.head = Some(base.embed.clone());
-            config.tie_word_embeddings = false;
-        }
+        self.untie(&mut config, &mut merged);
         for tensor in self.config.saved(&config)? {
             if let (Some(values), Some(place)) = (self.saved.get(&tensor.name), tensor.place(&mut merged)) {
                 place.set(values.clone());
@@ -172,13 +168,22 @@ impl Adapter {
         merged.check(&config)?;
         Ok((config, merged))
     }
+
+    /// Gives a base whose output layer is its embedding one of its own, where one of both was trained.
+    pub(crate) fn untie(&self, config: &mut Config, base: &mut Weights) {
+        let unties = self.saved.keys().any(|name| name.starts_with("lm_head") || name.contains("embed_tokens"));
+        if config.tie_word_embeddings && unties {
+            base.head = Some(base.embed.clone());
+            config.tie_word_embeddings = false;
+        }
+    }
 }
 
 impl LoraPair {
     /// The changed weight `[out, in]`, for `weight` of the base.
-    fn applied(&self, module: &Module, weight: &[f32]) -> Vec<f32> {
+    fn applied(&self, module: &Module, weight: Vec<f32>) -> Vec<f32> {
         let (out, inner, r) = (module.out, module.inner, module.r);
-        let mut sum = weight.to_vec();
+        let mut sum = weight;
         math::nn((out, inner, r), &mut sum, &self.b, &self.a, true, module.scaling);
         for (row, magnitude) in sum.chunks_exact_mut(inner).zip(self.magnitude.iter().flatten()) {
             let norm = math::norm(row);

@@ -10,6 +10,9 @@ mod blocks;
 
 pub(crate) use blocks::{Q4_K, Q6_K, Q8_0};
 
+/// Numbers that are decoded at a time where all are looked at: whole blocks of every kind.
+const PART: usize = 1 << 16;
+
 /// Row-major numbers that are decoded when they are used.
 #[derive(Clone)]
 pub struct Matrix(Data);
@@ -212,7 +215,7 @@ impl Matrix {
     /// Whether every number is finite.
     pub fn is_finite(&self) -> bool {
         let mut finite = true;
-        self.parts(1 << 16, |_, values| finite &= values.iter().all(|x| x.is_finite()));
+        self.parts(PART, |_, values| finite &= values.iter().all(|x| x.is_finite()));
         finite
     }
 }
@@ -225,7 +228,15 @@ impl From<Vec<f32>> for Matrix {
 
 impl PartialEq for Matrix {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.floats() == other.floats()
+        let (mut same, mut theirs) = (self.len() == other.len(), Vec::new());
+        if same {
+            self.parts(PART, |range, ours| {
+                theirs.resize(range.len(), 0.0);
+                other.read(range, &mut theirs);
+                same &= ours == theirs;
+            });
+        }
+        same
     }
 }
 

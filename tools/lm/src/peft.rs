@@ -24,7 +24,7 @@ impl Adapter {
     /// Reads an adapter and checks every key, shape and number against the base's `config`.
     pub fn load(dir: &Path, config: &Config) -> Result<Self> {
         let path = dir.join(CONFIG_FILE);
-        let lora = read_config(&read_limited(&path, 1 << 20)?)?;
+        let lora = read_config(&storage::read_text(&path, 1 << 20)?)?;
         let path = dir.join(TENSOR_FILE);
         let (modules, whole) = (lora.modules(config)?, lora.saved(config)?);
         let expected: usize = modules.iter().flat_map(|module| parts(module, &lora)).map(|part| part.numbers()).sum();
@@ -114,22 +114,15 @@ fn parts(module: &Module, lora: &LoraConfig) -> Vec<Part> {
     parts
 }
 
-fn read_limited(path: &Path, most: u64) -> Result<String> {
-    let size = std::fs::metadata(path).map_err(|e| Error::io("cannot read", path, e))?.len();
-    if size > most {
-        return Err(Error::Adapter(format!("{} is larger than {most} bytes", path.display())));
-    }
-    std::fs::read_to_string(path).map_err(|e| Error::io("cannot read", path, e))
-}
-
 /// Fields that change the maths in ways that are not computed here; each must be absent, null, false, zero or empty.
-const UNSUPPORTED: [&str; 17] = [
+const UNSUPPORTED: [&str; 18] = [
     "use_qalora",
     "use_bdlora",
     "lora_bias",
     "fan_in_fan_out",
     "layers_pattern",
     "layer_replication",
+    "ensure_weight_tying",
     "target_parameters",
     "trainable_token_indices",
     "alora_invocation_tokens",
@@ -172,7 +165,10 @@ fn read_config(text: &str) -> Result<LoraConfig> {
         Some(value) => value.as_f64().ok_or_else(|| bad(format!("{name} is not a number"))),
     };
     let whole = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
-    let flag = |name: &str| map.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let flag = |name: &str| match map.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(value) => value.as_bool().ok_or_else(|| bad(format!("{name} is neither true nor false"))),
+    };
     let target_modules = targets(map.get("target_modules")).map_err(|e| bad(format!("target_modules {e}")))?;
     let exclude_modules = match map.get("exclude_modules").filter(|value| changes(value)) {
         Some(value) => Some(targets(Some(value)).map_err(|e| bad(format!("exclude_modules {e}")))?),
@@ -206,8 +202,8 @@ fn read_config(text: &str) -> Result<LoraConfig> {
         alpha_pattern: alphas.ok_or_else(|| wrong("alpha_pattern"))?,
         modules_to_save: saved.ok_or_else(|| wrong("modules_to_save"))?,
         base_model_name_or_path: map.get("base_model_name_or_path").and_then(Value::as_str).map(String::from),
-        use_rslora: flag("use_rslora"),
-        use_dora: flag("use_dora"),
+        use_rslora: flag("use_rslora")?,
+        use_dora: flag("use_dora")?,
     };
     config.check()?;
     Ok(config)

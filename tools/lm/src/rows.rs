@@ -102,7 +102,7 @@ impl Encoder<'_> {
 
     fn text(&self, text: &str) -> Result<Encoded> {
         match self.train {
-            Some(Train::Completion) => return Err(none("a completion", "full")),
+            Some(Train::Completion) => return Err(none("completion", "full")),
             Some(Train::Assistant) => return Err(none("messages", "full")),
             None | Some(Train::Full) => {}
         }
@@ -123,7 +123,7 @@ impl Encoder<'_> {
 
     fn messages(&self, chat: &Conversation) -> Result<Encoded> {
         match self.train {
-            Some(Train::Completion) => Err(none("a completion", "assistant or full")),
+            Some(Train::Completion) => Err(none("completion", "assistant or full")),
             Some(Train::Assistant) => spans::assistant(self, chat),
             None | Some(Train::Full) => {
                 let text = self.template()?.text(chat, false)?;
@@ -263,7 +263,7 @@ fn at_row(number: usize, error: Error) -> Error {
 }
 
 fn none(what: &str, instead: &str) -> Error {
-    Error::Data(format!("the row has no {}; train {instead}", what.trim_start_matches("a ")))
+    Error::Data(format!("the row has no {what}; train {instead}"))
 }
 
 /// A range over all tokens.

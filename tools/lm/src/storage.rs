@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::Path,
     sync::Arc,
 };
@@ -26,7 +26,7 @@ pub(crate) struct Mapped(Mmap);
 impl Mapped {
     /// Maps a file for reading.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
+        let file = regular(path).and_then(|_| File::open(path)).map_err(|e| Error::io("cannot read", path, e))?;
         // SAFETY: the map is private to this process and only read. Another process that shortens the file meanwhile
         // can kill this one with a bus error; heavy readers run as a worker of their own for that reason.
         #[allow(unsafe_code)]
@@ -162,12 +162,27 @@ const LARGEST_TEXT: u64 = 256 << 20;
 pub(crate) fn read_optional(path: &Path) -> Result<Option<String>> {
     match std::fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("cannot read", path, e)),
-        Ok(meta) if meta.len() > LARGEST_TEXT => {
-            Err(Error::io("cannot read", path, io::Error::other("the file is too large")))
-        }
-        Ok(_) => std::fs::read_to_string(path).map(Some).map_err(|e| Error::io("cannot read", path, e)),
+        _ => read_text(path, LARGEST_TEXT).map(Some),
     }
+}
+
+/// The text of a file of at most `most` bytes.
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<String> {
+    let read = || {
+        let mut text = String::new();
+        if regular(path)? > most {
+            return Err(io::Error::other(format!("the file is larger than {most} bytes")));
+        }
+        File::open(path)?.take(most).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(|e| Error::io("cannot read", path, e))
+}
+
+/// The size of a regular file. What a stranger's directory links to may be a device or a pipe, which never ends.
+fn regular(path: &Path) -> io::Result<u64> {
+    let meta = std::fs::metadata(path)?;
+    if meta.is_file() { Ok(meta.len()) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// Messages that quote a hostile file: no control characters, a sane length.

@@ -425,7 +425,7 @@ impl Run {
     /// Lays out the steps for so many groups of rows.
     fn plan(&mut self, spec: &Spec, groups: usize) {
         self.per_epoch = groups.div_ceil(spec.batch_size);
-        let all = self.per_epoch * spec.epochs;
+        let all = self.per_epoch.saturating_mul(spec.epochs);
         self.report.steps.1 = spec.max_steps.map_or(all, |max| max.min(all));
     }
 

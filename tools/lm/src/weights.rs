@@ -351,8 +351,7 @@ fn ends(config: &Config) -> Vec<usize> {
 /// The safetensors files of a model: the ones that its index names, else the single one.
 pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let index = dir.join("model.safetensors.index.json");
-    if index.is_file() {
-        let text = std::fs::read_to_string(&index).map_err(|e| Error::io("cannot read", &index, e))?;
+    if let Some(text) = storage::read_optional(&index)? {
         return indexed(&text)?.into_iter().map(|name| existing(dir, &name)).collect();
     }
     let single = dir.join("model.safetensors");

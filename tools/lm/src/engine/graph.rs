@@ -148,26 +148,30 @@ impl Graph {
 
     /// The loss figures of `batch`. `watch` is shown the hidden rows of each shard after so many layers.
     fn forward(&self, batch: &Batch, params: &Params, watch: &(dyn Fn(usize, &[f32]) + Sync)) -> Loss {
-        let plain = |values: &'_ Vec<f32>| Some(values).filter(|values| !values.is_empty()).cloned();
-        let embed: Option<Matrix> = plain(&params.embed).map(Matrix::from);
-        let tied = if self.slots.tied { embed.clone() } else { None };
-        let frozen = || self.weights.head.as_ref().unwrap_or(&self.weights.embed).clone();
-        let head = plain(&params.head).map(Matrix::from).or(tied).unwrap_or_else(frozen);
+        let trained = |values| Some(values).filter(|values: &&[f32]| !values.is_empty());
+        let (embed, hidden) = (trained(&params.embed[..]), self.config.hidden_size);
+        let frozen = || Weight::from(self.weights.head.as_ref().unwrap_or(&self.weights.embed));
+        let head = trained(&params.head[..]).or(embed.filter(|_| self.slots.tied));
         let head = Head {
-            norm: if params.norm.is_empty() { &self.weights.norm } else { &params.norm },
-            weight: Weight::from(&head),
+            norm: trained(&params.norm[..]).unwrap_or(&self.weights.norm),
+            weight: head.map_or_else(frozen, Weight::Plain),
             vocab: self.config.vocab_size,
             rms: RmsNorm::new(&self.config),
         };
-        let embed = embed.as_ref().unwrap_or(&self.weights.embed);
         let scale = self.config.embedding_scale();
         let layers = || self.weights.layers.iter().zip(&self.slots.layers).zip(&params.layers);
         let norms: Vec<_> = layers().map(|((w, slots), theta)| all_row_norms(&self.shape, w, slots, theta)).collect();
         let losses: Vec<Loss> = (0..batch.shards.len())
             .into_par_iter()
             .map(|i| {
-                let mut x = Vec::new();
-                embed.gather(&batch.tokens[batch.rows(i)], self.config.hidden_size, scale, &mut x);
+                let (tokens, mut x) = (&batch.tokens[batch.rows(i)], Vec::new());
+                match embed {
+                    None => self.weights.embed.gather(tokens, hidden, scale, &mut x),
+                    Some(table) => {
+                        let row = |token: &u32| &table[*token as usize * hidden..][..hidden];
+                        x.extend(tokens.iter().flat_map(row).map(|value| value * scale));
+                    }
+                }
                 let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
                 watch(0, &x);
                 for (index, (((weights, slots), theta), norms)) in layers().zip(&norms).enumerate() {

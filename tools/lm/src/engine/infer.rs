@@ -6,13 +6,15 @@ use super::{
     attention,
     batch::shards,
     head::Head,
-    layer::{Layer, Saved, Segment, Shape},
+    layer::{Layer, RowNorms, Saved, Segment, Shape, all_row_norms},
     math::RmsNorm,
-    params::LayerSlots,
+    params::{LayerSlots, Method, Slots},
+    trained::Params,
 };
 use crate::{
     config::Config,
     error::{Error, Result},
+    lora::Adapter,
     weights::Weights,
 };
 
@@ -21,7 +23,16 @@ pub struct Decoder {
     config: Config,
     shape: Shape,
     weights: Weights,
+    /// One for each layer, or none.
+    adapters: Vec<Beside>,
+}
+
+/// An adapter beside the weights of a layer.
+#[derive(Default)]
+struct Beside {
     slots: LayerSlots,
+    theta: Vec<f32>,
+    norms: RowNorms,
 }
 
 /// Keys and values of one sequence so far: per layer, `[len, kv_heads · head_dim]` each.
@@ -52,12 +63,25 @@ impl Cache {
 impl Decoder {
     /// A decoder over `weights`, which are shared, not copied.
     pub fn new(config: &Config, weights: &Weights) -> Self {
-        Decoder {
-            config: config.clone(),
-            shape: Shape::new(config),
-            weights: weights.clone(),
-            slots: LayerSlots::default(),
-        }
+        Decoder { config: config.clone(), shape: Shape::new(config), weights: weights.clone(), adapters: Vec::new() }
+    }
+
+    /// The same with `adapter` beside the weights, which stay as they are stored: to merge it decodes every one of them.
+    pub fn with_adapter(config: &Config, weights: &Weights, adapter: &Adapter) -> Result<Self> {
+        adapter.check(config)?;
+        weights.check(config)?;
+        let (mut config, mut weights) = (config.clone(), weights.clone());
+        adapter.untie(&mut config, &mut weights);
+        let slots = Slots::new(&config, &Method::Lora(adapter.config.clone()))?;
+        let params = Params::of_adapter(&slots, &config, &weights, adapter);
+        let mut decoder = Self::new(&config, &params.weights(&slots, &weights));
+        let layers = decoder.weights.layers.iter().zip(slots.layers).zip(params.layers);
+        let beside = layers.map(|((weights, slots), theta)| {
+            let norms = all_row_norms(&decoder.shape, weights, &slots, &theta);
+            Beside { slots, theta, norms }
+        });
+        decoder.adapters = beside.collect();
+        Ok(decoder)
     }
 
     /// The model's shape.
@@ -85,7 +109,8 @@ impl Decoder {
         Ok(parts.into_par_iter().map(|part| self.forward_shard(part)).collect::<Vec<_>>().concat())
     }
 
-    /// The same for sequences that end here: many may go on from one cache, which stays as it is and is not copied.
+    /// The same for sequences that end here: many may go on from one cache, which stays as it is; one layer
+    /// of it is copied at a time.
     pub fn forward_last(&self, sequences: &[(&[u32], &Cache)]) -> Result<Vec<Vec<f32>>> {
         let costs = self.costs(sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)))?;
         let parts: Vec<&[(&[u32], &Cache)]> = shards(&costs).into_iter().map(|shard| &sequences[shard]).collect();
@@ -150,9 +175,10 @@ impl Decoder {
             self.weights.embed.gather(tokens, hidden, self.config.embedding_scale(), &mut x);
             segments.push(Segment { rows: first..first + tokens.len(), start: *before });
         }
-        let (mut y, mut scratch, norms) = (vec![0.0; x.len()], Saved::default(), Default::default());
+        let (mut y, mut scratch, none) = (vec![0.0; x.len()], Saved::default(), Beside::default());
         for (index, weights) in self.weights.layers.iter().enumerate() {
-            let layer = Layer::new(&self.shape, index, weights, &self.slots, &[], &norms);
+            let Beside { slots, theta, norms } = self.adapters.get(index).unwrap_or(&none);
+            let layer = Layer::new(&self.shape, index, weights, slots, theta, norms);
             let mut attend = |q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]| {
                 for (i, segment) in segments.iter().enumerate() {
                     attend(index, i, segment, (q, k, v), out);

@@ -39,8 +39,8 @@ impl Shape {
             inner: config.intermediate_size,
             rms: RmsNorm::new(config),
             activation: config.activation,
-            rope: Rope::new(positions, &config.inverse_frequencies()),
-            sliding_rope: config.sliding_frequencies().map(|inverse| Rope::new(positions, &inverse)),
+            rope: Rope::new(positions, config.inverse_frequencies()),
+            sliding_rope: config.sliding_frequencies().map(|inverse| Rope::new(positions, inverse)),
             linears: shapes(config),
         }
     }

@@ -359,36 +359,48 @@ pub fn log_sum_exp(row: &mut [f32], softmax: Option<f32>) -> (f32, usize) {
     )
 }
 
-/// Cosines and sines of the rotary embedding: `[positions, head_dim/2]` each.
+/// Cosines and sines of the rotary embedding, made when they are first used: few rows are as long as a model's context.
 #[derive(Debug)]
 pub struct Rope {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    half: usize,
+    /// Of [`POSITIONS`] positions each: for every position `[head_dim / 2]` cosines, then as many sines.
+    blocks: Vec<OnceLock<Vec<f32>>>,
+    inverse: Vec<f32>,
 }
+
+/// Positions whose cosines and sines are made together.
+const POSITIONS: usize = 256;
 
 impl Rope {
     /// Tables for `positions` positions and these frequencies, `[head_dim / 2]`. Angles in f32 as transformers computes
     /// them.
-    pub fn new(positions: usize, inverse: &[f32]) -> Self {
-        let half = inverse.len();
-        let angle = |p: usize, i: usize| p as f32 * inverse[i];
-        let table = |f: fn(f32) -> f32| {
-            (0..positions).flat_map(|p| (0..half).map(move |i| (p, i))).map(|(p, i)| f(angle(p, i))).collect()
-        };
-        Rope { cos: table(f32::cos), sin: table(f32::sin), half }
+    pub fn new(positions: usize, inverse: Vec<f32>) -> Self {
+        Rope { blocks: (0..positions.div_ceil(POSITIONS)).map(|_| OnceLock::new()).collect(), inverse }
+    }
+
+    /// The cosines and sines of a position.
+    fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let half = self.inverse.len();
+        let block = self.blocks[position / POSITIONS].get_or_init(|| {
+            let first = position / POSITIONS * POSITIONS;
+            let row = |p: usize| {
+                let angles = move |f: fn(f32) -> f32| self.inverse.iter().map(move |inverse| f(p as f32 * inverse));
+                angles(f32::cos).chain(angles(f32::sin))
+            };
+            (first..first + POSITIONS).flat_map(row).collect()
+        });
+        block[position % POSITIONS * 2 * half..][..2 * half].split_at(half)
     }
 
     /// Rotates the heads of each row in place (`sign` 1), or back (`sign` −1, which is the gradient). Row `i` stands at
     /// position `start + i`; the halves of a head are rotated against each other, as in transformers.
     pub fn rotate(&self, x: &mut [f32], heads: usize, start: usize, sign: f32) {
-        let (half, dim) = (self.half, self.half * 2);
+        let half = self.inverse.len();
+        let dim = half * 2;
         dispatch(
             #[inline(always)]
             || {
                 for (i, row) in x.chunks_exact_mut(heads * dim).enumerate() {
-                    let at = (start + i) * half;
-                    let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
+                    let (cos, sin) = self.at(start + i);
                     for head in row.chunks_exact_mut(dim) {
                         let (a, b) = head.split_at_mut(half);
                         for j in 0..half {

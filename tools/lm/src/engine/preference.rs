@@ -1,5 +1,7 @@
 //! Direct preference optimisation (Rafailov et al., 2023): the loss of pairs of answers to one prompt.
 
+use std::ops::Range;
+
 use super::{
     batch::Batch,
     head::{Head, HeadGrads, Loss},
@@ -35,20 +37,29 @@ impl Preference {
     pub fn cross_entropy(&self, head: &Head<'_>, x: &[f32], (batch, index): (&Batch, usize), grads: HeadGrads) -> Loss {
         let mut targets = batch.shard_targets(index);
         let plain = head.cross_entropy(x, &targets, None);
+        let sum = self.weigh(batch, batch.shards[index].clone(), &plain.log_p, &mut targets);
+        head.cross_entropy(x, &targets, Some(grads));
+        Loss { sum, ..plain }
+    }
+
+    /// Gives the targets of `sequences`, which are whole pairs, the weights of their likelihoods in the gradient, and
+    /// returns the pairs' weighted loss.
+    fn weigh(&self, batch: &Batch, sequences: Range<usize>, log_p: &[f32], targets: &mut [(usize, u32, f32)]) -> f64 {
         let (mut loss, mut at) = (0.0, 0);
-        for pair in batch.shards[index].clone().step_by(2) {
-            let counts = [pair, pair + 1].map(|sequence| batch.targets_of(sequence).len());
-            let sums = [at..at + counts[0], at + counts[0]..at + counts[0] + counts[1]];
-            let [chosen, rejected] = sums.clone().map(|part| plain.log_p[part].iter().sum::<f32>());
+        for pair in sequences.step_by(2) {
+            let sides = [pair, pair + 1].map(|sequence| {
+                let start = at;
+                at += batch.targets_of(sequence).len();
+                start..at
+            });
+            let [chosen, rejected] = sides.clone().map(|side| log_p[side].iter().sum::<f32>());
             let (own, weight) = self.loss(self.margin(pair / 2, chosen, rejected));
             loss += own;
-            for (part, weight) in sums.into_iter().zip([weight, -weight]) {
-                targets[part].iter_mut().for_each(|target| target.2 = weight);
+            for (side, weight) in sides.into_iter().zip([weight, -weight]) {
+                targets[side].iter_mut().for_each(|target| target.2 = weight);
             }
-            at += counts[0] + counts[1];
         }
-        head.cross_entropy(x, &targets, Some(grads));
-        Loss { sum: loss, ..plain }
+        loss
     }
 
     /// The weighted loss of all pairs of `batch` and, for each, whether the chosen answer has gained more than the
@@ -61,15 +72,7 @@ impl Preference {
     /// `batch` as a batch of likelihoods whose gradient is that of the pairs' loss.
     pub fn weighed(&self, batch: &Batch, log_p: &[f32]) -> Batch {
         let mut weighed = Batch { preference: None, ..batch.clone() };
-        let mut at = 0;
-        for (pair, z) in self.margins(batch, log_p).into_iter().enumerate() {
-            let weight = self.loss(z).1;
-            for (sequence, weight) in [(2 * pair, weight), (2 * pair + 1, -weight)] {
-                let count = batch.targets_of(sequence).len();
-                weighed.targets[at..at + count].iter_mut().for_each(|target| target.2 = weight);
-                at += count;
-            }
-        }
+        self.weigh(batch, 0..batch.sequences.len(), log_p, &mut weighed.targets);
         weighed
     }
 

@@ -1,5 +1,7 @@
 //! The trained numbers of a model: what they are at the start, and what they become at the end.
 
+use std::ops::Range;
+
 use super::{
     math,
     params::{LINEARS, LayerSlots, LoraSlot, Slots, shapes},
@@ -54,9 +56,9 @@ impl Params {
                 }
             }
         }
-        for (name, place) in params.saved(slots) {
-            if let Some(values) = adapter.saved.get(&name) {
-                place.copy_from_slice(values);
+        for (name, index, range) in params.saved(slots) {
+            if let (Some(values), Some(vector)) = (adapter.saved.get(&name), params.vectors_mut().nth(index)) {
+                vector[range].copy_from_slice(values);
             }
         }
         params
@@ -68,14 +70,15 @@ impl Params {
         for (index, (slots, theta)) in slots.layers.iter().zip(&self.layers).enumerate() {
             for (slot, name) in slots.linears.iter().zip(LINEARS) {
                 if let Some(LoraSlot { a, b, magnitude, .. }) = &slot.lora {
-                    let part = |range: &std::ops::Range<usize>| theta[range.clone()].to_vec();
+                    let part = |range: &Range<usize>| theta[range.clone()].to_vec();
                     let pair = LoraPair { a: part(a), b: part(b), magnitude: magnitude.as_ref().map(part) };
                     adapter.tensors.insert(format!("layers.{index}.{name}"), pair);
                 }
             }
         }
-        let mut all = self.clone();
-        adapter.saved = all.saved(slots).into_iter().map(|(name, values)| (name, values.to_vec())).collect();
+        let vectors: Vec<_> = self.vectors().collect();
+        let copy = |(name, index, range): (String, usize, Range<usize>)| (name, vectors[index][range].to_vec());
+        adapter.saved = self.saved(slots).into_iter().map(copy).collect();
         adapter
     }
 
@@ -107,27 +110,17 @@ impl Params {
         self.layers.iter_mut().chain([&mut self.norm, &mut self.embed, &mut self.head])
     }
 
-    /// Whole trained tensors by their names in the model.
-    fn saved(&mut self, slots: &Slots) -> Vec<(String, &mut [f32])> {
-        let mut saved: Vec<(String, &mut [f32])> = Vec::new();
-        for (index, (slots, theta)) in slots.layers.iter().zip(&mut self.layers).enumerate() {
-            let whole = |(name, _): &(String, std::ops::Range<usize>)| !name.contains(".lora_");
-            let mut ranges: Vec<_> = slots.tensors().into_iter().filter(whole).collect();
-            ranges.sort_by_key(|(_, range)| range.start);
-            let (mut rest, mut at) = (theta.as_mut_slice(), 0);
-            for (name, range) in ranges {
-                let (_, tail) = std::mem::take(&mut rest).split_at_mut(range.start - at);
-                let (part, tail) = tail.split_at_mut(range.len());
-                saved.push((format!("model.layers.{index}.{name}"), part));
-                (rest, at) = (tail, range.end);
-            }
+    /// Whole trained tensors: their names in the model, and where they stand in which of [`Params::vectors`].
+    fn saved(&self, slots: &Slots) -> Vec<(String, usize, Range<usize>)> {
+        let mut saved = Vec::new();
+        for (index, slots) in slots.layers.iter().enumerate() {
+            let whole = slots.tensors().into_iter().filter(|(name, _)| !name.contains(".lora_"));
+            saved.extend(whole.map(|(name, range)| (format!("model.layers.{index}.{name}"), index, range)));
         }
-        let ends = [
-            ("model.norm.weight", &mut self.norm),
-            ("model.embed_tokens.weight", &mut self.embed),
-            ("lm_head.weight", &mut self.head),
-        ];
-        saved.extend(ends.into_iter().filter(|(_, v)| !v.is_empty()).map(|(name, v)| (name.to_owned(), &mut v[..])));
+        let ends = ["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"];
+        for ((index, values), name) in self.vectors().enumerate().skip(self.layers.len()).zip(ends) {
+            saved.extend((!values.is_empty()).then(|| (name.to_owned(), index, 0..values.len())));
+        }
         saved
     }
 }
@@ -162,7 +155,7 @@ fn layer(slots: &LayerSlots, config: &Config, weights: &LayerWeights, rng: &mut 
 
 /// Puts the whole tensors of `theta` into `layer`.
 fn replace(slots: &LayerSlots, theta: &[f32], layer: &mut LayerWeights) {
-    let part = |range: &std::ops::Range<usize>| theta[range.clone()].to_vec();
+    let part = |range: &Range<usize>| theta[range.clone()].to_vec();
     for (slot, weight) in slots.linears.iter().zip(layer.linears_mut()) {
         if let Some(range) = &slot.weight {
             *weight = part(range).into();

@@ -140,7 +140,6 @@ impl LoraConfig {
         let fail = |what: String| Err(Error::Adapter(what));
         let target = self.target_modules.matcher()?;
         let excluded = self.exclude_modules.as_ref().map(Targets::matcher).transpose()?;
-        let saved = self.modules_to_save.iter().map(|name| container(name)).collect::<Result<Vec<_>>>()?;
         let (ranks, alphas) = (patterns(self.rank_pattern.keys())?, patterns(self.alpha_pattern.keys())?);
         let (mut modules, mut paths) = (Vec::new(), Vec::new());
         for layer in 0..config.num_hidden_layers {
@@ -150,13 +149,12 @@ impl LoraConfig {
                 let inside = self.layers_to_transform.as_ref().is_none_or(|layers| layers.contains(&layer));
                 let matches = target(&path)
                     && excluded.as_ref().is_none_or(|excluded| !excluded(&path))
-                    && !saved.iter().any(|saved| saved.is_match(&path));
+                    // PEFT keeps adapters off saved modules.
+                    && !self.modules_to_save.iter().any(|name| ends_with(&path, name));
                 if matches && inside {
-                    let r = ranks.iter().find(|(key, _)| key.is_match(&path)).map(|(_, key)| self.rank_pattern[*key]);
-                    let alpha =
-                        alphas.iter().find(|(key, _)| key.is_match(&path)).map(|(_, key)| self.alpha_pattern[*key]);
-                    let r = r.unwrap_or(self.r);
-                    let scaling = self.scaling(r, alpha.unwrap_or(self.lora_alpha));
+                    let r = first(&ranks, &path).map_or(self.r, |key| self.rank_pattern[key]);
+                    let alpha = first(&alphas, &path).map_or(self.lora_alpha, |key| self.alpha_pattern[key]);
+                    let scaling = self.scaling(r, alpha);
                     modules.push(Module { name, layer, linear, out, inner, r, scaling });
                 }
                 paths.push(path);
@@ -176,8 +174,8 @@ impl LoraConfig {
             return fail(format!("target module {name} is not supported, use some of {}", TARGETS.join(", ")));
         }
         for (field, keys) in [("rank_pattern", &ranks), ("alpha_pattern", &alphas)] {
-            if let Some((_, key)) = keys.iter().find(|(key, _)| !paths.iter().any(|path| key.is_match(path))) {
-                return fail(format!("{field} names {}, which matches no linear layer", printable(key)));
+            if let Some(key) = keys.iter().find(|key| !paths.iter().any(|path| key.matches(path))) {
+                return fail(format!("{field} names {}, which matches no linear layer", printable(key.text)));
             }
         }
         match modules.is_empty() {
@@ -240,17 +238,53 @@ fn whole(pattern: &str) -> Result<Regex> {
     compile(&format!("^(?:{pattern})$"), pattern)
 }
 
-/// PEFT keeps adapters off everything below a saved module.
-fn container(name: &str) -> Result<Regex> {
-    compile(&format!(r"^(|.*\.){name}($|\..*)"), name)
+/// A key of a pattern dictionary: it matches the end of a path from a dot on.
+struct Key<'a> {
+    text: &'a String,
+    /// `None` where the text has nothing of a regular expression in it but dots.
+    regex: Option<Regex>,
 }
 
-/// Keys of a pattern dictionary: each matches the end of a path from a dot on.
-fn patterns<'a>(keys: impl Iterator<Item = &'a String>) -> Result<Vec<(Regex, &'a String)>> {
-    keys.map(|key| Ok((compile(&format!(r"^(.*\.)?(?:{key})$"), key)?, key))).collect()
+impl Key<'_> {
+    fn matches(&self, path: &str) -> bool {
+        let Some(regex) = &self.regex else {
+            let Some(start) = path.len().checked_sub(self.text.len()) else { return false };
+            let (before, end) = path.as_bytes().split_at(start);
+            let same = end.iter().zip(self.text.as_bytes()).all(|(path, key)| path == key || *key == b'.');
+            return same && before.last().is_none_or(|last| *last == b'.');
+        };
+        regex.is_match(path)
+    }
 }
 
-/// Linear-time matching: an adapter's file may come from a stranger.
+/// Compiled expressions take up to some megabytes each, and an adapter's file may come from a stranger. PEFT writes
+/// plain names, of which there may be one for every module.
+const MOST_EXPRESSIONS: usize = 64;
+
+fn patterns<'a>(keys: impl Iterator<Item = &'a String>) -> Result<Vec<Key<'a>>> {
+    let plain = |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.');
+    let (mut patterns, mut left) = (Vec::new(), MOST_EXPRESSIONS);
+    for text in keys {
+        let regex = match plain(text) {
+            true => None,
+            false if left == 0 => {
+                let why = "a pattern dictionary holds more than 64 regular expressions; name modules by plain paths";
+                return Err(Error::Adapter(why.into()));
+            }
+            false => Some(compile(&format!(r"^(.*\.)?(?:{text})$"), text)?),
+        };
+        left -= usize::from(regex.is_some());
+        patterns.push(Key { text, regex });
+    }
+    Ok(patterns)
+}
+
+/// The first key that matches.
+fn first<'a>(keys: &[Key<'a>], path: &str) -> Option<&'a String> {
+    keys.iter().find(|key| key.matches(path)).map(|key| key.text)
+}
+
+/// Linear-time matching with bounded memory.
 fn compile(expression: &str, given: &str) -> Result<Regex> {
     let bad = |why: String| Error::Adapter(format!("{} is not a usable regular expression: {why}", printable(given)));
     if given.len() > 1000 {

@@ -153,9 +153,8 @@ pub(super) fn passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// The groups of optimizer step `step` (from 0): a new seeded order for each epoch unless rows are not
-/// shuffled, which depends on nothing else, so
-/// that a resumed run goes on exactly where it was.
+/// The groups of optimizer step `step` (from 0). Unless rows are not shuffled, each epoch has a new seeded order, which
+/// depends on nothing else, so that a resumed run goes on exactly where it was.
 pub(super) fn groups_of_step(spec: &Spec, groups: usize, step: usize) -> Vec<usize> {
     let per_epoch = groups.div_ceil(spec.batch_size);
     let (epoch, at) = (step / per_epoch, step % per_epoch);
@@ -189,11 +188,22 @@ pub(super) fn check(config: &Config, spec: &Spec, train: &[Sequence], valid: &[S
     if train.is_empty() {
         return fail("there are no rows to train on".into());
     }
-    if spec.batch_size == 0 || spec.epochs == 0 || spec.micro_tokens == 0 || spec.eval_steps == Some(0) {
-        return fail("batch_size, epochs, micro_tokens and eval_steps must be at least 1".into());
+    if spec.batch_size == 0
+        || spec.epochs == 0
+        || spec.micro_tokens == 0
+        || [spec.eval_steps, spec.max_steps].contains(&Some(0))
+    {
+        return fail("batch_size, epochs, micro_tokens, eval_steps and max_steps must be at least 1".into());
     }
-    if !(spec.learning_rate > 0.0 && spec.learning_rate.is_finite() && (0.0..).contains(&spec.warmup)) {
+    if !(spec.learning_rate > 0.0 && spec.learning_rate.is_finite() && (0.0..f64::INFINITY).contains(&spec.warmup)) {
         return fail("learning_rate must be above 0 and warmup not negative".into());
+    }
+    if !(0.0..f64::INFINITY).contains(&spec.weight_decay) {
+        return fail(format!("weight_decay is {}, it must not be negative", spec.weight_decay));
+    }
+    // A limit of 0 would take every step without a change.
+    if let Some(norm) = spec.max_grad_norm.filter(|norm| norm.is_nan() || *norm <= 0.0) {
+        return fail(format!("max_grad_norm is {norm}, it must be above 0; leave it out not to clip"));
     }
     if let Objective::Dpo { beta } = spec.objective {
         if !(beta > 0.0 && beta.is_finite()) {

@@ -40,6 +40,13 @@ pub fn relative(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|b| f64::from(*b))).max(1e-30)
 }
 
+/// The largest difference of two numbers; NaN, which is below no bound, where there is one.
+pub fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |most, difference| if most.is_nan() || difference <= most { most } else { difference })
+}
+
 pub fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }

@@ -265,6 +265,9 @@ fn adapters_that_do_not_fit_are_refused() {
         ("alpha_pattern", json!({"no_such_module": 3})),
         ("exclude_modules", json!(["o_proj"])),
         ("layers_pattern", json!("h")),
+        ("use_rslora", json!("yes")),
+        ("use_dora", json!(0)),
+        ("ensure_weight_tying", json!(true)),
     ] {
         let mut changed = original.clone();
         changed[field] = value;
@@ -282,4 +285,53 @@ fn an_adapter_far_larger_than_its_rank_is_refused_unread() {
     // A sparse file: terabytes that take no room.
     file.set_len(1 << 40).unwrap();
     assert!(message(Adapter::load(dir.path(), &config("tied"))).contains("larger"));
+}
+
+/// Each of these expressions takes most of a megabyte, and a file has room for tens of thousands.
+#[test]
+fn an_adapter_with_absurd_patterns_is_refused_uncompiled() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&golden("llama/tied/adapter"), dir.path());
+    let text = fs::read_to_string(dir.path().join("adapter_config.json")).unwrap();
+    let original: Value = serde_json::from_str(&text).unwrap();
+    let absurd = (0..30_000).map(|i| format!(r"q_proj|\w{{20}}{i}"));
+    let dictionary = |keys: Vec<String>| Value::Object(keys.into_iter().map(|key| (key, json!(4))).collect());
+    for (field, value, why) in [
+        ("rank_pattern", dictionary(absurd.clone().collect()), "64 regular expressions"),
+        ("alpha_pattern", dictionary(absurd.clone().collect()), "64 regular expressions"),
+        ("modules_to_save", json!(absurd.collect::<Vec<_>>()), "no such module"),
+    ] {
+        let mut changed = original.clone();
+        changed[field] = value;
+        fs::write(dir.path().join("adapter_config.json"), changed.to_string()).unwrap();
+        let began = std::time::Instant::now();
+        let error = message(Adapter::load(dir.path(), &config("tied")));
+        assert!(error.contains(why), "{field}: {error}");
+        assert!(began.elapsed().as_secs() < 20, "{field} took {:?}", began.elapsed());
+    }
+}
+
+/// PEFT's tools write one key for each module, and a dot in a key means any character.
+#[test]
+fn a_pattern_for_every_module_is_no_regular_expression() {
+    let config = Config { num_hidden_layers: 30, ..config("tied") };
+    let keys = (0..30).flat_map(|layer| [format!("layers.{layer}.self_attn.q_proj"), format!("{layer}.mlp.up.proj")]);
+    let lora = LoraConfig {
+        r: 4,
+        rank_pattern: keys.zip(5..).collect(),
+        alpha_pattern: [("proj".to_owned(), 1.0), ("v_proj|k_proj".to_owned(), 16.0)].into(),
+        ..LoraConfig::default()
+    };
+    // `proj` is no whole name, so that it means no layer.
+    assert!(message(lora.modules(&config)).contains("alpha_pattern names proj"));
+    let lora = LoraConfig { alpha_pattern: [("v_proj|k_proj".to_owned(), 16.0)].into(), ..lora };
+    for module in lora.modules(&config).unwrap() {
+        let r = match module.linear {
+            0 => 5 + 2 * module.layer,
+            5 => 6 + 2 * module.layer,
+            _ => 4,
+        };
+        let alpha = if [1, 2].contains(&module.linear) { 16.0 } else { 32.0 };
+        assert_eq!((module.r, module.scaling), (r, alpha / r as f32), "{}", module.name);
+    }
 }

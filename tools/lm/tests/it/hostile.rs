@@ -5,9 +5,14 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 use tunesmith_lm::{
     config::Config,
+    engine::{
+        infer::{Cache, Decoder},
+        params::random_weights,
+    },
     gguf::{self, Quant},
     lora::Adapter,
     model::Model,
+    pretrain::ModelShape,
     tokens::Tokenizer,
     weights::Weights,
 };
@@ -249,4 +254,42 @@ fn gguf_headers_that_lie_are_refused() {
         assert!(gguf::read(&path).is_err(), "{part} fortieths of a file");
     }
     assert!(gguf::read(Path::new("/nonexistent.gguf")).is_err());
+}
+
+/// Tables for all of it would take 275 GB.
+#[test]
+fn a_model_that_claims_an_absurd_context_needs_no_memory_for_it() {
+    let shape = ModelShape { vocab: 8, hidden: 2, inner: 2, layers: 1, heads: 1, kv_heads: 1, context: 1 << 24 };
+    let config = Config { head_dim: 4096, ..shape.config().unwrap() };
+    let decoder = Decoder::new(&config, &random_weights(&config, 1));
+    let hidden = decoder.forward(&mut [(&[1, 2, 3], &mut Cache::default())]).unwrap();
+    assert!(hidden[0].len() == 6 && hidden[0].iter().all(|x| x.is_finite()));
+}
+
+/// Links to devices and pipes, which never end.
+#[cfg(unix)]
+#[test]
+fn files_that_are_no_files_are_refused_unread() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = golden("llama/shards");
+    let names =
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+    for name in names.into_iter().chain(["model.safetensors.index.json", "model-00001-of-00002.safetensors"]) {
+        copy(&from, dir.path());
+        let path = dir.path().join(name);
+        let _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = Model::open(dir.path()).err().expect("an error").to_string();
+        assert!(error.contains(name), "{name}: {error}");
+        fs::remove_file(&path).unwrap();
+    }
+    let config = Config::from_json(&fs::read_to_string(from.join("config.json")).unwrap()).unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        copy(&from.join("adapter"), dir.path());
+        fs::remove_file(dir.path().join(name)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join(name)).unwrap();
+        let error = Adapter::load(dir.path(), &config).expect_err("an error").to_string();
+        assert!(error.contains("not a regular file"), "{name}: {error}");
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
 }

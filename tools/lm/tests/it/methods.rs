@@ -11,15 +11,16 @@ use tunesmith_lm::{
         params::{Method, Slots},
         trained::Params,
     },
+    generate::Session,
     gguf::{self, Quant},
     lora::{Adapter, LoraConfig},
     matrix::Stored,
     model::Model,
     rng::Rng,
-    weights::{Keep, Weights},
+    weights::{Dtype, Keep, Weights},
 };
 
-use crate::engine::{Golden, floats, golden, relative, row};
+use crate::engine::{Golden, floats, furthest, golden, relative, row};
 
 pub const NAMES: [&str; 8] = [
     "dora",
@@ -115,9 +116,15 @@ fn merged_models_of_every_method_equal_peft_and_files_keep_their_meaning() {
         let file = "adapter_model.safetensors";
         let theirs = crate::golden("methods").join(name).join("adapter").join(file);
         assert!(fs::read(dir.path().join(file)).unwrap() == fs::read(theirs).unwrap(), "{name}");
+        let beside = Decoder::with_adapter(&config, &weights, &adapter).unwrap();
         let (config, merged) = adapter.merge(&weights, &config).unwrap();
         assert_eq!(config.tie_word_embeddings, name == "dora" || name == "regex" || name == "upper_layers", "{name}");
-        let decoder = Decoder::new(&config, &merged);
+        // As another program finds it: in files.
+        merged.save(dir.path(), &config, Dtype::F32).unwrap();
+        let config = Config::from_json(&config.to_json()).unwrap();
+        let reread = Weights::load(dir.path(), &config).unwrap();
+        assert!(reread == merged, "{name}");
+        let decoder = Decoder::new(&config, &reread);
         let mut worst = 0f32;
         for i in 0..2 {
             let tokens = row(&base, i).tokens;
@@ -125,10 +132,18 @@ fn merged_models_of_every_method_equal_peft_and_files_keep_their_meaning() {
             let mut logits = Vec::new();
             decoder.head().logits(&hidden[0], &mut logits);
             let want = floats(&expected[&format!("logits.{i}")]);
-            worst = logits.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+            let hidden = beside.forward(&mut [(&tokens, &mut Cache::default())]).unwrap();
+            let mut unmerged = Vec::new();
+            beside.head().logits(&hidden[0], &mut unmerged);
+            for logits in [&logits, &unmerged] {
+                let difference = furthest(logits, &want);
+                assert!(difference < 1e-4, "{name}: logits differ by {difference}");
+                worst = worst.max(difference);
+            }
         }
-        assert!(worst < 1e-4, "{name}: logits differ by {worst}");
-        println!("{name}: logits of the merged model differ by at most {worst:.1e}");
+        println!(
+            "{name}: logits of the merged model, and of the adapter beside its base, differ by at most {worst:.1e}"
+        );
     }
 }
 
@@ -146,7 +161,8 @@ fn a_quantised_or_mapped_base_trains_as_its_decoded_numbers_do() {
     same_gradients(&load(Keep::Decoded), &load(Keep::Stored), Stored::BF16);
 }
 
-fn same_gradients(decoded: &Model, stored: &Model, dtype: Stored) {
+/// Loss and gradients of DoRA are the same whether matrices are decoded at once or stay as they are stored.
+pub fn same_gradients(decoded: &Model, stored: &Model, dtype: Stored) {
     assert_eq!((stored.weights.layers[0].q.dtype(), decoded.weights.layers[0].q.dtype()), (Some(dtype), None));
     assert!(stored.weights.bytes(&stored.config) <= decoded.weights.bytes(&decoded.config));
     let lora = LoraConfig { r: 3, use_dora: true, ..LoraConfig::default() };
@@ -167,6 +183,20 @@ fn same_gradients(decoded: &Model, stored: &Model, dtype: Stored) {
     assert!((want.0 - got.0).abs() < 1e-5 * want.0, "{dtype:?}: loss {} and {}", want.0, got.0);
     let difference = relative(&got.1, &want.1);
     assert!(difference < 1e-5, "{dtype:?}: {difference}");
+    println!("{dtype:?}: loss {} and {}, gradients differ by {difference:.1e}", want.0, got.0);
+}
+
+#[test]
+fn an_adapter_on_a_stored_base_generates_what_the_merged_model_does() {
+    for name in ["llama/tied", "families/gemma3"] {
+        let mut model = Model::open(&crate::golden(name)).unwrap();
+        let adapter = Adapter::load(&model.path.join("adapter"), &model.config).unwrap();
+        let logits = |model: &Model| Session::new(model, Some(&adapter)).unwrap().logits(&[5, 6, 7, 8]).unwrap();
+        let merged = logits(&model);
+        model.weights = Weights::load_as(&model.path, &model.config, Keep::Stored).unwrap();
+        let difference = furthest(&logits(&model), &merged);
+        assert!(difference > 0.0 && difference < 1e-4, "{name}: {difference}");
+    }
 }
 
 #[test]

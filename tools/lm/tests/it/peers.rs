@@ -2,17 +2,22 @@
 //! skipped with a message unless its environment variable says where the peer is:
 //! `TUNESMITH_PEER_PYTHON` (a Python with torch, transformers, peft) and `TUNESMITH_PEER_LLAMA` (llama.cpp's `bin`).
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::Value;
 use tunesmith_lm::{
     gguf::{self, Quant},
     lora::Adapter,
+    matrix::Stored,
     model::Model,
-    weights::Dtype,
+    weights::{Dtype, Keep, Weights},
 };
 
-use crate::{chat, golden};
+use crate::{chat, golden, methods};
 
 fn peer(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
@@ -31,26 +36,64 @@ fn run(python: &str, script: &str, arguments: &[&Path]) {
 
 #[test]
 fn our_adapters_load_in_peft_with_every_key() {
-    let Some(python) = peer("TUNESMITH_PEER_PYTHON") else { return };
     for name in crate::MODELS {
         let model = Model::open(&golden(name)).unwrap();
         let adapter = Adapter::load(&model.path.join("adapter"), &model.config).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        adapter.save(dir.path(), &model.config).unwrap();
-        // The merged model too: its logits in transformers are those of the adapter on its base.
-        let merged = dir.path().join("merged");
-        crate::copy(&model.path, &merged);
-        for entry in std::fs::read_dir(&merged).unwrap() {
-            let path = entry.unwrap().path();
-            if path.to_string_lossy().contains("safetensors") {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
-        let (_, weights) = adapter.merge(&model.weights, &model.config).unwrap();
-        weights.save(&merged, &model.config, Dtype::F32).unwrap();
-        std::fs::write(merged.join("config.json"), model.config.to_json()).unwrap();
-        run(&python, "check_peft.py", &[&model.path, dir.path(), &merged]);
+        check_peft(&model, &adapter, None);
     }
+}
+
+#[test]
+fn our_adapters_of_every_method_load_in_peft_with_every_key() {
+    for name in methods::NAMES {
+        let dir = golden("methods").join(name);
+        let model = Model::open(&golden(&std::fs::read_to_string(dir.join("base.txt")).unwrap())).unwrap();
+        let adapter = Adapter::load(&dir.join("adapter"), &model.config).unwrap();
+        println!("{name}");
+        check_peft(&model, &adapter, Some(&dir.join("expected.safetensors")));
+    }
+}
+
+/// The adapter as written here gives the logits of `expected` in PEFT, and so does the merged model in transformers.
+fn check_peft(model: &Model, adapter: &Adapter, expected: Option<&Path>) {
+    let Some(python) = peer("TUNESMITH_PEER_PYTHON") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    adapter.save(dir.path(), &model.config).unwrap();
+    let merged = dir.path().join("merged");
+    crate::copy(&model.path, &merged);
+    for entry in std::fs::read_dir(&merged).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains("safetensors") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let (config, weights) = adapter.merge(&model.weights, &model.config).unwrap();
+    weights.save(&merged, &config, Dtype::F32).unwrap();
+    std::fs::write(merged.join("config.json"), config.to_json()).unwrap();
+    let arguments = [Some(model.path.as_path()), Some(dir.path()), Some(&merged), expected];
+    run(&python, "check_peft.py", &arguments.into_iter().flatten().collect::<Vec<_>>());
+}
+
+/// The mixture of Q4_K and Q6_K that most files are stored in.
+#[test]
+fn a_base_that_llama_cpp_quantised_trains_as_its_decoded_numbers_do() {
+    let (Some(python), Some(llama)) = (peer("TUNESMITH_PEER_PYTHON"), peer("TUNESMITH_PEER_LLAMA")) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (made, whole, quantised) = (dir.path().join("made"), dir.path().join("f16.gguf"), dir.path().join("q4.gguf"));
+    run(&python, "make_k_quants.py", &[&made]);
+    let model = Model::open(&made).unwrap();
+    let load = |keep| Model { weights: Weights::load_as(&made, &model.config, keep).unwrap(), ..model.clone() };
+    methods::same_gradients(&load(Keep::Decoded), &load(Keep::Stored), Stored::BF16);
+    gguf::write(&whole, &model, Quant::F16).unwrap();
+    let quantize = Path::new(&llama).join("llama-quantize");
+    let output = Command::new(quantize).args([&whole, &quantised]).arg("Q4_K_M").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let open = |keep| gguf::read_as(&quantised, Some(keep)).unwrap();
+    let stored = open(Keep::Stored);
+    let kinds: BTreeSet<String> =
+        stored.weights.layers.iter().flat_map(|layer| layer.linears().map(|m| format!("{:?}", m.dtype()))).collect();
+    assert!(kinds.iter().eq(["Some(Q4K)", "Some(Q6K)"]), "{kinds:?}");
+    methods::same_gradients(&open(Keep::Decoded), &stored, Stored::Q4K);
 }
 
 #[test]

@@ -68,14 +68,30 @@ fn in_threads<R: Send>(n: usize, f: impl FnOnce() -> R + Send) -> R {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bytes_for_one_and_two_threads() {
-    let (rows, valid) = (rows(40, 1), rows(10, 2));
-    for method in [lora(), Method::Full] {
-        let one = in_threads(1, || run(&method, &spec(), &rows, &valid));
-        let two = in_threads(2, || run(&method, &spec(), &rows, &valid));
-        let other = run(&method, &Spec { seed: 6, ..spec() }, &rows, &valid);
-        assert_eq!((bits(&one), &one.report), (bits(&two), &two.report));
-        assert_ne!(bits(&one), bits(&other));
+fn the_same_seed_gives_the_same_bytes_for_any_number_of_threads() {
+    let adapter = |lora: LoraConfig| Method::Lora(LoraConfig { r: 4, lora_dropout: 0.1, ..lora });
+    let methods = [
+        lora(),
+        adapter(LoraConfig { use_dora: true, use_rslora: true, ..LoraConfig::default() }),
+        adapter(LoraConfig { modules_to_save: vec!["lm_head".into(), "norm".into()], ..LoraConfig::default() }),
+        Method::Full,
+    ];
+    let short = Spec { max_steps: Some(4), loraplus_lr_ratio: 4.0, ..spec() };
+    let objectives = [
+        (rows(40, 1), rows(10, 2), short.clone()),
+        (rows(40, 1), rows(10, 2), Spec { packing: Some(24), ..short.clone() }),
+        (pairs(20, 1), pairs(5, 2), Spec { objective: Objective::Dpo { beta: 0.3 }, ..short }),
+    ];
+    for method in &methods {
+        for (rows, valid, spec) in &objectives {
+            let trained = [1, 2, 4].map(|n| in_threads(n, || run(method, spec, rows, valid)));
+            for other in &trained[1..] {
+                assert!(bits(&trained[0]) == bits(other), "{method:?} {spec:?}");
+                assert_eq!(trained[0].report, other.report);
+            }
+            let other = run(method, &Spec { seed: 6, ..spec.clone() }, rows, valid);
+            assert!(bits(&trained[0]) != bits(&other), "{method:?} {spec:?}");
+        }
     }
 }
 
@@ -150,7 +166,7 @@ fn what_another_sequence_says_changes_nothing() {
     for other in &other {
         assert_eq!(log_p([&rows[0], other])[..alone.len()], alone[..]);
         let after = log_p([other, &rows[0]]);
-        let worst = after[other.targets()..].iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let worst = crate::engine::furthest(&after[other.targets()..], &alone);
         assert!(worst < 1e-5, "{worst}");
     }
 }
@@ -254,6 +270,18 @@ fn rows_that_teach_nothing_or_do_not_fit_are_errors_that_say_which() {
     assert!(attempt(row(vec![5; 65], 1), spec()).contains("row 4 has 65 tokens, the model takes 64"));
     assert!(attempt(row(vec![5, 64], 1), spec()).contains("token 64, outside the vocabulary"));
     assert!(attempt(row(vec![5, 6], 1), Spec { batch_size: 0, ..spec() }).contains("batch_size"));
+    // Settings with which nothing would be learned, in silence.
+    for (bad, name) in [
+        (Spec { max_steps: Some(0), ..spec() }, "max_steps"),
+        (Spec { max_grad_norm: Some(0.0), ..spec() }, "max_grad_norm"),
+        (Spec { max_grad_norm: Some(f64::NAN), ..spec() }, "max_grad_norm"),
+        (Spec { warmup: f64::INFINITY, ..spec() }, "warmup"),
+        (Spec { weight_decay: -0.1, ..spec() }, "weight_decay"),
+    ] {
+        assert!(attempt(row(vec![5, 6], 1), bad).contains(name), "{name}");
+    }
+    let forever = Spec { epochs: usize::MAX, max_steps: Some(1), ..spec() };
+    assert_eq!(run(&lora(), &forever, &rows(9, 1), &[]).report.steps, (1, 1));
     let diverged = attempt(row(vec![5, 6], 1), Spec { learning_rate: 1e30, max_grad_norm: None, epochs: 9, ..spec() });
     assert!(diverged.contains("not finite at step"), "{diverged}");
 }
