@@ -23,11 +23,13 @@ impl Said {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts the exit code and an error of one or two lines, and gives it.
+    /// Asserts the exit code and an error of one or two lines, and gives it without an estimate before it.
     pub fn refused(&self, code: i32) -> &str {
         assert_eq!(self.code, code, "{self:?}");
-        assert!(self.err.starts_with("error: ") && (1..=2).contains(&self.err.lines().count()), "{self:?}");
-        &self.err
+        let estimated = self.err.split_once('\n').filter(|(first, _)| first.starts_with("estimate: "));
+        let err = estimated.map_or(self.err.as_str(), |(_, rest)| rest);
+        assert!(err.starts_with("error: ") && (1..=2).contains(&err.lines().count()), "{self:?}");
+        err
     }
 
     pub fn ok(self) -> Self {

@@ -104,7 +104,7 @@ const PROGRAM: u64 = 16 << 20;
 const UNKNOWN: u64 = 32 << 20;
 /// Bytes in which a thread packs the operands of its matrix products.
 const PACKED: u64 = 2 << 20;
-/// Where a step has several parts, one of so many bytes lies between buffers of the part before, where nothing fits.
+/// Where a step has several parts, one of so many bytes of activations lies between buffers of the part before, where nothing fits.
 const UNUSED: u64 = 5;
 const F32: u64 = 4;
 
@@ -294,7 +294,7 @@ impl<'a> Demand<'a> {
         let standing = 4 * n + best;
         let summed = if several { n } else { 0 };
         // While the backward pass frees what layers kept, gradients take its place; at its end they are all there twice.
-        let worst = if several { worst + worst / UNUSED } else { worst };
+        let worst = if several { worst + activations / UNUSED } else { worst };
         let peak = (summed + worst + sizes.gradients()).max(2 * n + sizes.gradients());
         let weights = self.weights.bytes(self.config) as u64;
         let owned = owned(self.weights, self.config);
