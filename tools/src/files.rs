@@ -87,9 +87,15 @@ pub fn read_jsonl_small<T: DeserializeOwned>(path: &Path, cap: u64) -> anyhow::R
 
 fn jsonl<T: DeserializeOwned>(path: &Path, text: io::Result<String>) -> anyhow::Result<Vec<T>> {
     let name = name(path);
-    let text = text.with_context(|| format!("cannot read {name}"))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(n, line)| serde_json::from_str(line).with_context(|| format!("{name}, line {}", n + 1))).collect()
+    let text = text.with_context(|| format!("cannot read {name}; it must be JSON lines in UTF-8"))?;
+    // Editors of some systems write a byte order mark.
+    let lines = text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(n, line)| {
+            serde_json::from_str(line)
+                .with_context(|| format!("{name}, line {}: each line must be one whole JSON object", n + 1))
+        })
+        .collect()
 }
 
 /// A JSON file.
@@ -131,6 +137,17 @@ pub fn cut(text: &str, most: usize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn json_lines_may_begin_with_a_mark_and_say_what_a_line_must_be() {
+        let path = Path::new("rows.jsonl");
+        let read = |text: &str| jsonl::<i32>(path, Ok(text.to_owned())).map_err(|error| format!("{error:#}"));
+        assert_eq!(read("\u{feff}1\n\n2\n"), Ok(vec![1, 2]));
+        assert_eq!(
+            read("1\na,b\n"),
+            Err("rows.jsonl, line 2: each line must be one whole JSON object: expected value at line 1 column 1".into())
+        );
+    }
 
     #[test]
     #[cfg(unix)]

@@ -255,7 +255,7 @@ async fn job(
     let data = if given.is_dir() {
         already(args)?
     } else if settings.objective.is_some() {
-        raw(args)?;
+        raw(args, &given)?;
         given
     } else {
         // Beside the adapter, so that it can be scored on the same recipe.
@@ -282,7 +282,11 @@ async fn job(
 }
 
 /// A file of rows in TRL's formats, whose columns have their names already.
-fn raw(args: &Args) -> Result<(), Failure> {
+fn raw(args: &Args, given: &Path) -> Result<(), Failure> {
+    // What is no file may never end.
+    if !given.is_file() {
+        return Err(usage(format!("{}: is a pipe or a device, not a file; name a file of rows", args.data.display())));
+    }
     match args.mapping.given().as_slice() {
         [] => Ok(()),
         given => Err(usage(format!(
@@ -359,10 +363,32 @@ fn settings(args: &Args) -> Result<train::Settings, Failure> {
 /// Settings from fields that `source` gives.
 fn parse(fields: &Map<String, Value>, source: &str) -> Result<train::Settings, Failure> {
     let wrong = |why: String| usage(format!("{source}: {why}"));
-    let settings: train::Settings =
-        serde_json::from_value(Value::Object(fields.clone())).map_err(|error| wrong(error.to_string()))?;
+    if let Some((name, _)) = fields.iter().find(|(_, value)| endless(value)) {
+        return Err(wrong(format!("{name} must be a finite number")));
+    }
+    let read = |fields: Map<String, Value>| serde_json::from_value::<train::Settings>(Value::Object(fields));
+    let settings = read(fields.clone()).map_err(|error| {
+        // A wrong type does not name its field, so that the one which is wrong alone is looked for.
+        let alone =
+            |(name, value): &(&String, &Value)| read(Map::from_iter([((*name).clone(), (*value).clone())])).is_err();
+        let why = error.to_string();
+        match fields.iter().find(alone) {
+            Some((name, _)) if !why.starts_with("unknown field") => wrong(format!("{name}: {why}")),
+            _ => wrong(why),
+        }
+    })?;
     settings.check().map_err(wrong)?;
     Ok(settings)
+}
+
+/// Whether a number of TOML is infinite or none, for which JSON has only null.
+fn endless(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(values) => values.iter().any(endless),
+        Value::Object(fields) => fields.values().any(endless),
+        _ => false,
+    }
 }
 
 /// A setting given as a line of TOML.

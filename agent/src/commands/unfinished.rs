@@ -51,7 +51,12 @@ impl Unfinished {
         vacant?;
         let there = half.symlink_metadata().is_ok();
         let shown = half.display();
+        let busy = || Failure::new(5, format!("{shown}: another process is training here; wait for it"));
         if there && !resume {
+            // What a living process is making is not to be removed.
+            if File::open(half.join(LOCK)).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+                return Err(busy());
+            }
             return Err(usage(format!(
                 "{shown}: holds what an interrupted run left; go on with --resume, or remove it"
             )));
@@ -66,7 +71,7 @@ impl Unfinished {
         let began = Instant::now();
         while let Err(TryLockError::WouldBlock) = lock.try_lock() {
             if began.elapsed() >= PATIENCE {
-                return Err(Failure::new(5, format!("{shown}: another process is training here; wait for it")));
+                return Err(busy());
             }
             std::thread::sleep(PATIENCE / 100);
         }

@@ -269,7 +269,11 @@ fn numbers_that_make_no_sense_are_refused_by_their_option() {
         refused(&pretrain, option, "0");
     }
     refused(&["pretrain", "--out", "new"], "--generated-tokens", "18446744073709551615");
-    for (line, why) in [("learning_rate = nan", "invalid type"), ("r = 0", "r is 0, it must be between 1 and 1024")] {
+    for (line, why) in [
+        ("learning_rate = nan", "learning_rate must be a finite number"),
+        ("r = 0", "r is 0, it must be between 1 and 1024"),
+        ("r = 4\nepochs = \"x\"", "epochs: invalid type: string \"x\", expected usize"),
+    ] {
         fs::write(dir.path().join("spec.toml"), line).unwrap();
         let said = tunesmith(dir.path(), &[&train[..], &["--spec", "spec.toml"]].concat());
         assert!(said.refused(2).starts_with("error: spec.toml: ") && said.err.contains(why), "{said:?}");
@@ -353,6 +357,7 @@ fn what_never_ends_is_not_read() {
     refused(&["pretrain", "--text", "pipe:1", "--out", "new"], pipe);
     refused(&["pretrain", "--text", "base:1", "--out", "new"], "is a directory, not a file");
     refused(&["train", "--base", "nano", "--data", "rows.csv", "--out", "new", "--spec", "pipe"], pipe);
+    refused(&["train", "--base", "nano", "--data", "pipe", "--out", "new", "--objective", "sft"], pipe);
     assert_eq!(tunesmith(dir.path(), &["runs", "list"]).ok().out, "no runs in runs\n");
 }
 
@@ -396,6 +401,20 @@ fn bad_input_of_work_by_hand_is_told_apart_from_a_defect() {
     let recipe =
         "error: empty: has no file recipe.json; make it with `tunesmith data prepare`, or name the file of rows\n";
     refused(&["train", "--base", model, "--data", "empty", "--out", "new"], recipe);
+}
+
+#[test]
+fn settings_that_are_no_finite_numbers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (setting, name) in [
+        ("learning_rate=nan", "learning_rate"),
+        ("decay=inf", "decay"),
+        ("alpha_pattern={q_proj=-inf}", "alpha_pattern"),
+    ] {
+        let args = ["train", "--base", "nano", "--data", "none.csv", "--out", "new", "--set", setting];
+        let want = format!("error: --set {setting}: {name} must be a finite number\n");
+        assert_eq!(tunesmith(dir.path(), &args).refused(2), want);
+    }
 }
 
 #[test]

@@ -206,6 +206,19 @@ fn an_interrupted_run_is_gone_on_with_only_as_it_was() {
 }
 
 #[test]
+fn what_a_living_process_makes_is_not_called_left_over() {
+    let place = Place::new();
+    fs::create_dir(place.path("out.partial")).unwrap();
+    let lock = File::create(place.path("out.partial/lock")).unwrap();
+    lock.lock().unwrap();
+    let busy = place.run("out", &[]);
+    assert!(busy.refused(5).ends_with("out.partial: another process is training here; wait for it\n"), "{busy:?}");
+    drop(lock);
+    let left = place.run("out", &[]);
+    assert!(left.refused(2).contains("holds what an interrupted run left"), "{left:?}");
+}
+
+#[test]
 fn a_run_without_a_checkpoint_leaves_nothing_and_starts_anew() {
     let place = Place::new();
     // Resuming what was never begun is a beginning.
