@@ -419,8 +419,9 @@ impl Rope {
 mod tests {
     #[test]
     fn exp_agrees_with_the_standard_library() {
-        let worst = (-8_600..8_800).map(|i| i as f32 / 100.0).map(|x| ((super::exp(x) - x.exp()) / x.exp()).abs());
-        assert!(worst.fold(0.0f32, f32::max) < 3e-7);
+        for x in (-8_600..8_800).map(|i| i as f32 / 100.0) {
+            assert!(((super::exp(x) - x.exp()) / x.exp()).abs() < 3e-7, "{x}");
+        }
         assert_eq!(super::exp(f32::NEG_INFINITY), 0.0);
         assert!(super::exp(f32::NAN).is_nan());
     }
