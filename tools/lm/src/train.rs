@@ -466,6 +466,7 @@ impl Run {
         let step = self.report.steps.0 + 1;
         let (mut grads, mut loss, mut first) = (Vec::new(), 0.0, 0);
         let parts = data.parts(groups, spec);
+        let attends = parts.iter().any(|(_, batch)| batch.attends());
         if let Some(finding) = faults::accumulation(parts.iter().map(|(_, batch)| batch)) {
             return Err(finding.into());
         }
@@ -487,7 +488,7 @@ impl Run {
         let course = spec.course(self.report.steps.1);
         let rate = |step: usize| spec.learning_rate * course.factor(step - 1);
         let moved = |step: usize| (1..step).any(|before| rate(before) > 0.0);
-        let audited = audit::Step { number: step, first_moved: step <= 3 && moved(step) && !moved(step - 1) };
+        let audited = audit::Step { number: step, first_moved: step <= 3 && moved(step) && !moved(step - 1), attends };
         let lr = rate(step);
         self.report.audit.check(audited, self.graph.slots(), &grads)?;
         self.update(&grads, factor, Rate { lr, decay: spec.weight_decay }, spec.loraplus_lr_ratio)?;

@@ -146,8 +146,7 @@ mod tests {
 
     #[test]
     fn an_outlook_is_a_line_and_another_where_steps_are_cut_otherwise() {
-        let spec = Spec::default();
-        let plan = |micro_tokens, recompute| outlook(Plan { micro_tokens, recompute }).lines(&spec);
+        let plan = |micro_tokens, recompute| outlook(Plan { micro_tokens, recompute }).lines(4096);
         let first = "estimate: 1.40 GB of memory, 3 min 20 s for 20 steps".to_owned();
         assert_eq!(plan(4096, false), std::slice::from_ref(&first));
         let second =

@@ -104,6 +104,12 @@ impl Batch {
         self.keys.get(self.rows(index)).unwrap_or_default()
     }
 
+    /// Whether some token is predicted from more than the first position of its sequence.
+    pub fn attends(&self) -> bool {
+        (0..self.sequences.len())
+            .any(|i| self.targets_of(i).last().is_some_and(|last| last.0 > self.sequences[i].start))
+    }
+
     /// The targets of sequence `index`.
     pub fn targets_of(&self, index: usize) -> &[(usize, u32, f32)] {
         self.targets_in(&self.sequences[index])

@@ -23,6 +23,8 @@ impl Audit {
     /// A in the first step after B has moved, which a warm-up that begins at zero puts off to the third.
     pub fn check(&mut self, step: Step, slots: &Slots, grads: &[Vec<f32>]) -> Result<()> {
         let layers = slots.layers.len();
+        // Where the loss has nothing to say, as of pairs that are told apart beyond doubt, no tensor hears of it.
+        let silent = grads.iter().flatten().all(|g| *g == 0.0);
         let outer = grads.iter().enumerate().skip(layers).filter(|(_, g)| !g.is_empty());
         let outer = outer.map(|(i, g)| (format!("variable {i}"), 0..g.len(), g));
         let inner = grads.iter().zip(&slots.layers).enumerate().flat_map(|(i, (g, slots))| {
@@ -31,7 +33,8 @@ impl Audit {
         for (name, range, grad) in inner.chain(outer) {
             self.tensors += usize::from(step.number == 1);
             let due = if name.ends_with("lora_A.weight") { step.first_moved } else { step.number == 1 };
-            if !due {
+            let compares = ["q_proj", "k_proj", "q_norm", "k_norm"].iter().any(|part| name.contains(part));
+            if !due || silent || compares && !step.attends {
                 continue;
             }
             let norm: f64 = grad[range].iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
@@ -56,6 +59,8 @@ pub struct Step {
     pub number: usize,
     /// Whether the step before was the first one that changed the parameters.
     pub first_moved: bool,
+    /// Whether a token is predicted from two positions at least: over one, queries and keys decide nothing.
+    pub attends: bool,
 }
 
 #[cfg(test)]
@@ -63,8 +68,8 @@ mod tests {
     use super::*;
     use crate::engine::params::{LayerSlots, LoraSlot};
 
-    const FIRST: Step = Step { number: 1, first_moved: false };
-    const MOVED: Step = Step { number: 2, first_moved: true };
+    const FIRST: Step = Step { number: 1, first_moved: false, attends: true };
+    const MOVED: Step = Step { number: 2, first_moved: true, attends: true };
 
     fn slots(layers: usize) -> Slots {
         let mut slots = LayerSlots { len: 4, ..LayerSlots::default() };
@@ -94,6 +99,16 @@ mod tests {
         assert_eq!(audit, Audit { reached: 1, tensors: 2 });
         audit.check(MOVED, &slots(1), &[vec![1.0, 0.0, 1.0, 1.0]]).unwrap();
         assert_eq!(audit, Audit { reached: 2, tensors: 2 });
+    }
+
+    #[test]
+    fn nothing_is_due_where_the_loss_says_nothing_or_nothing_is_attended_to() {
+        let mut audit = Audit::default();
+        audit.check(FIRST, &slots(1), &[vec![0.0; 4]]).unwrap();
+        let grads = [vec![0.0, 0.0, 0.0, 0.0], vec![1.0]];
+        audit.check(Step { attends: false, ..FIRST }, &slots(1), &grads).unwrap();
+        assert_eq!(audit.reached, 1);
+        assert!(audit.check(FIRST, &slots(1), &grads).is_err());
     }
 
     #[test]

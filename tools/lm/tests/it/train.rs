@@ -409,3 +409,13 @@ fn packed_rows_take_the_steps_of_the_same_rows_unpacked() {
         assert!((a.1 - b.1).abs() < 1e-5, "{a:?} {b:?}");
     }
 }
+
+#[test]
+fn rows_of_two_tokens_and_pairs_beyond_doubt_are_no_cut_graph() {
+    let rows: Vec<Sequence> = (0..8).map(|i| Sequence::from(vec![8 + i, 30], 1)).collect();
+    let report = run(&lora(), &spec(), &rows, &[]).report;
+    // Of the queries and keys of two layers, B is not due in the first step and A not in the second.
+    assert_eq!((report.audit.reached, report.audit.tensors), (20, 28));
+    let spec = Spec { objective: Objective::Dpo { beta: 1e3 }, learning_rate: 0.5, ..spec() };
+    run(&lora(), &spec, &pairs(16, 1), &[]);
+}
