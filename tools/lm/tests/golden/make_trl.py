@@ -65,6 +65,7 @@ def make(name, trainer, config, rows, **settings):
     tokenizer = AutoTokenizer.from_pretrained(HERE / BASE)
     torch.manual_seed(0)
     peft = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules=EVERYTHING))
+    peft.peft_config["default"].base_model_name_or_path = f"golden/{BASE}"
     peft.save_pretrained(directory / "adapter", save_embedding_layers=False)
     (directory / "adapter" / "README.md").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as out:
