@@ -35,6 +35,8 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+// There is one of it in a process.
+#[allow(clippy::large_enum_variant)]
 enum Command {
     Run(run::Args),
     Bench(bench::Args),

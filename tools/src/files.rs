@@ -92,8 +92,10 @@ fn jsonl<T: DeserializeOwned>(path: &Path, text: io::Result<String>) -> anyhow::
     let lines = text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(n, line)| {
-            serde_json::from_str(line)
-                .with_context(|| format!("{name}, line {}: each line must be one whole JSON object", n + 1))
+            serde_json::from_str(line).map_err(|error| {
+                let hint = if error.is_data() { "" } else { "each line must be one whole JSON object: " };
+                anyhow::anyhow!("{name}, line {}: {hint}{error}", n + 1)
+            })
         })
         .collect()
 }

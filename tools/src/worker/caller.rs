@@ -172,7 +172,9 @@ struct Rates {
 impl Rates {
     fn progress(&mut self, tick: Tick) -> Progress {
         let now = Instant::now();
-        if self.start.as_ref().is_none_or(|(what, ..)| *what != tick.what) {
+        // A note before the first step has no tokens yet, so that rates begin after it.
+        let begins = |first: &Tick| first.what != tick.what || first.tokens.is_none() && tick.tokens.is_some();
+        if self.start.as_ref().is_none_or(|(.., first)| begins(first)) {
             self.start = Some((tick.what.clone(), now, tick.clone()));
         }
         let (mut tokens_per_second, mut eta_seconds) = (None, None);
