@@ -440,3 +440,23 @@ fn options_that_a_prepared_directory_cannot_follow_are_refused() {
                 again with it\n";
     assert_eq!(tunesmith(dir.path(), &args).refused(2), want);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_chat_template_that_doubles_a_text_without_end_runs_out_of_its_own_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let bomb = dir.path().join("bomb");
+    fs::create_dir(&bomb).unwrap();
+    for entry in fs::read_dir(base()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), bomb.join(entry.file_name())).unwrap();
+    }
+    let template = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}";
+    fs::write(bomb.join("chat_template.jinja"), template).unwrap();
+    let row = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
+    fs::write(dir.path().join("rows.jsonl"), format!("{row}\n")).unwrap();
+    let args = ["train", "--base", "bomb", "--data", "rows.jsonl", "--objective", "sft", "--out", "new"];
+    let said = tunesmith(dir.path(), &args);
+    assert!(said.refused(4).starts_with("error: stopped by a limit: ran out of memory at "), "{said:?}");
+    assert!(!dir.path().join("new").exists());
+}
