@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Best, Report, Run, Spec,
+    Report, Spec,
     batches::Data,
     checkpoint::{Saved, StorageWarning, Store, Unread, difference},
     faults::{Position, position as position_of},
+    run::{Best, Run},
 };
 use crate::error::{Error, Result};
 
