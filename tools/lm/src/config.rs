@@ -11,7 +11,7 @@ mod qwen3;
 mod rope;
 mod supported;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,10 @@ use fields::Fields;
 pub(crate) use fields::token_ids;
 pub use rope::{Llama3, RopeScaling};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    storage::read_optional,
+};
 
 /// No dimension of a model may be larger: a hostile file must not ask for absurd amounts of memory.
 const LARGEST: u64 = 1 << 24;
@@ -170,6 +173,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads the `config.json` of a model's directory.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        let Some(text) = read_optional(&dir.join("config.json"))? else {
+            return Err(Error::Config(format!(
+                "{} has no config.json; give a model directory in Hugging Face's format or a GGUF file",
+                dir.display()
+            )));
+        };
+        Self::from_json(&text)
+    }
+
     /// Reads and checks the text of a `config.json`.
     pub fn from_json(text: &str) -> Result<Self> {
         let value: Value =

@@ -13,7 +13,6 @@ use crate::{
     config::Config,
     error::{Error, Result},
     gguf,
-    storage::read_optional,
     tokens::Tokenizer,
     weights::{self, Weights},
 };
@@ -48,13 +47,7 @@ impl Model {
             model.sha256 = hash_file(path)?;
             return Ok(model);
         }
-        let Some(text) = read_optional(&path.join("config.json"))? else {
-            return Err(Error::Config(format!(
-                "{} has no config.json; give a model directory in Hugging Face's format or a GGUF file",
-                path.display()
-            )));
-        };
-        let config = Config::from_json(&text)?;
+        let config = Config::from_dir(path)?;
         let tokenizer = Tokenizer::from_dir(path)?;
         check_vocabulary(&tokenizer, &config)?;
         let chat = ChatTemplate::from_dir(path)?;

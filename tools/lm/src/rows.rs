@@ -106,7 +106,7 @@ impl Encoder<'_> {
             Some(Train::Assistant) => return Err(none("messages", "full")),
             None | Some(Train::Full) => {}
         }
-        let (tokens, _) = self.tokenizer.encode_with_offsets(&self.ended(text)?, true)?;
+        let tokens = self.tokenizer.encode_document(&self.ended(text)?)?;
         Ok(Encoded { trained: all(&tokens), tokens, notes: Notes::default() })
     }
 

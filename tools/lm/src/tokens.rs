@@ -11,6 +11,13 @@ use crate::{
     storage::{printable, read_optional},
 };
 
+/// Bytes of the pieces in which a long text is encoded, at least.
+const PIECE: usize = 1 << 18;
+/// Bytes on each side of a cut that are looked at.
+const LOOK: usize = 512;
+/// Line ends that are tried.
+const TRIES: usize = 16;
+
 /// A tokenizer with the ids that end a text.
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -137,6 +144,46 @@ impl Tokenizer {
         Ok((ids, offsets))
     }
 
+    /// The ids of [`encode_with_offsets`](Self::encode_with_offsets) with `add_special`, for a text of any length:
+    /// encoding takes more than a hundred times a text's memory, so a long one is encoded in pieces.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode_in_pieces(text, PIECE)
+    }
+
+    fn encode_in_pieces(&self, text: &str, size: usize) -> Result<Vec<u32>> {
+        let mut rest = text;
+        let first = self.next_piece(&mut rest, size)?;
+        let (inner, mut ids) = (self.encode_with_offsets(first, false)?.0, self.encode_with_offsets(first, true)?.0);
+        let before = ids.windows(inner.len().max(1)).position(|ids| ids == inner).unwrap_or(0);
+        let after = ids.split_off((before + inner.len()).min(ids.len()));
+        while !rest.is_empty() {
+            ids.extend(self.encode_with_offsets(self.next_piece(&mut rest, size)?, false)?.0);
+        }
+        ids.extend(after);
+        Ok(ids)
+    }
+
+    /// Takes a piece of at least `size` bytes from the start of `rest`: up to a line end where a look at both sides says
+    /// that the cut changes no token. Where no line end nearby is one, it is all of `rest`.
+    fn next_piece<'t>(&self, rest: &mut &'t str, size: usize) -> Result<&'t str> {
+        let text = *rest;
+        let ids = |range: Range<usize>| self.encode_with_offsets(&text[range], false).map(|(ids, _)| ids);
+        let ends = text.bytes().enumerate().skip(size).filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        for at in ends.filter(|at| text[*at..].starts_with(|c: char| !c.is_whitespace())).take(TRIES) {
+            let boundary = |at: &usize| text.is_char_boundary(*at);
+            let start = (0..at.saturating_sub(LOOK) + 1).rev().find(boundary).unwrap_or(0);
+            let sides = start..(at + LOOK..text.len()).find(boundary).unwrap_or(text.len());
+            let (whole, mut cut) = (ids(sides.clone())?, ids(sides.start..at)?);
+            cut.extend(ids(at..sides.end)?);
+            if whole == cut {
+                *rest = &text[at..];
+                return Ok(&text[..at]);
+            }
+        }
+        *rest = "";
+        Ok(text)
+    }
+
     /// The text of `ids`, special tokens written out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         decode(&self.inner, ids, false)
@@ -240,4 +287,58 @@ fn encode(inner: &Inner, text: &str) -> Result<Vec<u32>> {
 
 fn decode(inner: &Inner, ids: &[u32], skip: bool) -> Result<String> {
     inner.decode(ids, skip).map_err(|e| Error::Tokenizer(printable(&format!("cannot decode: {e}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tokenizer of bytes with merges, special tokens around a text, and words cut by `pattern`.
+    fn tokenizer(pattern: &str) -> Tokenizer {
+        let mut vocab: Map<String, Value> = (0..=255u8).map(|byte| (printed(byte), u32::from(byte).into())).collect();
+        let merges = ["a b", "Ċ a", "ab Ċ", "Ċ Ċ", "Ġ a", ". Ċ"];
+        merges.iter().for_each(|merge| drop(vocab.insert(merge.replace(' ', ""), vocab.len().into())));
+        let special = |id: u32, content: &str| {
+            serde_json::json!({"id": id, "content": content, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false, "special": true})
+        };
+        let json = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": null,
+            "added_tokens": [special(300, "<s>"), special(301, "</s>")],
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]},
+            "post_processor": {"type": "TemplateProcessing", "pair": [],
+                "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                           {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [300], "tokens": ["<s>"]},
+                                   "</s>": {"id": "</s>", "ids": [301], "tokens": ["</s>"]}}},
+            "model": {"type": "BPE", "vocab": vocab, "merges": merges},
+        });
+        Tokenizer::from_json(&json.to_string()).unwrap()
+    }
+
+    /// How byte-level vocabularies write a byte.
+    fn printed(byte: u8) -> String {
+        let plain = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+        let rank = (0..byte).filter(|byte| !plain(byte)).count() as u32;
+        char::from_u32(if plain(&byte) { byte.into() } else { 256 + rank }).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_text_in_pieces_has_the_tokens_of_the_whole_text() {
+        let text = "ab ab.\n\nab\n  ab\u{e9}\n</s>\u{301}ab\nb.\nab \n\n\n".repeat(40);
+        // Words that end at lines, words that go on over them, and no words at all: one token may hold a line end.
+        for pattern in [r"\s*[\r\n]+|\s+|[^\s]+", r" ?[a-z]+|[^a-z]+", r"(?s).+"] {
+            let tokenizer = tokenizer(pattern);
+            for (size, text) in
+                [1, 16, 100, 1 << 20].into_iter().flat_map(|size| [(size, text.as_str()), (size, ""), (size, "a")])
+            {
+                let whole = tokenizer.encode_with_offsets(text, true).unwrap().0;
+                assert_eq!(tokenizer.encode_in_pieces(text, size).unwrap(), whole, "{pattern} {size}");
+            }
+        }
+        let (tokenizer, mut rest) = (tokenizer(r"\s*[\r\n]+|\s+|[^\s]+"), text.as_str());
+        assert!(tokenizer.next_piece(&mut rest, 16).unwrap().len() < 64);
+    }
 }

@@ -8,7 +8,7 @@ mod write;
 
 use crate::config::Config;
 
-pub use read::{read, read_as};
+pub use read::{context_length, read, read_as};
 pub use write::{Quant, Written, preflight, write};
 
 /// The tensors of a layer of a model of this shape: llama.cpp's name after `blk.N.`, and how its rows are stored. In

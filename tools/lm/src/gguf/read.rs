@@ -48,6 +48,15 @@ pub fn read_as(path: &Path, keep: Option<Keep>) -> Result<Model> {
     Ok(Model { config, weights, tokenizer, chat, path: path.into(), sha256: String::new() })
 }
 
+/// Longest sequence of the model in a GGUF file, of which only the header is read.
+pub fn context_length(path: &Path) -> Result<usize> {
+    let map = Mapped::open(path)?;
+    let file = File::parse(map.bytes()).map_err(|e| Error::Gguf(format!("{}: {e}", path.display())))?;
+    let key = format!("{}.context_length", file.string("general.architecture").map_err(Error::Gguf)?);
+    let length = file.int(&key).map_err(Error::Gguf)?.and_then(|length| usize::try_from(length).ok());
+    length.ok_or_else(|| Error::Gguf(format!("{} is missing", printable(&key))))
+}
+
 fn config(file: &File<'_>, family: &'static Family, tokenizer: &Tokenizer) -> Result<Config> {
     let architecture = family.gguf;
     let unsupported = |key: &str| Error::Gguf(format!("{architecture}.{key} is not supported, use a model without it"));

@@ -17,7 +17,7 @@ impl Encoder<'_> {
         let (mut blocks, mut tally, mut open) = (Vec::new(), Tally::default(), Vec::new());
         for (number, document) in documents.into_iter().enumerate() {
             let mut add = || -> Result<()> {
-                let (tokens, _) = self.tokenizer.encode_with_offsets(&self.ended(document.as_ref())?, true)?;
+                let tokens = self.tokenizer.encode_document(&self.ended(document.as_ref())?)?;
                 self.check_start(&tokens, number, &mut tally)?;
                 open.extend_from_slice(&tokens);
                 Ok(())
