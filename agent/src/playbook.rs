@@ -197,7 +197,7 @@ impl<'a> Playbook<'a> {
     /// The longest example: what the base takes, if that is less. A base that cannot be read is refused where it is
     /// used.
     fn max_length(&self) -> usize {
-        Encoder::open(self.steps.base()).map_or(MAX_LENGTH, |encoder| MAX_LENGTH.min(encoder.max_length()))
+        Encoder::longest(self.steps.base()).map_or(MAX_LENGTH, |longest| MAX_LENGTH.min(longest))
     }
 
     /// Prepares the data, measures the base, and runs a few steps of the very training that follows.

@@ -287,13 +287,16 @@ impl Job {
 /// Ollama's template and the text that ends an answer, of a model that writes each turn as its role's token, the text and
 /// the end token. That it does is tried out, because templates of one form are written in many ways.
 fn ollama(model: &Model) -> anyhow::Result<Option<(String, String)>> {
-    let Some(chat) = &model.chat else { return Ok(None) };
+    if model.chat.is_none() {
+        return Ok(None);
+    }
     let tokenizer = &model.tokenizer;
-    let Some(end) = tokenizer.token(Encoder::of(model)?.end()) else { return Ok(None) };
+    let encoder = Encoder::of(model)?;
+    let Some(end) = tokenizer.token(encoder.end()) else { return Ok(None) };
     let turns = [("system", "s1"), ("user", "u1"), ("assistant", "a1"), ("user", "u2")];
     let messages: Vec<chat::Message> = turns.iter().map(|(role, text)| chat::Message::new(*role, *text)).collect();
     // A template that refuses a system turn is of another form.
-    let Ok(rendered) = chat.render(&messages, true) else { return Ok(None) };
+    let Ok(rendered) = encoder.render(&messages, true) else { return Ok(None) };
     let body: String = turns.iter().map(|(role, text)| format!("<|{role}|>{text}{end}")).collect();
     let Some(bos) = rendered.strip_suffix("<|assistant|>").and_then(|text| text.strip_suffix(&body)) else {
         return Ok(None);

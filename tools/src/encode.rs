@@ -12,6 +12,8 @@ use tunesmith_lm::{
     tokens::Tokenizer,
 };
 
+use crate::memory::{ALLOWANCE, bounded};
+
 /// What turns messages into ids: the tokenizer, the chat template and the token that ends a turn.
 #[derive(Clone)]
 pub struct Encoder {
@@ -33,9 +35,7 @@ impl Encoder {
         if base.is_file() {
             return Self::of(&gguf::read(base)?);
         }
-        let path = base.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("cannot read", &path, e))?;
-        Self::new(Tokenizer::from_dir(base)?, ChatTemplate::from_dir(base)?, &Config::from_json(&text)?)
+        Self::new(Tokenizer::from_dir(base)?, ChatTemplate::from_dir(base)?, &Config::from_dir(base)?)
     }
 
     fn new(tokenizer: Tokenizer, chat: Option<ChatTemplate>, config: &Config) -> Result<Self> {
@@ -56,7 +56,12 @@ impl Encoder {
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let messages: Vec<chat::Message> =
             messages.iter().map(|m| chat::Message::new(m.role.as_str(), m.content.as_str())).collect();
-        self.tokenizer.encode(&self.chat.render(&messages, true)?)
+        self.tokenizer.encode(&self.render(&messages, true)?)
+    }
+
+    /// The text of messages, in a worker's process: see [`bounded`].
+    pub(crate) fn render(&self, messages: &[chat::Message], add_generation_prompt: bool) -> Result<String> {
+        bounded(ALLOWANCE, || self.chat.render(messages, add_generation_prompt))
     }
 
     /// Ids of an answer with the token that ends it. Special tokens written in it stay plain text.
@@ -90,6 +95,11 @@ impl Encoder {
         self.max_length
     }
 
+    /// Longest sequence of a model on disk. Of it only the config is read, and nothing is executed.
+    pub fn longest(base: &Path) -> Result<usize> {
+        if base.is_file() { gguf::context_length(base) } else { Ok(Config::from_dir(base)?.max_position_embeddings) }
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -99,8 +109,8 @@ impl Encoder {
 /// The token that the template itself writes after an answer, of those that end a text.
 fn written_end(tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Option<u32>> {
     const ANSWER: &str = "x7q";
-    let rendered =
-        template.render(&[chat::Message::new("user", "a"), chat::Message::new("assistant", ANSWER)], false)?;
+    let turns = [chat::Message::new("user", "a"), chat::Message::new("assistant", ANSWER)];
+    let rendered = bounded(ALLOWANCE, || template.render(&turns, false))?;
     let after = rendered.rfind(ANSWER).map(|at| &rendered[at + ANSWER.len()..]).unwrap_or_default();
     Ok(tokenizer.encode(after)?.into_iter().find(|id| tokenizer.stops.contains(id)))
 }

@@ -8,6 +8,7 @@
 //! | [`pretraining`], [`grading`] | the work that is no tool's |
 //! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
 //! | [`files`] | files that a job may have made, read with care |
+//! | `memory` | how much is held, and how much reading hostile input may take |
 //! | [`bases`] | which model is meant by a name |
 //! | [`hub`] | what is on the Hub |
 
@@ -23,6 +24,7 @@ pub mod generate;
 pub mod grading;
 pub mod hub;
 pub mod hub_search;
+mod memory;
 mod model_files;
 pub mod models;
 pub mod nano;

@@ -11,8 +11,7 @@ use tunesmith_harness::{
     figures::{bytes, counted, duration, percent},
     text::visible,
 };
-use tunesmith_lm::engine::device;
-use tunesmith_lm::train::Checkpoint;
+use tunesmith_lm::{engine::device, train::Checkpoint};
 use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{data_prepare::Job, train, worker::Work};
 

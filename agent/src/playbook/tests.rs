@@ -156,7 +156,7 @@ async fn plan_and_data_agree_and_measuring_is_bounded() {
     let (plan, prepare) = (of("plan")[0], of("data_prepare")[0]);
     let base = tempfile::tempdir().unwrap();
     tunesmith_tools::nano::write(base.path()).unwrap();
-    let longest = Encoder::open(base.path()).unwrap().max_length().min(MAX_LENGTH);
+    let longest = Encoder::longest(base.path()).unwrap().min(MAX_LENGTH);
     assert_eq!((&plan["max_length"], &prepare["max_length"]), (&json!(longest), &json!(longest)));
     assert_eq!((&plan["answer_after"], &prepare["answer_after"]), (&json!("####"), &json!("####")));
     let limits: Vec<&Value> = of("evaluate").into_iter().map(|args| &args["limit"]).collect();

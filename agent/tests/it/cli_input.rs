@@ -455,8 +455,17 @@ fn a_chat_template_that_doubles_a_text_without_end_runs_out_of_its_own_memory() 
     fs::write(bomb.join("chat_template.jinja"), template).unwrap();
     let row = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
     fs::write(dir.path().join("rows.jsonl"), format!("{row}\n")).unwrap();
-    let args = ["train", "--base", "bomb", "--data", "rows.jsonl", "--objective", "sft", "--out", "new"];
-    let said = tunesmith(dir.path(), &args);
-    assert!(said.refused(4).starts_with("error: stopped by a limit: ran out of memory at "), "{said:?}");
-    assert!(!dir.path().join("new").exists());
+    fs::write(dir.path().join("new.csv"), "text,label\nx,a\ny,b\n".repeat(20)).unwrap();
+    for args in [
+        "train --base bomb --data rows.jsonl --objective sft --out new",
+        "generate --model bomb --prompt hi",
+        "convert --model bomb --to gguf --out new",
+        "data prepare --base bomb --out new new.csv",
+    ] {
+        let said = tunesmith(dir.path(), &args.split(' ').collect::<Vec<_>>());
+        let error = said.refused(4);
+        assert!(error.starts_with("error: stopped by a limit: ran out of memory at "), "{said:?}");
+        assert!(error.ends_with(", and look at the base's chat template\n"), "{said:?}");
+        assert!(!dir.path().join("new").exists());
+    }
 }

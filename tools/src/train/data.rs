@@ -19,6 +19,7 @@ use super::{
 use crate::{
     encode::Encoder,
     files::{name, read_examples, read_jsonl, read_recipe},
+    memory::{ALLOWANCE, bounded},
 };
 
 /// Rows as sequences; pairs of answers are chosen and rejected in turn.
@@ -49,9 +50,13 @@ impl Data {
             Ok((name(&path), hash_file(&path)?.into()))
         };
         let hashes = files.iter().map(hash).collect::<anyhow::Result<_>>()?;
-        let size = std::fs::metadata(&job.data).map_or(0, |meta| meta.len());
-        let read = || if job.data.is_dir() { Self::prepared(job, model) } else { Self::rows(job, model) };
-        Ok(Data { hashes, ..bounded(ALLOWANCE.saturating_add(size.saturating_mul(EACH)), read)? })
+        let data = if job.data.is_dir() {
+            Self::prepared(job, model)?
+        } else {
+            let size = std::fs::metadata(&job.data).map_or(0, |meta| meta.len());
+            bounded(ALLOWANCE.saturating_add(size.saturating_mul(EACH)), || Self::rows(job, model))?
+        };
+        Ok(Data { hashes, ..data })
     }
 
     fn prepared(job: &Job, model: &Model) -> anyhow::Result<Self> {
@@ -125,34 +130,8 @@ impl Data {
     }
 }
 
-/// Bytes that the reading of rows may take, beside some for each byte of the file. A chat template from a stranger can
-/// double a text in its own variables without end, which its fuel does not feel.
-const ALLOWANCE: u64 = 2 << 30;
-/// Bytes for each byte of the file; one long text takes most.
+/// Bytes for each byte of a file of rows that reading it may take.
 const EACH: u64 = 200;
-
-/// Calls `f` while this process may take only so many bytes more. An allocation beyond them ends the process, and its
-/// caller tells that memory ran out. Where the system does not say what is held, nothing is bounded.
-fn bounded<T>(bytes: u64, f: impl FnOnce() -> T) -> T {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let before = getrlimit(Resource::Data);
-    let least = |limit: Option<u64>, other: u64| Some(limit.map_or(other, |limit| limit.min(other)));
-    if let Some(held) = held() {
-        let current = least(before.current, held.saturating_add(bytes));
-        // A limit below one that is set already is always allowed.
-        let _ = setrlimit(Resource::Data, Rlimit { current, maximum: before.maximum });
-    }
-    let made = f();
-    let _ = setrlimit(Resource::Data, before);
-    made
-}
-
-/// Bytes of private memory that this process has asked for.
-fn held() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
-}
 
 /// Splits rows into those that are trained on and a share that is kept for validation, which the seed draws.
 fn held_out<T>(mut rows: Vec<T>, share: f64, seed: u64) -> (Vec<T>, Vec<T>) {

@@ -9,6 +9,8 @@ use tunesmith_lm::train::{
     memory::{Estimate, Plan},
 };
 
+use crate::memory::{kilobytes, status};
+
 /// What a training run is expected to take.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outlook {
@@ -73,8 +75,7 @@ pub struct Held {
 impl Held {
     /// What it is now; zeros where the system does not say.
     pub fn now() -> Self {
-        let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let [resident, own, peak] = ["VmRSS:", "RssAnon:", "VmHWM:"].map(|name| kilobytes(&text, name).unwrap_or(0));
+        let [resident, own, peak] = ["VmRSS:", "RssAnon:", "VmHWM:"].map(|name| status(name).unwrap_or(0));
         Held { resident, own, peak }
     }
 }
@@ -125,12 +126,6 @@ fn left(dir: &Path, [limit, usage, free]: Files) -> Option<u64> {
     let stat = read("memory.stat").unwrap_or_default();
     let free = stat.lines().find_map(|line| line.strip_prefix(free)?.trim().parse::<u64>().ok()).unwrap_or(0);
     Some(number(limit)?.saturating_sub(number(usage)?.saturating_sub(free)))
-}
-
-/// A field in kilobytes, in bytes.
-fn kilobytes(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use tunesmith_lm::{
     train::{Progress, StorageWarning},
 };
 
-use crate::{train::warning, worker::Tick};
+use super::warning;
+use crate::{memory::status, worker::Tick};
 
 /// The log, one line for each step.
 const LOG: &str = "log.jsonl";
@@ -204,9 +205,7 @@ fn rate((tokens, seconds): (usize, f64), (now, then): (usize, f64)) -> f64 {
 
 /// Most memory that this process has held so far, in bytes; `None` where the system does not say.
 pub(super) fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
+    status("VmHWM:")
 }
 
 #[cfg(test)]

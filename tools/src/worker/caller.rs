@@ -105,7 +105,11 @@ async fn follow(
         Ended::Signal(_) if refused => Finished { ended: Ended::Limit(Limit::Memory), ..finished },
         _ => finished,
     };
-    Outcome { result: result(finished, end, said.iter().rfind(telling), advice(work)), partial }
+    let advice = match refused {
+        true => format!("{}, and look at the base's chat template", advice(work)),
+        false => advice(work).to_owned(),
+    };
+    Outcome { result: result(finished, end, said.iter().rfind(telling), &advice), partial }
 }
 
 /// What uses less memory.
