@@ -56,5 +56,5 @@ async fn a_cancelled_worker_is_gone() {
 async fn running_out_of_memory_says_what_to_do() {
     let said = broken("memory", &Place::new()).await;
     assert!(said.starts_with("stopped by a limit: ran out of memory"), "{said}");
-    assert!(said.ends_with("; use fewer or shorter rows"), "{said}");
+    assert!(said.ends_with("; use fewer or shorter rows, and look at the base's chat template"), "{said}");
 }
