@@ -1,4 +1,5 @@
-//! The smallest program that starts jobs: `companion [--open] JOB WORKDIR`, where JOB is a job as JSON.
+//! The smallest program that starts jobs: `companion [--open | --without MECHANISM]... JOB WORKDIR`, where JOB is a job as
+//! JSON.
 //!
 //! The tests use it as the supervisor, as a caller that can be killed, and (`companion hog ...`) as a job that uses too
 //! much of something.
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tunesmith_sandbox::{Ended, Job, Line, Local, Workdir, init_main};
+use tunesmith_sandbox::{Ended, Job, Line, Local, Mechanism, Workdir, init_main};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -15,11 +16,19 @@ fn main() -> Result<ExitCode, Error> {
         return Ok(code);
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["hog", what, amount] => hog(what, amount.parse()?),
-        ["--open", job, workdir] => run(Local::new().unconfined(), job, workdir),
-        [job, workdir] => run(Local::new(), job, workdir),
-        _ => Err("usage: companion [--open] JOB WORKDIR".into()),
+    let mut rest = &args.iter().map(String::as_str).collect::<Vec<_>>()[..];
+    let mut local = Local::new();
+    loop {
+        match rest {
+            ["hog", what, amount] => return hog(what, amount.parse()?),
+            ["--open", more @ ..] => (local, rest) = (local.unconfined(), more),
+            ["--without", mechanism, more @ ..] => {
+                let mechanism: Mechanism = serde_json::from_value((*mechanism).into())?;
+                (local, rest) = (local.without(mechanism), more);
+            }
+            [job, workdir] => return run(local, job, workdir),
+            _ => return Err("usage: companion [--open | --without MECHANISM]... JOB WORKDIR".into()),
+        }
     }
 }
 

@@ -60,6 +60,16 @@ impl fmt::Display for Layer {
     }
 }
 
+/// A part of the kernel that several layers are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mechanism {
+    /// Namespaces for mounts, processes, network, IPC and host name, and as root a user of the job's own.
+    Namespaces,
+    /// Landlock's rules for files, TCP and signals.
+    Landlock,
+}
+
 /// How much of a layer is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

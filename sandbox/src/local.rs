@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::wire::{self, Policy, Stop};
-use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Status, Stdin, Workdir, platform};
+use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Status, Stdin, Workdir, platform};
 
 /// Where jobs look for programs, unless [`Job::env`] says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,6 +26,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct Local {
     init: PathBuf,
     confined: bool,
+    without: Vec<Mechanism>,
 }
 
 impl Default for Local {
@@ -44,7 +45,7 @@ impl Local {
 
     /// Confines jobs with another program as the supervisor.
     pub fn with_init(exe: PathBuf) -> Self {
-        Local { init: exe, confined: true }
+        Local { init: exe, confined: true, without: Vec::new() }
     }
 
     /// Only watches jobs: limits on time, memory, processes, disk and output hold, and only the fixed variables are handed
@@ -58,6 +59,12 @@ impl Local {
         Local { confined: false, ..self }
     }
 
+    /// The same starter without a mechanism that the kernel may have: what would stand on a machine that has it not.
+    pub fn without(mut self, mechanism: Mechanism) -> Self {
+        self.without.push(mechanism);
+        self
+    }
+
     /// Whether jobs are confined at all.
     pub fn is_confined(&self) -> bool {
         self.confined
@@ -65,7 +72,7 @@ impl Local {
 
     /// What confines a job on this machine.
     pub fn layers(&self) -> Vec<(Layer, Status)> {
-        platform::layers(self.confined)
+        platform::layers(self.confined, &self.without)
     }
 
     /// The layers that no job should run unnoticed without, and that are not fully there.
@@ -93,6 +100,7 @@ impl Local {
             job,
             program,
             workdir: dir.path().to_path_buf(),
+            without: self.without.clone(),
             stdin: input.as_ref().map(|bytes| bytes.len() as u64),
         };
         let mut greeting = wire::frame(&policy)?;

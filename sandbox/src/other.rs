@@ -34,7 +34,7 @@ pub(crate) fn total_memory() -> Option<u64> {
     None
 }
 
-pub(crate) fn layers(_confined: bool) -> Vec<(Layer, Status)> {
+pub(crate) fn layers(_confined: bool, _without: &[crate::Mechanism]) -> Vec<(Layer, Status)> {
     use Layer::*;
     let all = [
         Files,
@@ -63,7 +63,7 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
         Ok(child) => watch(child, policy.job.limits.wall.map(|wall| start + wall), socket),
         Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),
     };
-    Finished { ended, wall: start.elapsed(), cpu: None, peak_memory: None, layers: layers(confined) }
+    Finished { ended, wall: start.elapsed(), cpu: None, peak_memory: None, layers: layers(confined, &policy.without) }
 }
 
 fn launch(policy: &Policy, input: Option<Vec<u8>>) -> io::Result<Child> {

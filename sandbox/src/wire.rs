@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Job;
+use crate::{Job, Mechanism};
 
 /// The first argument of a supervisor.
 pub(crate) const INIT: &str = "sandbox-init";
@@ -26,6 +26,8 @@ pub(crate) struct Policy {
     pub program: PathBuf,
     /// The canonical workdir.
     pub workdir: PathBuf,
+    /// What is not to be used, although the kernel may have it.
+    pub without: Vec<Mechanism>,
     /// How many bytes of input follow the policy; `None` for no input at all.
     pub stdin: Option<u64>,
 }

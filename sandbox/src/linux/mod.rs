@@ -9,7 +9,7 @@ mod tree;
 
 use std::io;
 
-use crate::{Layer, Status};
+use crate::{Layer, Mechanism, Status};
 
 pub(crate) use supervise::supervise;
 
@@ -46,10 +46,11 @@ pub(crate) fn total_memory() -> Option<u64> {
 }
 
 /// What this kernel can confine.
-pub(crate) fn layers(confined: bool) -> Vec<(Layer, Status)> {
+pub(crate) fn layers(confined: bool, without: &[Mechanism]) -> Vec<(Layer, Status)> {
     use Status::{Enforced, Partial, Unavailable};
     let off = |status: Status| if confined { status } else { Unavailable("confinement is switched off".into()) };
-    let (landlock, filter) = (sys::landlock_version(), sys::can_filter());
+    let landlock = if without.contains(&Mechanism::Landlock) { 0 } else { sys::landlock_version() };
+    let filter = sys::can_filter();
     let files = match landlock {
         0 => Unavailable("this kernel has no Landlock; it needs Linux 5.13 with landlock in its list of LSMs".into()),
         1 | 2 => Partial("this kernel cannot keep files from being truncated; it needs Linux 6.2".into()),

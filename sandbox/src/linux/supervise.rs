@@ -12,7 +12,7 @@ use super::limits::{KernelLimits, Meter};
 use super::sys::{self, Reaped};
 use super::{calls, files, tree};
 use crate::wire::{Policy, Stop};
-use crate::{Ended, Finished, Layer, Limit, Status};
+use crate::{Ended, Finished, Layer, Limit, Mechanism, Status};
 
 /// How long processes may take to die before the job is reported with survivors.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
     let mut meter = Meter::new(policy.job.limits.clone(), policy.workdir.clone());
-    let mut layers = super::layers(confined);
+    let mut layers = super::layers(confined, &policy.without);
     let ended = match launch(&policy, input, confined) {
         Ok(main) => watch(main, policy.job.limits.wall.map(|wall| start + wall), socket, &mut meter),
         Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),
@@ -73,7 +73,8 @@ fn launch(policy: &Policy, input: Option<Vec<u8>>, confined: bool) -> io::Result
 fn confine(command: &mut Command, policy: &Policy, confined: bool) -> io::Result<()> {
     let supervisor = std::process::id();
     let limits = KernelLimits::of(&policy.job.limits);
-    let mut ruleset = if confined { Some(files::rules(policy).map_err(io::Error::other)?) } else { None };
+    let landlock = confined && !policy.without.contains(&Mechanism::Landlock);
+    let mut ruleset = if landlock { Some(files::rules(policy).map_err(io::Error::other)?) } else { None };
     let filters = if confined && sys::can_filter() {
         calls::filters(policy.job.net, &protected(supervisor.cast_signed())).map_err(io::Error::other)?
     } else {
@@ -83,10 +84,12 @@ fn confine(command: &mut Command, policy: &Policy, confined: bool) -> io::Result
         sys::new_session()?;
         sys::die_with(supervisor)?;
         limits.set()?;
-        if let Some(ruleset) = ruleset.take() {
+        if confined {
             sys::drop_capabilities()?;
             sys::no_new_privileges()?;
             sys::close_on_exec()?;
+        }
+        if let Some(ruleset) = ruleset.take() {
             files::enforce(ruleset).map_err(io::Error::other)?;
         }
         filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
