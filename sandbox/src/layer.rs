@@ -1,5 +1,6 @@
 //! The layers that confinement is made of, and how much of each is there.
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,22 +42,58 @@ impl Layer {
     }
 }
 
-impl fmt::Display for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Layer {
+    /// Every layer, in the order in which they are shown.
+    pub const ALL: [Layer; 12] = [
+        Layer::Files,
+        Layer::Metadata,
+        Layer::Network,
+        Layer::Syscalls,
+        Layer::Environment,
+        Layer::Descriptors,
+        Layer::Privileges,
+        Layer::Signals,
+        Layer::Tree,
+        Layer::Memory,
+        Layer::Processes,
+        Layer::Disk,
+    ];
+
+    /// The name by which a layer is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
             Layer::Files => "files",
+            Layer::Metadata => "metadata",
             Layer::Network => "network",
-            Layer::Syscalls => "system calls",
+            Layer::Syscalls => "syscalls",
             Layer::Environment => "environment",
-            Layer::Descriptors => "open files",
+            Layer::Descriptors => "descriptors",
             Layer::Privileges => "privileges",
-            Layer::Tree => "process tree",
             Layer::Signals => "signals",
+            Layer::Tree => "tree",
             Layer::Memory => "memory",
             Layer::Processes => "processes",
             Layer::Disk => "disk",
-            Layer::Metadata => "file metadata",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that no layer has.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no layer `{0}`; the layers are {names}", names = Layer::ALL.map(Layer::name).join(", "))]
+pub struct UnknownLayer(String);
+
+impl FromStr for Layer {
+    type Err = UnknownLayer;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLayer> {
+        Layer::ALL.into_iter().find(|layer| layer.name() == name).ok_or_else(|| UnknownLayer(name.into()))
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Local {
     init: PathBuf,
     confined: bool,
     without: Vec<Mechanism>,
+    required: Vec<Layer>,
 }
 
 impl Default for Local {
@@ -45,7 +46,7 @@ impl Local {
 
     /// Confines jobs with another program as the supervisor.
     pub fn with_init(exe: PathBuf) -> Self {
-        Local { init: exe, confined: true, without: Vec::new() }
+        Local { init: exe, confined: true, without: Vec::new(), required: Vec::new() }
     }
 
     /// Only watches jobs: limits on time, memory, processes, disk and output hold, and only the fixed variables are handed
@@ -65,6 +66,12 @@ impl Local {
         self
     }
 
+    /// The same starter, which starts nothing unless all these layers are [`Status::Enforced`].
+    pub fn requiring(mut self, layers: impl IntoIterator<Item = Layer>) -> Self {
+        self.required.extend(layers);
+        self
+    }
+
     /// Whether jobs are confined at all.
     pub fn is_confined(&self) -> bool {
         self.confined
@@ -79,6 +86,13 @@ impl Local {
     pub fn missing(&self) -> Vec<(Layer, Status)> {
         let mut layers = self.layers();
         layers.retain(|(layer, status)| layer.is_base() && *status != Status::Enforced);
+        layers
+    }
+
+    /// The layers of [`requiring`](Self::requiring) that are not fully there: no job will start.
+    pub fn lacking(&self) -> Vec<(Layer, Status)> {
+        let mut layers = self.layers();
+        layers.retain(|(layer, status)| self.required.contains(layer) && *status != Status::Enforced);
         layers
     }
 
@@ -101,6 +115,7 @@ impl Local {
             program,
             workdir: dir.path().to_path_buf(),
             without: self.without.clone(),
+            required: self.required.clone(),
             stdin: input.as_ref().map(|bytes| bytes.len() as u64),
         };
         let mut greeting = wire::frame(&policy)?;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Job, Mechanism};
+use crate::{Job, Layer, Mechanism};
 
 /// The first argument of a supervisor.
 pub(crate) const INIT: &str = "sandbox-init";
@@ -28,6 +28,8 @@ pub(crate) struct Policy {
     pub workdir: PathBuf,
     /// What is not to be used, although the kernel may have it.
     pub without: Vec<Mechanism>,
+    /// The layers without any of which the job must not start.
+    pub required: Vec<Layer>,
     /// How many bytes of input follow the policy; `None` for no input at all.
     pub stdin: Option<u64>,
 }
