@@ -16,6 +16,7 @@
 //! - Of `/proc`, a job's first process sees its own part, and the processes that it starts do not see theirs.
 
 mod cancel;
+mod check;
 mod doctor;
 mod job;
 mod layer;

@@ -5,6 +5,7 @@
 mod escape;
 mod life;
 mod limits;
+mod refusals;
 mod support;
 mod tree;
 mod workdir;
