@@ -54,18 +54,18 @@ async fn commands() {
 #[tokio::test]
 async fn limits_of_zero() {
     let place = Place::new();
-    let zero: [(&str, fn(&mut Limits)); 7] = [
-        ("wall", |limits| limits.wall = Some(Duration::ZERO)),
-        ("cpu", |limits| limits.cpu = Some(Duration::ZERO)),
-        ("memory", |limits| limits.memory = Some(0)),
-        ("processes", |limits| limits.processes = Some(0)),
-        ("file_bytes", |limits| limits.file_bytes = Some(0)),
-        ("disk_bytes", |limits| limits.disk_bytes = Some(0)),
-        ("output_bytes", |limits| limits.output_bytes = Some(0)),
+    let (none, nothing) = (Limits::default, Some(Duration::ZERO));
+    let zero = [
+        ("wall", Limits { wall: nothing, ..none() }),
+        ("cpu", Limits { cpu: nothing, ..none() }),
+        ("memory", Limits { memory: Some(0), ..none() }),
+        ("processes", Limits { processes: Some(0), ..none() }),
+        ("file_bytes", Limits { file_bytes: Some(0), ..none() }),
+        ("disk_bytes", Limits { disk_bytes: Some(0), ..none() }),
+        ("output_bytes", Limits { output_bytes: Some(0), ..none() }),
     ];
-    for (name, change) in zero {
-        let mut job = job();
-        change(&mut job.limits);
+    for (name, limits) in zero {
+        let job = Job { limits, ..job() };
         let why = format!("limits.{name} is zero; leave it out or give at least 1");
         assert_eq!(refusal(&place, job), invalid(why));
     }
