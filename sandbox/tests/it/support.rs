@@ -1,6 +1,6 @@
 //! A workdir, something outside it that must stay as it is, and a way to run jobs.
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -107,6 +107,10 @@ pub fn dies(pid: &str) -> bool {
         std::thread::yield_now();
     }
     !alive(pid)
+}
+
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// Runs a test of this binary again as a user without privileges, where this one is root.
