@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tunesmith_sandbox::{Ended, Job, Limit, Local, Mechanism};
 
-use crate::support::{Place, again_as_nobody, companion, confined, run, shell};
+use crate::support::{Place, again_as_nobody, companion, confined, in_namespaces, shell};
 
 /// Children, daemons in sessions of their own, a process that ignores signals, a chain that never stops forking, a process
 /// that is stopped, and one that waits for a writer that never comes.
@@ -87,13 +87,6 @@ async fn survive(mode: &str, local: &Local, kills: usize, seed: u64) {
     assert!(seen > kills * 5, "{mode}: only {seen} processes were alive when {kills} jobs were killed");
     let shown = slowest.as_millis();
     println!("{mode}: {kills} kills in {} ways ended {seen} processes, the slowest within {shown} ms", ways.len());
-}
-
-/// Whether processes of a job are in a namespace of their own.
-async fn in_namespaces(local: &Local) -> bool {
-    let outside = fs::read_link("/proc/self/ns/pid").unwrap();
-    let (_, output) = run(local, &Place::new().dir, Job::new(["readlink", "/proc/self/ns/pid"])).await;
-    output != [outside.to_str().unwrap()]
 }
 
 /// One job and its end.

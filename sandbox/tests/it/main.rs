@@ -10,3 +10,4 @@ mod refusals;
 mod support;
 mod tree;
 mod workdir;
+mod works;

@@ -109,6 +109,13 @@ pub fn dies(pid: &str) -> bool {
     !alive(pid)
 }
 
+/// Whether the processes of a job are in namespaces of their own.
+pub async fn in_namespaces(local: &Local) -> bool {
+    let outside = fs::read_link("/proc/self/ns/pid").unwrap();
+    let (_, output) = run(local, &Place::new().dir, Job::new(["readlink", "/proc/self/ns/pid"])).await;
+    output != [outside.to_str().unwrap()]
+}
+
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
