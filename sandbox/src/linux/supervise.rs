@@ -45,8 +45,8 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
         let _ = fs::remove_dir_all(temporary);
     }
     let (cpu, largest) = sys::ended_usage();
-    let peak_memory = Some(meter.peak_memory.max(largest));
-    Finished { ended, wall: start.elapsed(), cpu: Some(cpu.max(meter.cpu)), peak_memory, layers }
+    meter.peaks.memory = meter.peaks.memory.max(Some(largest));
+    Finished { ended, wall: start.elapsed(), cpu: Some(cpu.max(meter.cpu)), peaks: meter.peaks, layers }
 }
 
 fn set(layers: &mut [(Layer, Status)], layer: Layer, status: Status) {
@@ -67,6 +67,14 @@ impl Main {
     fn pid(&self) -> i32 {
         match self {
             Main::Job(pid) => *pid,
+            Main::Init(init) => init.pid,
+        }
+    }
+
+    /// The process below which are those of the job, and no other.
+    fn root(&self) -> i32 {
+        match self {
+            Main::Job(_) => std::process::id().cast_signed(),
             Main::Init(init) => init.pid,
         }
     }
@@ -177,7 +185,7 @@ fn watch(mut main: Main, deadline: Option<Instant>, socket: &UnixStream, meter: 
             return Ended::Limit(Limit::Wall);
         }
         if now >= meter.next()
-            && let Some(limit) = meter.look()
+            && let Some(limit) = meter.look(main.root())
         {
             return Ended::Limit(limit);
         }
