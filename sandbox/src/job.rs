@@ -21,6 +21,9 @@ pub struct Job {
     /// What the job may reach over the network.
     #[serde(default)]
     pub net: Net,
+    /// Which devices the job may use, beside those that every program needs.
+    #[serde(default)]
+    pub devices: Devices,
     /// Absolute paths that the job may read and execute, beside the system's libraries and programs.
     #[serde(default)]
     pub reads: Vec<PathBuf>,
@@ -43,6 +46,7 @@ impl Job {
             stdin: Stdin::Null,
             env: BTreeMap::new(),
             net: Net::None,
+            devices: Devices::None,
             reads: Vec::new(),
             writes: Vec::new(),
             line_bytes: line_bytes(),
@@ -75,6 +79,17 @@ pub enum Net {
     None,
     /// Everything.
     Full,
+}
+
+/// Which devices a job may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Devices {
+    /// Only those without a memory of their own: null, zero, full and random numbers.
+    #[default]
+    None,
+    /// Graphics processors, to compute on.
+    Gpu,
 }
 
 /// When a job is stopped; `None` means no limit.

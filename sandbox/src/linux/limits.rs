@@ -3,6 +3,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::cgroup::Group;
 use super::tree::Process;
 use super::{disk, sys, tree};
 use crate::{Limit, Limits, Peaks};
@@ -64,6 +65,8 @@ pub(super) struct Meter {
     pub peaks: Peaks,
     /// Processor time at the last look: of processes that the kernel ends with their namespaces nobody else tells it.
     pub cpu: Duration,
+    /// The control group of the job, where it has one.
+    pub group: Option<Group>,
     /// Bytes of files that were deleted and are open, at the last look.
     deleted: u64,
     next: Instant,
@@ -74,8 +77,8 @@ impl Meter {
     pub fn new(limits: Limits, workdir: PathBuf) -> Self {
         let (page, ticks) = sys::units();
         let now = Instant::now();
-        let (peaks, cpu) = (Peaks::default(), Duration::ZERO);
-        Meter { limits, workdir, page, ticks, peaks, cpu, deleted: 0, next: now, next_disk: now }
+        let (peaks, cpu, group) = (Peaks::default(), Duration::ZERO, Group::make(&limits).ok());
+        Meter { limits, workdir, page, ticks, peaks, cpu, group, deleted: 0, next: now, next_disk: now }
     }
 
     /// When to look again.
@@ -91,6 +94,7 @@ impl Meter {
         self.deleted = nameless.disk;
         let passed =
             [self.tasks(&tree), self.cpu(&tree), self.memory(&tree, nameless.memory)].into_iter().flatten().next();
+        let passed = passed.or_else(|| self.group.as_ref()?.reached());
         let passed = passed.or_else(|| if start >= self.next_disk { self.disk() } else { None });
         let now = Instant::now();
         self.next = now + ((now - start) * SHARE).clamp(FASTEST, SLOWEST);

@@ -60,7 +60,7 @@ fn start(
     job.stdin = Stdin::Bytes(order);
     job.reads = reads;
     if let Work::Train(training) = work {
-        job.writes = training.device_files();
+        job.devices = training.devices();
     }
     job.line_bytes = LINE;
     job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
