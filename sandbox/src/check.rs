@@ -43,7 +43,7 @@ impl Job {
 impl Limits {
     /// A limit of nothing would end every job at once, and some readers take zero for "no limit".
     fn check(&self) -> io::Result<()> {
-        let Limits { wall, cpu, memory, processes, file_bytes, disk_bytes, output_bytes } = self;
+        let Limits { wall, cpu, memory, processes, file_bytes, disk_bytes, files, output_bytes } = self;
         let zero = [
             ("wall", wall.is_some_and(|time| time.is_zero())),
             ("cpu", cpu.is_some_and(|time| time.is_zero())),
@@ -51,6 +51,7 @@ impl Limits {
             ("processes", *processes == Some(0)),
             ("file_bytes", *file_bytes == Some(0)),
             ("disk_bytes", *disk_bytes == Some(0)),
+            ("files", *files == Some(0)),
             ("output_bytes", *output_bytes == Some(0)),
         ];
         match zero.iter().find(|(_, zero)| *zero) {

@@ -62,6 +62,7 @@ async fn limits_of_zero() {
         ("processes", Limits { processes: Some(0), ..none() }),
         ("file_bytes", Limits { file_bytes: Some(0), ..none() }),
         ("disk_bytes", Limits { disk_bytes: Some(0), ..none() }),
+        ("files", Limits { files: Some(0), ..none() }),
         ("output_bytes", Limits { output_bytes: Some(0), ..none() }),
     ];
     for (name, limits) in zero {
