@@ -30,7 +30,7 @@ fn two_kills_of_a_run_leave_a_whole_log_and_no_process() {
 }
 
 #[test]
-#[ignore = "a minute: twenty runs"]
+#[ignore = "many runs: twenty kills"]
 fn soak_twenty_kills_of_a_run_leave_a_whole_log_and_no_process() {
     survive(20, 2);
 }
