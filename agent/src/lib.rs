@@ -3,6 +3,7 @@
 //! | module | answers |
 //! |---|---|
 //! | [`cli`], [`commands`] | what can be asked for on the command line |
+//! | [`config`] | what has the user set for all runs |
 //! | [`bench`] | how is a suite of tasks run |
 //! | [`run`] | how does a run go from request to report |
 //! | [`playbook`] | how does the embedded planner plan |
@@ -19,6 +20,7 @@
 pub mod bench;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod grading;
 pub mod guards;
 pub mod hub;

@@ -9,6 +9,7 @@ pub mod grade;
 pub mod hub;
 pub mod numbers;
 pub mod pretrain;
+pub mod require;
 pub mod run;
 pub mod runs;
 pub mod sandbox;

@@ -227,7 +227,7 @@ impl Prepared {
     }
 
     /// What the user should know before the run begins.
-    pub fn notes(&self, options: &Options, jobs: &Local) -> Vec<String> {
+    pub fn notes(&self, options: &Options) -> Vec<String> {
         let rows = self.rows;
         let dropped = if rows.dropped > 0 {
             format!(", {} dropped as repeats of test rows", rows.dropped)
@@ -248,7 +248,7 @@ impl Prepared {
             };
             notes.push(format!("{} is sent {what}", options.planner));
         }
-        match (options.confined, jobs.missing().as_slice()) {
+        match (options.jobs.is_confined(), options.jobs.missing().as_slice()) {
             (false, _) => notes.push("jobs are not confined: --sandbox none".into()),
             (true, []) => {}
             (true, missing) => {

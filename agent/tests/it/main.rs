@@ -7,6 +7,7 @@ mod cli_hand;
 mod cli_input;
 mod cli_resume;
 mod cli_runs;
+mod cli_sandbox;
 mod dialogue;
 mod endpoint;
 mod fakes;
