@@ -11,6 +11,7 @@ use tunesmith_evals::{Suite, Task, agents};
 use tunesmith_harness::{
     figures::{duration, percent},
     grade::{Baselines, Gain, Grade, Measured, metric_value},
+    redact::redacted,
     report::Report,
     rows,
     task::{self, Outcome},
@@ -154,6 +155,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     }
     if let Some(path) = report {
         let xml = junit::xml(&results);
+        let xml = redacted(&xml);
         tunesmith_harness::run::write_atomically(&path, xml.as_bytes()).map_err(|error| Failure::new(5, error))?;
     }
     Ok(results.exit(cancel.is_cancelled()))

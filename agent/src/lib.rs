@@ -15,6 +15,7 @@
 //! | [`show`] | what does it see of a step |
 //! | [`grading`] | who judges the result |
 //! | [`hub`] | which Hub is meant |
+//! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
 
 pub mod bench;
@@ -29,6 +30,7 @@ pub mod planner_loop;
 pub mod playbook;
 pub mod prompt;
 pub mod run;
+pub mod secrets;
 pub mod show;
 pub mod steps;
 pub mod terminal;

@@ -73,6 +73,8 @@ impl Tool for Shell {
         }
         let mut job = Job::new(["sh", "-c", &args.command]);
         job.reads = bases::reads(cx.base);
+        // A line in one piece: what is cut in two is no longer known for a secret.
+        job.line_bytes = MOST as usize;
         job.limits = Limits { wall: Some(wall), output_bytes: Some(MOST), ..Limits::default() };
         let failed = |error: std::io::Error| ToolError::Failed(format!("the command cannot be started: {error}"));
         let mut running = cx.jobs.spawn(cx.dir, job).map_err(failed)?;
