@@ -38,7 +38,7 @@ use other as platform;
 pub use cancel::Cancel;
 pub use doctor::Check;
 pub use init::init_main;
-pub use job::{Ended, Finished, Job, Limit, Limits, Line, Net, Stdin};
+pub use job::{Ended, Finished, Job, Limit, Limits, Line, Net, Peaks, Stdin};
 pub use layer::{Layer, Mechanism, Status, UnknownLayer};
 pub use local::{Local, Running};
 pub use workdir::{PathError, Workdir};
