@@ -31,7 +31,7 @@ use crate::{
     playbook::{self, Playbook},
     prompt,
     show::Share,
-    steps::{Journal, Steps},
+    steps::{Degraded, Journal, Steps},
 };
 
 mod prepare;
@@ -308,7 +308,13 @@ async fn judge(
     };
     // A grader that is cut off says nothing, so it may overrun the budget a little; the outcome then says so.
     let deadline = budget.deadline().map(|deadline| deadline.max(Instant::now() + Duration::from_secs(5)));
-    let (grade, cut) = match grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), on).await {
+    let degraded = Degraded::default();
+    let told = |progress: Progress| degraded.pass(progress, on);
+    let graded = grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), &told).await;
+    for score in degraded.warnings() {
+        journal.record(Kind::Scored { step: None, score })?;
+    }
+    let (grade, cut) = match graded {
         Graded::Whole(grade) => (grade, None),
         Graded::Part(grade, why) => (grade, Some(why)),
         Graded::None(outcome, why) => return Ok((stopped.unwrap_or(outcome), why)),

@@ -243,9 +243,12 @@ impl Watch for Terminal {
             let tell = || eprintln!("{}", visible(note));
             state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
         }
-        if let Some(warning) = &progress.warning {
+        for warning in progress.warning.iter().chain(&progress.degraded) {
             let tell = || eprintln!("warning: {}", visible(warning));
             state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
+        }
+        if progress.degraded.is_some() {
+            return;
         }
         match self.style {
             Style::Live => {

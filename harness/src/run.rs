@@ -200,7 +200,8 @@ pub struct Manifest {
     pub base: PathBuf,
     /// What computes, for example the processor's name and its cores; `None` where it is not known.
     pub device: Option<String>,
-    /// The sandbox layers in force, by name.
+    /// The sandbox layers, each with its status as in `files: enforced`; without one in logs of early versions, which name
+    /// those in force alone.
     pub layers: Vec<String>,
     /// The user's files as they were read, the test file included.
     pub inputs: Vec<Input>,

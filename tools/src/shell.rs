@@ -11,7 +11,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::{Ended, Job, Limits, Line, Workdir};
 
 use crate::{
-    bases,
+    bases, confined,
     files::score,
     tool::{Cx, Tool, ToolError},
 };
@@ -86,8 +86,9 @@ impl Tool for Shell {
                 Line::Err(line) => stderr.push(line),
             }
         }
-        let ended = running.wait().await.ended;
-        match ended {
+        let finished = running.wait().await;
+        confined::tell(cx.jobs, &finished, "shell", cx.on);
+        match finished.ended {
             Ended::Cancelled => Err(ToolError::Cancelled),
             Ended::Failed(why) => Err(ToolError::Failed(format!("the command could not run: {why}"))),
             ended => Ok(Output { stdout: shown(&stdout), stderr: shown(&stderr), ended }),

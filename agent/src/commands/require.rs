@@ -10,7 +10,7 @@ use crate::{config::Config, run::Failure};
 pub struct Require {
     /// Start nothing unless these layers of the sandbox are enforced, see `tunesmith doctor`
     #[arg(long = "require", value_name = "LAYER,...", value_delimiter = ',')]
-    layers: Vec<Layer>,
+    required: Vec<Layer>,
 }
 
 impl Require {
@@ -29,7 +29,7 @@ impl Require {
     /// What is required here and in the settings.
     pub fn layers(&self) -> Result<Vec<Layer>, Failure> {
         let config = Config::load(&|name| std::env::var(name).ok())?;
-        Ok(self.layers.iter().copied().chain(config.require).collect())
+        Ok(self.required.iter().copied().chain(config.require).collect())
     }
 }
 

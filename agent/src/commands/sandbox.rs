@@ -43,6 +43,9 @@ pub struct Args {
     /// Most bytes in the directory [default: 32G]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     disk: Option<u64>,
+    /// Most files and directories in the directory [default: 1048576]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    files: Option<u64>,
     /// Size of the largest file [default: 16G]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     file_size: Option<u64>,
@@ -122,6 +125,7 @@ impl Args {
             memory: self.memory.or(given.memory),
             processes: self.processes.or(given.processes),
             file_bytes: self.file_size.or(given.file_bytes),
+            files: self.files.or(given.files),
             disk_bytes: self.disk.or(given.disk_bytes),
             output_bytes: self.output.or(given.output_bytes),
         };
@@ -179,6 +183,7 @@ fn trouble(finished: &Finished) -> Option<String> {
                 Limit::Processes => "too many processes or threads; allow more with --processes",
                 Limit::FileSize => "a file became too large; allow larger ones with --file-size",
                 Limit::Disk => "the directory became too large; allow more with --disk",
+                Limit::Files => "too many files in the directory; allow more with --files",
                 Limit::Output => "too much output; allow more with --output",
             }
             .to_owned(),

@@ -8,6 +8,7 @@ mod cli_input;
 mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;
+mod cli_secrets;
 mod dialogue;
 mod endpoint;
 mod fakes;

@@ -64,7 +64,7 @@ fn in_place() -> Vec<(&'static str, String, &'static str, &'static str)> {
         ("{\"Authorization\": \"Bearer ", token(), "\"}", "authorization"),
         ("\"{\\\"Authorization\\\": \\\"Bearer ", token(), "\\\"}\"", "authorization"),
         ("headers = {'Authorization': 'token ", token(), "'}", "authorization"),
-        ("Authorization: Basic ", "dXNlcjpwYXNzMTIz".into(), "\n", "authorization"),
+        ("Authorization: Basic ", "dXNlcjpwYXNzd29yZDE=".into(), "\n", "authorization"),
         ("curl -H 'x-api-key: ", token(), "' https://host", "authorization"),
         ("X-Goog-Api-Key: ", token(), "", "authorization"),
         ("https://user:", "hunter2".into(), "@host.org/path", "password"),
@@ -324,9 +324,10 @@ fn a_value_of_this_process_is_hidden_in_a_stream_as_well() {
 /// As any encoder does it, with padding.
 fn base64(bytes: &[u8]) -> String {
     let symbols = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |chunk: &[u8]| {
+    let group = |chunk: &[u8]| -> Vec<char> {
         let number = chunk.iter().chain(&[0; 3]).take(3).fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
-        (0..4).map(move |i| if i > chunk.len() { '=' } else { char::from(symbols[number >> (18 - 6 * i) & 63]) })
+        let symbol = |i| if i > chunk.len() { '=' } else { char::from(symbols[number >> (18 - 6 * i) & 63]) };
+        (0..4).map(symbol).collect()
     };
-    bytes.chunks(3).flat_map(|chunk| group(chunk).collect::<Vec<_>>()).collect()
+    bytes.chunks(3).flat_map(group).collect()
 }
