@@ -47,33 +47,39 @@ impl Local {
             (Layer::Syscalls, "trace the caller", "trace", &own),
             (Layer::Syscalls, "make calls that no job needs", "calls", ""),
             (Layer::Descriptors, "use a file that the caller has open", "files", ""),
-            (Layer::Privileges, "have a capability, or gain one", "privileges", ""),
+            (Layer::Privileges, "have a capability over the machine, or gain one", "privileges", ""),
             (Layer::Signals, "signal the caller", "signal", &own),
         ];
         let layers = self.layers();
         let mut checks = Vec::new();
         for (layer, tried, name, target) in attempts {
-            let (ended, proof) = self.probe(&dir, name, target, Limits::default()).await?;
-            let status = match ended {
-                Ended::Exit(code) if code == STOPPED.into() => declared(&layers, layer),
-                Ended::Exit(0) => reached(&layers, layer),
-                _ => not_made(&ended, &proof),
-            };
+            let status = self.attempt(&dir, (layer, &layers), (name, target), Limits::default()).await?;
             checks.push(Check { layer, tried: tried.into(), status });
         }
         checks.push(self.daemon(&dir).await?);
         for (layer, tried, name, limits) in excesses() {
-            let (ended, proof) = self.probe(&dir, name, "", limits).await?;
-            let status = match ended {
-                Ended::Limit(Limit::Memory | Limit::Processes | Limit::Disk) => declared(&layers, layer),
-                Ended::Exit(code) if code == STOPPED.into() => declared(&layers, layer),
-                Ended::Exit(0) => reached(&layers, layer),
-                _ => not_made(&ended, &proof),
-            };
+            let status = self.attempt(&dir, (layer, &layers), (name, ""), limits).await?;
             checks.push(Check { layer, tried: tried.into(), status });
         }
         checks.sort_by_key(|check| Layer::ALL.iter().position(|layer| *layer == check.layer));
         Ok(checks)
+    }
+
+    /// Makes one attempt and says what it shows of its layer.
+    async fn attempt(
+        &self,
+        dir: &Workdir,
+        (layer, layers): (Layer, &[(Layer, Status)]),
+        (name, target): (&str, &str),
+        limits: Limits,
+    ) -> io::Result<Status> {
+        let (ended, proof) = self.probe(dir, name, target, limits).await?;
+        Ok(match ended {
+            Ended::Exit(code) if code == i32::from(STOPPED) => declared(layers, layer),
+            Ended::Limit(Limit::Memory | Limit::Processes | Limit::Disk) => declared(layers, layer),
+            Ended::Exit(0) => reached(layers, layer),
+            _ => not_made(&ended, &proof),
+        })
     }
 
     async fn daemon(&self, dir: &Workdir) -> io::Result<Check> {

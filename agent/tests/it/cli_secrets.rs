@@ -65,7 +65,7 @@ fn a_planner_that_looks_for_keys_finds_none_and_cannot_write_one_into_the_log() 
     };
     let pieces: Vec<String> = KEYS
         .iter()
-        .map(|(_, value)| value.split_at(14))
+        .map(|(_, value)| value.split_at(5))
         .map(|(head, tail)| format!("printf '%s%s\\n' '{head}' '{tail}'"))
         .collect();
     let commands = [
@@ -97,7 +97,8 @@ fn a_planner_that_looks_for_keys_finds_none_and_cannot_write_one_into_the_log() 
 fn an_error_does_not_repeat_a_key_that_was_typed() {
     let dir = tempfile::tempdir().unwrap();
     let key = KEYS[0].1;
-    for args in [&["run", "tune", "--file", key][..], &["run", "tune", "--planner", key], &["--nonsense", key], &[key]]
+    for args in
+        [&["run", "tune", "--file", key][..], &["run", "tune", "--planner", key], &["runs", "show", key], &[key]]
     {
         let said: Said = command(dir.path(), args).envs(KEYS).output().unwrap().into();
         assert!(said.code != 0 && !said.err.contains("Canary") && !said.out.contains("Canary"), "{said:?}");
