@@ -65,7 +65,7 @@ fn a_planner_that_looks_for_keys_finds_none_and_cannot_write_one_into_the_log() 
     };
     let pieces: Vec<String> = KEYS
         .iter()
-        .map(|(_, value)| value.split_at(5))
+        .map(|(_, value)| value.split_at(10))
         .map(|(head, tail)| format!("printf '%s%s\\n' '{head}' '{tail}'"))
         .collect();
     let commands = [
@@ -87,7 +87,7 @@ fn a_planner_that_looks_for_keys_finds_none_and_cannot_write_one_into_the_log() 
         events.iter().filter(|e| e["kind"] == "returned" && e["tool"] == "shell").map(|e| &e["output"]).collect();
     assert_eq!(outputs.len(), 5, "{said:?}");
     // What was put together from pieces is known for what it is, whole or encoded.
-    assert_eq!(outputs[3]["stdout"], ["[redacted]"; 4].join("\n"));
+    assert_eq!(outputs[3]["stdout"], "[redacted hf token]\n[redacted api key]\n[redacted]\n[redacted]");
     assert!(outputs[4]["stdout"].as_str().unwrap().starts_with("[redacted]"), "{}", outputs[4]);
     // The job's environment was there to be read.
     assert!(outputs[0]["stdout"].as_str().unwrap().contains("PATH="), "{}", outputs[0]);
