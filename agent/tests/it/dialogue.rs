@@ -186,7 +186,7 @@ async fn a_job_that_ran_under_less_than_declared_is_a_warning_of_its_step() {
         verdict: Verdict::Warn,
         why: "files (unavailable: gone)".into(),
     };
-    assert_eq!(step.scores, [score.clone()]);
+    assert_eq!(step.scores, std::slice::from_ref(&score));
     let expected = [
         called(1, "c1", "shell", json!({})),
         returned(1, "c1", "shell", false, json!("no")),
