@@ -31,7 +31,7 @@ use crate::{
     playbook::{self, Playbook},
     prompt,
     show::Share,
-    steps::{Degraded, Journal, Steps},
+    steps::{Jobs, Journal, Steps},
 };
 
 mod prepare;
@@ -308,10 +308,10 @@ async fn judge(
     };
     // A grader that is cut off says nothing, so it may overrun the budget a little; the outcome then says so.
     let deadline = budget.deadline().map(|deadline| deadline.max(Instant::now() + Duration::from_secs(5)));
-    let degraded = Degraded::default();
-    let told = |progress: Progress| degraded.pass(progress, on);
+    let ended = Jobs::default();
+    let told = |progress: Progress| ended.pass(progress, on);
     let graded = grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), &told).await;
-    for score in degraded.warnings() {
+    for score in ended.taken().1 {
         journal.record(Kind::Scored { step: None, score })?;
     }
     let (grade, cut) = match graded {

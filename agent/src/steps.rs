@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tunesmith_harness::{
-    event::Kind,
+    event::{JobRecord, Kind},
     log::{Log, LogError},
     score::Score,
     task::Scope,
@@ -18,7 +18,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
     confined,
-    tool::{AnyTool, Cx, Progress, ToolError},
+    tool::{AnyTool, Cx, JobEnd, Progress, ToolError},
 };
 
 /// Receives every event as it happens: the log, perhaps with a terminal beside it.
@@ -113,9 +113,9 @@ impl<'a> Steps<'a> {
         journal.record(Kind::Called { step: number, id: id.clone(), tool: tool.clone(), args })?;
 
         let began = Instant::now();
-        let degraded = Degraded::default();
+        let jobs = Jobs::default();
         let mut result = match asked.args {
-            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args), &degraded).await,
+            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args), &jobs).await,
             Err((_, why)) => Err(malformed(why)),
         };
         let mut amended = Vec::new();
@@ -134,10 +134,11 @@ impl<'a> Steps<'a> {
             (Ok(output), Some(tool)) => tool.scores(output, self.cx.dir),
             _ => Vec::new(),
         };
-        scores.extend(degraded.warnings());
+        let (jobs, warnings) = jobs.taken();
+        scores.extend(warnings);
         let output = result.as_ref().map_or_else(|error| Value::from(error.to_string()), Value::clone);
         let seconds = began.elapsed().as_secs_f64();
-        journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds })?;
+        journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds, jobs })?;
         for event in amended {
             journal.record(event)?;
         }
@@ -162,13 +163,13 @@ impl<'a> Steps<'a> {
     }
 
     /// Calls the tool with a stop of its own, raised by the user's cancel and by the run's deadline.
-    async fn call(&self, name: &str, args: Value, degraded: &Degraded) -> Result<Value, ToolError> {
+    async fn call(&self, name: &str, args: Value, jobs: &Jobs) -> Result<Value, ToolError> {
         let Some(tool) = self.find(name) else {
             let known: Vec<&str> = self.tools.iter().map(|tool| tool.name()).collect();
             return Err(ToolError::Failed(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
         };
         let stop = Cancel::default();
-        let on = |progress: Progress| degraded.pass(progress, self.cx.on);
+        let on = |progress: Progress| jobs.pass(progress, self.cx.on);
         let cx = Cx { cancel: stop.clone(), deadline: self.deadline, on: &on, ..*self.cx };
         let mut call = tool.call(&cx, args);
         let stopped = tokio::select! {
@@ -210,21 +211,22 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// Jobs that ran under less than the run declares, gathered from what they say of themselves.
+/// The sandboxed jobs of a step, gathered from what is told of their ends.
 #[derive(Default)]
-pub struct Degraded(Mutex<BTreeSet<String>>);
+pub struct Jobs(Mutex<Vec<JobEnd>>);
 
-impl Degraded {
-    /// Takes note of it and passes it on.
+impl Jobs {
+    /// Takes note of a job that has ended, and passes all on.
     pub fn pass(&self, progress: Progress, on: &(dyn Fn(Progress) + Send + Sync)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(progress.degraded.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(progress.job.clone());
         on(progress);
     }
 
-    /// What the log says of them.
-    pub fn warnings(&self) -> Vec<Score> {
-        let gathered = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        gathered.into_iter().map(confined::warning).collect()
+    /// What the log keeps of them, and its warnings of those that ran under less than the run declares.
+    pub fn taken(&self) -> (Vec<JobRecord>, Vec<Score>) {
+        let ends = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let degraded: BTreeSet<String> = ends.iter().filter_map(|end| end.degraded.clone()).collect();
+        (ends.into_iter().map(|end| end.record).collect(), degraded.into_iter().map(confined::warning).collect())
     }
 }
 

@@ -243,11 +243,11 @@ impl Watch for Terminal {
             let tell = || eprintln!("{}", visible(note));
             state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
         }
-        for warning in progress.warning.iter().chain(&progress.degraded) {
+        for warning in progress.warning.iter().chain(progress.job.iter().flat_map(|job| &job.degraded)) {
             let tell = || eprintln!("warning: {}", visible(warning));
             state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
         }
-        if progress.degraded.is_some() {
+        if progress.job.is_some() {
             return;
         }
         match self.style {

@@ -25,6 +25,27 @@ pub struct Event {
     pub kind: Kind,
 }
 
+/// What a sandboxed job took at most; `None` where nobody looked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// How it ended, with the limit that it passed if there was one.
+    pub ended: Value,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Seconds of processors.
+    pub cpu_seconds: Option<f64>,
+    /// Bytes of memory of all its processes together.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// Bytes in the workdir.
+    pub disk_bytes: Option<u64>,
+    /// Files and directories in the workdir.
+    pub files: Option<u64>,
+    /// Bytes that it printed.
+    pub output_bytes: Option<u64>,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -82,6 +103,9 @@ pub enum Kind {
         output: Value,
         /// Wall-clock seconds.
         seconds: f64,
+        /// What the sandboxed jobs of the step took, in the order of their ends.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        jobs: Vec<JobRecord>,
     },
     /// A step, or the run (step `None`), was judged.
     Scored {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    event::{Event, Rows},
+    event::{Event, JobRecord, Rows},
     grade::{Artifact, Baselines, Confusion, Gain, Measured, WrongRow},
     score::{Score, Verdict},
     task::{Goal, Outcome, Scope},
@@ -114,6 +114,9 @@ pub struct Step {
     pub seconds: Option<f64>,
     /// The error of a failed call, in one line.
     pub error: Option<String>,
+    /// What its sandboxed jobs took.
+    #[serde(default)]
+    pub jobs: Vec<JobRecord>,
 }
 
 /// A change of the scope.

@@ -1,9 +1,15 @@
-//! Whether a job ran under all that the run declares.
+//! What is told of a job that has ended: what it took, and whether it ran under all that the run declares.
 
-use tunesmith_harness::score::{Score, Verdict};
-use tunesmith_sandbox::{Ended, Finished, Layer, Local, Status};
+use tunesmith_harness::{
+    event::JobRecord,
+    score::{Score, Verdict},
+};
+use tunesmith_sandbox::{Ended, Finished, Layer, Local, Peaks, Status};
 
-use crate::{files::score, tool::Progress};
+use crate::{
+    files::score,
+    tool::{JobEnd, Progress},
+};
 
 /// How a job was confined less than its run declares; nothing where it was not, or where no job ran.
 pub fn less(jobs: &Local, finished: &Finished) -> Option<String> {
@@ -13,10 +19,23 @@ pub fn less(jobs: &Local, finished: &Finished) -> Option<String> {
     weaker(&jobs.layers(), &finished.layers)
 }
 
-/// What a caller hears of it.
+/// What a caller hears of a job that has ended.
 pub fn tell(jobs: &Local, finished: &Finished, what: &str, on: &(dyn Fn(Progress) + Send + Sync)) {
-    if let Some(why) = less(jobs, finished) {
-        on(Progress { what: what.to_owned(), degraded: Some(why), ..Progress::default() });
+    let job = JobEnd { record: record(finished), degraded: less(jobs, finished) };
+    on(Progress { what: what.to_owned(), job: Some(job), ..Progress::default() });
+}
+
+fn record(finished: &Finished) -> JobRecord {
+    let Peaks { memory, processes, disk_bytes, files, output_bytes } = finished.peaks;
+    JobRecord {
+        ended: serde_json::to_value(&finished.ended).unwrap_or_default(),
+        seconds: finished.wall.as_secs_f64(),
+        cpu_seconds: finished.cpu.map(|cpu| cpu.as_secs_f64()),
+        memory_bytes: memory,
+        processes,
+        disk_bytes,
+        files,
+        output_bytes,
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tunesmith_harness::score::Score;
+use tunesmith_harness::{event::JobRecord, score::Score};
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::hub::Hub;
@@ -56,7 +56,16 @@ pub struct Progress {
     pub note: Option<String>,
     /// What went wrong without ending the work.
     pub warning: Option<String>,
-    /// How a job was confined less than its run declares; it belongs into the log.
+    /// A sandboxed job that has ended; it belongs into the log.
+    pub job: Option<JobEnd>,
+}
+
+/// What is kept of a sandboxed job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobEnd {
+    /// What it took.
+    pub record: JobRecord,
+    /// How it was confined less than its run declares.
     pub degraded: Option<String>,
 }
 

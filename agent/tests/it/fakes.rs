@@ -15,7 +15,7 @@ use tunesmith_harness::{
     task::{JobKind, Scope},
 };
 use tunesmith_sandbox::{Cancel, Local, Workdir};
-use tunesmith_tools::tool::{AnyTool, Cx, FieldError, Progress, ToolError};
+use tunesmith_tools::tool::{AnyTool, Cx, FieldError, JobEnd, Progress, ToolError};
 
 pub type Answer = Box<dyn Fn(&Value) -> Result<Value, ToolError> + Send + Sync>;
 
@@ -108,8 +108,8 @@ impl AnyTool for Loose {
     }
 
     fn call<'a>(&'a self, cx: &'a Cx<'a>, _: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
-        let degraded = Some("files (unavailable: gone)".to_owned());
-        (0..2).for_each(|_| (cx.on)(Progress { degraded: degraded.clone(), ..Progress::default() }));
+        let job = JobEnd { degraded: Some("files (unavailable: gone)".to_owned()), ..JobEnd::default() };
+        (0..2).for_each(|_| (cx.on)(Progress { job: Some(job.clone()), ..Progress::default() }));
         Box::pin(async { Err(ToolError::Failed("no".into())) })
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Amendment, Cost, Curve, Guard, Report, Step, VERSION, commands::Hints};
 use crate::{
-    event::{Event, Kind},
+    event::{Event, JobRecord, Kind},
     grade::Grade,
     score::{Score, Verdict},
     task::{Scope, Task},
@@ -102,8 +102,8 @@ fn take(report: &mut Report, hints: &mut Hints, spent: &mut Spent, kind: &Kind) 
             hints.called(tool, args);
             report.steps.push(called(*step, tool));
         }
-        Kind::Returned { step, tool, ok, output, seconds, .. } => {
-            returned(report, *step, tool, *ok, output, *seconds);
+        Kind::Returned { step, tool, ok, output, seconds, jobs, .. } => {
+            returned(report, (*step, tool), *ok, output, (*seconds, jobs));
             if *ok {
                 hints.returned(*step, tool, output);
                 report.curves.extend((tool == "train").then(|| curve(*step, output)).flatten());
@@ -148,6 +148,7 @@ fn called(step: u32, tool: &str) -> Step {
         scores: Vec::new(),
         seconds: None,
         error: None,
+        jobs: Vec::new(),
     }
 }
 
@@ -156,13 +157,20 @@ fn entry(report: &mut Report, step: u32) -> Option<&mut Step> {
     report.steps.iter_mut().rev().find(|s| s.step == step)
 }
 
-fn returned(report: &mut Report, step: u32, tool: &str, ok: bool, output: &Value, seconds: f64) {
+fn returned(
+    report: &mut Report,
+    (step, tool): (u32, &str),
+    ok: bool,
+    output: &Value,
+    (seconds, jobs): (f64, &[JobRecord]),
+) {
     if entry(report, step).is_none() {
         report.steps.push(called(step, tool));
     }
     let Some(entry) = entry(report, step) else { return };
     entry.ok = Some(ok);
     entry.seconds = Some(seconds);
+    entry.jobs = jobs.to_vec();
     entry.verdict = worst(ok, &entry.scores);
     entry.error = (!ok).then(|| {
         let text = match output {

@@ -58,7 +58,7 @@ fn call(step: u32, tool: &str, args: Value) -> Kind {
 }
 
 fn returned(step: u32, tool: &str, ok: bool, output: Value, seconds: f64) -> Kind {
-    Kind::Returned { step, id: format!("c{step}"), tool: tool.into(), ok, output, seconds }
+    Kind::Returned { step, id: format!("c{step}"), tool: tool.into(), ok, output, seconds, jobs: Vec::new() }
 }
 
 fn scored(step: u32, scorer: &str, value: Option<f64>, verdict: Verdict, why: &str) -> Kind {

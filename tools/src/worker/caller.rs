@@ -209,7 +209,7 @@ impl Rates {
             peak_memory: tick.peak_memory,
             note: tick.note,
             warning: tick.warning,
-            degraded: None,
+            job: None,
         }
     }
 }
