@@ -64,13 +64,13 @@ impl Local {
     }
 
     async fn daemon(&self, dir: &Workdir) -> io::Result<Check> {
-        let (ended, proof) = self.probe(dir, "daemon", "").await?;
-        let status = match proof.parse::<u32>() {
-            Err(_) => Status::Unavailable(format!("the attempt could not be made: {ended:?} {proof}")),
-            Ok(pid) if Path::new(&format!("/proc/{pid}")).exists() => {
-                Status::Unavailable(format!("process {pid} was left behind"))
-            }
-            Ok(_) => Status::Enforced,
+        // No other process has the path of this temporary directory among its arguments.
+        let token = text(dir.path());
+        let (ended, proof) = self.probe(dir, "daemon", token).await?;
+        let status = match (proof.parse::<u32>(), with_argument(token)) {
+            (Err(_), _) => Status::Unavailable(format!("the attempt could not be made: {ended:?} {proof}")),
+            (Ok(_), Some(pid)) => Status::Unavailable(format!("process {pid} was left behind")),
+            (Ok(_), None) => Status::Enforced,
         };
         Ok(Check { layer: Layer::Tree, tried: "leave a daemon behind".into(), status })
     }
@@ -102,6 +102,16 @@ fn reached(layers: &[(Layer, Status)], layer: Layer) -> Status {
         Some((_, Status::Partial(why) | Status::Unavailable(why))) => Status::Unavailable(why.clone()),
         _ => Status::Unavailable("the attempt succeeded".into()),
     }
+}
+
+/// A process that was started with this argument.
+fn with_argument(argument: &str) -> Option<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    })
 }
 
 fn text(path: &Path) -> &str {

@@ -3,8 +3,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -13,8 +13,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::probe::{NOTHING, PROBE};
 use crate::wire::{self, Policy, Stop};
-use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Status, Stdin, Workdir, platform};
+use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Status, Stdin, Workdir};
 
 /// Where jobs look for programs, unless [`Job::env`] says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,6 +29,8 @@ pub struct Local {
     confined: bool,
     without: Vec<Mechanism>,
     required: Vec<Layer>,
+    /// What a job that only tried found.
+    found: Arc<OnceLock<Vec<(Layer, Status)>>>,
 }
 
 impl Default for Local {
@@ -46,24 +49,24 @@ impl Local {
 
     /// Confines jobs with another program as the supervisor.
     pub fn with_init(exe: PathBuf) -> Self {
-        Local { init: exe, confined: true, without: Vec::new(), required: Vec::new() }
+        Local { init: exe, confined: true, without: Vec::new(), required: Vec::new(), found: Arc::default() }
     }
 
     /// Only watches jobs: limits on time, memory, processes, disk and output hold, and only the fixed variables are handed
     /// on; nothing else is confined.
     pub fn permissive() -> Self {
-        Local { confined: false, ..Self::new() }
+        Self::new().unconfined()
     }
 
     /// The same starter with confinement taken away.
     pub fn unconfined(self) -> Self {
-        Local { confined: false, ..self }
+        Local { confined: false, found: Arc::default(), ..self }
     }
 
     /// The same starter without a mechanism that the kernel may have: what would stand on a machine that has it not.
     pub fn without(mut self, mechanism: Mechanism) -> Self {
         self.without.push(mechanism);
-        self
+        Local { found: Arc::default(), ..self }
     }
 
     /// The same starter, which starts nothing unless all these layers are [`Status::Enforced`].
@@ -77,9 +80,37 @@ impl Local {
         self.confined
     }
 
-    /// What confines a job on this machine.
+    /// What confines a job on this machine, found out by a job that does nothing. Every job says the same of itself in
+    /// [`Finished::layers`].
     pub fn layers(&self) -> Vec<(Layer, Status)> {
-        platform::layers(self.confined, &self.without)
+        let unknown = |error: io::Error| {
+            let status = Status::Unavailable(format!("no job can be started: {error}"));
+            Layer::ALL.map(|layer| (layer, status.clone())).into()
+        };
+        self.found.get_or_init(|| self.find_layers().unwrap_or_else(unknown)).clone()
+    }
+
+    fn find_layers(&self) -> io::Result<Vec<(Layer, Status)>> {
+        let dir = tempfile::tempdir()?;
+        let mut job = Job::new([self.init.to_string_lossy().as_ref(), PROBE, NOTHING]);
+        job.limits.wall = Some(Duration::from_secs(10));
+        let policy = Policy {
+            job,
+            program: self.init.clone(),
+            workdir: dir.path().canonicalize()?,
+            without: self.without.clone(),
+            required: Vec::new(),
+            stdin: None,
+        };
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let mut child = self.supervisor(theirs.into());
+        let mut child = child.as_std_mut().stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let answer = wire::write(&mut ours, &policy).and_then(|()| wire::read::<Finished>(&mut ours));
+        child.wait()?;
+        match answer? {
+            Finished { ended: Ended::Exit(0), layers, .. } => Ok(layers),
+            Finished { ended, .. } => Err(io::Error::other(format!("{ended:?}"))),
+        }
     }
 
     /// The layers that no job should run unnoticed without, and that are not fully there.

@@ -9,6 +9,8 @@ use crate::platform;
 
 /// The first argument of a probe.
 pub(crate) const PROBE: &str = "sandbox-probe";
+/// The attempt that attempts nothing.
+pub(crate) const NOTHING: &str = "nothing";
 /// The exit code of an attempt that was stopped; one that got through leaves with 0.
 pub(crate) const STOPPED: u8 = 10;
 
@@ -34,6 +36,7 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
 fn attempt(name: &str, target: &str) -> io::Result<String> {
     let process = || target.parse::<i32>().map_err(io::Error::other);
     match name {
+        NOTHING => Ok(String::new()),
         "read" => fs::read_to_string(target),
         "write" => fs::write(target, "escaped").map(|()| format!("wrote {target}")),
         "link" => {
@@ -41,7 +44,7 @@ fn attempt(name: &str, target: &str) -> io::Result<String> {
             fs::write("link", "escaped").map(|()| format!("wrote {target} through a link"))
         }
         "tcp" => TcpStream::connect(target).map(|_| format!("connected to {target}")),
-        "udp" => UdpSocket::bind("127.0.0.1:0")?.send_to(b"escaped", target).map(|sent| format!("sent {sent} bytes")),
+        "udp" => datagram(target),
         "socket" => std::os::unix::net::UnixStream::connect(target).map(|_| format!("connected to {target}")),
         "env" => variables(),
         "files" => open_files(),
@@ -50,6 +53,18 @@ fn attempt(name: &str, target: &str) -> io::Result<String> {
         "calls" => calls(),
         "daemon" => daemon(),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no probe `{name}`"))),
+    }
+}
+
+/// A datagram that nobody takes is refused, so a silent receiver has it.
+fn datagram(target: &str) -> io::Result<String> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(target)?;
+    socket.send(b"escaped")?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    match socket.recv(&mut [0; 8]) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(error),
+        _ => Ok(format!("sent a datagram to {target}")),
     }
 }
 

@@ -114,8 +114,9 @@ const SIGNALS: &[i64] = &[
     libc::SYS_pidfd_open,
 ];
 
-/// The filters for a job; `protected` are the processes and groups that it must not signal.
-pub(super) fn filters(net: Net, protected: &[i32]) -> Result<Vec<BpfProgram>, BackendError> {
+/// The filters for a job; `protected` are the processes and groups that it must not signal. A job with a network of its
+/// own may use it.
+pub(super) fn filters(net: Net, own_network: bool, protected: &[i32]) -> Result<Vec<BpfProgram>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let spaces = NAMESPACES.iter().map(|flag| masked(0, flag.cast_unsigned().into(), flag.cast_unsigned().into()));
     rules.insert(libc::SYS_clone, spaces.collect::<Result<_, _>>()?);
@@ -127,7 +128,7 @@ pub(super) fn filters(net: Net, protected: &[i32]) -> Result<Vec<BpfProgram>, Ba
         let signals = protected.iter().map(|pid| equal(0, pid.cast_unsigned().into()));
         rules.insert(*call, signals.collect::<Result<_, _>>()?);
     }
-    rules.extend(sockets(net)?);
+    rules.extend(sockets(net, own_network)?);
     let denied = program(rules, libc::EPERM)?;
     // The C library falls back to clone(2) when it is told that the kernel does not know clone3.
     let unknown = program(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
@@ -140,7 +141,15 @@ pub(super) fn filters(net: Net, protected: &[i32]) -> Result<Vec<BpfProgram>, Ba
 
 /// Local stream sockets stay, connections to servers do not: Landlock does not see sockets with a path in the file
 /// system, and a datagram socket can name its receiver in each message.
-fn sockets(net: Net) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+fn sockets(net: Net, own_network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    if net == Net::None && own_network {
+        // Netlink and all families that nobody needs reach parts of the kernel that namespaces do not divide.
+        let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|domain| domain.cast_unsigned().into());
+        let condition = |domain| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, domain);
+        let none = SeccompRule::new(known.into_iter().map(condition).collect::<Result<_, _>>()?)?;
+        let rules = vec![none, masked(1, 0xf, libc::SOCK_RAW.cast_unsigned().into())?];
+        return Ok(BTreeMap::from([(libc::SYS_socket, rules.clone()), (libc::SYS_socketpair, rules)]));
+    }
     if net == Net::Full {
         let bad = [libc::AF_VSOCK, libc::AF_PACKET, libc::AF_ALG].map(|domain| equal(0, domain.cast_unsigned().into()));
         return Ok(BTreeMap::from([(libc::SYS_socket, bad.into_iter().collect::<Result<_, _>>()?)]));

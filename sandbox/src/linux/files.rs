@@ -13,12 +13,11 @@ use crate::wire::Policy;
 const WANTED: ABI = ABI::V6;
 
 /// Programs and libraries.
-const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
+pub(super) const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
 
 /// What the dynamic loader, the C library and common tools look at. No secrets: neither all of /etc nor all of /proc.
-const SETTINGS: &[&str] = &[
+pub(super) const SETTINGS: &[&str] = &[
     "/etc/alternatives",
-    "/etc/group",
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
@@ -28,7 +27,6 @@ const SETTINGS: &[&str] = &[
     "/etc/mime.types",
     "/etc/nsswitch.conf",
     "/etc/os-release",
-    "/etc/passwd",
     "/etc/python3",
     "/etc/terminfo",
     "/etc/timezone",
@@ -47,8 +45,11 @@ const SETTINGS: &[&str] = &[
     "/sys/kernel/mm/transparent_hugepage",
 ];
 
+/// Who the users of the machine are; a job with a view of its own sees others.
+const USERS: &[&str] = &["/etc/group", "/etc/passwd"];
+
 /// What programs that use the network look at.
-const NETWORK: &[&str] = &[
+pub(super) const NETWORK: &[&str] = &[
     "/etc/ca-certificates",
     "/etc/gai.conf",
     "/etc/hosts",
@@ -58,34 +59,44 @@ const NETWORK: &[&str] = &[
     "/etc/ssl",
 ];
 
-const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+/// Where programs put temporary files in a view of their own: all are one directory of the workdir.
+pub(super) const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 
-/// Collects the rules for a job; paths that do not exist are left out.
-pub(super) fn rules(policy: &Policy) -> Result<RulesetCreated, RulesetError> {
+/// Devices of every job.
+pub(super) const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+
+/// Collects the rules for a job; paths that do not exist are left out. With a view of its own, which is entered already,
+/// a job may read all that it sees, and has a network of its own.
+pub(super) fn rules(policy: &Policy, program: &Path, own_view: bool) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(WANTED))?;
-    if policy.job.net == Net::None {
+    if policy.job.net == Net::None && !own_view {
         ruleset = ruleset.handle_access(AccessNet::from_all(WANTED))?;
     }
-    let network = if policy.job.net == Net::Full { NETWORK } else { &[] };
+    let ruleset = ruleset.scope(Scope::from_all(WANTED))?.create()?;
+    let ruleset = if own_view {
+        ruleset.add_rules(path_beneath_rules(["/"], read()))?.add_rules(path_beneath_rules(TEMPORARY, write()))?
+    } else {
+        let network = if policy.job.net == Net::Full { NETWORK } else { &[] };
+        ruleset
+            .add_rules(path_beneath_rules(SYSTEM, read()))?
+            .add_rules(path_beneath_rules(SETTINGS, read()))?
+            .add_rules(path_beneath_rules(USERS, read()))?
+            .add_rules(path_beneath_rules(network, read()))?
+            .add_rules(path_beneath_rules(&policy.job.reads, read()))?
+    };
     ruleset
-        .scope(Scope::from_all(WANTED))?
-        .create()?
-        .add_rules(path_beneath_rules(SYSTEM, read()))?
-        .add_rules(path_beneath_rules(SETTINGS, read()))?
-        .add_rules(path_beneath_rules(network, read()))?
-        .add_rules(path_beneath_rules([&policy.program], read()))?
-        .add_rules(path_beneath_rules(&policy.job.reads, read()))?
+        .add_rules(path_beneath_rules([program], read()))?
         .add_rules(path_beneath_rules(DEVICES, AccessFs::from_file(WANTED)))?
         .add_rules(path_beneath_rules(&policy.job.writes, write() | AccessFs::IoctlDev))?
         .add_rules(path_beneath_rules([&policy.workdir], write()))
 }
 
 /// Adds what the calling process may know about itself, and confines it for good.
-pub(super) fn enforce(ruleset: RulesetCreated) -> Result<(), RulesetError> {
+pub(super) fn enforce(ruleset: RulesetCreated, own_view: bool) -> Result<(), RulesetError> {
     let itself = PathFd::new(Path::new("/proc/self"));
     let ruleset = match itself {
-        Ok(itself) => ruleset.add_rule(PathBeneath::new(itself, read()))?,
-        Err(_) => ruleset,
+        Ok(itself) if !own_view => ruleset.add_rule(PathBeneath::new(itself, read()))?,
+        _ => ruleset,
     };
     ruleset.restrict_self()?;
     Ok(())

@@ -13,6 +13,8 @@ const FASTEST: Duration = Duration::from_millis(25);
 const SLOWEST: Duration = Duration::from_secs(2);
 /// More files than this at once is a leak.
 const OPEN_FILES: u64 = 8192;
+/// The kernel refuses tasks at twice the limit, or twice this: those between are seen, and end the job.
+const SPARE_TASKS: u32 = 128;
 /// The first change of memory that is worth a closer look.
 const NOTABLE: u64 = 4 << 20;
 
@@ -26,13 +28,14 @@ pub(super) struct KernelLimits {
 }
 
 impl KernelLimits {
-    pub fn of(limits: &Limits) -> Self {
-        // The kernel counts all tasks of the user, those outside the job too; for root it counts none.
-        let others = if sys::is_root() || limits.processes.is_none() { 0 } else { tree::tasks_of_user() };
+    /// With namespaces of its own, or a user of its own, the kernel counts the job's tasks alone.
+    pub fn of(limits: &Limits, alone: bool) -> Self {
+        // Else it counts all tasks of the user, those outside the job too; for root it counts none.
+        let others = if alone || sys::is_root() || limits.processes.is_none() { 0 } else { tree::tasks_of_user() };
         KernelLimits {
             file_bytes: limits.file_bytes.unwrap_or(u64::MAX),
             cpu_seconds: limits.cpu.map_or(u64::MAX, |cpu| cpu.as_secs().saturating_add(1)),
-            tasks: limits.processes.map_or(u64::MAX, |count| others + u64::from(count)),
+            tasks: limits.processes.map_or(u64::MAX, |count| others + u64::from(count.max(SPARE_TASKS)) * 2),
             // Polling may miss a single huge request; this does not. It counts memory that is reserved and never
             // used, stacks of threads above all, so it is far above what is asked for.
             data_bytes: limits.memory.map_or(u64::MAX, |bytes| bytes.saturating_mul(2).saturating_add(1 << 30)),
@@ -58,6 +61,8 @@ pub(super) struct Meter {
     page: u64,
     ticks: u64,
     pub peak_memory: u64,
+    /// Processor time at the last look: of processes that the kernel ends with their namespaces nobody else tells it.
+    pub cpu: Duration,
     next: Instant,
     next_disk: Instant,
 }
@@ -66,7 +71,7 @@ impl Meter {
     pub fn new(limits: Limits, workdir: PathBuf) -> Self {
         let (page, ticks) = sys::units();
         let now = Instant::now();
-        Meter { limits, workdir, page, ticks, peak_memory: 0, next: now, next_disk: now }
+        Meter { limits, workdir, page, ticks, peak_memory: 0, cpu: Duration::ZERO, next: now, next_disk: now }
     }
 
     /// When to look again.
@@ -78,7 +83,9 @@ impl Meter {
     pub fn look(&mut self) -> Option<Limit> {
         let start = Instant::now();
         let tree = tree::below(std::process::id().cast_signed());
-        let passed = self.tasks(&tree).or_else(|| self.cpu(&tree)).or_else(|| self.memory(&tree));
+        let passed = self.tasks(&tree);
+        let passed = self.cpu(&tree).or(passed);
+        let passed = passed.or_else(|| self.memory(&tree));
         let passed = passed.or_else(|| if start >= self.next_disk { self.disk() } else { None });
         let now = Instant::now();
         self.next = now + ((now - start) * SHARE).clamp(FASTEST, SLOWEST);
@@ -89,9 +96,9 @@ impl Meter {
         (tree::tasks(tree) > u64::from(self.limits.processes?)).then_some(Limit::Processes)
     }
 
-    fn cpu(&self, tree: &[Process]) -> Option<Limit> {
-        let used = sys::ended_usage().0 + tree::cpu(tree, self.ticks);
-        (used > self.limits.cpu?).then_some(Limit::Cpu)
+    fn cpu(&mut self, tree: &[Process]) -> Option<Limit> {
+        self.cpu = self.cpu.max(sys::ended_usage().0 + tree::cpu(tree, self.ticks));
+        (self.cpu > self.limits.cpu?).then_some(Limit::Cpu)
     }
 
     fn memory(&mut self, tree: &[Process]) -> Option<Limit> {

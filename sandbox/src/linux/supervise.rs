@@ -1,16 +1,19 @@
 //! The supervisor: starts one job, watches it, and leaves nothing of it behind.
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use super::limits::{KernelLimits, Meter};
+use super::kernel::Kernel;
+use super::launch::{self, Confinement};
+use super::limits::Meter;
+use super::spaces::{self, Init, Refused, User};
 use super::sys::{self, Reaped};
-use super::{calls, files, tree};
+use super::tree;
 use crate::wire::{Policy, Stop};
 use crate::{Ended, Finished, Layer, Limit, Mechanism, Status};
 
@@ -21,10 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
     let mut meter = Meter::new(policy.job.limits.clone(), policy.workdir.clone());
-    let mut layers = super::layers(confined, &policy.without);
-    let ended = match launch(&policy, input, confined) {
+    let temporary = launch::make_temporary_directory(&policy.workdir);
+    let (started, kernel) = launch(&policy, (input, &temporary), confined);
+    let mut layers = kernel.layers(confined);
+    let ended = match started {
         Ok(main) => watch(main, policy.job.limits.wall.map(|wall| start + wall), socket, &mut meter),
-        Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),
+        Err(why) => Ended::Failed(why),
     };
     let survivors = kill_all();
     if survivors > 0 {
@@ -35,9 +40,13 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
         Ended::Exit(_) | Ended::Signal(_) => meter.disk().map_or(ended, Ended::Limit),
         other => other,
     };
+    if let Ok(temporary) = temporary {
+        // What cannot be removed is in the way of nobody.
+        let _ = fs::remove_dir_all(temporary);
+    }
     let (cpu, largest) = sys::ended_usage();
     let peak_memory = Some(meter.peak_memory.max(largest));
-    Finished { ended, wall: start.elapsed(), cpu: Some(cpu), peak_memory, layers }
+    Finished { ended, wall: start.elapsed(), cpu: Some(cpu.max(meter.cpu)), peak_memory, layers }
 }
 
 fn set(layers: &mut [(Layer, Status)], layer: Layer, status: Status) {
@@ -46,91 +55,118 @@ fn set(layers: &mut [(Layer, Status)], layer: Layer, status: Status) {
     }
 }
 
-/// Starts the job's first process and gives its number.
-fn launch(policy: &Policy, input: Option<Vec<u8>>, confined: bool) -> io::Result<i32> {
-    sys::become_subreaper()?;
-    let mut command = Command::new(&policy.program);
-    command.args(policy.job.argv.iter().skip(1)).current_dir(&policy.workdir);
-    if let Some(name) = policy.job.argv.first() {
-        command.arg0(name);
-    }
-    command.stdin(match input {
-        Some(bytes) => Stdio::from(file_with(&bytes)?),
-        None => Stdio::null(),
-    });
-    if confined {
-        sys::hide()?;
-    }
-    let temporary = temporary_directory(&policy.workdir)?;
-    command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8");
-    command.env("HOME", &policy.workdir).env("TMPDIR", temporary);
-    command.envs(&policy.job.env);
-    confine(&mut command, policy, confined)?;
-    Ok(command.spawn()?.id().cast_signed())
+/// The process whose end is the job's end.
+enum Main {
+    /// The job's first process.
+    Job(i32),
+    /// The first process of the job's namespaces, which tells how the job's ended.
+    Init(Init),
 }
 
-/// Has the child take its limits and give up its rights, the right to do so last.
-fn confine(command: &mut Command, policy: &Policy, confined: bool) -> io::Result<()> {
-    let supervisor = std::process::id();
-    let limits = KernelLimits::of(&policy.job.limits);
-    let landlock = confined && !policy.without.contains(&Mechanism::Landlock);
-    let mut ruleset = if landlock { Some(files::rules(policy).map_err(io::Error::other)?) } else { None };
-    let filters = if confined && sys::can_filter() {
-        calls::filters(policy.job.net, &protected(supervisor.cast_signed())).map_err(io::Error::other)?
-    } else {
-        Vec::new()
+impl Main {
+    fn pid(&self) -> i32 {
+        match self {
+            Main::Job(pid) => *pid,
+            Main::Init(init) => init.pid,
+        }
+    }
+
+    /// How the job ended, when the process did with this status.
+    fn ended(&mut self, status: i32) -> Ended {
+        match self {
+            Main::Job(_) => ended(ExitStatus::from_raw(status)),
+            Main::Init(init) => match init.status() {
+                Some(status) => ended(ExitStatus::from_raw(status)),
+                None => Ended::Failed("the first process of the job's namespaces was lost".into()),
+            },
+        }
+    }
+}
+
+/// Starts the job, and says with what of the kernel's help. Nothing starts without a layer that is required.
+fn launch(
+    policy: &Policy,
+    (input, temporary): (Option<Vec<u8>>, &io::Result<PathBuf>),
+    confined: bool,
+) -> (Result<Main, String>, Kernel) {
+    let mut kernel = Kernel::of(&policy.without);
+    let told = |error: &io::Error| format!("cannot run `{}`: {error}", policy.program.display());
+    let input = sys::become_subreaper().and_then(|()| input.as_deref().map(launch::file_with).transpose());
+    let (input, temporary) = match (input, temporary) {
+        (Ok(input), Ok(temporary)) => (input, temporary),
+        (Err(error), _) => return (Err(told(&error)), kernel),
+        (_, Err(error)) => return (Err(told(error)), kernel),
     };
-    sys::before_exec(command, move || {
-        sys::new_session()?;
-        sys::die_with(supervisor)?;
-        limits.set()?;
-        if confined {
-            sys::drop_capabilities()?;
-            sys::no_new_privileges()?;
-            sys::close_on_exec()?;
+    if confined && !policy.without.contains(&Mechanism::Namespaces) {
+        match in_spaces(policy, (input.as_ref(), temporary), &mut kernel) {
+            Ok(Some(init)) => return (Ok(Main::Init(init)), kernel),
+            Ok(None) => {}
+            Err(error) => return (Err(told(&error)), kernel),
         }
-        if let Some(ruleset) = ruleset.take() {
-            files::enforce(ruleset).map_err(io::Error::other)?;
-        }
-        filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
-    });
-    Ok(())
-}
-
-/// The processes and groups that a job must not signal even where the kernel has no scopes for signals.
-fn protected(supervisor: i32) -> Vec<i32> {
-    let caller = std::os::unix::process::parent_id().cast_signed();
-    let mut protected = vec![-1, supervisor, -supervisor, caller];
-    protected.extend(sys::group_of(caller).map(|group| -group));
-    protected
-}
-
-fn file_with(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(sys::memory_file()?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
-}
-
-/// Makes sure that the directory for temporary files is one, whatever an earlier job put in its place.
-fn temporary_directory(workdir: &Path) -> io::Result<PathBuf> {
-    let path = workdir.join(".tmp");
-    match fs::symlink_metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => return Ok(path),
-        Ok(_) => fs::remove_file(&path)?,
-        Err(_) => {}
     }
-    fs::create_dir(&path)?;
-    Ok(path)
+    if let Err(why) = kernel.suffices(policy, confined) {
+        return (Err(why), kernel);
+    }
+    let start = || {
+        if confined {
+            sys::hide()?;
+        }
+        let user = User::same();
+        let confinement = Confinement {
+            landlock: confined && kernel.landlock > 0,
+            own_spaces: false,
+            user: confined.then_some(&user),
+            parent: std::process::id(),
+        };
+        let mut command = launch::command(policy, (&policy.program, temporary), input, &confinement)?;
+        Ok(Main::Job(command.spawn()?.id().cast_signed()))
+    };
+    let main = start().map_err(|error| told(&error));
+    (main, kernel)
+}
+
+/// Starts the job in namespaces, as root with a user of its own if the file system can show it its files; `None` where
+/// namespaces cannot be made, and `kernel` tells why.
+fn in_spaces(
+    policy: &Policy,
+    (input, temporary): (Option<&OwnedFd>, &Path),
+    kernel: &mut Kernel,
+) -> io::Result<Option<Init>> {
+    let users =
+        if sys::is_root() { vec![User::apart(&policy.workdir), Ok(User::same())] } else { vec![Ok(User::same())] };
+    for user in users {
+        let refused = match user {
+            Err(error) => error,
+            Ok(user) => {
+                kernel.own_user = matches!(user, User::Apart { .. });
+                kernel.spaces = Ok(());
+                if let Err(why) = kernel.suffices(policy, true) {
+                    return Err(io::Error::other(why));
+                }
+                let input = input.map(OwnedFd::try_clone).transpose()?;
+                match spaces::start(policy, (input, temporary), &user, kernel.landlock > 0) {
+                    Ok(init) => {
+                        sys::hide()?;
+                        return Ok(Some(init));
+                    }
+                    Err(Refused::Job(error)) => return Err(error),
+                    Err(Refused::Spaces(error)) => error,
+                }
+            }
+        };
+        kernel.own_user = false;
+        kernel.spaces = Err(refused.to_string());
+    }
+    Ok(None)
 }
 
 /// Waits for the first process to end, for a limit to be passed, or for a word from the caller.
-fn watch(main: i32, deadline: Option<Instant>, socket: &UnixStream, meter: &mut Meter) -> Ended {
-    let file = sys::process_file(main).ok();
+fn watch(mut main: Main, deadline: Option<Instant>, socket: &UnixStream, meter: &mut Meter) -> Ended {
+    let file = sys::process_file(main.pid()).ok();
     let mut waiting = vec![socket.as_fd()];
     waiting.extend(file.as_ref().map(AsFd::as_fd));
     loop {
-        if let Some(ended) = reap_until(main) {
+        if let Some(ended) = reap_until(&mut main) {
             return ended;
         }
         if let Some(stop) = asked_to_stop(socket) {
@@ -154,10 +190,10 @@ fn watch(main: i32, deadline: Option<Instant>, socket: &UnixStream, meter: &mut 
 }
 
 /// Takes note of ended children; says how the job ended if its first process is among them.
-fn reap_until(main: i32) -> Option<Ended> {
+fn reap_until(main: &mut Main) -> Option<Ended> {
     loop {
         match sys::reap() {
-            Reaped::Child(pid, status) if pid == main => return Some(ended(ExitStatus::from_raw(status))),
+            Reaped::Child(pid, status) if pid == main.pid() => return Some(main.ended(status)),
             Reaped::Child(..) => {}
             Reaped::NoneEnded => return None,
             Reaped::NoneLeft => return Some(Ended::Failed("the job's first process was lost".into())),

@@ -63,6 +63,11 @@ pub(super) fn die_with(parent: u32) -> io::Result<()> {
     if std::os::unix::process::parent_id() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
 }
 
+/// The same where the parent's number cannot be known, because it is in another namespace.
+pub(super) fn die_with_any_parent() -> io::Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong).map(drop)
+}
+
 /// Starts a session of its own, away from the terminal.
 pub(super) fn new_session() -> io::Result<()> {
     // SAFETY: takes no arguments.
@@ -70,17 +75,14 @@ pub(super) fn new_session() -> io::Result<()> {
 }
 
 /// CAP_DAC_OVERRIDE: lets root write a workdir that belongs to somebody else.
-const KEPT_CAPABILITY: c_ulong = 1;
+pub(super) const FILES_OF_OTHERS: c_ulong = 1;
 
-/// Takes from the next program every capability but the one that root needs for files of others.
-pub(super) fn drop_capabilities() -> io::Result<()> {
+/// Takes from the next program every capability but the one that is kept.
+pub(super) fn drop_capabilities(kept: Option<c_ulong>) -> io::Result<()> {
     // Both fail where there is nothing to take: old kernels know no ambient set, ordinary users have no bounding set
     // to change, and what they have is not handed on to the next program.
     let _ = prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong);
-    if !is_root() {
-        return Ok(());
-    }
-    for capability in (0..64).filter(|capability| *capability != KEPT_CAPABILITY) {
+    for capability in (0..64).filter(|capability| Some(*capability) != kept) {
         match prctl(libc::PR_CAPBSET_DROP, capability) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
             // A container that gives root no CAP_SETPCAP has restricted it already.
@@ -89,6 +91,60 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
         };
     }
     Ok(())
+}
+
+/// Forks into new namespaces; 0 in the child, which is the first process of its own.
+pub(super) fn fork_into(namespaces: c_int) -> io::Result<pid_t> {
+    let flags = c_long::from(namespaces | libc::SIGCHLD);
+    // SAFETY: without a stack of its own the child goes on with a copy of this one, as after fork. The caller has one
+    // thread, so the child finds no lock held.
+    check_long(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })
+}
+
+/// Ends the process without running what was registered for its end.
+pub(super) fn leave(code: c_int) -> ! {
+    // SAFETY: takes a plain number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Adds attributes to a mount, if `deep` with all mounts below it. With `users` the files of a mount that is not attached
+/// yet are shown as that user namespace maps their owners.
+pub(super) fn set_mount(
+    mount: BorrowedFd<'_>,
+    attributes: u64,
+    users: Option<BorrowedFd<'_>>,
+    deep: bool,
+) -> io::Result<()> {
+    let mapped = if users.is_some() { libc::MOUNT_ATTR_IDMAP } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: attributes | mapped,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.map_or(0, |users| u64::from(users.as_raw_fd().cast_unsigned())),
+    };
+    let flags = libc::AT_EMPTY_PATH | if deep { libc::AT_RECURSIVE } else { 0 };
+    let size = size_of::<libc::mount_attr>();
+    // SAFETY: the path is an empty string that ends in NUL, and the pointer is to a live structure of the size given.
+    check_long(unsafe {
+        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size)
+    })
+    .map(drop)
+}
+
+/// Switches the loopback interface of this process's network on.
+pub(super) fn loopback_up() -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    let socket = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us, so nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: all zeros are a valid value of this structure.
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the pointer is to a live structure with a name that ends in NUL.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
 }
 
 /// Whether this process runs as root.

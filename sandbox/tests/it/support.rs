@@ -78,9 +78,17 @@ pub fn shell(script: &str) -> Job {
     job
 }
 
-pub fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").unwrap().uid() == 0
+/// The number outside of a process that has this number in the namespace of a job, which works in `dir`.
+pub fn outside(dir: &Workdir, inside: &str) -> String {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let found = pids.find(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        numbers.split_whitespace().last() == Some(inside)
+            && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir.path())
+    });
+    found.unwrap_or_else(|| panic!("there is no process {inside} in the job")).to_string()
 }
 
 pub fn alive(pid: &str) -> bool {

@@ -4,16 +4,17 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tunesmith_sandbox::{Ended, Job, Limit, Line, Running};
+use tunesmith_sandbox::{Ended, Limit, Line, Mechanism, Running};
 
-use crate::support::{PROBE, Place, alive, companion, confined, dies, shell};
+use crate::support::{PROBE, Place, alive, companion, confined, dies, outside, shell};
 
 /// Prints the number of a daemon, then of itself, and stays.
 const LEAVES_A_DAEMON: &str = "\"$COMPANION\" sandbox-probe daemon; echo $$; sleep 30";
 
-async fn number(running: &mut Running) -> String {
+/// The number outside of the process of which the job prints the number inside.
+async fn number(place: &Place, running: &mut Running) -> String {
     match running.lines.recv().await {
-        Some(Line::Out(line)) => line,
+        Some(Line::Out(line)) => outside(&place.dir, &line),
         other => panic!("expected a process number, got {other:?}"),
     }
 }
@@ -36,7 +37,7 @@ async fn a_daemon_is_dead_after_the_time_limit() {
     let mut job = shell(LEAVES_A_DAEMON);
     job.limits.wall = Some(Duration::from_millis(500));
     let mut running = confined().spawn(&place.dir, job).unwrap();
-    let pid = number(&mut running).await;
+    let pid = number(&place, &mut running).await;
     let finished = running.wait().await;
     assert_eq!((finished.ended, alive(&pid)), (Ended::Limit(Limit::Wall), false));
     assert!(finished.wall < Duration::from_millis(1500));
@@ -46,7 +47,7 @@ async fn a_daemon_is_dead_after_the_time_limit() {
 async fn a_daemon_is_dead_after_cancelling() {
     let place = Place::new();
     let mut running = confined().spawn(&place.dir, shell(LEAVES_A_DAEMON)).unwrap();
-    let (daemon, main) = (number(&mut running).await, number(&mut running).await);
+    let (daemon, main) = (number(&place, &mut running).await, number(&place, &mut running).await);
     assert!(alive(&daemon) && alive(&main));
     running.cancel();
     let ended = running.wait().await.ended;
@@ -56,10 +57,13 @@ async fn a_daemon_is_dead_after_cancelling() {
 #[tokio::test]
 async fn a_daemon_is_dead_after_the_end_of_the_job() {
     let place = Place::new();
-    let job = Job::new([companion().as_str(), PROBE, "daemon"]);
+    // The job ends once the number of its daemon outside is known.
+    let job = shell("\"$COMPANION\" sandbox-probe daemon; until test -e known; do :; done");
     for local in [confined(), confined().unconfined()] {
+        let _ = std::fs::remove_file(place.dir.path().join("known"));
         let mut running = local.spawn(&place.dir, job.clone()).unwrap();
-        let pid = number(&mut running).await;
+        let pid = number(&place, &mut running).await;
+        std::fs::write(place.dir.path().join("known"), "").unwrap();
         assert_eq!((running.wait().await.ended, alive(&pid)), (Ended::Exit(0), false));
     }
 }
@@ -68,7 +72,7 @@ async fn a_daemon_is_dead_after_the_end_of_the_job() {
 async fn dropping_a_job_kills_it() {
     let place = Place::new();
     let mut running = confined().spawn(&place.dir, shell(LEAVES_A_DAEMON)).unwrap();
-    let daemon = number(&mut running).await;
+    let daemon = number(&place, &mut running).await;
     drop(running);
     assert!(tokio::task::spawn_blocking(move || dies(&daemon)).await.unwrap());
 }
@@ -81,7 +85,8 @@ fn killing_the_caller_kills_the_job() {
     caller.arg(job).arg(place.dir.path()).stdout(Stdio::piped());
     let mut caller = caller.spawn().unwrap();
     let mut lines = BufReader::new(caller.stdout.take().unwrap()).lines();
-    let (daemon, main) = (lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap());
+    let mut number = || outside(&place.dir, &lines.next().unwrap().unwrap());
+    let (daemon, main) = (number(), number());
     assert!(alive(&daemon) && alive(&main));
     caller.kill().unwrap();
     caller.wait().unwrap();
@@ -91,23 +96,34 @@ fn killing_the_caller_kills_the_job() {
 #[tokio::test]
 async fn killing_the_supervisor_kills_the_job() {
     let place = Place::new();
-    let mut running = confined().spawn(&place.dir, shell("echo $PPID; echo $$; exec sleep 30")).unwrap();
-    let (supervisor, main) = (number(&mut running).await, number(&mut running).await);
-    Command::new("kill").args(["-KILL", &supervisor]).status().unwrap();
-    let ended = running.wait().await.ended;
-    assert!(matches!(&ended, Ended::Failed(why) if why.contains("supervisor")), "{ended:?}");
-    assert!(dies(&main));
+    for local in [confined(), confined().without(Mechanism::Namespaces)] {
+        let mut running = local.spawn(&place.dir, shell("echo $$; exec sleep 30")).unwrap();
+        let main = number(&place, &mut running).await;
+        let supervisor = std::iter::successors(Some(main.clone()), |pid| Some(parent(pid)));
+        let supervisor = supervisor.take_while(|pid| *pid != std::process::id().to_string()).last().unwrap();
+        Command::new("kill").args(["-KILL", &supervisor]).status().unwrap();
+        let ended = running.wait().await.ended;
+        assert!(matches!(&ended, Ended::Failed(why) if why.contains("supervisor")), "{ended:?}");
+        assert!(dies(&main));
+    }
+}
+
+fn parent(pid: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_string()
 }
 
 #[tokio::test]
 async fn many_processes_that_keep_starting_others_all_die() {
     let place = Place::new();
     let script = "go() { while :; do sleep 0.01 & wait; done; }; for i in 1 2 3 4 5 6 7 8; do go & done; echo $$; wait";
-    let mut running = confined().spawn(&place.dir, shell(script)).unwrap();
-    let group = number(&mut running).await;
-    running.cancel();
-    assert_eq!(running.wait().await.ended, Ended::Cancelled);
-    // Signal 0 to a group finds any member that is left.
-    let found = Command::new("kill").args(["-0", "--", &format!("-{group}")]).output().unwrap();
-    assert!(!found.status.success());
+    for local in [confined(), confined().without(Mechanism::Namespaces)] {
+        let mut running = local.spawn(&place.dir, shell(script)).unwrap();
+        let group = number(&place, &mut running).await;
+        running.cancel();
+        assert_eq!(running.wait().await.ended, Ended::Cancelled);
+        // Signal 0 to a group finds any member that is left.
+        let found = Command::new("kill").args(["-0", "--", &format!("-{group}")]).output().unwrap();
+        assert!(!found.status.success());
+    }
 }
