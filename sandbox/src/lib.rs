@@ -15,6 +15,7 @@
 //! - Pages of a file in memory that no process has mapped count for no limit but [`Limits::file_bytes`].
 //! - Of `/proc`, a job's first process sees its own part, and the processes that it starts do not see theirs.
 
+pub mod attacks;
 mod cancel;
 mod doctor;
 mod job;

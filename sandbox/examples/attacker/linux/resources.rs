@@ -5,8 +5,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use crate::sys::{self, call, own};
-use crate::{Attack, got_through};
+use crate::linux::sys::{self, call, own};
+use crate::linux::{Attack, got_through};
 
 pub const ALL: &[(&str, Attack)] = &[
     ("fork-bomb", fork_bomb),
@@ -181,7 +181,7 @@ fn ignore_time() -> io::Result<()> {
 /// More descriptors than a job may have.
 fn open_files() -> io::Result<()> {
     // A process starts with a lower bound than it may have.
-    let more = crate::secrets::vector(10_000, 10_000);
+    let more = crate::linux::secrets::vector(10_000, 10_000);
     call!(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, &more[..], 0)?;
     for _ in 0..9_000 {
         call!(libc::SYS_dup, 1)?;

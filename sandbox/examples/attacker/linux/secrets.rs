@@ -3,8 +3,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-use crate::sys::{call, own};
-use crate::{Attack, c_text, number, variable};
+use crate::linux::sys::{call, own};
+use crate::linux::{Attack, c_text, number, variable};
 
 pub const ALL: &[(&str, Attack)] = &[
     ("caller-memory", caller_memory),
@@ -106,5 +106,5 @@ fn kernel_log() -> io::Result<()> {
     const READ_ALL: i32 = 3;
     let mut bytes = [0_u8; ROOM];
     call!(libc::SYS_syslog, READ_ALL, &mut bytes[..], ROOM)?;
-    crate::got_through()
+    crate::linux::got_through()
 }

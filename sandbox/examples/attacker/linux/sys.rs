@@ -44,7 +44,7 @@ impl<'a> From<&'a mut [u8]> for Arg<'a> {
 /// Makes a system call; `call!(number, arguments...)`.
 macro_rules! call {
     ($number:expr $(, $argument:expr)*) => {
-        $crate::sys::make($number, &mut [$($crate::sys::Arg::from($argument)),*])
+        $crate::linux::sys::make($number, &mut [$($crate::linux::sys::Arg::from($argument)),*])
     };
 }
 pub(crate) use call;

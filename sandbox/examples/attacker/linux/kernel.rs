@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 
-use crate::sys::{self, call, own};
-use crate::{Attack, got_through, number, outside, token, variable};
+use crate::linux::sys::{self, call, own};
+use crate::linux::{Attack, got_through, number, outside, token, variable};
 
 pub const ALL: &[(&str, Attack)] = &[
     ("io-uring", io_uring),
@@ -26,12 +26,9 @@ pub const ALL: &[(&str, Attack)] = &[
     ("call-32", call_32),
     #[cfg(target_arch = "x86_64")]
     ("segment", segment),
-    #[cfg(target_arch = "x86_64")]
-    ("ports", ports),
     ("type-into-terminal", type_into_terminal),
     ("host-name", host_name),
     ("clock", clock),
-    ("module", module),
     ("fanotify", fanotify),
     ("compare-processes", compare_processes),
     ("lock-list", lock_list),
@@ -111,7 +108,7 @@ fn mount() -> io::Result<()> {
 
 fn bind_mount() -> io::Result<()> {
     fs::create_dir("mounted")?;
-    let folder = crate::c_text(&outside("")?)?;
+    let folder = crate::linux::c_text(&outside("")?)?;
     call!(libc::SYS_mount, &*folder, c"mounted", 0, libc::MS_BIND, 0)?;
     let found = fs::read_to_string("mounted/canary");
     call!(libc::SYS_umount2, c"mounted", libc::MNT_DETACH)?;
@@ -182,7 +179,7 @@ fn fsopen() -> io::Result<()> {
 /// A copy of a mount, open as a directory and in no list.
 fn open_tree() -> io::Result<()> {
     const CLONE: u32 = 1;
-    let folder = crate::c_text(&outside("")?)?;
+    let folder = crate::linux::c_text(&outside("")?)?;
     let copy = own(call!(libc::SYS_open_tree, libc::AT_FDCWD, &*folder, CLONE)?);
     println!("{}", fs::read_to_string(format!("/proc/self/fd/{}/canary", copy.as_raw_fd()))?);
     Ok(())
@@ -208,12 +205,6 @@ fn segment() -> io::Result<()> {
     call!(libc::SYS_modify_ldt, WRITE, &entry[..], entry.len())?;
     let mut table = [0_u8; 8];
     if call!(libc::SYS_modify_ldt, 0, &mut table[..], 8)? == 8 { got_through() } else { Ok(()) }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn ports() -> io::Result<()> {
-    call!(libc::SYS_ioperm, 0x80, 1, 1)?;
-    got_through()
 }
 
 /// Takes the host's terminal as its own and types into it.
@@ -248,19 +239,10 @@ fn clock() -> io::Result<()> {
     got_through()
 }
 
-/// Offers the kernel a module that is none; it must not even look at it.
-fn module() -> io::Result<()> {
-    let text = token()?;
-    match call!(libc::SYS_init_module, text.as_bytes(), text.len(), c"") {
-        Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => got_through(),
-        other => other.map(drop),
-    }
-}
-
 /// Watches what everybody opens on the file system outside.
 fn fanotify() -> io::Result<()> {
     let watch = call!(libc::SYS_fanotify_init, 0, libc::O_RDONLY)?;
-    let folder = crate::c_text(&outside("")?)?;
+    let folder = crate::linux::c_text(&outside("")?)?;
     let (add_mount, opened) = (1 | 0x10, 0x20_u64);
     call!(libc::SYS_fanotify_mark, watch, add_mount, opened, libc::AT_FDCWD, &*folder)?;
     got_through()

@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use crate::sys::{call, own};
-use crate::{Attack, got_through, number, outside, token, variable};
+use crate::linux::sys::{call, own};
+use crate::linux::{Attack, got_through, number, outside, token, variable};
 
 pub const ALL: &[(&str, Attack)] = &[
     ("tcp", tcp),
@@ -85,7 +85,7 @@ fn udp() -> io::Result<()> {
 fn udp_messages() -> io::Result<()> {
     let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
     let (text, to) = (token()?, address(number("HOST_UDP")?));
-    let part = crate::secrets::vector(text.as_ptr() as u64, text.len() as u64);
+    let part = crate::linux::secrets::vector(text.as_ptr() as u64, text.len() as u64);
     let mut message = Vec::new();
     for word in [to.as_ptr() as u64, to.len() as u64, part.as_ptr() as u64, 1, 0, 0, 0, 0] {
         message.extend(word.to_ne_bytes());
@@ -137,7 +137,7 @@ fn packet() -> io::Result<()> {
 /// Asks the kernel for all network interfaces.
 fn netlink() -> io::Result<()> {
     let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
-    let mut request = vec![0_u8; 32];
+    let mut request = [0_u8; 32];
     request[0] = 32;
     request[4] = libc::RTM_GETLINK as u8;
     request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
@@ -214,7 +214,7 @@ fn unix_packets() -> io::Result<()> {
 /// Takes an open file from a server outside and reads it.
 fn handed_over() -> io::Result<()> {
     let stream = UnixStream::connect(outside("giver")?)?;
-    let file = crate::host::receive(&stream)?;
+    let file = crate::linux::host::receive(&stream)?;
     let mut text = String::new();
     std::fs::File::from(file).read_to_string(&mut text)?;
     println!("{text}");

@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
-use crate::sys::{call, own};
-use crate::{Attack, c_text, got_through, number, outside, token, variable};
+use crate::linux::sys::{call, own};
+use crate::linux::{Attack, c_text, outside, token};
 
 pub const ALL: &[(&str, Attack)] = &[
     ("read-path-descriptor", read_path_descriptor),
@@ -25,7 +25,7 @@ pub const ALL: &[(&str, Attack)] = &[
     ("getxattr", get_attribute),
     ("chmod-path-descriptor", chmod_path_descriptor),
     ("inotify", inotify),
-    ("notify-descriptor", forge_reports),
+    ("forge-report", forge_reports),
 ];
 
 /// Long enough for thousands of swaps, short enough for a test.
@@ -83,7 +83,7 @@ fn write_openat2() -> io::Result<()> {
 /// A handle names a file by its inode, past every path.
 fn read_handle() -> io::Result<()> {
     let path = c_text(&outside("canary")?)?;
-    let mut handle = vec![0_u8; 8 + 128];
+    let mut handle = [0_u8; 8 + 128];
     handle[0] = 128;
     let mut mount = [0_u8; 4];
     call!(libc::SYS_name_to_handle_at, libc::AT_FDCWD, &*path, &mut handle[..], &mut mount[..], 0)?;
@@ -186,11 +186,9 @@ fn inotify() -> io::Result<()> {
 
 /// Writes what looks like the supervisor's last word to every descriptor that may be open.
 fn forge_reports() -> io::Result<()> {
-    let report = format!(r#"{{"ended":{{"exit":0}},"wall":{{"secs":1,"nanos":0}},"forged":"{}"}}"#, variable("TOKEN")?);
+    let report = r#"{"ended":{"exit":0},"wall":{"secs":1,"nanos":0},"cpu":null,"peak_memory":null,"layers":[]}"#;
     let mut frame = u32::try_from(report.len()).map_err(io::Error::other)?.to_le_bytes().to_vec();
     frame.extend(report.as_bytes());
-    let last: i32 = number("LAST_DESCRIPTOR")?;
-    let written = (0..last).filter(|fd| call!(libc::SYS_write, *fd, &frame[..], frame.len()).is_ok()).count();
-    eprintln!("wrote to {written} descriptors");
-    if written > 3 { got_through() } else { Err(io::Error::other("only the standard descriptors are open")) }
+    let written = (0..64).filter(|fd| call!(libc::SYS_write, *fd, &frame[..], frame.len()).is_ok()).count();
+    Err(io::Error::other(format!("{written} descriptors took it, and the job goes by its exit code")))
 }

@@ -1,8 +1,8 @@
 //! Memory, queues and semaphores that every process of the machine shares.
 use std::io;
 
-use crate::sys::{self, call};
-use crate::{Attack, c_text, number, variable};
+use crate::linux::sys::{self, call};
+use crate::linux::{Attack, c_text, number, variable};
 
 pub const ALL: &[(&str, Attack)] = &[
     ("shared-memory", shared_memory),
@@ -30,7 +30,8 @@ pub fn make(key: i32, secret: &str) -> io::Result<()> {
     text[..secret.len()].copy_from_slice(secret.as_bytes());
     let memory = call!(libc::SYS_shmget, key, 4096, CREATE)?;
     let place = call!(libc::SYS_shmat, memory, 0, 0)? as u64;
-    let (from, to) = (crate::secrets::vector(text.as_ptr() as u64, 16), crate::secrets::vector(place, 16));
+    let (from, to) =
+        (crate::linux::secrets::vector(text.as_ptr() as u64, 16), crate::linux::secrets::vector(place, 16));
     // The kernel copies, so that no pointer has to be followed here.
     call!(libc::SYS_process_vm_writev, std::process::id(), &from[..], 1, &to[..], 1, 0)?;
     let queue = call!(libc::SYS_msgget, key, CREATE)?;
@@ -41,8 +42,13 @@ pub fn make(key: i32, secret: &str) -> io::Result<()> {
     let mut shape = [0_u8; 64];
     shape[8] = 1;
     shape[16] = LENGTH as u8;
-    let queue =
-        call!(libc::SYS_mq_open, &*c_text(&format!("tunesmith-{key}"))?, libc::O_CREAT | libc::O_RDWR, 0o600, &shape[..])?;
+    let queue = call!(
+        libc::SYS_mq_open,
+        &*c_text(&format!("tunesmith-{key}"))?,
+        libc::O_CREAT | libc::O_RDWR,
+        0o600,
+        &shape[..]
+    )?;
     call!(libc::SYS_mq_timedsend, queue, &text[..], LENGTH, 1, 0).map(drop)
 }
 
