@@ -3,6 +3,7 @@
 //!
 //! The tests use it as the supervisor, as a caller that can be killed, and (`companion hog ...`) as a job that uses too
 //! much of something.
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,6 +60,12 @@ fn hog(what: &str, amount: usize) -> Result<ExitCode, Error> {
             let bytes = vec![1_u8; amount];
             std::thread::sleep(Duration::from_secs(30));
             println!("{}", bytes.len());
+        }
+        "memory-file" => {
+            let mut file = std::fs::File::from(rustix::fs::memfd_create("hog", rustix::fs::MemfdFlags::empty())?);
+            let bytes = vec![1_u8; 1 << 20];
+            (0..amount >> 20).try_for_each(|_| file.write_all(&bytes))?;
+            std::thread::sleep(Duration::from_secs(30));
         }
         "threads" => {
             let sleep = || std::thread::spawn(|| std::thread::sleep(Duration::from_secs(30)));

@@ -21,6 +21,9 @@ pub struct Job {
     /// What the job may reach over the network.
     #[serde(default)]
     pub net: Net,
+    /// Which devices the job may use, beside those that every program needs.
+    #[serde(default)]
+    pub devices: Devices,
     /// Absolute paths that the job may read and execute, beside the system's libraries and programs.
     #[serde(default)]
     pub reads: Vec<PathBuf>,
@@ -43,6 +46,7 @@ impl Job {
             stdin: Stdin::Null,
             env: BTreeMap::new(),
             net: Net::None,
+            devices: Devices::None,
             reads: Vec::new(),
             writes: Vec::new(),
             line_bytes: line_bytes(),
@@ -77,6 +81,17 @@ pub enum Net {
     Full,
 }
 
+/// Which devices a job may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Devices {
+    /// Only those without a memory of their own: null, zero, full and random numbers.
+    #[default]
+    None,
+    /// Graphics processors, to compute on.
+    Gpu,
+}
+
 /// When a job is stopped; `None` means no limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -91,8 +106,10 @@ pub struct Limits {
     pub processes: Option<u32>,
     /// Bytes of the largest file.
     pub file_bytes: Option<u64>,
-    /// Bytes in the workdir, whoever wrote them.
+    /// Bytes in the workdir, whoever wrote them, and in files that were deleted and are open.
     pub disk_bytes: Option<u64>,
+    /// Files and directories in the workdir, whoever made them.
+    pub files: Option<u64>,
     /// Bytes on standard output and standard error together.
     pub output_bytes: Option<u64>,
 }
@@ -110,6 +127,7 @@ impl Default for Limits {
             processes: Some(512),
             file_bytes: Some(16 * GIB),
             disk_bytes: Some(32 * GIB),
+            files: Some(1 << 20),
             output_bytes: Some(64 * MIB),
         }
     }
@@ -158,6 +176,8 @@ pub enum Limit {
     FileSize,
     /// [`Limits::disk_bytes`].
     Disk,
+    /// [`Limits::files`].
+    Files,
     /// [`Limits::output_bytes`].
     Output,
 }
@@ -171,10 +191,26 @@ pub struct Finished {
     pub wall: Duration,
     /// Processor time of all its processes, where known.
     pub cpu: Option<Duration>,
-    /// The most memory that all its processes used together, in bytes, where known.
-    pub peak_memory: Option<u64>,
+    /// The most that it took of everything.
+    pub peaks: Peaks,
     /// What confined this very job.
     pub layers: Vec<(Layer, Status)>,
+}
+
+/// The most that a job took at once, as far as it was seen; `None` where nobody looked. A limit that is not the kernel's is
+/// passed by the difference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peaks {
+    /// Bytes of memory of all its processes together.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// Bytes in the workdir.
+    pub disk_bytes: Option<u64>,
+    /// Files and directories in the workdir.
+    pub files: Option<u64>,
+    /// Bytes that it printed.
+    pub output_bytes: Option<u64>,
 }
 
 impl Finished {

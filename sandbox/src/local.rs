@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::probe::{NOTHING, PROBE};
 use crate::wire::{self, Policy, Stop};
-use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Status, Stdin, Workdir};
+use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Peaks, Status, Stdin, Workdir};
 
 /// Where jobs look for programs, unless [`Job::env`] says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -155,8 +155,13 @@ impl Local {
         ours.set_nonblocking(true)?;
         let mut child = self.supervisor(theirs.into()).spawn()?;
         let (lines_in, lines) = mpsc::channel(256);
-        let left = AtomicU64::new(output_bytes);
-        let output = Arc::new(Output { left, line_bytes, over: Cancel::default(), dead: Cancel::default() });
+        let output = Arc::new(Output {
+            most: output_bytes,
+            printed: AtomicU64::new(0),
+            line_bytes,
+            over: Cancel::default(),
+            dead: Cancel::default(),
+        });
         let mut readers = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             readers.push(tokio::spawn(read_lines(stdout, Line::Out, lines_in.clone(), output.clone())));
@@ -227,7 +232,8 @@ impl Drop for Running {
 }
 
 fn failed(why: String) -> Finished {
-    Finished { ended: Ended::Failed(why), wall: Duration::ZERO, cpu: None, peak_memory: None, layers: Vec::new() }
+    let peaks = Peaks::default();
+    Finished { ended: Ended::Failed(why), wall: Duration::ZERO, cpu: None, peaks, layers: Vec::new() }
 }
 
 /// Finds the program as the job would, so that a wrong name is an error before anything is started.
@@ -252,8 +258,10 @@ fn find_program(dir: &Workdir, job: &Job) -> io::Result<PathBuf> {
 /// What the two readers of one job share.
 #[derive(Debug)]
 struct Output {
-    /// How many bytes may still be printed.
-    left: AtomicU64,
+    /// How many bytes may be printed.
+    most: u64,
+    /// How many have been.
+    printed: AtomicU64,
     /// The longest line that arrives in one piece.
     line_bytes: usize,
     /// Raised when that was not enough.
@@ -263,11 +271,10 @@ struct Output {
 }
 
 impl Output {
-    /// Takes bytes from what is left, or raises the alarm.
+    /// Counts bytes, and raises the alarm when they are too many.
     fn take(&self, bytes: usize) {
-        let bytes = bytes as u64;
-        let took = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        if took.is_err() {
+        let before = self.printed.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before + bytes as u64 > self.most {
             self.over.cancel();
         }
     }
@@ -343,12 +350,13 @@ impl Watch {
             let _ = reader.await;
         }
         match answer {
-            Ok(Finished { ended: Ended::Exit(_) | Ended::Signal(_), wall, cpu, peak_memory, layers })
-                if self.output.over.is_cancelled() =>
-            {
-                Finished { ended: Ended::Limit(Limit::Output), wall, cpu, peak_memory, layers }
+            Ok(mut finished) => {
+                finished.peaks.output_bytes = Some(self.output.printed.load(Ordering::Relaxed));
+                if matches!(finished.ended, Ended::Exit(_) | Ended::Signal(_)) && self.output.over.is_cancelled() {
+                    finished.ended = Ended::Limit(Limit::Output);
+                }
+                finished
             }
-            Ok(finished) => finished,
             Err(error) => {
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                 failed(format!("the supervisor was lost ({status}): {error}"))

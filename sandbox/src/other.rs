@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::wire::{Policy, Stop};
-use crate::{Ended, Finished, Layer, Limit, Status};
+use crate::{Ended, Finished, Layer, Limit, Peaks, Status};
 
 const PACE: Duration = Duration::from_millis(20);
 
@@ -63,7 +63,8 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
         Ok(child) => watch(child, policy.job.limits.wall.map(|wall| start + wall), socket),
         Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),
     };
-    Finished { ended, wall: start.elapsed(), cpu: None, peak_memory: None, layers: layers(confined, &policy.without) }
+    let (peaks, layers) = (Peaks::default(), layers(confined, &policy.without));
+    Finished { ended, wall: start.elapsed(), cpu: None, peaks, layers }
 }
 
 fn launch(policy: &Policy, input: Option<Vec<u8>>) -> io::Result<Child> {

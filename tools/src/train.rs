@@ -17,7 +17,7 @@ use tunesmith_lm::{
         memory::Plan,
     },
 };
-use tunesmith_sandbox::Workdir;
+use tunesmith_sandbox::{Devices, Workdir};
 
 use crate::{
     bases,
@@ -345,11 +345,9 @@ impl Job {
         job::run(self, live)
     }
 
-    /// The files of the device that the worker must open to compute there.
-    pub(crate) fn device_files(&self) -> Vec<PathBuf> {
-        let nvidia = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"nvidia");
-        let devices = self.device.starts_with("cuda").then(|| std::fs::read_dir("/dev").ok()).flatten();
-        devices.into_iter().flatten().flatten().filter(nvidia).map(|entry| entry.path()).collect()
+    /// The devices that the worker needs.
+    pub(crate) fn devices(&self) -> Devices {
+        if self.device.starts_with("cuda") { Devices::Gpu } else { Devices::None }
     }
 }
 

@@ -100,7 +100,7 @@ fn shown(finished: &Finished, lines: &[Line]) -> serde_json::Value {
         "ended": finished.ended,
         "seconds": finished.wall.as_secs_f64(),
         "cpu_seconds": finished.cpu.map(|cpu| cpu.as_secs_f64()),
-        "peak_memory_bytes": finished.peak_memory,
+        "peaks": finished.peaks,
         "stdout": out,
         "stderr": err,
         "layers": layers,

@@ -1,27 +1,37 @@
-//! How many bytes a directory holds.
+//! How much a directory holds.
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Bytes on disk below a directory, links not followed.
+/// What a directory holds.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Usage {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Files, directories and whatever else has a name.
+    pub files: u64,
+}
+
+/// What is below a directory, links not followed.
 ///
 /// A directory that cannot be read is an error: a job could hide anything in it.
-pub(super) fn usage(root: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
+pub(super) fn usage(root: &Path) -> io::Result<Usage> {
+    let mut usage = Usage::default();
     let mut open = vec![root.to_path_buf()];
     while let Some(folder) = open.pop() {
         let Some(entries) = unless_gone(fs::read_dir(&folder))? else { continue };
         for entry in entries {
             let Some(entry) = unless_gone(entry)? else { continue };
             let Some(metadata) = unless_gone(entry.metadata())? else { continue };
-            bytes += metadata.blocks() * 512;
+            usage.bytes += metadata.blocks() * 512;
+            usage.files += 1;
             if metadata.is_dir() {
                 open.push(entry.path());
             }
         }
     }
-    Ok(bytes)
+    Ok(usage)
 }
 
 /// A job deletes files while they are counted.
@@ -45,7 +55,8 @@ mod tests {
         let before = usage(dir.path()).unwrap();
         fs::write(dir.path().join("a/file"), vec![1; 100_000]).unwrap();
         std::os::unix::fs::symlink("/usr", dir.path().join("link")).unwrap();
-        let grown = usage(dir.path()).unwrap() - before;
-        assert!((100_000..200_000).contains(&grown), "{grown}");
+        let after = usage(dir.path()).unwrap();
+        assert!((100_000..200_000).contains(&(after.bytes - before.bytes)), "{after:?}");
+        assert_eq!((before.files, after.files), (1, 3));
     }
 }

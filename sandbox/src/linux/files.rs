@@ -1,13 +1,14 @@
 //! Files, TCP and signals by Landlock: what a job may read, and that it writes nothing but its workdir.
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 
-use crate::Net;
 use crate::wire::Policy;
+use crate::{Devices, Net};
 
 /// The rights asked for; on an older kernel the crate leaves out what that kernel does not know.
 const WANTED: ABI = ABI::V6;
@@ -65,6 +66,27 @@ pub(super) const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 /// Devices of every job.
 pub(super) const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
+/// What programs look at that compute on graphics processors.
+pub(super) const GPU_SETTINGS: &[&str] =
+    &["/proc/driver/nvidia", "/sys/bus/pci", "/sys/devices", "/sys/class/drm", "/sys/module/nvidia"];
+
+/// The files of the graphics processors of this machine: NVIDIA's, AMD's, and those that only compute.
+pub(super) fn gpus() -> Vec<PathBuf> {
+    let in_directory = |directory: &str, starts: &[&str]| -> Vec<PathBuf> {
+        let names = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        let meant = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            starts.iter().any(|start| name.starts_with(start)) && !path.is_dir()
+        };
+        names.filter(meant).collect()
+    };
+    let mut files = in_directory("/dev", &["nvidia", "kfd"]);
+    files.extend(in_directory("/dev/nvidia-caps", &["nvidia-cap"]));
+    files.extend(in_directory("/dev/dri", &["renderD"]));
+    files.sort();
+    files
+}
+
 /// Collects the rules for a job; paths that do not exist are left out. With a view of its own, which is entered already,
 /// a job may read all that it sees, and has a network of its own.
 pub(super) fn rules(policy: &Policy, program: &Path, own_view: bool) -> Result<RulesetCreated, RulesetError> {
@@ -84,7 +106,13 @@ pub(super) fn rules(policy: &Policy, program: &Path, own_view: bool) -> Result<R
             .add_rules(path_beneath_rules(network, read()))?
             .add_rules(path_beneath_rules(&policy.job.reads, read()))?
     };
+    let (gpus, settings) = match policy.job.devices {
+        Devices::Gpu => (gpus(), GPU_SETTINGS),
+        Devices::None => (Vec::new(), [].as_slice()),
+    };
     ruleset
+        .add_rules(path_beneath_rules(gpus, AccessFs::from_file(WANTED)))?
+        .add_rules(path_beneath_rules(settings, read()))?
         .add_rules(path_beneath_rules([program], read()))?
         .add_rules(path_beneath_rules(DEVICES, AccessFs::from_file(WANTED)))?
         .add_rules(path_beneath_rules(&policy.job.writes, write() | AccessFs::IoctlDev))?

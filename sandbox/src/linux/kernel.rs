@@ -13,6 +13,8 @@ pub(super) struct Kernel {
     pub spaces: Result<(), String>,
     /// Whether the job has a user of its own.
     pub own_user: bool,
+    /// Whether a control group holds the limit on memory, and that on processes.
+    pub group: (bool, bool),
 }
 
 impl Kernel {
@@ -20,7 +22,7 @@ impl Kernel {
     pub fn of(without: &[Mechanism]) -> Self {
         let landlock = if without.contains(&Mechanism::Landlock) { 0 } else { sys::landlock_version() };
         let why = if without.contains(&Mechanism::Namespaces) { "left out" } else { "confinement is switched off" };
-        Kernel { landlock, filter: sys::can_filter(), spaces: Err(why.into()), own_user: false }
+        Kernel { landlock, filter: sys::can_filter(), spaces: Err(why.into()), own_user: false, group: (false, false) }
     }
 
     /// Why a job must not start, where a layer that it requires is not all there.
@@ -41,9 +43,12 @@ impl Kernel {
         let polled = |what: &str| Partial(format!("polled: {what}"));
         match layer {
             Layer::Tree => Enforced,
+            Layer::Memory if self.group.0 => Enforced,
             Layer::Memory => polled("a burst can pass the limit for a moment"),
             Layer::Disk => polled("a burst can pass the limit for a moment"),
-            Layer::Processes if sys::is_root() && !self.own_user => polled("root has no kernel limit on processes"),
+            Layer::Processes if sys::is_root() && !self.own_user && !self.group.1 => {
+                polled("root has no kernel limit on processes")
+            }
             Layer::Processes => Enforced,
             Layer::Environment if !confined => {
                 Partial("nothing is handed on, but without confinement /proc shows other processes' variables".into())

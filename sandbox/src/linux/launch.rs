@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::cgroup::Group;
 use super::limits::KernelLimits;
 use super::spaces::User;
 use super::{calls, files, sys};
@@ -20,6 +21,8 @@ pub(super) struct Confinement<'a> {
     pub own_spaces: bool,
     /// Who it becomes; `None` where nothing but its limits confines it.
     pub user: Option<&'a User>,
+    /// The control group that it enters itself.
+    pub group: Option<&'a Group>,
     /// The process that starts it, without which it is not to live.
     pub parent: u32,
 }
@@ -52,6 +55,7 @@ fn confine(command: &mut Command, policy: &Policy, program: &Path, how: &Confine
         Some(User::Apart { id, .. }) => Some(*id),
         _ => None,
     };
+    let entrance = how.group.map(Group::entrance);
     let limits = KernelLimits::of(&policy.job.limits, own_spaces);
     let mut ruleset = match how.landlock {
         true => Some(files::rules(policy, program, own_spaces).map_err(io::Error::other)?),
@@ -68,6 +72,7 @@ fn confine(command: &mut Command, policy: &Policy, program: &Path, how: &Confine
     let kept = (sys::is_root() && apart.is_none()).then_some(sys::FILES_OF_OTHERS);
     sys::before_exec(command, move || {
         sys::new_session()?;
+        entrance.iter().try_for_each(|entrance| fs::write(entrance, "0"))?;
         limits.set()?;
         if confined {
             sys::drop_capabilities(kept)?;

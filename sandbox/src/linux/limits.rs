@@ -3,9 +3,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::cgroup::Group;
 use super::tree::Process;
 use super::{disk, sys, tree};
-use crate::{Limit, Limits};
+use crate::{Limit, Limits, Peaks};
 
 /// Polling takes at most a twentieth of a processor.
 const SHARE: u32 = 20;
@@ -60,9 +61,14 @@ pub(super) struct Meter {
     workdir: PathBuf,
     page: u64,
     ticks: u64,
-    pub peak_memory: u64,
+    /// The most that was seen.
+    pub peaks: Peaks,
     /// Processor time at the last look: of processes that the kernel ends with their namespaces nobody else tells it.
     pub cpu: Duration,
+    /// The control group of the job, where it has one.
+    pub group: Option<Group>,
+    /// Bytes of files that were deleted and are open, at the last look.
+    deleted: u64,
     next: Instant,
     next_disk: Instant,
 }
@@ -71,7 +77,8 @@ impl Meter {
     pub fn new(limits: Limits, workdir: PathBuf) -> Self {
         let (page, ticks) = sys::units();
         let now = Instant::now();
-        Meter { limits, workdir, page, ticks, peak_memory: 0, cpu: Duration::ZERO, next: now, next_disk: now }
+        let (peaks, cpu, group) = (Peaks::default(), Duration::ZERO, Group::make(&limits).ok());
+        Meter { limits, workdir, page, ticks, peaks, cpu, group, deleted: 0, next: now, next_disk: now }
     }
 
     /// When to look again.
@@ -79,21 +86,25 @@ impl Meter {
         self.next
     }
 
-    /// Names the limit that the job has passed, if any.
-    pub fn look(&mut self) -> Option<Limit> {
+    /// Names the limit that the job, all processes below `root`, has passed, if any.
+    pub fn look(&mut self, root: i32) -> Option<Limit> {
         let start = Instant::now();
-        let tree = tree::below(std::process::id().cast_signed());
-        let passed = self.tasks(&tree);
-        let passed = self.cpu(&tree).or(passed);
-        let passed = passed.or_else(|| self.memory(&tree));
+        let tree = tree::below(root);
+        let nameless = tree::nameless(&tree);
+        self.deleted = nameless.disk;
+        let passed =
+            [self.tasks(&tree), self.cpu(&tree), self.memory(&tree, nameless.memory)].into_iter().flatten().next();
+        let passed = passed.or_else(|| self.group.as_ref()?.reached());
         let passed = passed.or_else(|| if start >= self.next_disk { self.disk() } else { None });
         let now = Instant::now();
         self.next = now + ((now - start) * SHARE).clamp(FASTEST, SLOWEST);
         passed
     }
 
-    fn tasks(&self, tree: &[Process]) -> Option<Limit> {
-        (tree::tasks(tree) > u64::from(self.limits.processes?)).then_some(Limit::Processes)
+    fn tasks(&mut self, tree: &[Process]) -> Option<Limit> {
+        let tasks = tree::tasks(tree);
+        self.peaks.processes = self.peaks.processes.max(Some(tasks));
+        (tasks > u64::from(self.limits.processes?)).then_some(Limit::Processes)
     }
 
     fn cpu(&mut self, tree: &[Process]) -> Option<Limit> {
@@ -101,13 +112,13 @@ impl Meter {
         (self.cpu > self.limits.cpu?).then_some(Limit::Cpu)
     }
 
-    fn memory(&mut self, tree: &[Process]) -> Option<Limit> {
-        let limit = self.limits.memory.unwrap_or(u64::MAX);
-        let upper = tree::resident(tree, self.page);
+    fn memory(&mut self, tree: &[Process], files: u64) -> Option<Limit> {
+        let (limit, peak) = (self.limits.memory.unwrap_or(u64::MAX), self.peaks.memory.unwrap_or(0));
+        let upper = tree::resident(tree, self.page) + files;
         // The exact number costs a walk over all pages, so it is only taken where it could matter.
-        if upper > limit || upper > self.peak_memory + self.peak_memory / 16 + NOTABLE {
-            let exact = tree::proportional(tree, self.page);
-            self.peak_memory = self.peak_memory.max(exact);
+        if upper > limit || upper > peak + peak / 16 + NOTABLE {
+            let exact = tree::proportional(tree, self.page, files);
+            self.peaks.memory = Some(peak.max(exact));
             return (exact > limit).then_some(Limit::Memory);
         }
         None
@@ -115,11 +126,22 @@ impl Meter {
 
     /// Measures the workdir, on a pace of its own because it may hold many files.
     pub fn disk(&mut self) -> Option<Limit> {
-        let limit = self.limits.disk_bytes?;
+        let (bytes, files) = (self.limits.disk_bytes.unwrap_or(u64::MAX), self.limits.files.unwrap_or(u64::MAX));
+        if (bytes, files) == (u64::MAX, u64::MAX) {
+            return None;
+        }
         let start = Instant::now();
         let used = disk::usage(&self.workdir);
         let now = Instant::now();
         self.next_disk = now + ((now - start) * SHARE).max(FASTEST);
-        used.map_or(true, |bytes| bytes > limit).then_some(Limit::Disk)
+        let Ok(used) = used else { return Some(Limit::Disk) };
+        let used = disk::Usage { bytes: used.bytes + self.deleted, ..used };
+        self.peaks.disk_bytes = self.peaks.disk_bytes.max(Some(used.bytes));
+        self.peaks.files = self.peaks.files.max(Some(used.files));
+        match () {
+            () if used.bytes > bytes => Some(Limit::Disk),
+            () if used.files > files => Some(Limit::Files),
+            () => None,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Confinement on Linux: Landlock for files, TCP and signals, seccomp for system calls, a subreaper for the tree.
 mod calls;
+mod cgroup;
 mod disk;
 mod files;
 mod kernel;

@@ -12,6 +12,7 @@ use rustix::fs::Mode;
 use rustix::process::{WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Group;
 use super::launch::{self, Confinement};
 use super::sys;
 use super::view::View;
@@ -132,8 +133,8 @@ impl Init {
 pub(super) fn start(
     policy: &Policy,
     (input, temporary): (Option<OwnedFd>, &Path),
-    user: &User,
-    landlock: bool,
+    (user, landlock): (&User, bool),
+    group: Option<&Group>,
 ) -> Result<Init, Refused> {
     let spaces = |error: io::Error| Refused::Spaces(error);
     let own_users = matches!(user, User::Same { .. }) && !sys::is_root();
@@ -150,7 +151,9 @@ pub(super) fn start(
     }
     drop((gate, to));
     let mut init = Init { pid, words: BufReader::new(words) };
-    let opened = if own_users { map(pid, user) } else { Ok(()) }.and_then(|()| opener.write_all(b"g"));
+    let mapped = if own_users { map(pid, user) } else { Ok(()) };
+    let grouped = mapped.and_then(|()| group.map_or(Ok(()), |group| fs::write(group.entrance(), pid.to_string())));
+    let opened = grouped.and_then(|()| opener.write_all(b"g"));
     let word = opened.map(|()| init.word());
     let refused = match word {
         Ok(Some(Word::Started)) => return Ok(init),
@@ -181,7 +184,8 @@ fn first(
     let mut open = [0];
     gate.read_exact(&mut open)?;
     let start = furnish(policy, temporary, user).map_err(|error| Word::Unfit(error.to_string())).and_then(|program| {
-        let confinement = Confinement { landlock, own_spaces: true, user: Some(user), parent: std::process::id() };
+        let parent = std::process::id();
+        let confinement = Confinement { landlock, own_spaces: true, user: Some(user), group: None, parent };
         let command = launch::command(policy, (&program, temporary), input, &confinement);
         command.and_then(|mut command| command.spawn()).map_err(|error| Word::Failed(error.to_string()))
     });

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use super::cgroup::Group;
 use super::kernel::Kernel;
 use super::launch::{self, Confinement};
 use super::limits::Meter;
@@ -25,12 +26,18 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
     let start = Instant::now();
     let mut meter = Meter::new(policy.job.limits.clone(), policy.workdir.clone());
     let temporary = launch::make_temporary_directory(&policy.workdir);
-    let (started, kernel) = launch(&policy, (input, &temporary), confined);
+    let (started, kernel) = launch(&policy, (input, &temporary), meter.group.as_ref(), confined);
     let mut layers = kernel.layers(confined);
     let ended = match started {
         Ok(main) => watch(main, policy.job.limits.wall.map(|wall| start + wall), socket, &mut meter),
         Err(why) => Ended::Failed(why),
     };
+    // A control group tells of a limit also after the processes that reached it.
+    let ended = match ended {
+        Ended::Exit(_) | Ended::Signal(_) => meter.group.as_ref().and_then(Group::reached).map_or(ended, Ended::Limit),
+        other => other,
+    };
+    meter.group.iter().for_each(Group::kill);
     let survivors = kill_all();
     if survivors > 0 {
         set(&mut layers, Layer::Tree, Status::Partial(format!("{survivors} processes did not die")));
@@ -45,8 +52,9 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
         let _ = fs::remove_dir_all(temporary);
     }
     let (cpu, largest) = sys::ended_usage();
-    let peak_memory = Some(meter.peak_memory.max(largest));
-    Finished { ended, wall: start.elapsed(), cpu: Some(cpu.max(meter.cpu)), peak_memory, layers }
+    let counted = meter.group.as_ref().and_then(Group::peak_memory);
+    meter.peaks.memory = meter.peaks.memory.max(Some(largest)).max(counted);
+    Finished { ended, wall: start.elapsed(), cpu: Some(cpu.max(meter.cpu)), peaks: meter.peaks, layers }
 }
 
 fn set(layers: &mut [(Layer, Status)], layer: Layer, status: Status) {
@@ -71,6 +79,14 @@ impl Main {
         }
     }
 
+    /// The process below which are those of the job, and no other.
+    fn root(&self) -> i32 {
+        match self {
+            Main::Job(_) => std::process::id().cast_signed(),
+            Main::Init(init) => init.pid,
+        }
+    }
+
     /// How the job ended, when the process did with this status.
     fn ended(&mut self, status: i32) -> Ended {
         match self {
@@ -87,9 +103,11 @@ impl Main {
 fn launch(
     policy: &Policy,
     (input, temporary): (Option<Vec<u8>>, &io::Result<PathBuf>),
+    group: Option<&Group>,
     confined: bool,
 ) -> (Result<Main, String>, Kernel) {
     let mut kernel = Kernel::of(&policy.without);
+    kernel.group = group.map_or((false, false), |group| (group.memory, group.processes));
     let told = |error: &io::Error| format!("cannot run `{}`: {error}", policy.program.display());
     let input = sys::become_subreaper().and_then(|()| input.as_deref().map(launch::file_with).transpose());
     let (input, temporary) = match (input, temporary) {
@@ -98,7 +116,7 @@ fn launch(
         (_, Err(error)) => return (Err(told(error)), kernel),
     };
     if confined && !policy.without.contains(&Mechanism::Namespaces) {
-        match in_spaces(policy, (input.as_ref(), temporary), &mut kernel) {
+        match in_spaces(policy, (input.as_ref(), temporary), group, &mut kernel) {
             Ok(Some(init)) => return (Ok(Main::Init(init)), kernel),
             Ok(None) => {}
             Err(error) => return (Err(told(&error)), kernel),
@@ -116,6 +134,7 @@ fn launch(
             landlock: confined && kernel.landlock > 0,
             own_spaces: false,
             user: confined.then_some(&user),
+            group,
             parent: std::process::id(),
         };
         let mut command = launch::command(policy, (&policy.program, temporary), input, &confinement)?;
@@ -130,6 +149,7 @@ fn launch(
 fn in_spaces(
     policy: &Policy,
     (input, temporary): (Option<&OwnedFd>, &Path),
+    group: Option<&Group>,
     kernel: &mut Kernel,
 ) -> io::Result<Option<Init>> {
     let users =
@@ -144,7 +164,7 @@ fn in_spaces(
                     return Err(io::Error::other(why));
                 }
                 let input = input.map(OwnedFd::try_clone).transpose()?;
-                match spaces::start(policy, (input, temporary), &user, kernel.landlock > 0) {
+                match spaces::start(policy, (input, temporary), (&user, kernel.landlock > 0), group) {
                     Ok(init) => {
                         sys::hide()?;
                         return Ok(Some(init));
@@ -177,7 +197,7 @@ fn watch(mut main: Main, deadline: Option<Instant>, socket: &UnixStream, meter: 
             return Ended::Limit(Limit::Wall);
         }
         if now >= meter.next()
-            && let Some(limit) = meter.look()
+            && let Some(limit) = meter.look(main.root())
         {
             return Ended::Limit(limit);
         }

@@ -1,6 +1,8 @@
 //! The processes below the supervisor, as /proc shows them.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use super::sys;
@@ -70,15 +72,48 @@ pub(super) fn resident(tree: &[Process], page: u64) -> u64 {
     tree.iter().map(|process| process.pages * page).sum()
 }
 
-/// Bytes of memory with shared pages counted once.
-pub(super) fn proportional(tree: &[Process], page: u64) -> u64 {
-    tree.iter().map(|process| share(process.pid).unwrap_or(process.pages * page)).sum()
+/// Bytes of memory with shared pages counted once. Files in memory count in full, whether they are mapped or not.
+pub(super) fn proportional(tree: &[Process], page: u64, files: u64) -> u64 {
+    let shares = tree.iter().map(|process| share(process.pid).unwrap_or((process.pages * page, 0)));
+    let (all, mapped) = shares.fold((0, 0), |sum, share| (sum.0 + share.0, sum.1 + share.1));
+    all + files.saturating_sub(mapped)
 }
 
-fn share(pid: i32) -> Option<u64> {
+/// A process's share of memory, and what of it is memory that can be shared.
+fn share(pid: i32) -> Option<(u64, u64)> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    let bytes = |name: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    };
+    Some((bytes("Pss:")?, bytes("Pss_Shmem:").unwrap_or(0)))
+}
+
+/// Bytes of files that have no name any more, or never had one, and that processes have open.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Nameless {
+    /// In memory.
+    pub memory: u64,
+    /// On disk.
+    pub disk: u64,
+}
+
+/// Such files of all these processes, each counted once.
+pub(super) fn nameless(tree: &[Process]) -> Nameless {
+    let mut seen = BTreeSet::new();
+    let mut found = Nameless::default();
+    for process in tree {
+        let entries = fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let Ok(meta) = fs::metadata(&path) else { continue };
+            if meta.is_file() && meta.nlink() == 0 && seen.insert((meta.dev(), meta.ino())) {
+                let in_memory =
+                    fs::read_link(&path).is_ok_and(|link| link.as_os_str().as_bytes().starts_with(b"/memfd:"));
+                *(if in_memory { &mut found.memory } else { &mut found.disk }) += meta.blocks() * 512;
+            }
+        }
+    }
+    found
 }
 
 /// Processes and threads of the user that runs this one: the kernel's limit counts them all.

@@ -13,11 +13,11 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
 };
 
-use super::files::{DEVICES, NETWORK, SETTINGS, SYSTEM, TEMPORARY};
+use super::files::{self, DEVICES, NETWORK, SETTINGS, SYSTEM, TEMPORARY};
 use super::spaces::User;
 use super::sys;
-use crate::Net;
 use crate::wire::Policy;
+use crate::{Devices, Net};
 
 /// How a file or directory is shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +73,10 @@ impl<'a> View<'a> {
         let settings = SETTINGS.iter().chain(network).filter(|path| !path.starts_with("/proc"));
         view.add(settings.map(Path::new), Kind::System);
         view.add(DEVICES.iter().map(Path::new), Kind::Device);
+        if policy.job.devices == Devices::Gpu {
+            view.add(files::GPU_SETTINGS.iter().map(Path::new).filter(|path| !path.starts_with("/proc")), Kind::System);
+            view.add(files::gpus().iter().map(PathBuf::as_path), Kind::Device);
+        }
         view.add([policy.workdir.as_path()], Kind::Write);
         view.add(policy.job.writes.iter().map(PathBuf::as_path), Kind::Write);
         view.add(policy.job.reads.iter().map(PathBuf::as_path), Kind::Read);

@@ -46,7 +46,7 @@ async fn memory() {
     });
     let (finished, _) = Place::new().run(within).await;
     assert_eq!(finished.ended, Ended::Limit(Limit::Wall));
-    let peak = finished.peak_memory.unwrap();
+    let peak = finished.peaks.memory.unwrap();
     assert!((95 * MIB..200 * MIB).contains(&peak), "{peak}");
 }
 
@@ -83,6 +83,32 @@ async fn bytes_in_the_workdir() {
     let script = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done";
     let job = limited(shell(script), |limits| limits.disk_bytes = Some(20_000_000));
     assert_eq!(Place::new().run(job).await.0.ended, Ended::Limit(Limit::Disk));
+}
+
+#[tokio::test]
+async fn files_in_the_workdir() {
+    let script = "i=0; while :; do : > f$i; i=$((i+1)); done";
+    let job = limited(shell(script), |limits| limits.files = Some(200));
+    let (finished, _) = Place::new().run(job).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Files));
+    assert!(finished.peaks.files.unwrap() > 200);
+}
+
+#[tokio::test]
+async fn bytes_of_files_that_were_deleted_and_are_open() {
+    let script = "exec 7>f; rm f; while :; do head -c 1000000 /dev/zero >&7; done";
+    let job = limited(shell(script), |limits| limits.disk_bytes = Some(20_000_000));
+    let (finished, _) = Place::new().run(job).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Disk));
+    assert!(finished.peaks.disk_bytes.unwrap() > 20_000_000);
+}
+
+#[tokio::test]
+async fn bytes_of_files_in_memory_that_nobody_has_mapped() {
+    let job = limited(hog("memory-file", 300 * MIB), |limits| limits.memory = Some(128 * MIB));
+    let (finished, _) = Place::new().run(job).await;
+    assert_eq!(finished.ended, Ended::Limit(Limit::Memory));
+    assert!(finished.peaks.memory.unwrap() > 128 * MIB);
 }
 
 #[tokio::test]

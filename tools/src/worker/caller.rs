@@ -60,7 +60,7 @@ fn start(
     job.stdin = Stdin::Bytes(order);
     job.reads = reads;
     if let Work::Train(training) = work {
-        job.writes = training.device_files();
+        job.devices = training.devices();
     }
     job.line_bytes = LINE;
     job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
@@ -138,12 +138,13 @@ fn result(finished: Finished, end: Option<Line>, said: Option<&String>, advice: 
         (Ended::Limit(limit), _) => Err(ToolError::Limit(match limit {
             Limit::Memory => format!(
                 "ran out of memory{}; {advice}",
-                finished.peak_memory.map(|bytes| format!(" at {} MB", bytes / 1_000_000)).unwrap_or_default()
+                finished.peaks.memory.map(|bytes| format!(" at {} MB", bytes / 1_000_000)).unwrap_or_default()
             ),
             Limit::Wall => format!("time ran out after {seconds:.0} s; do less in this step"),
             Limit::Cpu => "processor time ran out; do less in this step".to_owned(),
             Limit::Processes => "too many processes or threads; this is a defect of the worker".to_owned(),
             Limit::FileSize | Limit::Disk => "a file became too large; use a smaller base".to_owned(),
+            Limit::Files => "there are too many files in the workdir; remove some".to_owned(),
             Limit::Output => "too much output; ask for less at a time".to_owned(),
         })),
         // The sandbox says which limit it kills for, so somebody else did: as a rule the kernel, out of memory.
@@ -209,11 +210,13 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
+    use tunesmith_sandbox::Peaks;
+
     use super::*;
 
     fn ended(ended: Ended) -> Finished {
-        let peak_memory = Some(123_000_000);
-        Finished { ended, wall: Duration::from_secs(7), cpu: None, peak_memory, layers: Vec::new() }
+        let peaks = Peaks { memory: Some(123_000_000), ..Peaks::default() };
+        Finished { ended, wall: Duration::from_secs(7), cpu: None, peaks, layers: Vec::new() }
     }
 
     fn message(end: Ended, line: Option<Line>, said: Option<&str>) -> String {
