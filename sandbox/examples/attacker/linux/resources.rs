@@ -3,7 +3,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::linux::sys::{self, call, own};
 use crate::linux::{Attack, got_through};
@@ -16,7 +17,9 @@ pub const ALL: &[(&str, Attack)] = &[
     ("memory", memory),
     ("memory-of-many", memory_of_many),
     ("memory-files", memory_files),
+    ("memory-in-sockets", memory_in_sockets),
     ("deleted-files", deleted_files),
+    ("empty-files", empty_files),
     ("deep-folders", deep_folders),
     ("reserved-blocks", reserved_blocks),
     ("spin", spin),
@@ -27,7 +30,7 @@ pub const ALL: &[(&str, Attack)] = &[
 
 const MB: usize = 1_000_000;
 /// Long enough for a poll to see what is held.
-const HOLD: Duration = Duration::from_millis(700);
+const HOLD: Duration = Duration::from_millis(1200);
 
 fn hold() -> io::Result<()> {
     std::thread::sleep(HOLD);
@@ -104,6 +107,35 @@ fn memory_files() -> io::Result<()> {
     hold()
 }
 
+/// Messages that nobody takes lie in the kernel.
+fn memory_in_sockets() -> io::Result<()> {
+    // A process starts with a lower bound than it may have.
+    let more = crate::linux::secrets::vector(4096, 4096);
+    let _ = call!(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, &more[..], 0);
+    let chunk = vec![1_u8; 1 << 16];
+    let mut pairs = Vec::new();
+    let mut bytes = 0;
+    while bytes < 200 * MB {
+        let (one, other) = UnixStream::pair()?;
+        for mut end in [&one, &other] {
+            end.set_nonblocking(true)?;
+            while let Ok(count) = end.write(&chunk) {
+                bytes += count;
+            }
+        }
+        pairs.push((one, other));
+    }
+    hold()
+}
+
+/// Files without a byte take a place each in the disk's table.
+fn empty_files() -> io::Result<()> {
+    for number in 0..5000 {
+        File::create(format!("f{number}"))?;
+    }
+    hold()
+}
+
 /// Files without a name fill a disk as well as any.
 fn deleted_files() -> io::Result<()> {
     let chunk = vec![1_u8; MB];
@@ -143,19 +175,29 @@ fn reserved_blocks() -> io::Result<()> {
     hold()
 }
 
-fn busy(time: Duration) {
-    let end = Instant::now() + time;
+/// Works until this process has taken so much processor time, however busy the machine is.
+fn busy(time: Duration) -> io::Result<()> {
     let mut count = 0_u64;
-    while Instant::now() < end {
-        count = std::hint::black_box(count.wrapping_add(1));
+    while used()? < time {
+        for _ in 0..10_000 {
+            count = std::hint::black_box(count.wrapping_add(1));
+        }
     }
+    Ok(())
+}
+
+fn used() -> io::Result<Duration> {
+    let mut time = [0_u8; 16];
+    call!(libc::SYS_clock_gettime, libc::CLOCK_PROCESS_CPUTIME_ID, &mut time[..])?;
+    let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| time[at + byte]));
+    Ok(Duration::from_secs(word(0)) + Duration::from_nanos(word(8)))
 }
 
 /// Blocks every signal that can be blocked, then works.
 fn spin() -> io::Result<()> {
     let all = [0xff_u8; 8];
     call!(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &all[..], 0, 8)?;
-    busy(Duration::from_millis(1500));
+    busy(Duration::from_millis(1500))?;
     got_through()
 }
 
@@ -163,7 +205,7 @@ fn spin() -> io::Result<()> {
 fn spin_of_many() -> io::Result<()> {
     for _ in 0..30 {
         if sys::fork()? {
-            busy(Duration::from_millis(50));
+            busy(Duration::from_millis(50))?;
             std::process::exit(0);
         }
         call!(libc::SYS_wait4, -1, 0, 0, 0)?;

@@ -15,6 +15,7 @@ fn tight(limits: &mut Limits) {
     limits.processes = Some(64);
     limits.file_bytes = Some(40 * MB);
     limits.disk_bytes = Some(30 * MB);
+    limits.files = Some(2000);
     limits.output_bytes = Some(MB);
     limits.cpu = Some(Duration::from_millis(500));
 }
@@ -37,9 +38,10 @@ pub fn all() -> Vec<Attack> {
         ),
         memory("memory"),
         memory("memory-of-many"),
-        memory("memory-files")
-            .hole(&Mode::ALL[..5], "files in memory that no process has mapped count for no limit but that of a file"),
-        disk("deleted-files").hole(&Mode::ALL[..5], "files that are deleted and open do not count"),
+        memory("memory-files"),
+        memory("memory-in-sockets").hole(&Mode::ALL[..5], "messages in sockets count for no process"),
+        disk("deleted-files"),
+        program("empty-files", Disk, |run| passed(run, Limit::Files)).limited(tight),
         disk("deep-folders"),
         disk("reserved-blocks"),
         fill(
