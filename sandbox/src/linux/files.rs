@@ -61,7 +61,7 @@ pub(super) const NETWORK: &[&str] = &[
 ];
 
 /// Where programs put temporary files in a view of their own: all are one directory of the workdir.
-pub(super) const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
+pub(super) const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// Devices of every job.
 pub(super) const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];

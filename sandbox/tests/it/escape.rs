@@ -154,6 +154,15 @@ async fn a_job_with_network_is_denied_the_calls_all_the_same() {
 }
 
 #[tokio::test]
+async fn no_program_with_the_set_user_id_bit_is_left_behind() {
+    let place = Place::new();
+    let script = "cp /bin/true a; cp /bin/true b; mkdir c; chmod 4755 a; chmod g+s b; chmod 2755 c; stat -c %a a b c";
+    assert_eq!(place.run(shell(script)).await.1, ["755", "755", "755"]);
+    let (_, output) = run(&confined().unconfined(), &place.dir, shell("chmod 4755 a; stat -c %a a")).await;
+    assert_eq!(output, ["4755"]);
+}
+
+#[tokio::test]
 async fn a_job_has_its_own_session_and_no_new_privileges() {
     let place = Place::new();
     // /proc/self is the job's own only for its first process, so that process reads it itself.
