@@ -25,6 +25,10 @@ pub const ALL: &[(&str, Attack)] = &[
     ("getxattr", get_attribute),
     ("chmod-path-descriptor", chmod_path_descriptor),
     ("inotify", inotify),
+    ("owner-bit-by-open", owner_bit_by_open),
+    ("owner-bit-by-openat2", owner_bit_by_openat2),
+    ("owner-bit-by-mknod", owner_bit_by_mknod),
+    ("owner-bit-by-fchmodat2", owner_bit_by_fchmodat2),
     ("forge-report", forge_reports),
 ];
 
@@ -182,6 +186,31 @@ fn inotify() -> io::Result<()> {
     let count = watch.read(&mut event)?;
     println!("{}", String::from_utf8_lossy(&event[..count]));
     Ok(())
+}
+
+/// A program that everybody runs as its owner.
+const OWNER_BIT: u32 = 0o4755;
+
+fn owner_bit_by_open() -> io::Result<()> {
+    let how = libc::O_CREAT | libc::O_WRONLY;
+    call!(libc::SYS_openat, libc::AT_FDCWD, c"mine", how, OWNER_BIT).map(drop)
+}
+
+/// The mode lies in memory, where no filter of system calls looks.
+fn owner_bit_by_openat2() -> io::Result<()> {
+    let how = [(libc::O_CREAT | libc::O_WRONLY) as u64, OWNER_BIT.into(), 0].map(u64::to_ne_bytes).concat();
+    call!(libc::SYS_openat2, libc::AT_FDCWD, c"mine", &how[..], how.len()).map(drop)
+}
+
+fn owner_bit_by_mknod() -> io::Result<()> {
+    call!(libc::SYS_mknodat, libc::AT_FDCWD, c"mine", libc::S_IFREG | OWNER_BIT, 0).map(drop)
+}
+
+fn owner_bit_by_fchmodat2() -> io::Result<()> {
+    File::create("mine")?;
+    // The number is the same everywhere, and not every C library names it.
+    const FCHMODAT2: i64 = 452;
+    call!(FCHMODAT2, libc::AT_FDCWD, c"mine", OWNER_BIT, 0).map(drop)
 }
 
 /// Writes what looks like the supervisor's last word to every descriptor that may be open.

@@ -50,7 +50,7 @@ succeed on the machine even without a sandbox; the reasons are below the table.
 This file is measured and written by
 
 ```text
-TUNESMITH_UPDATE_MATRIX=1 cargo test -p tunesmith-sandbox attacks::soak -- --ignored
+TUNESMITH_UPDATE_MATRIX=1 cargo test -p tunesmith-sandbox -- --ignored attacks::soak
 ```
 ";
 

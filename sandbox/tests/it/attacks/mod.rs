@@ -1,7 +1,7 @@
 //! More than a hundred attacks on the sandbox, each with a canary that shows whether it got out.
 //!
 //! Every attack is made without a sandbox first, where it must succeed, or it proves nothing. `ATTACKS.md` shows what was
-//! measured; `TUNESMITH_UPDATE_MATRIX=1 cargo test -p tunesmith-sandbox attacks::soak -- --ignored`
+//! measured; `TUNESMITH_UPDATE_MATRIX=1 cargo test -p tunesmith-sandbox -- --ignored attacks::soak`
 //! measures and writes it anew.
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,7 +4,12 @@ use std::os::unix::fs::MetadataExt;
 use tunesmith_sandbox::Layer::{Environment, Files, Privileges, Syscalls};
 
 use super::attack::{Attack, got_through, program, shell, told_secret};
-use super::place::Mode;
+use super::place::Run;
+
+/// A program in the workdir runs as somebody else than the one who starts it.
+fn has_owner_bit(run: &Run) -> bool {
+    std::fs::metadata(run.inside("mine")).is_ok_and(|metadata| metadata.mode() & 0o6000 != 0)
+}
 
 pub fn all() -> Vec<Attack> {
     let scan = "for file in /proc/[0-9]*/environ; do tr '\\0' '\\n' < $file; done 2>/dev/null | grep ^SECRET=";
@@ -43,10 +48,12 @@ pub fn all() -> Vec<Attack> {
         program("posix-queue", Syscalls, told_secret).host("ipc"),
         shell("run as root", Privileges, "test $(id -u) = 0 && echo \"$TOKEN\"", got_through)
             .root("only root can be root"),
-        shell("leave a program that runs as its owner", Privileges, "cp /bin/sh mine; chmod 4755 mine", |run| {
-            std::fs::metadata(run.inside("mine")).is_ok_and(|metadata| metadata.mode() & 0o4000 != 0)
-        })
-        .hole(&Mode::ALL[..4], "a job may set the bit that has a program run as its owner, who is the caller"),
+        shell("leave a program that runs as its owner", Privileges, "cp /bin/sh mine; chmod 4755 mine", has_owner_bit),
+        shell("leave a program that runs as its group", Privileges, "cp /bin/sh mine; chmod 2755 mine", has_owner_bit),
+        program("owner-bit-by-open", Privileges, has_owner_bit),
+        program("owner-bit-by-openat2", Privileges, has_owner_bit),
+        program("owner-bit-by-mknod", Privileges, has_owner_bit),
+        program("owner-bit-by-fchmodat2", Privileges, has_owner_bit).kernel("the kernel has no such call"),
         shell("run a program as its owner", Privileges, "\"$ROOTS\" print-user", got_through)
             .ordinary("root has nothing to gain"),
     ]
