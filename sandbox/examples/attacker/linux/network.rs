@@ -22,7 +22,6 @@ pub const ALL: &[(&str, Attack)] = &[
     ("packet", packet),
     ("netlink", netlink),
     ("vsock", vsock),
-    ("algorithm", algorithm),
     ("unix-stream", unix_stream),
     ("unix-datagram", unix_datagram),
     ("unix-abstract", unix_abstract),
@@ -155,17 +154,6 @@ fn vsock() -> io::Result<()> {
     any[4..12].fill(0xff);
     call!(libc::SYS_bind, socket.as_raw_fd(), &any[..], any.len())?;
     call!(libc::SYS_listen, socket.as_raw_fd(), 1)?;
-    got_through()
-}
-
-/// The kernel's ciphers and hashes, by a socket.
-fn algorithm() -> io::Result<()> {
-    let socket = socket(libc::AF_ALG, libc::SOCK_SEQPACKET, 0)?;
-    let mut hash = [0_u8; 88];
-    hash[..2].copy_from_slice(&(libc::AF_ALG as u16).to_ne_bytes());
-    hash[2..6].copy_from_slice(b"hash");
-    hash[24..30].copy_from_slice(b"sha256");
-    call!(libc::SYS_bind, socket.as_raw_fd(), &hash[..], hash.len())?;
     got_through()
 }
 

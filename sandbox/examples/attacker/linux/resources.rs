@@ -14,7 +14,7 @@ pub const ALL: &[(&str, Attack)] = &[
     ("fork-tree", fork_tree),
     ("thread-bomb", thread_bomb),
     ("zombies", zombies),
-    ("memory", memory),
+    ("memory-of-one", memory_of_one),
     ("memory-of-many", memory_of_many),
     ("memory-files", memory_files),
     ("memory-in-sockets", memory_in_sockets),
@@ -74,7 +74,7 @@ fn zombies() -> io::Result<()> {
     hold()
 }
 
-fn memory() -> io::Result<()> {
+fn memory_of_one() -> io::Result<()> {
     let bytes = vec![1_u8; 300 * MB];
     hold()?;
     drop(bytes);

@@ -83,7 +83,7 @@ fn try_it(programs: &Programs, attack: &Attack, modes: &[Mode], matrix: &Mutex<M
         let off = place::run(programs, attack, *user, Mode::Off);
         match (attack.needs, (attack.proof)(&off)) {
             (_, true) => note(Mode::Off, Cell::Escaped),
-            (Needs::Kernel(why), false) => {
+            (Needs::Kernel(why) | Needs::Ordinary(why), false) => {
                 Mode::ALL.into_iter().for_each(|mode| note(mode, Cell::Impossible(why)));
                 continue;
             }

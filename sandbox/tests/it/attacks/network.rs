@@ -33,6 +33,5 @@ pub fn all() -> Vec<Attack> {
         program("packet", Network, told_secret).host("chatter").root("packet sockets need a capability"),
         program("netlink", Network, got_through),
         program("vsock", Network, got_through).kernel("the machine has no sockets to its host"),
-        program("algorithm", Network, got_through).kernel("the kernel has no sockets for ciphers"),
     ]
 }

@@ -265,6 +265,8 @@ impl Run {
         caller.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let _ = fs::remove_file(base.join("report"));
         let status = wait(caller.spawn().unwrap(), attack, base);
+        // What one attack closes to everybody has to be removed.
+        let _ = fs::set_permissions(base.join("work/closed"), Permissions::from_mode(0o700));
         self.caller_killed = status.signal().is_some();
         self.output = String::from_utf8_lossy(&fs::read(base.join("output")).unwrap()).into_owned();
         self.finished = fs::read(base.join("report")).ok().map(|report| serde_json::from_slice(&report).unwrap());

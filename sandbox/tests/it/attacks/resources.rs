@@ -36,7 +36,7 @@ pub fn all() -> Vec<Attack> {
             &[Mode::NoNamespaces, Mode::Neither, Mode::Watched],
             "as root, processes that have ended and that nobody waits for do not count",
         ),
-        memory("memory"),
+        memory("memory-of-one"),
         memory("memory-of-many"),
         memory("memory-files"),
         memory("memory-in-sockets").hole(&Mode::ALL[..5], "messages in sockets count for no process"),
@@ -54,7 +54,7 @@ pub fn all() -> Vec<Attack> {
         ),
         fill(
             "files in a directory that cannot be read",
-            "mkdir d; for i in 1 2 3 4; do head -c 20000000 /dev/zero > d/f$i; done; chmod 0 d; sleep 0.5; echo \"$TOKEN\"",
+            "mkdir closed; for i in 1 2 3 4; do head -c 20000000 /dev/zero > closed/f$i; done; chmod 0 closed; sleep 0.5; echo \"$TOKEN\"",
         ),
         fill(
             "files in a directory that is renamed all the time",

@@ -55,6 +55,6 @@ pub fn all() -> Vec<Attack> {
         program("owner-bit-by-mknod", Privileges, has_owner_bit),
         program("owner-bit-by-fchmodat2", Privileges, has_owner_bit).kernel("the kernel has no such call"),
         shell("run a program as its owner", Privileges, "\"$ROOTS\" print-user", got_through)
-            .ordinary("root has nothing to gain"),
+            .ordinary("root has nothing to gain, and only root can make such a program"),
     ]
 }
