@@ -23,6 +23,7 @@
 //! - Without namespaces, names, modes and times of files outside can be seen and, with the caller's rights, changed;
 //!   contents cannot. Of `/proc`, a job's first process sees its own part, and the processes that it starts do not see
 //!   theirs.
+//! - Without namespaces, daemons of a job outlive a supervisor that somebody outside kills with SIGKILL.
 //! - A job with [`Net::Full`] shares the network of the machine, abstract sockets of others excepted.
 //! - Memory (without control groups) and the workdir's size are polled: a burst passes them for a moment, and
 //!   [`Peaks`] tells by how much.
@@ -32,6 +33,7 @@
 
 pub mod attacks;
 mod cancel;
+mod check;
 mod doctor;
 mod job;
 mod layer;

@@ -71,6 +71,9 @@ impl Tool for Shell {
         if let Some(deadline) = cx.deadline {
             wall = wall.min(deadline.saturating_duration_since(Instant::now()));
         }
+        if wall.is_zero() {
+            return Err(ToolError::Limit("there is no time left for this step".into()));
+        }
         let mut job = Job::new(["sh", "-c", &args.command]);
         job.reads = bases::reads(cx.base);
         job.limits = Limits { wall: Some(wall), output_bytes: Some(MOST), ..Limits::default() };

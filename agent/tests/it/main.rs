@@ -5,6 +5,7 @@ mod cli;
 mod cli_bench;
 mod cli_hand;
 mod cli_input;
+mod cli_kills;
 mod cli_resume;
 mod cli_runs;
 mod dialogue;

@@ -4,8 +4,11 @@
 
 mod attacks;
 mod escape;
+mod kills;
 mod life;
 mod limits;
+mod refusals;
 mod support;
 mod tree;
 mod workdir;
+mod works;
