@@ -11,7 +11,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::{Ended, Job, Limits, Line, Workdir};
 
 use crate::{
-    bases,
+    bases, confined,
     files::score,
     tool::{Cx, Tool, ToolError},
 };
@@ -76,6 +76,8 @@ impl Tool for Shell {
         }
         let mut job = Job::new(["sh", "-c", &args.command]);
         job.reads = bases::reads(cx.base);
+        // A line in one piece: what is cut in two is no longer known for a secret.
+        job.line_bytes = MOST as usize;
         job.limits = Limits { wall: Some(wall), output_bytes: Some(MOST), ..Limits::default() };
         let failed = |error: std::io::Error| ToolError::Failed(format!("the command cannot be started: {error}"));
         let mut running = cx.jobs.spawn(cx.dir, job).map_err(failed)?;
@@ -87,8 +89,9 @@ impl Tool for Shell {
                 Line::Err(line) => stderr.push(line),
             }
         }
-        let ended = running.wait().await.ended;
-        match ended {
+        let finished = running.wait().await;
+        confined::tell(cx.jobs, &finished, "shell", cx.on);
+        match finished.ended {
             Ended::Cancelled => Err(ToolError::Cancelled),
             Ended::Failed(why) => Err(ToolError::Failed(format!("the command could not run: {why}"))),
             ended => Ok(Output { stdout: shown(&stdout), stderr: shown(&stderr), ended }),

@@ -8,6 +8,8 @@ mod cli_input;
 mod cli_kills;
 mod cli_resume;
 mod cli_runs;
+mod cli_sandbox;
+mod cli_secrets;
 mod dialogue;
 mod endpoint;
 mod fakes;

@@ -186,15 +186,19 @@ async fn reads_and_writes_are_granted_one_by_one() {
 }
 
 #[tokio::test]
-async fn the_self_test_finds_what_is_declared() {
-    let local = confined();
-    let layers = local.layers();
-    let checks = local.doctor().await.unwrap();
-    let differing: Vec<_> =
-        checks.iter().filter(|check| !layers.contains(&(check.layer, check.status.clone()))).collect();
-    assert!(differing.is_empty(), "{differing:?}");
-    assert!(layers.iter().all(|(layer, _)| checks.iter().any(|check| check.layer == *layer)));
-    assert_eq!(local.missing(), []);
+async fn the_self_test_finds_what_is_declared_in_every_mode() {
+    use tunesmith_sandbox::Mechanism::{Landlock, Namespaces};
+    let modes: [&[_]; 4] = [&[], &[Namespaces], &[Landlock], &[Namespaces, Landlock]];
+    for left_out in modes {
+        let local = left_out.iter().fold(confined(), |local, mechanism| local.without(*mechanism));
+        let layers = local.layers();
+        let checks = local.doctor().await.unwrap();
+        let differing: Vec<_> =
+            checks.iter().filter(|check| !layers.contains(&(check.layer, check.status.clone()))).collect();
+        assert!(differing.is_empty(), "without {left_out:?}: {differing:?}");
+        assert!(Layer::ALL.iter().all(|layer| checks.iter().any(|check| check.layer == *layer)), "{checks:?}");
+    }
+    assert_eq!(confined().missing(), []);
 }
 
 #[tokio::test]
