@@ -1,5 +1,5 @@
-//! The smallest program that starts jobs: `companion [--open | --without MECHANISM]... JOB WORKDIR`, where JOB is a job as
-//! JSON.
+//! The smallest program that starts jobs: `companion [--open | --without MECHANISM | --report FILE]... JOB WORKDIR`, where
+//! JOB is a job as JSON. What is known about the job in the end is written to FILE.
 //!
 //! The tests use it as the supervisor, as a caller that can be killed, and (`companion hog ...`) as a job that uses too
 //! much of something.
@@ -18,7 +18,7 @@ fn main() -> Result<ExitCode, Error> {
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let mut rest = &args.iter().map(String::as_str).collect::<Vec<_>>()[..];
-    let mut local = Local::new();
+    let (mut local, mut report) = (Local::new(), None);
     loop {
         match rest {
             ["hog", what, amount] => return hog(what, amount.parse()?),
@@ -27,14 +27,15 @@ fn main() -> Result<ExitCode, Error> {
                 let mechanism: Mechanism = serde_json::from_value((*mechanism).into())?;
                 (local, rest) = (local.without(mechanism), more);
             }
-            [job, workdir] => return run(local, job, workdir),
-            _ => return Err("usage: companion [--open | --without MECHANISM]... JOB WORKDIR".into()),
+            ["--report", file, more @ ..] => (report, rest) = (Some(*file), more),
+            [job, workdir] => return run(local, job, workdir, report),
+            _ => return Err("usage: companion [--open | --without MECHANISM | --report FILE]... JOB WORKDIR".into()),
         }
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(local: Local, job: &str, workdir: &str) -> Result<ExitCode, Error> {
+async fn run(local: Local, job: &str, workdir: &str, report: Option<&str>) -> Result<ExitCode, Error> {
     let job: Job = serde_json::from_str(job)?;
     let mut running = local.spawn(&Workdir::open(Path::new(workdir))?, job)?;
     while let Some(line) = running.lines.recv().await {
@@ -43,7 +44,11 @@ async fn run(local: Local, job: &str, workdir: &str) -> Result<ExitCode, Error> 
             Line::Err(line) => eprintln!("{line}"),
         }
     }
-    Ok(match running.wait().await.ended {
+    let finished = running.wait().await;
+    if let Some(file) = report {
+        std::fs::write(file, serde_json::to_vec(&finished)?)?;
+    }
+    Ok(match finished.ended {
         Ended::Exit(code) => ExitCode::from(u8::try_from(code)?),
         other => return Err(format!("{other:?}").into()),
     })

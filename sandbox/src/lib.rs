@@ -31,6 +31,7 @@
 //!   groups.
 //! - The kernel itself: its system calls that programs need are there for attackers too.
 
+pub mod attacks;
 mod cancel;
 mod check;
 mod doctor;
