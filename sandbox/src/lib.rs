@@ -27,8 +27,8 @@
 //! - A job with [`Net::Full`] shares the network of the machine, abstract sockets of others excepted.
 //! - Memory (without control groups) and the workdir's size are polled: a burst passes them for a moment, and
 //!   [`Peaks`] tells by how much.
-//! - Memory that the kernel holds for a job, above all what waits in its sockets and pipes, counts only with control
-//!   groups.
+//! - Memory that the kernel holds for a job counts exactly only with control groups; elsewhere, of its sockets, all but 64
+//!   count as full.
 //! - The kernel itself: its system calls that programs need are there for attackers too.
 
 pub mod attacks;

@@ -139,21 +139,36 @@ const SIGNALS: &[i64] = &[
     libc::SYS_pidfd_open,
 ];
 
-/// The filters for a job; `protected` are the processes and groups that it must not signal. A job with a network of its
-/// own may use it.
-pub(super) fn filters(net: Net, own_network: bool, protected: &[i32]) -> Result<Vec<BpfProgram>, BackendError> {
+/// Calls that change a process, by the argument that names it, where 0 is the caller. Priorities are denied
+/// only where the job can name processes outside.
+const OF_OTHERS: &[(i64, u8)] = &[
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+];
+
+/// The filters for a job; `protected` are the processes and groups that it must not signal. A job with namespaces of its
+/// own may use its network, and can name no process outside.
+pub(super) fn filters(net: Net, own_spaces: bool, protected: &[i32]) -> Result<Vec<BpfProgram>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let spaces = NAMESPACES.iter().map(|flag| masked(0, flag.cast_unsigned().into(), flag.cast_unsigned().into()));
     rules.insert(libc::SYS_clone, spaces.collect::<Result<_, _>>()?);
     let typed = TERMINAL_INPUT.iter().map(|request| equal(1, *request));
     rules.insert(libc::SYS_ioctl, typed.collect::<Result<_, _>>()?);
     let other = compare(0, SeccompCmpOp::Ne, 0)?;
-    rules.insert(libc::SYS_prlimit64, vec![other]);
+    rules.insert(libc::SYS_prlimit64, vec![other.clone()]);
+    rules.insert(libc::SYS_get_robust_list, vec![other]);
+    for (call, process) in OF_OTHERS.iter().filter(|_| !own_spaces) {
+        rules.insert(*call, vec![compare(*process, SeccompCmpOp::Ne, 0)?]);
+    }
     for call in SIGNALS {
         let signals = protected.iter().map(|pid| equal(0, pid.cast_unsigned().into()));
         rules.insert(*call, signals.collect::<Result<_, _>>()?);
     }
-    rules.extend(sockets(net, own_network)?);
+    rules.extend(sockets(net, own_spaces)?);
     rules.extend(modes()?);
     let denied = program(rules, libc::EPERM)?;
     // Both take their arguments in memory, where no filter sees them. Programs fall back to clone and openat when they are
@@ -189,6 +204,9 @@ fn sockets(net: Net, own_network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>
         (libc::SYS_socket, rules.clone()),
         (libc::SYS_socketpair, rules),
         (libc::SYS_connect, Vec::new()),
+        // Whoever is outside could connect to a name that is not in the file system.
+        (libc::SYS_bind, Vec::new()),
+        (libc::SYS_listen, Vec::new()),
     ]))
 }
 

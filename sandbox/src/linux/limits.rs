@@ -18,6 +18,10 @@ const SLOWEST: Duration = Duration::from_secs(2);
 const OPEN_FILES: u64 = 8192;
 /// The kernel refuses tasks at twice the limit, or twice this: those between are seen, and end the job.
 const SPARE_TASKS: u32 = 128;
+/// Sockets whose contents count as nothing. Nobody says what waits in a socket, so each beyond these counts as full.
+const FREE_SOCKETS: u64 = 64;
+/// Bytes that may wait in a socket where the system does not say.
+const SOCKET: u64 = 416 << 10;
 /// The first change of memory that is worth a closer look.
 const NOTABLE: u64 = 4 << 20;
 
@@ -63,6 +67,8 @@ pub(super) struct Meter {
     workdir: PathBuf,
     page: u64,
     ticks: u64,
+    /// Bytes that may wait in a socket.
+    socket: u64,
     /// The most that was seen.
     pub peaks: Peaks,
     /// Processor time at the last look: of processes that the kernel ends with their namespaces nobody else tells it.
@@ -80,7 +86,9 @@ impl Meter {
         let (page, ticks) = sys::units();
         let now = Instant::now();
         let (peaks, cpu, group) = (Peaks::default(), Duration::ZERO, Group::make(&limits).ok());
-        Meter { limits, workdir, page, ticks, peaks, cpu, group, deleted: 0, next: now + FIRST, next_disk: now }
+        let most = std::fs::read_to_string("/proc/sys/net/core/wmem_max").ok();
+        let socket = most.and_then(|most| most.trim().parse::<u64>().ok()).map_or(SOCKET, |most| 2 * most);
+        Meter { limits, workdir, page, ticks, socket, peaks, cpu, group, deleted: 0, next: now + FIRST, next_disk: now }
     }
 
     /// When to look again.
@@ -94,8 +102,8 @@ impl Meter {
         let tree = tree::quickly_below(root);
         let nameless = tree::nameless(&tree);
         self.deleted = nameless.disk;
-        let passed =
-            [self.tasks(&tree), self.cpu(&tree), self.memory(&tree, nameless.memory)].into_iter().flatten().next();
+        let files = nameless.memory + nameless.sockets.saturating_sub(FREE_SOCKETS) * self.socket;
+        let passed = [self.tasks(&tree), self.cpu(&tree), self.memory(&tree, files)].into_iter().flatten().next();
         let passed = passed.or_else(|| self.group.as_ref()?.reached());
         let passed = passed.or_else(|| if start >= self.next_disk { self.disk() } else { None });
         let now = Instant::now();

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::Duration;
 
 use super::sys;
@@ -88,9 +88,9 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
     })
 }
 
-/// Processes and threads that are alive.
+/// Processes and threads; those that have ended and that nobody has waited for hold their numbers still.
 pub(super) fn tasks(tree: &[Process]) -> u64 {
-    tree.iter().filter(|process| !process.zombie).map(|process| process.threads).sum()
+    tree.iter().map(|process| process.threads.max(1)).sum()
 }
 
 /// Processor time of the processes and of their children that they waited for.
@@ -121,13 +121,15 @@ fn share(pid: i32) -> Option<(u64, u64)> {
     Some((bytes("Pss:")?, bytes("Pss_Shmem:").unwrap_or(0)))
 }
 
-/// Bytes of files that have no name any more, or never had one, and that processes have open.
+/// Files that have no name any more, or never had one, and that processes have open: bytes of them.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Nameless {
     /// In memory.
     pub memory: u64,
     /// On disk.
     pub disk: u64,
+    /// How many sockets are open.
+    pub sockets: u64,
 }
 
 /// Such files of all these processes, each counted once.
@@ -138,6 +140,9 @@ pub(super) fn nameless(tree: &[Process]) -> Nameless {
         let entries = fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()) {
             let Ok(meta) = fs::metadata(&path) else { continue };
+            if meta.file_type().is_socket() && seen.insert((meta.dev(), meta.ino())) {
+                found.sockets += 1;
+            }
             if meta.is_file() && meta.nlink() == 0 && seen.insert((meta.dev(), meta.ino())) {
                 let in_memory =
                     fs::read_link(&path).is_ok_and(|link| link.as_os_str().as_bytes().starts_with(b"/memfd:"));

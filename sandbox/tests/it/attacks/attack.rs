@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tunesmith_sandbox::{Ended, Layer, Limit, Limits};
 
-use super::place::{Mode, Run};
+use super::place::Run;
 
 /// One attempt to reach out of a job, or past its limits.
 pub struct Attack {
@@ -24,8 +24,6 @@ pub struct Attack {
     pub env: &'static [(&'static str, &'static str)],
     /// Nothing else may run meanwhile.
     pub alone: bool,
-    /// The modes in which it gets out although its layer is said to be there, and why: a hole that is known.
-    pub hole: Option<(&'static [Mode], &'static str)>,
     /// The canary: whether it got out.
     pub proof: fn(&Run) -> bool,
 }
@@ -70,7 +68,6 @@ fn attack(name: &'static str, layer: Option<Layer>, how: How, proof: fn(&Run) ->
         kills_caller: false,
         env: &[],
         alone: false,
-        hole: None,
         proof,
     }
 }
@@ -120,10 +117,6 @@ impl Attack {
 
     pub fn alone(self) -> Self {
         Attack { alone: true, ..self }
-    }
-
-    pub fn hole(self, modes: &'static [Mode], why: &'static str) -> Self {
-        Attack { hole: Some((modes, why)), ..self }
     }
 }
 

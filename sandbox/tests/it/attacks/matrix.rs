@@ -139,23 +139,12 @@ impl Matrix {
         assert!(self.wrong.is_empty(), "{} findings:\n{}", self.wrong.len(), self.wrong.join("\n"));
     }
 
-    /// An attack may get out only where its layer is said not to be there, or where that is a known hole.
+    /// An attack may get out only where its layer is said not to be there.
     fn judge(&self, attack: &Attack, mode: Mode) -> Vec<String> {
         let escaped = |user: &&User| self.cell(attack.name, (**user, mode)) == Some(Cell::Escaped);
-        let known = attack.hole.is_some_and(|(modes, _)| modes.contains(&mode));
-        let measured = User::possible().iter().any(|user| self.cell(attack.name, (*user, mode)).is_some());
-        let mut escapes = User::possible().iter().filter(escaped).peekable();
-        match (known, escapes.peek()) {
-            (true, None) if measured => {
-                vec![format!("`{}` is stopped in mode {mode:?}: the hole is closed", attack.name)]
-            }
-            (true, _) => Vec::new(),
-            (false, _) => {
-                let lies = escapes.filter(|user| !self.may_escape(attack, (**user, mode)));
-                let said = |user: User| self.outputs.get(&(attack.name, user, mode)).map_or("", String::as_str);
-                lies.map(|user| format!("`{}` got out as {user:?} in {mode:?}\n{}", attack.name, said(*user))).collect()
-            }
-        }
+        let lies = User::possible().iter().filter(escaped).filter(|user| !self.may_escape(attack, (**user, mode)));
+        let said = |user: User| self.outputs.get(&(attack.name, user, mode)).map_or("", String::as_str);
+        lies.map(|user| format!("`{}` got out as {user:?} in {mode:?}\n{}", attack.name, said(*user))).collect()
     }
 
     /// Whether the layer that should have stopped an attack was said not to be there.
@@ -255,14 +244,6 @@ impl Matrix {
         };
         let counts: Vec<_> = columns().map(|column| format!("{} {}", title(column), escaped(column))).collect();
         writeln!(text, "\n## Sums\n\nOf {} attacks these got out: {}.", attacks().count(), counts.join(", ")).unwrap();
-        if attacks().any(|attack| attack.hole.is_some()) {
-            writeln!(text, "\n## Known holes\n").unwrap();
-            for attack in attacks() {
-                if let Some((_, why)) = attack.hole {
-                    writeln!(text, "- {}: {why}.", attack.name).unwrap();
-                }
-            }
-        }
         writeln!(text, "\n## Where an attack is impossible anyway\n").unwrap();
         for attack in attacks() {
             for user in [User::Root, User::Ordinary] {

@@ -2,7 +2,6 @@
 use tunesmith_sandbox::Layer::Network;
 
 use super::attack::{Attack, got_through, heard, program, shell, told_secret};
-use super::place::Mode;
 
 pub fn all() -> Vec<Attack> {
     let to = |name, service| program(name, Network, heard).host(service);
@@ -25,10 +24,7 @@ pub fn all() -> Vec<Attack> {
         to("unix-pair", "unix"),
         program("handed-over", Network, told_secret).host("giver"),
         to("listen-tcp", "caller"),
-        to("listen-abstract", "caller").hole(
-            &[Mode::NoNamespaces, Mode::Neither],
-            "a job may listen under an abstract name, and whoever knows it can connect",
-        ),
+        to("listen-abstract", "caller"),
         program("raw", Network, got_through).root("raw sockets need a capability"),
         program("packet", Network, told_secret).host("chatter").root("packet sockets need a capability"),
         program("netlink", Network, got_through),

@@ -6,17 +6,13 @@ use std::time::Duration;
 use tunesmith_sandbox::Layer::{Files, Privileges, Signals, Syscalls, Tree};
 
 use super::attack::{Attack, got_through, heard, host_died, program, shell, still_beating};
-use super::place::Mode;
 
 /// Ends a caller or a parent that has no handler for it.
 const KILL_PARENT: &str = "kill -USR1 $PPID; sleep 0.1";
 const KILL_CALLER: &str = "kill -USR1 $(cat caller); sleep 0.1";
 
 pub fn all() -> Vec<Attack> {
-    let other = |name, proof| {
-        let why = "how other processes of the user are scheduled can be changed where they are seen";
-        program(name, Syscalls, proof).host("plain").hole(&[Mode::NoNamespaces, Mode::Neither], why)
-    };
+    let other = |name, proof| program(name, Syscalls, proof).host("plain");
     let daemon = |name, how| program(name, Tree, still_beating).by(how);
     vec![
         shell("kill a process", Signals, "kill -KILL $HOST_PID", host_died).host("plain"),

@@ -6,7 +6,6 @@ use tunesmith_sandbox::Layer::{Disk, Memory, Processes};
 use tunesmith_sandbox::{Ended, Limit, Limits};
 
 use super::attack::{Attack, got_through, passed, program, shell};
-use super::place::Mode;
 
 const MB: u64 = 1_000_000;
 
@@ -32,14 +31,11 @@ pub fn all() -> Vec<Attack> {
         forks("fork-bomb"),
         forks("fork-tree"),
         forks("thread-bomb"),
-        forks("zombies").hole(
-            &[Mode::NoNamespaces, Mode::Neither, Mode::Watched],
-            "as root, processes that have ended and that nobody waits for do not count",
-        ),
+        forks("zombies"),
         memory("memory-of-one"),
         memory("memory-of-many"),
         memory("memory-files"),
-        memory("memory-in-sockets").hole(&Mode::ALL[..5], "messages in sockets count for no process"),
+        memory("memory-in-sockets"),
         disk("deleted-files"),
         program("empty-files", Disk, |run| passed(run, Limit::Files)).limited(tight),
         disk("deep-folders"),
