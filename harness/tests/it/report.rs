@@ -336,7 +336,7 @@ fn report_json_is_stable_and_reads_back() {
         json["steps"][4],
         json!({
             "step": 5, "tool": "shell", "ok": false, "verdict": "fail", "scores": [], "seconds": 0.0,
-            "error": "denied: no shell without --allow shell"
+            "error": "denied: no shell without --allow shell", "jobs": []
         })
     );
     assert_eq!(json["hashes"]["work/model-q8_0.gguf"], "9".repeat(64));
