@@ -17,9 +17,11 @@
 
 mod cancel;
 mod doctor;
+mod hosts;
 mod job;
 mod layer;
 mod local;
+mod proxy;
 mod workdir;
 
 mod init;
@@ -37,6 +39,7 @@ use other as platform;
 
 pub use cancel::Cancel;
 pub use doctor::Check;
+pub use hosts::allows;
 pub use init::init_main;
 pub use job::{Devices, Ended, Finished, Job, Limit, Limits, Line, Net, Peaks, Stdin};
 pub use layer::{Layer, Mechanism, Status, UnknownLayer};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod escape;
+mod hosts;
 mod life;
 mod limits;
 mod support;
