@@ -8,7 +8,7 @@ use tunesmith_harness::{
     score::{Score, Verdict},
     text::{truncate_middle, visible_lines},
 };
-use tunesmith_sandbox::{Ended, Job, Limits, Line, Workdir};
+use tunesmith_sandbox::{Ended, Job, Limits, Line, Net, Workdir};
 
 use crate::{
     bases,
@@ -19,7 +19,7 @@ use crate::{
 /// See [`Args`].
 pub struct Shell;
 
-/// Runs a shell command in the workdir, without network and with nothing else writable. For what no other tool does.
+/// Runs a shell command in the workdir, with nothing else writable and no network but `hosts`. For what no other tool does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
@@ -30,6 +30,10 @@ pub struct Args {
     #[serde(default = "sixty")]
     #[schemars(range(min = 1.0, max = 3600.0))]
     pub timeout: f64,
+    /// Hosts that it must reach by http or https; each must have been allowed by the user.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 260)))]
+    pub hosts: Vec<String>,
 }
 
 fn sixty() -> f64 {
@@ -45,6 +49,9 @@ pub struct Output {
     pub stderr: String,
     /// How it ended.
     pub ended: Ended,
+    /// Hosts that it asked for and could not reach, because `hosts` did not name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
 }
 
 /// Characters kept of each output.
@@ -67,12 +74,18 @@ impl Tool for Shell {
                 layers.join(", ")
             )));
         }
+        if let Some(host) = args.hosts.iter().find(|host| !tunesmith_sandbox::allows(cx.hosts, host)) {
+            return Err(ToolError::Denied(format!(
+                "this run may not reach {host}; the user can allow it with --allow network:{host}"
+            )));
+        }
         let mut wall = Duration::try_from_secs_f64(args.timeout).unwrap_or(Duration::from_secs(60));
         if let Some(deadline) = cx.deadline {
             wall = wall.min(deadline.saturating_duration_since(Instant::now()));
         }
         let mut job = Job::new(["sh", "-c", &args.command]);
         job.reads = bases::reads(cx.base);
+        job.net = if args.hosts.is_empty() { Net::None } else { Net::Hosts(args.hosts) };
         job.limits = Limits { wall: Some(wall), output_bytes: Some(MOST), ..Limits::default() };
         let failed = |error: std::io::Error| ToolError::Failed(format!("the command cannot be started: {error}"));
         let mut running = cx.jobs.spawn(cx.dir, job).map_err(failed)?;
@@ -84,11 +97,12 @@ impl Tool for Shell {
                 Line::Err(line) => stderr.push(line),
             }
         }
-        let ended = running.wait().await.ended;
-        match ended {
+        let finished = running.wait().await;
+        let refused_hosts = finished.refused_hosts;
+        match finished.ended {
             Ended::Cancelled => Err(ToolError::Cancelled),
             Ended::Failed(why) => Err(ToolError::Failed(format!("the command could not run: {why}"))),
-            ended => Ok(Output { stdout: shown(&stdout), stderr: shown(&stderr), ended }),
+            ended => Ok(Output { stdout: shown(&stdout), stderr: shown(&stderr), ended, refused_hosts }),
         }
     }
 

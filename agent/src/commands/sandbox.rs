@@ -13,6 +13,9 @@ use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Line, Local, Net, W
 use super::{numbers::positive, print_json, stop::CANCELLED, unprinted, usage};
 use crate::run::Failure;
 
+/// All hosts.
+const EVERYTHING: &str = "*";
+
 /// Run a command confined to a directory, without network
 #[derive(Clone, Debug, clap::Args)]
 #[command(
@@ -29,9 +32,10 @@ pub struct Args {
     /// Most memory, for example 512M or 2G [default: three quarters of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
-    /// Allow the network
-    #[arg(long)]
-    net: bool,
+    /// Allow the network: HOST, HOST:PORT or *.DOMAIN, through a proxy for http and https that the command's environment
+    /// names; may be repeated; everything without a value
+    #[arg(long, value_name = "HOST", num_args(0..=1), default_missing_value = EVERYTHING)]
+    net: Vec<String>,
     /// Hand on a variable of the environment; may be repeated
     #[arg(long = "env", value_name = "NAME")]
     env: Vec<String>,
@@ -55,7 +59,11 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         job.env.insert(name.clone(), value);
     }
     job.reads = args.reads.iter().map(|path| super::work::input(path)).collect::<Result<_, _>>()?;
-    job.net = if args.net { Net::Full } else { Net::None };
+    job.net = match args.net {
+        hosts if hosts.is_empty() => Net::None,
+        hosts if hosts.iter().any(|host| host == EVERYTHING) => Net::Full,
+        hosts => Net::Hosts(hosts),
+    };
     job.limits.wall = Some(Duration::from_secs_f64(args.timeout));
     job.limits.memory = args.memory.or(job.limits.memory);
     let mut running = Local::new().spawn(&dir, job).map_err(|error| usage(error.to_string()))?;
@@ -73,8 +81,10 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let exit = exit_code(&finished);
     if args.json {
         print_json(&shown(&finished, &lines))?;
-    } else if let Some(why) = trouble(&finished) {
-        eprintln!("{}", visible(&why));
+    } else {
+        let refused = finished.refused_hosts.iter();
+        let refused = refused.map(|host| format!("the command may not reach {host}; allow it with --net {host}"));
+        refused.chain(trouble(&finished)).for_each(|why| eprintln!("{}", visible(&why)));
     }
     lost.map_or(Ok(exit), Err)
 }
@@ -104,6 +114,7 @@ fn shown(finished: &Finished, lines: &[Line]) -> serde_json::Value {
         "stdout": out,
         "stderr": err,
         "layers": layers,
+        "refused_hosts": finished.refused_hosts,
     })
 }
 

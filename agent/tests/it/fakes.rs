@@ -164,6 +164,7 @@ impl World {
             deadline: self.deadline,
             cancel: self.cancel.clone(),
             hub: None,
+            hosts: &[],
             on: &|_| {},
         }
     }

@@ -59,7 +59,7 @@ async fn a_name_that_leads_to_this_machine_is_refused_unless_that_was_allowed() 
          --allow network:{itself} (run)\n"
     );
     assert_eq!((status(&answer), answer.split("\r\n\r\n").nth(1)), ("403", Some(why.as_str())));
-    assert_eq!(refusing.refused(), [itself.clone()]);
+    assert_eq!(refusing.refused(), std::slice::from_ref(&itself));
     let (allowing, at, _serving) = proxy(&[&name, &itself], patient()).await;
     let answer = say(at, &format!("CONNECT {name} HTTP/1.1\r\n\r\nhello\r\n\r\n")).await;
     let established = "HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello\r\n\r\n";
