@@ -9,6 +9,7 @@
 //!
 //! # What is not confined yet
 //!
+//! - A job with [`Net::Hosts`] may say anything to these hosts, and ask for any name that such a server answers to.
 //! - Names, modes and times of files outside can be seen and, with the caller's rights, changed; contents cannot.
 //! - A job with [`Net::Full`] reaches local servers through sockets in the file system as well.
 //! - Memory, the workdir's size and, for root, the number of processes are polled: a burst passes them for a moment.
