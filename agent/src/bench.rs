@@ -11,16 +11,18 @@ use tunesmith_evals::{Suite, Task, agents};
 use tunesmith_harness::{
     figures::{duration, percent},
     grade::{Baselines, Gain, Grade, Measured, metric_value},
+    redact::redacted,
     report::Report,
     rows,
     task::{self, Outcome},
     text::visible,
 };
-use tunesmith_sandbox::Cancel;
+use tunesmith_sandbox::{Cancel, Local};
 
 use crate::{
     commands::{
         print, print_json,
+        require::Require,
         run::Sandboxes,
         stop::CANCELLED,
         table::{NONE, short, table},
@@ -71,6 +73,8 @@ pub struct Args {
     /// Confinement of jobs
     #[arg(long, value_enum, default_value_t = Sandboxes::On)]
     sandbox: Sandboxes,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -114,6 +118,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let suite = tunesmith_evals::suite(&args.suite).map_err(|error| usage(error.to_string()))?;
     let suite = chosen(suite, &args.only)?;
     let planner = Planner::parse(&args.planner)?;
+    let jobs = args.require.jobs(args.sandbox)?;
     let report = args.junit.as_deref().map(writable).transpose()?;
     let sealed_seed = args.sealed_seed.unwrap_or_else(drawn);
     if !args.json {
@@ -134,7 +139,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         let file = files.join(format!("{}.jsonl", task.id));
         rows::write_jsonl(&file, task.rows(sealed_seed)).map_err(|error| unwritable(&file, error))?;
         let spec = planner.spec(&suite.name, task, &files)?;
-        let result = one(&args, task, file, spec, cancel).await;
+        let result = one(&args, task, (file, spec, jobs.clone()), cancel).await;
         if !args.json {
             print(&format!("{}: {}, {}", result.id, outcome(&result), duration(result.seconds)));
         }
@@ -150,6 +155,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     }
     if let Some(path) = report {
         let xml = junit::xml(&results);
+        let xml = redacted(&xml);
         tunesmith_harness::run::write_atomically(&path, xml.as_bytes()).map_err(|error| Failure::new(5, error))?;
     }
     Ok(results.exit(cancel.is_cancelled()))
@@ -169,7 +175,7 @@ fn writable(report: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Does one task as a user's run would.
-async fn one(args: &Args, task: &Task, file: PathBuf, planner: String, cancel: &Cancel) -> TaskResult {
+async fn one(args: &Args, task: &Task, (file, planner, jobs): (PathBuf, String, Local), cancel: &Cancel) -> TaskResult {
     let options = Options {
         task: task::Task {
             request: task.request.clone(),
@@ -189,7 +195,7 @@ async fn one(args: &Args, task: &Task, file: PathBuf, planner: String, cancel: &
         share: Share::None,
         approve: Approve::Auto,
         allow: Vec::new(),
-        confined: args.sandbox == Sandboxes::On,
+        jobs,
     };
     let terminal = Terminal::progress_only(&task.id);
     let began = Instant::now();

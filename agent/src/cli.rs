@@ -1,6 +1,6 @@
 //! The command line: what can be asked for, and which exit code an answer has.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -13,6 +13,7 @@ use crate::{
         self, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools, train,
     },
     run::Failure,
+    secrets,
 };
 
 const EXAMPLE: &str = "\
@@ -60,6 +61,8 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    // Before the first word is said, which may repeat what was typed.
+    secrets::hide_environment();
     let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -195,7 +198,7 @@ fn trace(verbose: u8) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    let log = tracing_subscriber::fmt().with_writer(secrets::Quiet);
     if std::env::var_os("RUST_LOG").is_some() {
         log.with_env_filter(EnvFilter::from_default_env()).init();
     } else if level != LevelFilter::OFF {

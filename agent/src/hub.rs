@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tunesmith_harness::redact::hide;
 use tunesmith_tools::hub::{Hub, HubConfig, HubError};
 
 /// The Hub of `HF_ENDPOINT`, with the token and the cache that Hugging Face's own tools would use.
@@ -44,6 +45,7 @@ fn config(env: &dyn Fn(&str) -> Option<String>) -> HubConfig {
     let file = env("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
     let stored = || std::fs::read_to_string(file).ok();
     let token = env("HF_TOKEN").or_else(stored).map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    token.iter().for_each(|token| hide(token));
     HubConfig {
         endpoint: env("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
         token,

@@ -3,6 +3,7 @@
 //! | module | answers |
 //! |---|---|
 //! | [`cli`], [`commands`] | what can be asked for on the command line |
+//! | [`config`] | what has the user set for all runs |
 //! | [`bench`] | how is a suite of tasks run |
 //! | [`run`] | how does a run go from request to report |
 //! | [`playbook`] | how does the embedded planner plan |
@@ -14,11 +15,13 @@
 //! | [`show`] | what does it see of a step |
 //! | [`grading`] | who judges the result |
 //! | [`hub`] | which Hub is meant |
+//! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
 
 pub mod bench;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod grading;
 pub mod guards;
 pub mod hub;
@@ -27,6 +30,7 @@ pub mod planner_loop;
 pub mod playbook;
 pub mod prompt;
 pub mod run;
+pub mod secrets;
 pub mod show;
 pub mod steps;
 pub mod terminal;

@@ -8,6 +8,7 @@ use tunesmith_harness::{
     budget::{Budget, Spend},
     event::Kind,
     log::LogError,
+    redact::redacted,
     task::Outcome,
     text::truncate_middle,
 };
@@ -141,7 +142,10 @@ impl<'a> Run<'a> {
             planning,
             specs: specs(&offered),
             steps: Steps::new(offered, planning.cx, planning.scope_of, planning.may_amend),
-            messages: vec![Message::System(planning.system.clone()), Message::User(planning.request.clone())],
+            messages: vec![
+                Message::System(planning.system.clone()),
+                Message::User(redacted(&planning.request).into_owned()),
+            ],
             ids: BTreeSet::new(),
             guards: Guards::default(),
         }

@@ -24,13 +24,14 @@ use tunesmith_tools::{
 };
 
 use crate::{
+    commands::require::met,
     grading::{self, Graded, Submitted},
     model::{ChatModel, Delta},
     planner_loop::{self, End, LoopEnd, Planning},
     playbook::{self, Playbook},
     prompt,
     show::Share,
-    steps::{Journal, Steps},
+    steps::{Degraded, Journal, Steps},
 };
 
 mod prepare;
@@ -52,8 +53,8 @@ pub struct Options {
     pub approve: Approve,
     /// Capabilities that the user allows, for example `scope`.
     pub allow: Vec<String>,
-    /// Whether jobs are confined; `false` only where the user says `--sandbox none`.
-    pub confined: bool,
+    /// Starts jobs, confined unless the user says `--sandbox none`, and under the layers that must be there.
+    pub jobs: Local,
 }
 
 /// Who approves what stays in the run directory and inside the budget.
@@ -159,18 +160,19 @@ impl From<LogError> for Failure {
 /// Does a whole run. An error means that there is no run, or that its log cannot be written.
 pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<Finished, Failure> {
     let started = Instant::now();
+    met(&options.jobs)?;
+    let jobs = &options.jobs;
     let prepared = Prepared::new(options)?;
-    let jobs = if options.confined { Local::new() } else { Local::permissive().unconfined() };
-    let mut journal = begin(options, &prepared, &jobs, watch)?;
+    let mut journal = begin(options, &prepared, watch)?;
     prepared.unbegun.keep();
-    prepared.notes(options, &jobs).iter().for_each(|line| watch.note(line));
+    prepared.notes(options).iter().for_each(|line| watch.note(line));
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
     let hosts = crate::hub::hosts(&options.allow);
     let cx = Cx {
         dir: &dir,
-        jobs: &jobs,
+        jobs,
         base: &prepared.base,
         seed: options.task.seed,
         deadline: budget.deadline_for_steps(),
@@ -180,19 +182,14 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
         on: &on,
     };
     let end = plan(options, &prepared, &cx, &budget, &mut journal).await?;
-    let (outcome, why) = judge(&end, &prepared, &jobs, (&budget, cancel), &mut journal, &on).await?;
+    let (outcome, why) = judge(&end, &prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
     finish(&prepared.run, journal, outcome, why)
 }
 
 /// The manifest and the log with its first event. From then on a run can be shown, so its directory stays.
-fn begin<'a>(
-    options: &Options,
-    prepared: &Prepared,
-    jobs: &Local,
-    watch: &'a dyn Watch,
-) -> Result<Recorder<'a>, Failure> {
+fn begin<'a>(options: &Options, prepared: &Prepared, watch: &'a dyn Watch) -> Result<Recorder<'a>, Failure> {
     let mut journal = Recorder { log: prepared.run.create_log()?, watch };
-    let layers = prepare::layers(jobs);
+    let layers = prepare::layers(&options.jobs);
     prepared.write_manifest(options, &layers)?;
     journal.record(Kind::Started {
         task: prepared.task.clone(),
@@ -210,18 +207,18 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
         return Err(Failure::new(2, "--dry-run shows what the playbook would do; leave out --planner"));
     }
     let started = Instant::now();
+    met(&options.jobs)?;
     prepare::try_place(&options.dir)?;
     let scratch = scratch()?;
     let options = Options { dir: scratch.path().to_owned(), ..options.clone() };
     let prepared = Prepared::new(&options)?;
     let mut journal = Recorder { log: prepared.run.create_log()?, watch: &Silent };
-    let jobs = if options.confined { Local::new() } else { Local::permissive().unconfined() };
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
     let (deadline, cancel) = (budget.deadline_for_steps(), cancel.clone());
     let (base, seed) = (prepared.base.as_path(), options.task.seed);
-    let cx = Cx { dir: &dir, jobs: &jobs, base, seed, deadline, cancel, hub: None, hosts: &[], on: &on };
+    let cx = Cx { dir: &dir, jobs: &options.jobs, base, seed, deadline, cancel, hub: None, hosts: &[], on: &on };
     let registry = registry::all();
     let scope_of = |output: &Value| prepared.scope(output);
     let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);
@@ -313,7 +310,13 @@ async fn judge(
     };
     // A grader that is cut off says nothing, so it may overrun the budget a little; the outcome then says so.
     let deadline = budget.deadline().map(|deadline| deadline.max(Instant::now() + Duration::from_secs(5)));
-    let (grade, cut) = match grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), on).await {
+    let degraded = Degraded::default();
+    let told = |progress: Progress| degraded.pass(progress, on);
+    let graded = grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), &told).await;
+    for score in degraded.warnings() {
+        journal.record(Kind::Scored { step: None, score })?;
+    }
+    let (grade, cut) = match graded {
         Graded::Whole(grade) => (grade, None),
         Graded::Part(grade, why) => (grade, Some(why)),
         Graded::None(outcome, why) => return Ok((stopped.unwrap_or(outcome), why)),

@@ -1,7 +1,11 @@
 //! What a planner's model gets to see of a step.
 
 use serde_json::{Map, Value, json};
-use tunesmith_harness::{score::Score, text::truncate_middle};
+use tunesmith_harness::{
+    redact::{self, redacted},
+    score::Score,
+    text::truncate_middle,
+};
 use tunesmith_tools::tool::ToolError;
 
 use crate::steps::Step;
@@ -130,7 +134,7 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, 
     shown.insert("ok".into(), step.result.is_ok().into());
     match &step.result {
         Ok(output) => {
-            let output = share.view(output);
+            let output = redact::value(share.view(output));
             let text = output.to_string();
             if text.chars().count() > MOST {
                 shown.insert("output_cut".into(), truncate_middle(&text, MOST).into());
@@ -139,7 +143,7 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, 
             }
         }
         Err(error) => {
-            shown.insert("error".into(), truncate_middle(&share.error(error), MOST).into());
+            shown.insert("error".into(), truncate_middle(&redacted(&share.error(error)), MOST).into());
         }
     }
     if !step.scores.is_empty() {
@@ -160,6 +164,6 @@ fn judged(score: &Score, share: Share) -> Value {
         shown["value"] = json!(value);
     }
     let why = if share == Share::None { without_quotes(&score.why) } else { score.why.clone() };
-    shown["why"] = truncate_middle(&why, 300).into();
+    shown["why"] = truncate_middle(&redacted(&why), 300).into();
     shown
 }

@@ -1,6 +1,11 @@
 //! One step: a call is logged, made, logged again with its result, and judged. Both planners take their steps here.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -11,7 +16,10 @@ use tunesmith_harness::{
     task::Scope,
 };
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::tool::{AnyTool, Cx, ToolError};
+use tunesmith_tools::{
+    confined,
+    tool::{AnyTool, Cx, Progress, ToolError},
+};
 
 /// Receives every event as it happens: the log, perhaps with a terminal beside it.
 pub trait Journal: Send {
@@ -105,8 +113,9 @@ impl<'a> Steps<'a> {
         journal.record(Kind::Called { step: number, id: id.clone(), tool: tool.clone(), args })?;
 
         let began = Instant::now();
+        let degraded = Degraded::default();
         let mut result = match asked.args {
-            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args)).await,
+            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args), &degraded).await,
             Err((_, why)) => Err(malformed(why)),
         };
         let mut amended = Vec::new();
@@ -121,10 +130,11 @@ impl<'a> Steps<'a> {
         {
             result = Err(ToolError::Failed(why));
         }
-        let scores = match (&result, self.find(asked.tool)) {
+        let mut scores = match (&result, self.find(asked.tool)) {
             (Ok(output), Some(tool)) => tool.scores(output, self.cx.dir),
             _ => Vec::new(),
         };
+        scores.extend(degraded.warnings());
         let output = result.as_ref().map_or_else(|error| Value::from(error.to_string()), Value::clone);
         let seconds = began.elapsed().as_secs_f64();
         journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds })?;
@@ -152,13 +162,14 @@ impl<'a> Steps<'a> {
     }
 
     /// Calls the tool with a stop of its own, raised by the user's cancel and by the run's deadline.
-    async fn call(&self, name: &str, args: Value) -> Result<Value, ToolError> {
+    async fn call(&self, name: &str, args: Value, degraded: &Degraded) -> Result<Value, ToolError> {
         let Some(tool) = self.find(name) else {
             let known: Vec<&str> = self.tools.iter().map(|tool| tool.name()).collect();
             return Err(ToolError::Failed(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
         };
         let stop = Cancel::default();
-        let cx = Cx { cancel: stop.clone(), deadline: self.deadline, ..*self.cx };
+        let on = |progress: Progress| degraded.pass(progress, self.cx.on);
+        let cx = Cx { cancel: stop.clone(), deadline: self.deadline, on: &on, ..*self.cx };
         let mut call = tool.call(&cx, args);
         let stopped = tokio::select! {
             biased;
@@ -196,6 +207,24 @@ impl<'a> Steps<'a> {
         let reason = args.and_then(|args| args.get("reason")?.as_str()).unwrap_or("no reason given").to_owned();
         let event = |(field, from, to)| Kind::Amended { field, from, to, reason: reason.clone() };
         Ok(changes.into_iter().map(event).collect())
+    }
+}
+
+/// Jobs that ran under less than the run declares, gathered from what they say of themselves.
+#[derive(Default)]
+pub struct Degraded(Mutex<BTreeSet<String>>);
+
+impl Degraded {
+    /// Takes note of it and passes it on.
+    pub fn pass(&self, progress: Progress, on: &(dyn Fn(Progress) + Send + Sync)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(progress.degraded.clone());
+        on(progress);
+    }
+
+    /// What the log says of them.
+    pub fn warnings(&self) -> Vec<Score> {
+        let gathered = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        gathered.into_iter().map(confined::warning).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tunesmith_harness::{
     event::{Event, Kind},
     figures::{bytes, counted, duration, percent},
+    redact::{Stream, redacted},
     score::{Score, Verdict},
     text::{visible, visible_lines},
 };
@@ -60,7 +61,7 @@ struct State {
     /// When and how far progress was last said in plain output.
     said: Option<(String, Instant, f64)>,
     /// The planner's words so far, for the line that moves.
-    words: String,
+    words: Stream,
     /// What the line that moves begins with, for example the task of a suite.
     label: String,
 }
@@ -116,7 +117,7 @@ impl Terminal {
     /// Prints on standard output. What cannot be printed must not end a run, whose log is on the disk.
     fn put(&self, text: &str) {
         let mut out = io::stdout().lock();
-        let written = writeln!(out, "{text}").and_then(|()| out.flush());
+        let written = writeln!(out, "{}", redacted(text)).and_then(|()| out.flush());
         if let Some(failure) = written.err().as_ref().and_then(unprinted) {
             self.lost.get_or_init(|| failure);
         }
@@ -162,7 +163,7 @@ impl Terminal {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        bar.set_message(format!("{label}{message}"));
+        bar.set_message(redacted(&format!("{label}{message}")).into_owned());
     }
 
     fn show(&self, state: &mut State, event: &Event) {
@@ -171,7 +172,7 @@ impl Terminal {
                 self.say(state, &format!("{} (planner: {})", visible(&task.request), visible(planner)));
             }
             Kind::Said { text, .. } => {
-                state.words.clear();
+                state.words = Stream::default();
                 let text = text.trim();
                 if !text.is_empty() {
                     self.say(state, &visible_lines(text));
@@ -242,9 +243,12 @@ impl Watch for Terminal {
             let tell = || eprintln!("{}", visible(note));
             state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
         }
-        if let Some(warning) = &progress.warning {
+        for warning in progress.warning.iter().chain(&progress.degraded) {
             let tell = || eprintln!("warning: {}", visible(warning));
             state.bar.as_ref().map_or_else(tell, |bar| bar.suspend(tell));
+        }
+        if progress.degraded.is_some() {
+            return;
         }
         match self.style {
             Style::Live => {
@@ -260,17 +264,22 @@ impl Watch for Terminal {
         let mut state = self.state();
         self.flush(&mut state);
         match delta {
-            Delta::Text(text) => state.words.push_str(text),
-            Delta::Call { name } => state.words = format!("calls {name}"),
+            Delta::Text(text) => state.words.push(text),
+            Delta::Call { name } => {
+                state.words = Stream::default();
+                // The line break ends the last word, which is shown then.
+                state.words.push(&format!("calls {name}\n"));
+            }
             Delta::Again { error, wait } => {
-                state.words.clear();
+                state.words = Stream::default();
                 let line = format!("planner: {error}; asking again in {}", duration(wait.as_secs_f64()));
                 if self.is_run(&state) {
                     self.say(&state, &visible(&line));
                 }
             }
         }
-        let words = state.words.lines().rfind(|line| !line.trim().is_empty()).map(|line| short(line.trim(), WORDS));
+        let words = state.words.shown();
+        let words = words.lines().rfind(|line| !line.trim().is_empty()).map(|line| short(line.trim(), WORDS));
         self.move_line(&mut state, format!("planner: {}", words.unwrap_or_default()));
     }
 

@@ -39,7 +39,8 @@ pub enum Kind {
         version: String,
         /// How many rows the planner may use and how many are sealed.
         rows: Rows,
-        /// The sandbox layers in force, by name.
+        /// The sandbox layers, each with its status as in `files: enforced`; without one in logs of early versions, which name
+        /// those in force alone.
         layers: Vec<String>,
     },
     /// The scope was frozen by the first `plan`.

@@ -14,6 +14,7 @@
 //! | [`rows`] | what is in the user's files |
 //! | [`seal`] | which rows nobody may see before the end |
 //! | [`budget`] | how much may a run use |
+//! | [`redact`] | which words are secrets, and are shown nowhere |
 //! | [`hash`], [`text`], [`figures`] | how are bytes named, and texts and numbers shown |
 
 pub mod baselines;
@@ -26,6 +27,7 @@ pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod recipe;
+pub mod redact;
 pub mod report;
 pub mod rows;
 pub mod run;

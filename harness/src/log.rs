@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use crate::{
     event::{Event, Kind},
     hash::sha256,
+    redact,
 };
 
 /// What stands in `prev` of the first event.
@@ -125,6 +126,8 @@ impl Log {
     ///
     /// After an error the log ends with the event before and may be appended to again.
     pub fn append(&mut self, kind: Kind, at: Timestamp) -> Result<Event, LogError> {
+        // What is hashed is what is kept, so secrets are taken out before.
+        let kind = redact::record(kind).map_err(|why| LogError::Unwritable { seq: self.seq, why })?;
         let event = Event { seq: self.seq, at, prev: self.head.clone(), kind };
         let mut line = write_line(&event).map_err(|why| LogError::Unwritable { seq: self.seq, why })?;
         let head = sha256(line.as_bytes());

@@ -80,7 +80,7 @@ pub struct Report {
     pub tunesmith: String,
     /// The run's seed.
     pub seed: Option<u64>,
-    /// Sandbox layers in force.
+    /// Sandbox layers, each with its status as in `files: enforced`.
     pub layers: Vec<String>,
     /// How to use the result.
     pub commands: Vec<Command>,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, Kind},
     log::{self, Log, LogError},
+    redact,
     rows::not_a_file,
     task::{Outcome, Task},
     text::slug,
@@ -164,8 +165,9 @@ impl Run {
 
     /// Writes the manifest; a reader sees the old or the new one, never a part.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), RunError> {
-        let mut text = serde_json::to_string_pretty(manifest)
-            .map_err(|e| RunError::Manifest { path: self.manifest_path(), why: e.to_string() })?;
+        let unwritable = |why: String| RunError::Manifest { path: self.manifest_path(), why };
+        let manifest = redact::record(manifest.clone()).map_err(unwritable)?;
+        let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| unwritable(e.to_string()))?;
         text.push('\n');
         write_atomically(&self.manifest_path(), text.as_bytes())
     }
@@ -198,7 +200,8 @@ pub struct Manifest {
     pub base: PathBuf,
     /// What computes, for example the processor's name and its cores; `None` where it is not known.
     pub device: Option<String>,
-    /// The sandbox layers in force, by name.
+    /// The sandbox layers, each with its status as in `files: enforced`; without one in logs of early versions, which name
+    /// those in force alone.
     pub layers: Vec<String>,
     /// The user's files as they were read, the test file included.
     pub inputs: Vec<Input>,

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use crate::redact::redacted;
+
 /// Longest slug in characters.
 const SLUG: usize = 40;
 
 /// `text` on one line, with control characters, line breaks and bidi overrides written out.
 ///
 /// A request, a label or a model's answer may hold escape sequences that repaint a terminal or reorder what is read;
-/// everything that comes from outside goes through here before it is shown in a line.
+/// everything that comes from outside goes through here before it is shown in a line, and loses its secrets.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escape(text, |c| c == '\t')
 }
@@ -58,6 +60,14 @@ pub fn truncate_middle(text: &str, max: usize) -> Cow<'_, str> {
 }
 
 fn escape(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+    // Before anything is written out or cut, while a secret is still in one piece.
+    match redacted(text) {
+        Cow::Borrowed(text) => written_out(text, keep),
+        Cow::Owned(text) => written_out(&text, keep).into_owned().into(),
+    }
+}
+
+fn written_out(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.chars().any(|c| hidden(c) && !keep(c)) {
         return text.into();
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::probe::{PROBE, STOPPED};
-use crate::{Ended, Job, Layer, Line, Local, Status, Workdir};
+use crate::{Ended, Job, Layer, Limit, Limits, Line, Local, Status, Workdir};
 
 /// One line of the self-test.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -22,7 +22,7 @@ pub struct Check {
 impl Local {
     /// Tries a few escapes in a temporary workdir and reports each layer as it was found.
     ///
-    /// The status of a layer that no escape was tried on is the one of [`Local::layers`].
+    /// A limit that was held has the status of [`Local::layers`], which says how promptly it is held.
     pub async fn doctor(&self) -> io::Result<Vec<Check>> {
         let outside = tempfile::tempdir()?;
         let inside = tempfile::tempdir()?;
@@ -32,43 +32,62 @@ impl Local {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let own = std::process::id().to_string();
-        let attempts: [(Layer, &str, &str, &str); 9] = [
-            (Layer::Files, "read a file outside", "read", text(&canary)),
-            (Layer::Files, "write a file outside", "write", text(&canary)),
-            (Layer::Files, "write a file outside through a link", "link", text(&canary)),
+        let left_open = fs::File::open(&canary)?;
+        leave_open(&left_open)?;
+        let canary = text(&canary);
+        let attempts: [(Layer, &str, &str, &str); 13] = [
+            (Layer::Files, "read a file outside", "read", canary),
+            (Layer::Files, "write a file outside", "write", canary),
+            (Layer::Files, "write a file outside through a link", "link", canary),
+            (Layer::Metadata, "see the size of a file outside", "stat", canary),
+            (Layer::Metadata, "change the mode of a file outside", "chmod", canary),
             (Layer::Network, "connect to a server on this machine", "tcp", &address),
             (Layer::Network, "send a datagram", "udp", &address),
             (Layer::Environment, "see a variable of the caller", "env", ""),
             (Layer::Syscalls, "trace the caller", "trace", &own),
             (Layer::Syscalls, "make calls that no job needs", "calls", ""),
+            (Layer::Descriptors, "use a file that the caller has open", "files", ""),
+            (Layer::Privileges, "have a capability over the machine, or gain one", "privileges", ""),
             (Layer::Signals, "signal the caller", "signal", &own),
         ];
         let layers = self.layers();
         let mut checks = Vec::new();
         for (layer, tried, name, target) in attempts {
-            let (ended, proof) = self.probe(&dir, name, target).await?;
-            let status = if ended == Ended::Exit(STOPPED.into()) {
-                declared(&layers, layer)
-            } else if ended == Ended::Exit(0) {
-                reached(&layers, layer)
-            } else {
-                Status::Unavailable(format!("the attempt could not be made: {ended:?} {proof}"))
-            };
+            let status = self.attempt(&dir, (layer, &layers), (name, target), Limits::default()).await?;
             checks.push(Check { layer, tried: tried.into(), status });
         }
         checks.push(self.daemon(&dir).await?);
-        let rest: Vec<_> =
-            layers.into_iter().filter(|(layer, _)| checks.iter().all(|check| check.layer != *layer)).collect();
-        checks.extend(rest.into_iter().map(|(layer, status)| Check { layer, tried: "not tried".into(), status }));
+        for (layer, tried, name, limits) in excesses() {
+            let status = self.attempt(&dir, (layer, &layers), (name, ""), limits).await?;
+            checks.push(Check { layer, tried: tried.into(), status });
+        }
+        checks.sort_by_key(|check| Layer::ALL.iter().position(|layer| *layer == check.layer));
         Ok(checks)
+    }
+
+    /// Makes one attempt and says what it shows of its layer.
+    async fn attempt(
+        &self,
+        dir: &Workdir,
+        (layer, layers): (Layer, &[(Layer, Status)]),
+        (name, target): (&str, &str),
+        limits: Limits,
+    ) -> io::Result<Status> {
+        let (ended, proof) = self.probe(dir, name, target, limits).await?;
+        Ok(match ended {
+            Ended::Exit(code) if code == i32::from(STOPPED) => declared(layers, layer),
+            Ended::Limit(Limit::Memory | Limit::Processes | Limit::Disk) => declared(layers, layer),
+            Ended::Exit(0) => reached(layers, layer),
+            _ => not_made(&ended, &proof),
+        })
     }
 
     async fn daemon(&self, dir: &Workdir) -> io::Result<Check> {
         // No other process has the path of this temporary directory among its arguments.
         let token = text(dir.path());
-        let (ended, proof) = self.probe(dir, "daemon", token).await?;
+        let (ended, proof) = self.probe(dir, "daemon", token, Limits::default()).await?;
         let status = match (proof.parse::<u32>(), with_argument(token)) {
-            (Err(_), _) => Status::Unavailable(format!("the attempt could not be made: {ended:?} {proof}")),
+            (Err(_), _) => not_made(&ended, &proof),
             (Ok(_), Some(pid)) => Status::Unavailable(format!("process {pid} was left behind")),
             (Ok(_), None) => Status::Enforced,
         };
@@ -76,9 +95,9 @@ impl Local {
     }
 
     /// Runs a probe as a job and gives its output.
-    async fn probe(&self, dir: &Workdir, name: &str, target: &str) -> io::Result<(Ended, String)> {
+    async fn probe(&self, dir: &Workdir, name: &str, target: &str, limits: Limits) -> io::Result<(Ended, String)> {
         let mut job = Job::new([text(self.init()), PROBE, name, target]);
-        job.limits.wall = Some(Duration::from_secs(10));
+        job.limits = Limits { wall: Some(Duration::from_secs(10)), ..limits };
         let mut running = self.spawn(dir, job)?;
         let mut output = String::new();
         while let Some(Line::Out(line) | Line::Err(line)) = running.lines.recv().await {
@@ -86,6 +105,29 @@ impl Local {
         }
         Ok((running.wait().await.ended, output))
     }
+}
+
+/// What takes more than its limits allow: each of them is a tenth of what the attempt takes, or less.
+fn excesses() -> [(Layer, &'static str, &'static str, Limits); 3] {
+    const MIB: u64 = 1 << 20;
+    let none = Limits::default;
+    [
+        (Layer::Memory, "fill more memory than allowed", "memory", Limits { memory: Some(32 * MIB), ..none() }),
+        (Layer::Processes, "start more processes than allowed", "fork", Limits { processes: Some(8), ..none() }),
+        (Layer::Disk, "fill more of the disk than allowed", "fill", Limits { disk_bytes: Some(4 * MIB), ..none() }),
+    ]
+}
+
+/// Has a file stay open in programs that are started from now on, as careless callers do.
+fn leave_open(file: &fs::File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty())?;
+    let _ = file;
+    Ok(())
+}
+
+fn not_made(ended: &Ended, proof: &str) -> Status {
+    Status::Unavailable(format!("the attempt could not be made: {ended:?} {proof}"))
 }
 
 fn declared(layers: &[(Layer, Status)], layer: Layer) -> Status {

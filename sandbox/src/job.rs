@@ -9,6 +9,7 @@ use crate::{Layer, Status};
 
 /// A command with its input, its rights and its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Job {
     /// The program and its arguments; a bare name is looked up in the job's `PATH`, a relative path in the workdir.
     pub argv: Vec<String>,
@@ -98,9 +99,9 @@ pub enum Devices {
     Gpu,
 }
 
-/// When a job is stopped; `None` means no limit.
+/// When a job is stopped; `None` means no limit, and zero is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Time since the start.
     pub wall: Option<Duration>,

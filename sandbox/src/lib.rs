@@ -4,19 +4,36 @@
 //! re-executed, single-threaded, which confines the job, watches its limits and kills its whole process tree. The
 //! supervisor is entered through [`init_main`], which a binary that starts jobs calls before anything else.
 //!
-//! Confinement is made of [`Layer`]s. A layer that the kernel does not offer is reported by [`Local::layers`] and in
-//! [`Finished::layers`]; it is never passed over in silence.
+//! Confinement is made of [`Layer`]s, and a layer of what the kernel offers:
 //!
-//! # What is not confined yet
+//! | what | needs | gives |
+//! |---|---|---|
+//! | always | nothing | variables by allow-list, no file of the parent open, own session, no new privileges, limits, death of the whole tree |
+//! | seccomp | Linux 3.17 | no system call that looks into other processes or changes the machine; without a network of its own, no connections |
+//! | Landlock | Linux 5.13 to 6.12 | reads by allow-list, writes in the workdir, no TCP, no signals to the outside |
+//! | namespaces | Linux 5.12, allowed to this user | a view of its own: nothing else has even a name; own /proc, /tmp, loopback, IPC and host name |
+//! | a user of its own | root, idmapped mounts of the workdir's file system | owns nothing on this machine; the workdir it sees as its own |
+//! | control groups v2 | the memory and pids controllers delegated | the kernel holds these limits, which are polled elsewhere |
 //!
+//! A layer that is not all there is reported by [`Local::layers`] and in [`Finished::layers`], and [`Local::requiring`]
+//! makes it an error; it is never passed over in silence.
+//!
+//! # What is not confined
+//!
+//! - Without namespaces, names, modes and times of files outside can be seen and, with the caller's rights, changed;
+//!   contents cannot. Of `/proc`, a job's first process sees its own part, and the processes that it starts do not see
+//!   theirs.
+//! - Without namespaces, daemons of a job outlive a supervisor that somebody outside kills with SIGKILL.
 //! - A job with [`Net::Hosts`] may say anything to these hosts, and ask for any name that such a server answers to.
-//! - Names, modes and times of files outside can be seen and, with the caller's rights, changed; contents cannot.
-//! - A job with [`Net::Full`] reaches local servers through sockets in the file system as well.
-//! - Memory, the workdir's size and, for root, the number of processes are polled: a burst passes them for a moment.
-//! - Pages of a file in memory that no process has mapped count for no limit but [`Limits::file_bytes`].
-//! - Of `/proc`, a job's first process sees its own part, and the processes that it starts do not see theirs.
+//! - A job with [`Net::Full`] shares the network of the machine, abstract sockets of others excepted.
+//! - Memory (without control groups) and the workdir's size are polled: a burst passes them for a moment, and
+//!   [`Peaks`] tells by how much.
+//! - Memory that the kernel holds for a job, above all what waits in its sockets and pipes, counts only with control
+//!   groups.
+//! - The kernel itself: its system calls that programs need are there for attackers too.
 
 mod cancel;
+mod check;
 mod doctor;
 mod hosts;
 mod job;

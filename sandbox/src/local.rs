@@ -134,8 +134,10 @@ impl Local {
 
     /// Starts a job; must be called inside a tokio runtime.
     ///
-    /// A program that does not exist is an error here; what goes wrong later is an [`Ended::Failed`].
+    /// What [`Job::check`] refuses, and a program that does not exist, are errors here; what goes wrong later is an
+    /// [`Ended::Failed`].
     pub fn spawn(&self, dir: &Workdir, mut job: Job) -> io::Result<Running> {
+        job.check(dir)?;
         let program = find_program(dir, &job)?;
         let input = match std::mem::take(&mut job.stdin) {
             Stdin::Null => None,
@@ -243,9 +245,6 @@ fn failed(why: String) -> Finished {
 fn find_program(dir: &Workdir, job: &Job) -> io::Result<PathBuf> {
     let name = job.argv.first().map(String::as_str).unwrap_or_default();
     let missing = |why: &str| Err(io::Error::new(io::ErrorKind::NotFound, format!("cannot run `{name}`: {why}")));
-    if name.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty; name a program"));
-    }
     if name.contains('/') {
         let path = dir.path().join(name);
         return if path.is_file() { Ok(path) } else { missing("there is no such file") };

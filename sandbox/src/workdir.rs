@@ -48,16 +48,17 @@ impl Workdir {
 
     /// Opens a directory that exists.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let refuse = |why: &str| {
-            let message = format!("{} cannot be a workdir: {why}", path.display());
-            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
-        };
-        let root = path.canonicalize()?;
+        let refused = |kind, why: &str| io::Error::new(kind, format!("{} cannot be a workdir: {why}", path.display()));
+        let root = path.canonicalize().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => refused(error.kind(), "it does not exist; make it first"),
+            kind => refused(kind, &error.to_string()),
+        })?;
         if !root.is_dir() {
-            return refuse("it is not a directory");
+            return Err(refused(io::ErrorKind::InvalidInput, "it is not a directory; name one"));
         }
         if root.parent().is_none() {
-            return refuse("jobs may write all of it; choose a directory of its own");
+            let why = "jobs may write all of it; choose a directory of its own";
+            return Err(refused(io::ErrorKind::InvalidInput, why));
         }
         Ok(Workdir { root })
     }

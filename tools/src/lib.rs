@@ -10,9 +10,11 @@
 //! | [`files`] | files that a job may have made, read with care |
 //! | `memory` | how much is held, and how much reading hostile input may take |
 //! | [`bases`] | which model is meant by a name |
+//! | [`confined`] | did a job run under all that was declared |
 //! | [`hub`] | what is on the Hub |
 
 pub mod bases;
+pub mod confined;
 pub mod convert;
 pub mod data_inspect;
 pub mod data_prepare;

@@ -11,7 +11,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::{Ended, Job, Limits, Line, Net, Workdir};
 
 use crate::{
-    bases,
+    bases, confined,
     files::score,
     tool::{Cx, Tool, ToolError},
 };
@@ -83,9 +83,14 @@ impl Tool for Shell {
         if let Some(deadline) = cx.deadline {
             wall = wall.min(deadline.saturating_duration_since(Instant::now()));
         }
+        if wall.is_zero() {
+            return Err(ToolError::Limit("there is no time left for this step".into()));
+        }
         let mut job = Job::new(["sh", "-c", &args.command]);
         job.reads = bases::reads(cx.base);
         job.net = if args.hosts.is_empty() { Net::None } else { Net::Hosts(args.hosts) };
+        // A line in one piece: what is cut in two is no longer known for a secret.
+        job.line_bytes = MOST as usize;
         job.limits = Limits { wall: Some(wall), output_bytes: Some(MOST), ..Limits::default() };
         let failed = |error: std::io::Error| ToolError::Failed(format!("the command cannot be started: {error}"));
         let mut running = cx.jobs.spawn(cx.dir, job).map_err(failed)?;
@@ -98,6 +103,7 @@ impl Tool for Shell {
             }
         }
         let finished = running.wait().await;
+        confined::tell(cx.jobs, &finished, "shell", cx.on);
         let refused_hosts = finished.refused_hosts;
         match finished.ended {
             Ended::Cancelled => Err(ToolError::Cancelled),

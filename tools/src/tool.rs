@@ -58,6 +58,8 @@ pub struct Progress {
     pub note: Option<String>,
     /// What went wrong without ending the work.
     pub warning: Option<String>,
+    /// How a job was confined less than its run declares; it belongs into the log.
+    pub degraded: Option<String>,
 }
 
 /// A typed action. Its own file also holds the scorer of its step.

@@ -15,7 +15,9 @@ use tunesmith_tools::{
 };
 
 use super::{
-    print, print_json, usage,
+    print, print_json,
+    require::Require,
+    usage,
     work::{Bench, Fresh, adapter},
 };
 use crate::run::Failure;
@@ -41,6 +43,8 @@ pub struct Args {
     /// New file (gguf) or directory (safetensors)
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -65,7 +69,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     if args.to == To::Safetensors && args.quant == Stored::Q8 {
         return Err(usage("safetensors takes f32 or f16; use --to gguf for q8_0"));
     }
-    let bench = Bench::new(cancel)?;
+    let bench = Bench::new(&args.require, cancel)?;
     let base = bench.model(&args.model)?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let out = Fresh::new(&args.out)?;

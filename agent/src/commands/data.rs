@@ -15,6 +15,7 @@ use tunesmith_tools::{
 
 use super::{
     print, print_json,
+    require::Require,
     table::{short, table},
     usage,
     work::{Bench, Fresh, input},
@@ -35,6 +36,8 @@ pub enum Data {
 pub struct Inspect {
     /// Rows: CSV, TSV, JSON or JSON lines
     file: PathBuf,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -57,6 +60,8 @@ pub struct Prepare {
     /// Seed of the split
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -100,9 +105,9 @@ enum Kind {
 
 /// Inspects or prepares.
 pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
-    let bench = Bench::new(cancel)?;
     match data {
         Data::Inspect(args) => {
+            let bench = Bench::new(&args.require, cancel)?;
             let found = inspect(&bench, &input(&args.file)?).await?;
             if args.json {
                 print_json(&found)?;
@@ -111,6 +116,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
             }
         }
         Data::Prepare(args) => {
+            let bench = Bench::new(&args.require, cancel)?;
             let (file, base) = (input(&args.file)?, bench.model(&args.base)?);
             let out = Fresh::new(&args.out)?;
             let job = Job {

@@ -7,12 +7,18 @@ use tunesmith_harness::{figures::bytes, text::visible};
 use tunesmith_sandbox::{Check, Local, Status};
 use tunesmith_tools::nano;
 
-use super::{print, print_json, table::table};
+use super::{
+    print, print_json,
+    require::{Require, enforced},
+    table::table,
+};
 use crate::{model::spec, run::Failure};
 
 /// Show what works on this machine: sandbox, processor, memory, disk, models, keys
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -60,8 +66,9 @@ struct Key {
     set: bool,
 }
 
-/// Looks and shows. Exit code 5 says that a base layer of the sandbox, or the bundled base, is missing.
+/// Looks and shows. Exit code 5 says that a base layer of the sandbox, one that is required, or the bundled base is missing.
 pub async fn main(args: &Args) -> Result<u8, Failure> {
+    let required = args.require.layers()?;
     let sandbox = Local::new().doctor().await;
     let sandbox = sandbox.map_err(|error| Failure::new(5, format!("the sandbox cannot be tried: {error}")))?;
     let (memory_bytes, memory_available_bytes) = memory();
@@ -81,6 +88,8 @@ pub async fn main(args: &Args) -> Result<u8, Failure> {
     } else {
         found.lines().iter().for_each(|line| print(line));
     }
+    let lacking = found.sandbox.iter().filter(|check| required.contains(&check.layer));
+    enforced(lacking.map(|check| (check.layer, check.status.clone())))?;
     Ok(if found.well() { 0 } else { 5 })
 }
 

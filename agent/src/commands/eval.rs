@@ -14,6 +14,7 @@ use tunesmith_tools::{bases, evaluate, worker::Work};
 
 use super::{
     print, print_json,
+    require::Require,
     table::{NONE, short, table},
     usage,
     work::{Bench, adapter, input},
@@ -47,6 +48,8 @@ pub struct Args {
     /// Only the first so many examples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -54,7 +57,7 @@ pub struct Args {
 
 /// Scores.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let bench = Bench::new(cancel)?;
+    let bench = Bench::new(&args.require, cancel)?;
     let base = bench.model(&args.model)?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let dir = bench.private()?;

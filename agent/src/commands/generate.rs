@@ -7,7 +7,9 @@ use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{bases, generate, worker::Work};
 
 use super::{
-    print, print_json, usage,
+    print, print_json,
+    require::Require,
+    usage,
     work::{Bench, adapter},
 };
 use crate::run::Failure;
@@ -50,6 +52,8 @@ pub struct Args {
     /// Seed of the draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -61,7 +65,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         Some(path) => vec![chat(path)?],
         None => args.prompt.iter().map(|text| vec![Message::user(text)]).collect(),
     };
-    let bench = Bench::new(cancel)?;
+    let bench = Bench::new(&args.require, cancel)?;
     let base = bench.model(&args.model)?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let job = generate::Job {

@@ -11,10 +11,10 @@ use tunesmith_harness::{
     run::Run,
     text::visible,
 };
-use tunesmith_sandbox::{Cancel, Local};
+use tunesmith_sandbox::Cancel;
 use tunesmith_tools::tool::Progress;
 
-use super::{print, print_json, usage};
+use super::{print, print_json, require::Require, run::Sandboxes, usage};
 use crate::{
     grading::{self, Graded, Submitted},
     run::{Failure, Watch},
@@ -37,9 +37,10 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let events = log::read(&run.log()).map_err(|error| usage(error.to_string()))?;
     let submitted = finished(&events).or_else(|| Submitted::of_events(&events));
     let Some(submitted) = submitted else { return Err(usage("the run handed in nothing to grade")) };
+    let jobs = Require::default().jobs(Sandboxes::On)?;
     let terminal = Terminal::progress_only("grade");
     let on = |progress: Progress| terminal.progress(&progress);
-    let graded = grading::grade(&run, &submitted, &Local::new(), (None, cancel), &on).await;
+    let graded = grading::grade(&run, &submitted, &jobs, (None, cancel), &on).await;
     terminal.clear();
     let grade = match graded {
         Graded::Whole(grade) => grade,

@@ -9,6 +9,7 @@ pub mod grade;
 pub mod hub;
 pub mod numbers;
 pub mod pretrain;
+pub mod require;
 pub mod run;
 pub mod runs;
 pub mod sandbox;
@@ -25,7 +26,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tunesmith_harness::rows::not_a_file;
+use tunesmith_harness::{redact::redacted, rows::not_a_file};
 
 use crate::run::Failure;
 
@@ -48,13 +49,13 @@ pub fn text(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file(path)?).map_err(|error| usage(format!("{}: {error}", path.display())))
 }
 
-/// Prints a line, or several, on standard output. A reader that has gone away, as `head` does, ends the program; where
+/// Prints a line, or several, on standard output, without secrets. A reader that has gone away, as `head` does, ends the program; where
 /// the output cannot be written, as on a full disk, the program has failed.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
-    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+    if let Err(error) = writeln!(out, "{}", redacted(text)).and_then(|()| out.flush()) {
         let Some(failure) = unprinted(&error) else { std::process::exit(0) };
-        eprintln!("error: {}", failure.message);
+        eprintln!("error: {}", redacted(&failure.message));
         std::process::exit(failure.exit.into());
     }
 }
@@ -77,5 +78,6 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
     let failed = |why: String| Failure { exit: 5, message: format!("{}: cannot be written: {why}", path.display()) };
     let text = serde_json::to_string_pretty(value).map_err(|error| failed(error.to_string()))?;
-    tunesmith_harness::run::write_atomically(path, format!("{text}\n").as_bytes()).map_err(|e| failed(e.to_string()))
+    tunesmith_harness::run::write_atomically(path, format!("{}\n", redacted(&text)).as_bytes())
+        .map_err(|e| failed(e.to_string()))
 }

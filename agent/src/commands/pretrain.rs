@@ -14,6 +14,7 @@ use super::{
     file,
     numbers::{self, whole},
     print, print_json,
+    require::Require,
     table::count,
     usage,
     work::{Bench, directory, remove},
@@ -62,6 +63,8 @@ pub struct Args {
     /// Steps between checkpoints
     #[arg(long, alias = "save-every", value_name = "N", default_value_t = 200, value_parser = whole(1..))]
     save_steps: usize,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -99,7 +102,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         return Err(usage("there is no text; give --text FILE:PASSES or --generated-tokens N"));
     }
     let spec = spec(&args)?;
-    let bench = Bench::new(cancel)?;
+    let bench = Bench::new(&args.require, cancel)?;
     let out = directory(&args.out)?;
     let checkpoints = out.path().join(pretraining::CHECKPOINTS);
     if out.path().join("config.json").exists() && !Checkpoint::is_in(&checkpoints) {

@@ -7,11 +7,12 @@ use tunesmith_harness::{
     grade::METRICS,
     task::{Goal, Task},
 };
-use tunesmith_sandbox::Cancel;
+use tunesmith_sandbox::{Cancel, Local};
 
 use super::{
     numbers::{amount, positive},
     print, print_json,
+    require::Require,
 };
 use crate::{
     run::{self, Approve, Failure, Options},
@@ -79,6 +80,8 @@ pub struct Args {
     /// Confinement of jobs
     #[arg(long, value_enum, default_value_t = Sandboxes::On)]
     sandbox: Sandboxes,
+    #[command(flatten)]
+    require: Require,
     /// Show what would be done, without training
     #[arg(long)]
     dry_run: bool,
@@ -116,8 +119,19 @@ pub enum Sandboxes {
     None,
 }
 
+impl Sandboxes {
+    /// What starts jobs so.
+    pub fn jobs(self) -> Local {
+        match self {
+            Sandboxes::On => Local::new(),
+            Sandboxes::None => Local::new().unconfined(),
+        }
+    }
+}
+
 impl Args {
-    fn options(self) -> Options {
+    fn options(self) -> Result<Options, Failure> {
+        let jobs = self.require.demand(self.sandbox.jobs())?;
         let task = Task {
             request: self.task,
             files: self.files,
@@ -131,7 +145,7 @@ impl Args {
             usd: self.usd,
             seed: self.seed,
         };
-        Options {
+        Ok(Options {
             task,
             planner: self.planner,
             dir: self.dir,
@@ -145,15 +159,15 @@ impl Args {
                 Approves::Never => Approve::Never,
             },
             allow: self.allow,
-            confined: self.sandbox == Sandboxes::On,
-        }
+            jobs,
+        })
     }
 }
 
 /// Runs the task; the exit code is the outcome's.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let (json, dry_run) = (args.json, args.dry_run);
-    let options = args.options();
+    let options = args.options()?;
     // A wrong planner is a wrong command line, whatever else is wrong.
     run::named(&options.planner)?;
     if dry_run {

@@ -8,20 +8,24 @@ use std::{
 
 use serde_json::json;
 use tunesmith_harness::text::visible;
-use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Line, Local, Net, Workdir};
+use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Limits, Line, Net, Workdir};
 
-use super::{numbers::positive, print_json, stop::CANCELLED, unprinted, usage};
+use super::{numbers::positive, print_json, require::Require, run::Sandboxes, stop::CANCELLED, unprinted, usage};
 use crate::run::Failure;
 
 /// All hosts.
 const EVERYTHING: &str = "*";
+const EXAMPLE: &str = "\
+Example:
+  tunesmith sandbox --timeout 10 --memory 1G --require files,network -- python3 script.py
+
+Exit codes:
+  the command's own · 128 and the number of the signal that ended it · 124 a limit was reached · 2 usage or bad input
+  5 a required layer is missing · 70 the command could not be run · 130 cancelled";
 
 /// Run a command confined to a directory, without network
 #[derive(Clone, Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  tunesmith sandbox --timeout 10 --memory 1G -- python3 script.py\n\nThe exit code is the \
-command's; 128 and the number where a signal ended it, 124 where a limit did."
-)]
+#[command(after_help = EXAMPLE)]
 pub struct Args {
     /// Directory that the command may write
     #[arg(long, default_value = ".")]
@@ -32,6 +36,24 @@ pub struct Args {
     /// Most memory, for example 512M or 2G [default: three quarters of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<u64>,
+    /// Seconds of processor time of all its processes together [default: no limit]
+    #[arg(long, value_name = "S", value_parser = positive)]
+    cpu: Option<f64>,
+    /// Most processes and threads at the same time [default: 512]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    processes: Option<u32>,
+    /// Most bytes in the directory [default: 32G]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    disk: Option<u64>,
+    /// Most files and directories in the directory [default: 1048576]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    files: Option<u64>,
+    /// Size of the largest file [default: 16G]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    file_size: Option<u64>,
+    /// Most bytes of output [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    output: Option<u64>,
     /// Allow the network: HOST, HOST:PORT or *.DOMAIN, through a proxy for http and https that the command's environment
     /// names; may be repeated; everything without a value
     #[arg(long, value_name = "HOST", num_args(0..=1), default_missing_value = EVERYTHING)]
@@ -42,6 +64,11 @@ pub struct Args {
     /// A file or directory that may be read as well; may be repeated
     #[arg(long = "read", value_name = "PATH")]
     reads: Vec<PathBuf>,
+    /// A file or directory that may be written as well; may be repeated
+    #[arg(long = "write", value_name = "PATH")]
+    writes: Vec<PathBuf>,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object at the end, instead of the output as it comes
     #[arg(long)]
     json: bool,
@@ -52,25 +79,17 @@ pub struct Args {
 
 /// Runs it.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let dir = Workdir::open(&args.dir).map_err(|error| usage(format!("{}: {error}", args.dir.display())))?;
-    let mut job = Job::new(args.command);
-    for name in &args.env {
-        let value = std::env::var(name).map_err(|error| usage(format!("--env {name}: {error}")))?;
-        job.env.insert(name.clone(), value);
-    }
-    job.reads = args.reads.iter().map(|path| super::work::input(path)).collect::<Result<_, _>>()?;
-    job.net = match args.net {
-        hosts if hosts.is_empty() => Net::None,
-        hosts if hosts.iter().any(|host| host == EVERYTHING) => Net::Full,
-        hosts => Net::Hosts(hosts),
-    };
-    job.limits.wall = Some(Duration::from_secs_f64(args.timeout));
-    job.limits.memory = args.memory.or(job.limits.memory);
-    let mut running = Local::new().spawn(&dir, job).map_err(|error| usage(error.to_string()))?;
+    let dir = Workdir::open(&args.dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => usage(format!("{}: there is no such directory; check --dir", args.dir.display())),
+        _ => usage(error.to_string()),
+    })?;
+    let json = args.json;
+    let jobs = args.require.jobs(Sandboxes::On)?;
+    let mut running = jobs.spawn(&dir, args.job()?).map_err(|error| usage(error.to_string()))?;
     running.cancel_on(cancel);
     let (mut lines, mut lost) = (Vec::new(), None);
     while let Some(line) = running.lines.recv().await {
-        if args.json {
+        if json {
             lines.push(line);
         } else if let Err(error) = pass_on(&line) {
             lost = lost.or(unprinted(&error));
@@ -79,7 +98,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let finished = running.wait().await;
     super::work::tidy(&dir);
     let exit = exit_code(&finished);
-    if args.json {
+    if json {
         print_json(&shown(&finished, &lines))?;
     } else {
         let refused = finished.refused_hosts.iter();
@@ -87,6 +106,40 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         refused.chain(trouble(&finished)).for_each(|why| eprintln!("{}", visible(&why)));
     }
     lost.map_or(Ok(exit), Err)
+}
+
+impl Args {
+    fn job(self) -> Result<Job, Failure> {
+        let mut job = Job::new(self.command);
+        for name in self.env {
+            let value = std::env::var(&name).map_err(|error| usage(format!("--env {name}: {error}")))?;
+            job.env.insert(name, value);
+        }
+        let there =
+            |paths: &[PathBuf]| paths.iter().map(|path| super::work::input(path)).collect::<Result<Vec<_>, _>>();
+        job.reads = there(&self.reads)?;
+        job.writes = there(&self.writes)?;
+        if job.writes.iter().any(|path| path.parent().is_none()) {
+            return Err(usage("--write /: the command may write all of it; name a directory below"));
+        }
+        job.net = match self.net {
+            hosts if hosts.is_empty() => Net::None,
+            hosts if hosts.iter().any(|host| host == EVERYTHING) => Net::Full,
+            hosts => Net::Hosts(hosts),
+        };
+        let given = job.limits;
+        job.limits = Limits {
+            wall: Some(Duration::from_secs_f64(self.timeout)),
+            cpu: self.cpu.map(Duration::from_secs_f64),
+            memory: self.memory.or(given.memory),
+            processes: self.processes.or(given.processes),
+            file_bytes: self.file_size.or(given.file_bytes),
+            files: self.files.or(given.files),
+            disk_bytes: self.disk.or(given.disk_bytes),
+            output_bytes: self.output.or(given.output_bytes),
+        };
+        Ok(job)
+    }
 }
 
 /// A terminal gets no control characters from a command that is not trusted; a file gets the bytes.
@@ -132,11 +185,19 @@ fn trouble(finished: &Finished) -> Option<String> {
     match &finished.ended {
         Ended::Exit(_) | Ended::Cancelled => None,
         Ended::Signal(number) => Some(format!("the command was ended by signal {number}")),
-        Ended::Limit(limit) => Some(match limit {
-            Limit::Wall => "the time is up; give more with --timeout".to_owned(),
-            Limit::Memory => "the memory limit was reached; give more with --memory".to_owned(),
-            other => format!("a limit was reached: {other:?}"),
-        }),
+        Ended::Limit(limit) => Some(
+            match limit {
+                Limit::Wall => "the time is up; give more with --timeout",
+                Limit::Cpu => "the processor time is up; give more with --cpu",
+                Limit::Memory => "the memory limit was reached; give more with --memory",
+                Limit::Processes => "too many processes or threads; allow more with --processes",
+                Limit::FileSize => "a file became too large; allow larger ones with --file-size",
+                Limit::Disk => "the directory became too large; allow more with --disk",
+                Limit::Files => "too many files in the directory; allow more with --files",
+                Limit::Output => "too much output; allow more with --output",
+            }
+            .to_owned(),
+        ),
         Ended::Failed(why) => Some(format!("the command could not be run: {why}")),
     }
 }

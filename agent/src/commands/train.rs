@@ -19,6 +19,7 @@ use super::{
     data::{self, Mapping},
     numbers::{self, whole},
     print, print_json,
+    require::Require,
     sandbox::size,
     table::count,
     unfinished::{Begun, Unfinished},
@@ -85,6 +86,8 @@ pub struct Args {
     /// Say what training would take, and train nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -160,7 +163,7 @@ enum Goal {
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     device::check(&args.device).map_err(|error| usage(error.to_string()))?;
     let settings = settings(&args)?;
-    let bench = Bench::new(cancel)?;
+    let bench = Bench::new(&args.require, cancel)?;
     let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
     if args.dry_run {
         return dry_run(&args, &settings, &bench, (given, base)).await;

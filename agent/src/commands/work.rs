@@ -13,7 +13,7 @@ use tunesmith_tools::{
     worker::{Work, run_work},
 };
 
-use super::{stop::CANCELLED, usage};
+use super::{require::Require, run::Sandboxes, stop::CANCELLED, usage};
 use crate::{
     run::{self, Failure, Watch},
     terminal::Terminal,
@@ -28,9 +28,9 @@ pub struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     /// A place of its own, removed at the end.
-    pub fn new(cancel: &'a Cancel) -> Result<Self, Failure> {
+    pub fn new(require: &Require, cancel: &'a Cancel) -> Result<Self, Failure> {
+        let jobs = require.jobs(Sandboxes::On)?;
         let scratch = run::scratch()?;
-        let jobs = Local::new();
         let missing: Vec<String> = jobs.missing().iter().map(|(layer, status)| format!("{layer} {status}")).collect();
         if !missing.is_empty() {
             eprintln!("warning: the sandbox is not whole here: {}", visible(&missing.join(", ")));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use secrecy::SecretString;
+use tunesmith_harness::redact::hide;
 
 use super::{
     ChatModel, ErrorKind, ModelError,
@@ -176,6 +177,7 @@ impl Hosted {
             let message = format!("no key for {}; set {variable}, or use --planner playbook", self.base);
             return Err(ModelError::new(ErrorKind::Auth, message));
         }
+        key.iter().for_each(|key| hide(key));
         let key = key.map(SecretString::from);
         Ok(Endpoint { base: self.base.clone(), model: self.model.clone(), key, free: self.free })
     }

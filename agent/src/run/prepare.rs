@@ -19,7 +19,7 @@ use tunesmith_harness::{
     seal,
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
-use tunesmith_sandbox::{Layer, Local, Status};
+use tunesmith_sandbox::Local;
 use tunesmith_tools::{
     bases::{self, Base},
     hub::Hub,
@@ -227,7 +227,7 @@ impl Prepared {
     }
 
     /// What the user should know before the run begins.
-    pub fn notes(&self, options: &Options, jobs: &Local) -> Vec<String> {
+    pub fn notes(&self, options: &Options) -> Vec<String> {
         let rows = self.rows;
         let dropped = if rows.dropped > 0 {
             format!(", {} dropped as repeats of test rows", rows.dropped)
@@ -248,7 +248,7 @@ impl Prepared {
             };
             notes.push(format!("{} is sent {what}", options.planner));
         }
-        match (options.confined, jobs.missing().as_slice()) {
+        match (options.jobs.is_confined(), options.jobs.missing().as_slice()) {
             (false, _) => notes.push("jobs are not confined: --sandbox none".into()),
             (true, []) => {}
             (true, missing) => {
@@ -281,17 +281,9 @@ const BEYOND: &str = "leave it out of the request (it trains LoRA adapters and w
 const OUTSIDE: &str = "this request is outside what the playbook can plan: it fine-tunes a model on rows given with --file \
     (try \"fine-tune a small model to classify ...\"), or name a language model with --planner";
 
-/// Names of the sandbox layers in force.
+/// Every layer of the sandbox with its status here.
 pub fn layers(jobs: &Local) -> Vec<String> {
-    if !jobs.is_confined() {
-        return Vec::new();
-    }
-    let on = |(layer, status): (Layer, Status)| match status {
-        Status::Enforced => Some(layer.to_string()),
-        Status::Partial(why) => Some(format!("{layer} (partial: {why})")),
-        Status::Unavailable(_) => None,
-    };
-    jobs.layers().into_iter().filter_map(on).collect()
+    jobs.layers().into_iter().map(|(layer, status)| format!("{layer}: {status}")).collect()
 }
 
 /// Rows of the user's files, all with the same columns.

@@ -5,15 +5,17 @@ use tunesmith::{
     model::openai::{Endpoint, OpenAi, Pace},
     planner_loop::{End, LoopEnd, Planning, drive},
     show::Share,
+    steps::{Asked as Step, Steps},
 };
 use tunesmith_harness::{
     budget::{Budget, Caps, Spend},
     event::Kind,
+    score::{Score, Verdict},
 };
 use tunesmith_tools::tool::AnyTool;
 
 use crate::{
-    fakes::{Fake, Kept, World, finish, passed, plan, scope, scope_of},
+    fakes::{Fake, Kept, Loose, World, finish, passed, plan, scope, scope_of},
     server::{Answer, Asked, Server},
 };
 
@@ -167,4 +169,28 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
     assert_eq!(calls, [json!("call_4"), json!("call_5")]);
     assert_eq!(asked[6].body["messages"][9]["tool_call_id"], "call_4");
     assert_eq!(asked[6].body["messages"][10]["tool_call_id"], "call_5");
+}
+
+#[tokio::test]
+async fn a_job_that_ran_under_less_than_declared_is_a_warning_of_its_step() {
+    let world = World::new();
+    let cx = world.cx();
+    let tools: Vec<&dyn AnyTool> = vec![&Loose];
+    let mut steps = Steps::new(tools, &cx, &scope_of, false);
+    let mut kept = Kept::default();
+    let step = steps.take(Step { id: "c1", tool: "shell", args: Ok(&json!({})) }, &mut kept).await.unwrap();
+    let score = Score {
+        scorer: "sandbox".into(),
+        value: None,
+        interval: None,
+        verdict: Verdict::Warn,
+        why: "files (unavailable: gone)".into(),
+    };
+    assert_eq!(step.scores, std::slice::from_ref(&score));
+    let expected = [
+        called(1, "c1", "shell", json!({})),
+        returned(1, "c1", "shell", false, json!("no")),
+        Kind::Scored { step: Some(1), score },
+    ];
+    assert_eq!(kept.events, expected);
 }

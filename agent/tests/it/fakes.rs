@@ -15,7 +15,7 @@ use tunesmith_harness::{
     task::{JobKind, Scope},
 };
 use tunesmith_sandbox::{Cancel, Local, Workdir};
-use tunesmith_tools::tool::{AnyTool, Cx, FieldError, ToolError};
+use tunesmith_tools::tool::{AnyTool, Cx, FieldError, Progress, ToolError};
 
 pub type Answer = Box<dyn Fn(&Value) -> Result<Value, ToolError> + Send + Sync>;
 
@@ -84,6 +84,33 @@ impl AnyTool for Endless {
             cx.cancel.cancelled().await;
             Err(ToolError::Cancelled)
         })
+    }
+
+    fn scores(&self, _: &Value, _: &Workdir) -> Vec<Score> {
+        Vec::new()
+    }
+}
+
+/// A tool whose job ran under less than was declared.
+pub struct Loose;
+
+impl AnyTool for Loose {
+    fn name(&self) -> &str {
+        "shell"
+    }
+
+    fn description(&self) -> &str {
+        "Says twice that a layer was missing."
+    }
+
+    fn schema(&self) -> &Value {
+        &Value::Null
+    }
+
+    fn call<'a>(&'a self, cx: &'a Cx<'a>, _: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
+        let degraded = Some("files (unavailable: gone)".to_owned());
+        (0..2).for_each(|_| (cx.on)(Progress { degraded: degraded.clone(), ..Progress::default() }));
+        Box::pin(async { Err(ToolError::Failed("no".into())) })
     }
 
     fn scores(&self, _: &Value, _: &Workdir) -> Vec<Score> {

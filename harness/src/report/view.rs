@@ -351,10 +351,22 @@ fn facts(report: &Report) -> Vec<[String; 2]> {
     if report.rows.is_some() {
         fact("Planner", format!("{}; {tokens}, {usd}", report.planner));
         fact("Seed", report.seed.map_or("unknown".into(), |seed| seed.to_string()));
-        fact("Sandbox", if report.layers.is_empty() { "none".into() } else { report.layers.join(", ") });
+        fact("Sandbox", sandbox(&report.layers));
         fact("Version", report.tunesmith.clone());
     }
     facts
+}
+
+/// The layers that are enforced, then what is missing of the others.
+fn sandbox(layers: &[String]) -> String {
+    let whole = |layer: &String| match layer.split_once(": ") {
+        None => Some(layer.clone()),
+        Some((name, status)) => (status == "enforced").then(|| name.to_owned()),
+    };
+    let enforced: Vec<String> = layers.iter().filter_map(whole).collect();
+    let rest = layers.iter().filter(|layer| whole(layer).is_none());
+    let enforced = if enforced.is_empty() { "none".to_owned() } else { enforced.join(", ") };
+    std::iter::once(enforced).chain(rest.cloned()).collect::<Vec<_>>().join("; ")
 }
 
 fn scope(report: &Report) -> Vec<[String; 2]> {

@@ -101,6 +101,31 @@ const NAMESPACES: &[libc::c_int] = &[
     libc::CLONE_NEWNET,
 ];
 
+/// fchmodat2(2), whose number is the same everywhere and which not every C library names.
+const FCHMODAT2: i64 = 452;
+
+/// Calls that give a file its mode, by the argument that holds it. A program with the set-user-id or set-group-id bit that
+/// a job leaves behind would run with the rights of the workdir's owner, whoever starts it.
+const MODES: &[(i64, u8)] = &[
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (FCHMODAT2, 2),
+    (libc::SYS_mknodat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+];
+
+/// Calls that do so only when they make a file, as the argument before says.
+const OPENS: &[(i64, u8)] = &[
+    (libc::SYS_openat, 3),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 2),
+];
+
 /// Puts characters into a terminal's input: TIOCSTI and TIOCLINUX.
 const TERMINAL_INPUT: &[u64] = &[0x5412, 0x541c];
 
@@ -129,9 +154,12 @@ pub(super) fn filters(net: &Net, own_network: bool, protected: &[i32]) -> Result
         rules.insert(*call, signals.collect::<Result<_, _>>()?);
     }
     rules.extend(sockets(net, own_network)?);
+    rules.extend(modes()?);
     let denied = program(rules, libc::EPERM)?;
-    // The C library falls back to clone(2) when it is told that the kernel does not know clone3.
-    let unknown = program(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
+    // Both take their arguments in memory, where no filter sees them. Programs fall back to clone and openat when they are
+    // told that the kernel does not know them.
+    let unknown = [libc::SYS_clone3, libc::SYS_openat2].map(|call| (call, Vec::new()));
+    let unknown = program(BTreeMap::from(unknown), libc::ENOSYS)?;
     let mut filters = vec![denied, unknown];
     if cfg!(target_arch = "x86_64") {
         filters.push(second_table());
@@ -162,6 +190,27 @@ fn sockets(net: &Net, own_network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule
         (libc::SYS_socketpair, rules),
         (libc::SYS_connect, Vec::new()),
     ]))
+}
+
+/// Denies the set-user-id and set-group-id bits.
+fn modes() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    let mut rules = BTreeMap::new();
+    let bits = [libc::S_ISUID, libc::S_ISGID].map(u64::from);
+    let set = |argument: u8, bits: u64| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), bits)
+    };
+    for (call, mode) in MODES {
+        let denied = bits.iter().map(|bit| SeccompRule::new(vec![set(*mode, *bit)?]));
+        rules.insert(*call, denied.collect::<Result<_, _>>()?);
+    }
+    // O_TMPFILE without the bit that O_DIRECTORY is as well.
+    let makes = [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY].map(|flag| u64::from(flag.cast_unsigned()));
+    for (call, mode) in OPENS {
+        let pairs = makes.iter().flat_map(|flag| bits.iter().map(move |bit| (*flag, *bit)));
+        let denied = pairs.map(|(flag, bit)| SeccompRule::new(vec![set(mode - 1, flag)?, set(*mode, bit)?]));
+        rules.insert(*call, denied.collect::<Result<_, _>>()?);
+    }
+    Ok(rules)
 }
 
 fn compare(argument: u8, how: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {

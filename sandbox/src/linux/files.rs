@@ -65,7 +65,7 @@ pub(super) fn of_network(net: &Net) -> Vec<&'static str> {
 }
 
 /// Where programs put temporary files in a view of their own: all are one directory of the workdir.
-pub(super) const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
+pub(super) const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// Devices of every job.
 pub(super) const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];

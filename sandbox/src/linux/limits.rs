@@ -11,6 +11,8 @@ use crate::{Limit, Limits, Peaks};
 /// Polling takes at most a twentieth of a processor.
 const SHARE: u32 = 20;
 const FASTEST: Duration = Duration::from_millis(25);
+/// A job that ends before this is not looked at but at its end.
+const FIRST: Duration = Duration::from_millis(5);
 const SLOWEST: Duration = Duration::from_secs(2);
 /// More files than this at once is a leak.
 const OPEN_FILES: u64 = 8192;
@@ -78,7 +80,7 @@ impl Meter {
         let (page, ticks) = sys::units();
         let now = Instant::now();
         let (peaks, cpu, group) = (Peaks::default(), Duration::ZERO, Group::make(&limits).ok());
-        Meter { limits, workdir, page, ticks, peaks, cpu, group, deleted: 0, next: now, next_disk: now }
+        Meter { limits, workdir, page, ticks, peaks, cpu, group, deleted: 0, next: now + FIRST, next_disk: now }
     }
 
     /// When to look again.
@@ -89,7 +91,7 @@ impl Meter {
     /// Names the limit that the job, all processes below `root`, has passed, if any.
     pub fn look(&mut self, root: i32) -> Option<Limit> {
         let start = Instant::now();
-        let tree = tree::below(root);
+        let tree = tree::quickly_below(root);
         let nameless = tree::nameless(&tree);
         self.deleted = nameless.disk;
         let passed =

@@ -253,7 +253,7 @@ fn map_of(owner: (u32, u32), id: u32) -> io::Result<OwnedFd> {
     let made = fs::write(format!("/proc/{pid}/uid_map"), format!("{} {id} 1", owner.0))
         .and_then(|()| fs::write(format!("/proc/{pid}/gid_map"), format!("{} {id} 1", owner.1)))
         .and_then(|()| File::open(format!("/proc/{pid}/ns/user")));
+    // Its end is taken note of with that of the job's processes; to wait for it here would hold up the start.
     drop(opener);
-    wait_for(pid)?;
     Ok(made?.into())
 }

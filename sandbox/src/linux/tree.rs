@@ -35,10 +35,42 @@ pub(super) fn below(root: i32) -> Vec<Process> {
     found
 }
 
+/// The same by the kernel's own lists of children: cheap, whatever else runs on the machine, but a child whose parent ends
+/// at that moment may be missed until the next look.
+pub(super) fn quickly_below(root: i32) -> Vec<Process> {
+    let (mut found, mut open) = (Vec::new(), vec![root]);
+    while let Some(pid) = open.pop() {
+        let Some(children) = children(pid) else { return below(root) };
+        for child in children {
+            found.extend(read(child));
+            open.push(child);
+        }
+    }
+    found
+}
+
+/// The children of a process; none if it is gone, `None` if this kernel has no such list.
+fn children(pid: i32) -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        match fs::read_to_string(task.path().join("children")) {
+            Ok(list) => children.extend(list.split_whitespace().filter_map(|child| child.parse::<i32>().ok())),
+            // A task that ended meanwhile; the list of this one is there on every kernel that has any.
+            Err(_) if fs::exists("/proc/thread-self/children").unwrap_or(false) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(children)
+}
+
+fn read(pid: i32) -> Option<Process> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
 fn all() -> impl Iterator<Item = Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+    pids.filter_map(read)
 }
 
 /// Reads a line of /proc/PID/stat. The name in it may hold anything, so the fields are counted from its end.

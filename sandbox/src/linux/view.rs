@@ -130,10 +130,13 @@ impl<'a> View<'a> {
         let root = made("tmpfs", &[("mode", "755"), ("size", "1m")], MountAttrFlags::empty())?;
         attach(root.as_fd(), CWD, &self.policy.workdir)?;
         rustix::process::fchdir(&root).map_err(told("enter the new root"))?;
-        for directory in TEMPORARY {
-            let (target, again) = (inside(Path::new(directory)), again(temporary.as_fd())?);
+        let mut copies = vec![again(temporary.as_fd())?, again(temporary.as_fd())?];
+        // The first itself is used as well: a mount that is never attached is slow to close.
+        copies.push(temporary);
+        for (directory, copy) in TEMPORARY.iter().zip(copies) {
+            let target = inside(Path::new(directory));
             place(target, true)?;
-            attach(again.as_fd(), CWD, target)?;
+            attach(copy.as_fd(), CWD, target)?;
         }
         for (shown, is_dir, tree) in &trees {
             let target = inside(&shown.path);

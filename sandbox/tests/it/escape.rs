@@ -154,6 +154,15 @@ async fn a_job_with_network_is_denied_the_calls_all_the_same() {
 }
 
 #[tokio::test]
+async fn no_program_with_the_set_user_id_bit_is_left_behind() {
+    let place = Place::new();
+    let script = "cp /bin/true a; cp /bin/true b; mkdir c; chmod 4755 a; chmod g+s b; chmod 2755 c; stat -c %a a b c";
+    assert_eq!(place.run(shell(script)).await.1, ["755", "755", "755"]);
+    let (_, output) = run(&confined().unconfined(), &place.dir, shell("chmod 4755 a; stat -c %a a")).await;
+    assert_eq!(output, ["4755"]);
+}
+
+#[tokio::test]
 async fn a_job_has_its_own_session_and_no_new_privileges() {
     let place = Place::new();
     // /proc/self is the job's own only for its first process, so that process reads it itself.
@@ -177,15 +186,19 @@ async fn reads_and_writes_are_granted_one_by_one() {
 }
 
 #[tokio::test]
-async fn the_self_test_finds_what_is_declared() {
-    let local = confined();
-    let layers = local.layers();
-    let checks = local.doctor().await.unwrap();
-    let differing: Vec<_> =
-        checks.iter().filter(|check| !layers.contains(&(check.layer, check.status.clone()))).collect();
-    assert!(differing.is_empty(), "{differing:?}");
-    assert!(layers.iter().all(|(layer, _)| checks.iter().any(|check| check.layer == *layer)));
-    assert_eq!(local.missing(), []);
+async fn the_self_test_finds_what_is_declared_in_every_mode() {
+    use tunesmith_sandbox::Mechanism::{Landlock, Namespaces};
+    let modes: [&[_]; 4] = [&[], &[Namespaces], &[Landlock], &[Namespaces, Landlock]];
+    for left_out in modes {
+        let local = left_out.iter().fold(confined(), |local, mechanism| local.without(*mechanism));
+        let layers = local.layers();
+        let checks = local.doctor().await.unwrap();
+        let differing: Vec<_> =
+            checks.iter().filter(|check| !layers.contains(&(check.layer, check.status.clone()))).collect();
+        assert!(differing.is_empty(), "without {left_out:?}: {differing:?}");
+        assert!(Layer::ALL.iter().all(|layer| checks.iter().any(|check| check.layer == *layer)), "{checks:?}");
+    }
+    assert_eq!(confined().missing(), []);
 }
 
 #[tokio::test]

@@ -4,8 +4,11 @@
 
 mod escape;
 mod hosts;
+mod kills;
 mod life;
 mod limits;
+mod refusals;
 mod support;
 mod tree;
 mod workdir;
+mod works;

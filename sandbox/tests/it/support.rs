@@ -1,6 +1,9 @@
 //! A workdir, something outside it that must stay as it is, and a way to run jobs.
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -10,6 +13,8 @@ pub const PROBE: &str = "sandbox-probe";
 /// What a probe that was stopped leaves with, and one that got through.
 pub const STOPPED: Ended = Ended::Exit(10);
 pub const ESCAPED: Ended = Ended::Exit(0);
+/// A user without privileges.
+const NOBODY: u32 = 65534;
 
 /// The program of `examples/companion.rs`, which `cargo test` builds beside the tests.
 pub fn companion() -> String {
@@ -102,4 +107,43 @@ pub fn dies(pid: &str) -> bool {
         std::thread::yield_now();
     }
     !alive(pid)
+}
+
+/// Whether the processes of a job are in namespaces of their own.
+pub async fn in_namespaces(local: &Local) -> bool {
+    let outside = fs::read_link("/proc/self/ns/pid").unwrap();
+    let (_, output) = run(local, &Place::new().dir, Job::new(["readlink", "/proc/self/ns/pid"])).await;
+    output != [outside.to_str().unwrap()]
+}
+
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Runs a test of this binary again as a user without privileges, where this one is root.
+pub fn again_as_nobody(test: &str) {
+    if !is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let open = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    open(place.path(), 0o755);
+    // Where a user without privileges may start them; this binary finds the companion by its own place.
+    let (tests, temporary) = (place.path().join("deps/it"), place.path().join("tmp"));
+    for (from, to) in [
+        (std::env::current_exe().unwrap(), tests.clone()),
+        (companion().into(), place.path().join("examples/companion")),
+    ] {
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+    }
+    fs::create_dir(&temporary).unwrap();
+    open(&temporary, 0o777);
+    let mut command = Command::new(tests);
+    command.args([test, "--exact", "--include-ignored", "--nocapture"]).uid(NOBODY).gid(NOBODY);
+    command.env("TMPDIR", temporary).current_dir("/");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "as user {NOBODY}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    said.lines().filter(|line| line.contains(" kills ")).for_each(|line| println!("user {NOBODY}: {line}"));
 }

@@ -11,7 +11,10 @@ use tunesmith_harness::text::visible;
 use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Limits, Line as Output, Local, Stdin, Workdir};
 
 use super::{Line, Order, Outcome, Tick, WORKER, Work};
-use crate::tool::{Progress, ToolError};
+use crate::{
+    confined,
+    tool::{Progress, ToolError},
+};
 
 /// How long a worker that knows its deadline may take to come to an end after it.
 const GRACE: Duration = Duration::from_secs(4);
@@ -36,7 +39,7 @@ pub(super) async fn run(
     match start(jobs, dir, work, reads, deadline) {
         Ok(running) => {
             running.cancel_on(cancel);
-            follow(running, work, on).await
+            follow(running, jobs, work, on).await
         }
         Err(error) => Outcome { result: Err(error), partial: None },
     }
@@ -78,6 +81,7 @@ fn itself() -> Result<String, ToolError> {
 
 async fn follow(
     mut running: tunesmith_sandbox::Running,
+    jobs: &Local,
     work: &Work,
     on: &(dyn Fn(Progress) + Send + Sync),
 ) -> Outcome {
@@ -98,6 +102,7 @@ async fn follow(
         }
     }
     let finished = running.wait().await;
+    confined::tell(jobs, &finished, "work", on);
     let telling = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: run with");
     // An allocation that the system refuses ends a Rust program with this line instead of by a limit.
     let refused = said.iter().any(|line| line.starts_with("memory allocation of"));
@@ -204,6 +209,7 @@ impl Rates {
             peak_memory: tick.peak_memory,
             note: tick.note,
             warning: tick.warning,
+            degraded: None,
         }
     }
 }

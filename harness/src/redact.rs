@@ -1,0 +1,159 @@
+//! Secrets kept out of everything that is printed, logged or shown to a planner.
+//!
+//! Two things are recognised. The values that this process was given as secrets ([`hide`]) are found wherever they
+//! stand, also as part of a URL, of JSON or of base64 on one line. Tokens of well-known forms are found as
+//! words of their own. A value of fewer than [`SHORTEST`] characters is not replaced: it may be any word.
+//!
+//! What arrives in pieces goes through a [`Stream`], which shows nothing that may still turn out to be part of a secret.
+
+use std::{
+    borrow::Cow,
+    ops::Range,
+    sync::{PoisonError, RwLock},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+mod forms;
+mod rules;
+
+/// Characters of the shortest value that is replaced.
+pub const SHORTEST: usize = 8;
+
+/// The secrets of this process. There is one environment, so there is one of these.
+static SECRETS: RwLock<Redactor> = RwLock::new(Redactor { forms: Vec::new() });
+
+/// From now on this value is shown nowhere.
+pub fn hide(secret: &str) {
+    SECRETS.write().unwrap_or_else(PoisonError::into_inner).add(secret);
+}
+
+/// `text` without secrets: those of this process and all of well-known forms.
+pub fn redacted(text: &str) -> Cow<'_, str> {
+    SECRETS.read().unwrap_or_else(PoisonError::into_inner).text(text)
+}
+
+/// Takes secrets out of all strings of a JSON document, names of fields included.
+pub fn value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(redacted(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(self::value).collect(),
+        Value::Object(fields) => {
+            let field = |(name, content): (String, Value)| (redacted(&name).into_owned(), self::value(content));
+            Value::Object(fields.into_iter().map(field).collect::<Map<_, _>>())
+        }
+        other => other,
+    }
+}
+
+/// `record` without secrets. It is an error where it cannot do without one, as a path that is opened again.
+pub fn record<T: Serialize + DeserializeOwned>(record: T) -> Result<T, String> {
+    let Ok(written) = serde_json::to_value(&record) else { return Ok(record) };
+    let clean = value(written.clone());
+    if clean == written {
+        return Ok(record);
+    }
+    serde_json::from_value(clean)
+        .map_err(|error| format!("it holds a secret, and without it it does not read ({error})"))
+}
+
+/// Finds secrets in text.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor {
+    /// How the known values may be written.
+    forms: Vec<String>,
+}
+
+impl Redactor {
+    /// Knows well-known forms only.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on this value is found too.
+    pub fn add(&mut self, secret: &str) {
+        let secret = secret.trim();
+        if secret.chars().count() < SHORTEST {
+            return;
+        }
+        self.forms.extend(forms::of(secret));
+        self.forms.sort_unstable();
+        self.forms.dedup();
+    }
+
+    /// `text` with each secret replaced.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut found = rules::find(text);
+        found.extend(self.forms.iter().flat_map(|form| places(text, form)).map(|at| (at, "")));
+        if found.is_empty() {
+            return text.into();
+        }
+        // The longest comes first where several begin at one place.
+        found.sort_by_key(|(at, kind)| (at.start, std::cmp::Reverse(at.end), kind.is_empty()));
+        let (mut out, mut end) = (String::with_capacity(text.len()), 0);
+        for (at, kind) in found {
+            if at.start >= end {
+                out.push_str(&text[end..at.start]);
+                out.push_str("[redacted");
+                out.push_str(if kind.is_empty() { "" } else { " " });
+                out.push_str(kind);
+                out.push(']');
+            }
+            end = end.max(at.end);
+        }
+        out.push_str(&text[end..]);
+        out.into()
+    }
+
+    /// How much of a beginning of a text can be shown before the rest is known: whole words, and none of those that may
+    /// begin a value of several words.
+    fn settled(&self, text: &str) -> usize {
+        let end = text.char_indices().rev().find(|(_, c)| c.is_whitespace()).map_or(0, |(at, c)| at + c.len_utf8());
+        let begun = |form: &String| {
+            let heads = form.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
+            heads.filter(|at| text[..end].ends_with(&form[..*at])).max().unwrap_or_default()
+        };
+        let spaced = self.forms.iter().filter(|form| form.contains(char::is_whitespace));
+        end - spaced.map(begun).max().unwrap_or_default()
+    }
+}
+
+/// Every place of `form` in `text`, overlapping ones too.
+fn places(text: &str, form: &str) -> Vec<Range<usize>> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(at) = text[from..].find(form) {
+        let start = from + at;
+        found.push(start..start + form.len());
+        from = start + text[start..].chars().next().map_or(1, char::len_utf8);
+    }
+    found
+}
+
+/// Text that arrives in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    text: String,
+}
+
+impl Stream {
+    /// Takes the next piece.
+    pub fn push(&mut self, piece: &str) {
+        self.text.push_str(piece);
+    }
+
+    /// All that arrived so far and cannot be a part of a secret any more, without secrets: a word is shown once it has
+    /// ended, because until then it may become one.
+    pub fn shown(&self) -> String {
+        let secrets = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
+        secrets.text(&self.text[..secrets.settled(&self.text)]).into_owned()
+    }
+
+    /// Everything, once nothing more arrives.
+    pub fn finish(self) -> String {
+        redacted(&self.text).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

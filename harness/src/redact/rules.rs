@@ -1,0 +1,110 @@
+//! Tokens of well-known forms.
+//!
+//! Each rule is narrow, because most of what looks like a token in this program is none: code speaks of `pad_token`,
+//! packages are called `sk-learn`, and hashes and base64 are long words without a meaning.
+
+use std::{ops::Range, sync::LazyLock};
+
+use regex::Regex;
+
+/// One form.
+struct Rule {
+    /// What is said in its place.
+    kind: &'static str,
+    /// Its letters; where there is a group, that is the secret.
+    regex: Regex,
+    /// What else must hold of the secret.
+    holds: fn(&str) -> bool,
+    /// Characters before it, beside letters and digits, that make it a part of something longer.
+    joins: &'static str,
+}
+
+/// (kind, expression, condition, joining characters)
+type Form = (&'static str, &'static str, fn(&str) -> bool, &'static str);
+
+const ANY: fn(&str) -> bool = |_| true;
+
+pub(super) const FORMS: [Form; 11] = [
+    ("hf token", "(?:hf|api_org)_[A-Za-z0-9]{30,}", ANY, ""),
+    ("api key", "sk-[A-Za-z0-9_-]{20,}", is_key, ""),
+    ("api key", "[rs]k_(?:live|test)_[A-Za-z0-9]{20,}", ANY, ""),
+    ("github token", "gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,}", ANY, ""),
+    ("gitlab token", "glpat-[A-Za-z0-9_-]{20,}", has_digit, ""),
+    ("aws key", r"(?:AKIA|ASIA)[A-Z0-9]{16}\b", ANY, "+/"),
+    ("slack token", "xox[abeoprs]-[A-Za-z0-9-]{20,}", has_digit, ""),
+    ("google key", "AIza[A-Za-z0-9_-]{35}", ANY, "+/_-"),
+    (
+        "authorization",
+        r#"(?i)(?:authorization\\?["']?\s*[:=]\s*\\?["']?(?:bearer|basic|token)\s+|x-(?:goog-)?api-key\\?["']?\s*[:=]\s*\\?["']?)([A-Za-z0-9._~+/=-]{8,})"#,
+        has_digit,
+        "",
+    ),
+    (
+        "private key",
+        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:(?:[A-Za-z0-9+/=\s:,.-]|\\[nr]){20,}?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|(?:\s|\\[nr])*[A-Za-z0-9+/=]{16,}(?:(?:\s|\\[nr])+[A-Za-z0-9+/=]+)*)",
+        ANY,
+        "",
+    ),
+    ("password", r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>`\\]*:([^\s/?#@"'<>`\\${\[*][^\s/?#@"'<>`\\]*)@"#, ANY, ""),
+];
+
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let rule = |(kind, form, holds, joins): Form| Some(Rule { kind, regex: Regex::new(form).ok()?, holds, joins });
+    FORMS.into_iter().filter_map(rule).collect()
+});
+
+/// Where tokens stand, and of which kind.
+pub(super) fn find(text: &str) -> Vec<(Range<usize>, &'static str)> {
+    let of = |rule: &'static Rule| {
+        rule.regex.captures_iter(text).filter_map(move |captures| {
+            let whole = captures.get(0)?;
+            let secret = captures.get(1).unwrap_or(whole);
+            let stands = begins(&text[..whole.start()], rule.joins) && (rule.holds)(secret.as_str());
+            stands.then(|| (secret.range(), rule.kind))
+        })
+    };
+    RULES.iter().flat_map(of).collect()
+}
+
+/// Whether a word may begin after this text. `\n` of JSON and `%20` of a URL end in a letter or digit and are none.
+fn begins(before: &str, joins: &str) -> bool {
+    let mut last = before.chars().rev();
+    match last.next() {
+        None => true,
+        Some(c) if joins.contains(c) => false,
+        Some(c) if !c.is_ascii_alphanumeric() => true,
+        Some(c) => match (last.next(), last.next()) {
+            (Some('\\'), _) => "nrtbf".contains(c),
+            (Some(high), Some('%')) => high.is_ascii_hexdigit() && c.is_ascii_hexdigit(),
+            _ => false,
+        },
+    }
+}
+
+fn has_digit(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether what begins with `sk-` is a key and no name: it has a long part without hyphens, or is of mixed letters
+/// after the name of a maker's kind of key.
+fn is_key(text: &str) -> bool {
+    const LONG: usize = 32;
+    const KINDS: [&str; 5] = ["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-ant-", "sk-or-"];
+    let letters = |part: &str| part.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let long = text.split(['-', '_']).any(|part| part.len() >= LONG && has_digit(part) && letters(part));
+    let rest = KINDS.iter().find_map(|kind| text.strip_prefix(kind)).unwrap_or_default();
+    let mixed = has_digit(rest)
+        && rest.bytes().any(|byte| byte.is_ascii_uppercase())
+        && rest.bytes().any(|byte| byte.is_ascii_lowercase());
+    long || mixed && rest.len() >= 20
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_an_expression() {
+        assert_eq!(RULES.len(), FORMS.len());
+    }
+}
