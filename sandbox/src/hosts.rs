@@ -102,7 +102,10 @@ impl Allowed {
 
     fn has(&self, host: &str) -> bool {
         match self.below {
-            true => host.strip_suffix(&self.name).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            true => {
+                let rest = host.strip_suffix(&self.name).and_then(|rest| rest.strip_suffix('.'));
+                rest.is_some_and(|rest| !rest.is_empty()) && host.parse::<IpAddr>().is_err()
+            }
             false => host == self.name,
         }
     }
@@ -220,6 +223,7 @@ mod tests {
     #[test]
     fn a_star_stands_for_the_names_below_a_domain() {
         assert!(named(&["*.hf.co"], "cdn.hf.co") && named(&["*.hf.co"], "a.b.HF.co"));
+        assert!(!named(&["*.1"], "127.0.0.1"));
         for bad in ["hf.co", "xhf.co", "hf.co.example", "cdn.hf.co:22"] {
             assert!(!named(&["*.hf.co"], bad), "{bad}");
         }

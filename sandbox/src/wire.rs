@@ -19,6 +19,7 @@ pub(crate) const INIT: &str = "sandbox-init";
 pub(crate) const CONFINED: &str = "confined";
 
 /// The length of no frame: a listener comes with it.
+#[cfg(target_os = "linux")]
 pub(crate) const LISTENER: [u8; 4] = [0; 4];
 
 /// Everything a supervisor has to know.

@@ -24,6 +24,7 @@ use crate::{Net, platform};
 use head::{Kind, Refusal, Request};
 
 /// The port in the job's network at which the proxy listens.
+#[cfg(target_os = "linux")]
 pub(crate) const PORT: u16 = 3128;
 /// Connections at the same time.
 const MOST: usize = 64;

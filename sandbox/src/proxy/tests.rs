@@ -190,6 +190,7 @@ async fn refused_hosts_are_remembered_once_and_not_without_end() {
     assert_eq!(proxy.refused(), expected);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_job_is_told_of_the_proxy_and_of_what_is_its_own() {
     let told = |hosts: &[&str]| {
