@@ -19,18 +19,18 @@ use crate::{
 /// See [`Args`].
 pub struct Shell;
 
-/// Runs a shell command in the workdir, without network and with nothing else writable. For what no other tool does.
+/// Runs a shell command in the workdir; no network but `hosts`, nothing else writable. For what no other tool does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
-    /// The command, for sh.
+    /// For sh.
     #[schemars(length(min = 1, max = 8000))]
     pub command: String,
-    /// Seconds after which it is killed.
+    /// Seconds until killed.
     #[serde(default = "sixty")]
     #[schemars(range(min = 1.0, max = 3600.0))]
     pub timeout: f64,
-    /// Hosts to reach, if the user allows them.
+    /// Where the user allows.
     #[serde(default)]
     pub hosts: Vec<String>,
 }
