@@ -15,11 +15,16 @@ pub fn allowed(allow: &[String]) -> bool {
     permits(allow, &config(&env).endpoint)
 }
 
+/// The hosts of the user's `--allow`.
+pub fn hosts(allow: &[String]) -> Vec<String> {
+    allow.iter().filter_map(|allowed| allowed.strip_prefix("network:")).map(str::to_owned).collect()
+}
+
 fn permits(allow: &[String], endpoint: &str) -> bool {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
-    allow.iter().filter_map(|allowed| allowed.strip_prefix("network:")).any(|allowed| {
+    hosts(allow).iter().any(|allowed| {
         let allowed = allowed.to_ascii_lowercase();
         let port = host.strip_prefix(&allowed).and_then(|rest| rest.strip_prefix(':'));
         let port = port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()));

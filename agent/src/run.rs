@@ -169,6 +169,7 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
+    let hosts = crate::hub::hosts(&options.allow);
     let cx = Cx {
         dir: &dir,
         jobs,
@@ -177,6 +178,7 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
         deadline: budget.deadline_for_steps(),
         cancel: cancel.clone(),
         hub: prepared.hub.as_ref(),
+        hosts: &hosts,
         on: &on,
     };
     let end = plan(options, &prepared, &cx, &budget, &mut journal).await?;
@@ -216,7 +218,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let on = |progress: Progress| watch.progress(&progress);
     let (deadline, cancel) = (budget.deadline_for_steps(), cancel.clone());
     let (base, seed) = (prepared.base.as_path(), options.task.seed);
-    let cx = Cx { dir: &dir, jobs: &options.jobs, base, seed, deadline, cancel, hub: None, on: &on };
+    let cx = Cx { dir: &dir, jobs: &options.jobs, base, seed, deadline, cancel, hub: None, hosts: &[], on: &on };
     let registry = registry::all();
     let scope_of = |output: &Value| prepared.scope(output);
     let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);

@@ -1,9 +1,9 @@
 //! The smallest program that starts jobs: `companion [--open | --without MECHANISM | --report FILE]... JOB WORKDIR`, where
 //! JOB is a job as JSON. What is known about the job in the end is written to FILE.
 //!
-//! The tests use it as the supervisor, as a caller that can be killed, and (`companion hog ...`) as a job that uses too
-//! much of something.
-use std::io::Write;
+//! The tests use it as the supervisor, as a caller that can be killed, as a job that uses too much of something
+//! (`companion hog ...`), and as one that says something to a server and prints the answer (`companion say ...`).
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +22,7 @@ fn main() -> Result<ExitCode, Error> {
     loop {
         match rest {
             ["hog", what, amount] => return hog(what, amount.parse()?),
+            ["say", address, words] => return say(address, words),
             ["--open", more @ ..] => (local, rest) = (local.unconfined(), more),
             ["--without", mechanism, more @ ..] => {
                 let mechanism: Mechanism = serde_json::from_value((*mechanism).into())?;
@@ -52,6 +53,16 @@ async fn run(local: Local, job: &str, workdir: &str, report: Option<&str>) -> Re
         Ended::Exit(code) => ExitCode::from(u8::try_from(code)?),
         other => return Err(format!("{other:?}").into()),
     })
+}
+
+fn say(address: &str, words: &str) -> Result<ExitCode, Error> {
+    let mut server = std::net::TcpStream::connect(address)?;
+    server.write_all(words.as_bytes())?;
+    let mut answer = String::new();
+    let end = server.read_to_string(&mut answer);
+    print!("{answer}");
+    end?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn hog(what: &str, amount: usize) -> Result<ExitCode, Error> {

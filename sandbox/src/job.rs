@@ -72,12 +72,18 @@ pub enum Stdin {
 }
 
 /// What a job may reach over the network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Net {
     /// Nothing, the loopback interface included.
     #[default]
     None,
+    /// These hosts and nothing else, through an HTTP proxy that the caller serves and the job's environment names.
+    ///
+    /// Each is `HOST`, `HOST:PORT` or `*.DOMAIN` (what is below the domain); without a port these are 80 and 443. A name
+    /// that leads to an address that is not public is refused, unless that address is allowed too, or `localhost`. Such a
+    /// job needs namespaces, and does not start without; if it is not confined, it reaches everything.
+    Hosts(Vec<String>),
     /// Everything.
     Full,
 }
@@ -196,6 +202,9 @@ pub struct Finished {
     pub peaks: Peaks,
     /// What confined this very job.
     pub layers: Vec<(Layer, Status)>,
+    /// Hosts that a job with [`Net::Hosts`] asked for and could not reach, because they were not allowed; the first ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
 }
 
 /// The most that a job took at once, as far as it was seen; `None` where nobody looked. A limit that is not the kernel's is

@@ -24,6 +24,7 @@
 //!   contents cannot. Of `/proc`, a job's first process sees its own part, and the processes that it starts do not see
 //!   theirs.
 //! - Without namespaces, daemons of a job outlive a supervisor that somebody outside kills with SIGKILL.
+//! - A job with [`Net::Hosts`] may say anything to these hosts, and ask for any name that such a server answers to.
 //! - A job with [`Net::Full`] shares the network of the machine, abstract sockets of others excepted.
 //! - Memory (without control groups) and the workdir's size are polled: a burst passes them for a moment, and
 //!   [`Peaks`] tells by how much.
@@ -35,9 +36,11 @@ pub mod attacks;
 mod cancel;
 mod check;
 mod doctor;
+mod hosts;
 mod job;
 mod layer;
 mod local;
+mod proxy;
 mod workdir;
 
 mod init;
@@ -55,6 +58,7 @@ use other as platform;
 
 pub use cancel::Cancel;
 pub use doctor::Check;
+pub use hosts::allows;
 pub use init::init_main;
 pub use job::{Devices, Ended, Finished, Job, Limit, Limits, Line, Net, Peaks, Stdin};
 pub use layer::{Layer, Mechanism, Status, UnknownLayer};

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::probe::{NOTHING, PROBE};
+use crate::proxy::Proxy;
 use crate::wire::{self, Policy, Stop};
 use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Peaks, Status, Stdin, Workdir};
 
@@ -142,6 +143,7 @@ impl Local {
             Stdin::Null => None,
             Stdin::Bytes(bytes) => Some(bytes),
         };
+        let proxy = Proxy::of(&job.net)?;
         let (output_bytes, line_bytes) = (job.limits.output_bytes.unwrap_or(u64::MAX), job.line_bytes);
         let policy = Policy {
             job,
@@ -173,7 +175,7 @@ impl Local {
         }
         let cancel = Cancel::default();
         let socket = UnixStream::from_std(ours)?;
-        let watch = Watch { child, socket, readers, output: output.clone(), cancel: cancel.clone() };
+        let watch = Watch { child, socket, readers, output: output.clone(), cancel: cancel.clone(), proxy };
         Ok(Running { lines, cancel, output, finished: Some(tokio::spawn(watch.run(greeting))) })
     }
 
@@ -235,7 +237,8 @@ impl Drop for Running {
 
 fn failed(why: String) -> Finished {
     let peaks = Peaks::default();
-    Finished { ended: Ended::Failed(why), wall: Duration::ZERO, cpu: None, peaks, layers: Vec::new() }
+    let (layers, refused_hosts) = (Vec::new(), Vec::new());
+    Finished { ended: Ended::Failed(why), wall: Duration::ZERO, cpu: None, peaks, layers, refused_hosts }
 }
 
 /// Finds the program as the job would, so that a wrong name is an error before anything is started.
@@ -337,6 +340,7 @@ struct Watch {
     readers: Vec<JoinHandle<()>>,
     output: Arc<Output>,
     cancel: Cancel,
+    proxy: Option<Arc<Proxy>>,
 }
 
 impl Watch {
@@ -350,6 +354,7 @@ impl Watch {
         }
         match answer {
             Ok(mut finished) => {
+                finished.refused_hosts = self.proxy.map(|proxy| proxy.refused()).unwrap_or_default();
                 finished.peaks.output_bytes = Some(self.output.printed.load(Ordering::Relaxed));
                 if matches!(finished.ended, Ended::Exit(_) | Ended::Signal(_)) && self.output.over.is_cancelled() {
                     finished.ended = Ended::Limit(Limit::Output);
@@ -376,7 +381,10 @@ impl Watch {
             std::future::pending().await
         };
         let answer = async {
-            let length = from.read_u32_le().await?;
+            let length = match self.proxy.clone() {
+                Some(proxy) => proxy.serve_until_answer(&mut from).await?,
+                None => from.read_u32_le().await?,
+            };
             let mut body = vec![0; length as usize];
             from.read_exact(&mut body).await?;
             Ok(serde_json::from_slice(&body)?)

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::wire::{Policy, Stop};
-use crate::{Ended, Finished, Layer, Limit, Peaks, Status};
+use crate::{Ended, Finished, Layer, Limit, Net, Peaks, Status};
 
 const PACE: Duration = Duration::from_millis(20);
 
@@ -27,6 +27,11 @@ pub(crate) fn try_calls() -> Vec<&'static str> {
 }
 
 pub(crate) fn fork_daemon() -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// No listener ever comes.
+pub(crate) fn receive(_socket: std::os::fd::BorrowedFd<'_>) -> io::Result<([u8; 4], Option<std::net::TcpListener>)> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -59,12 +64,14 @@ pub(crate) fn layers(_confined: bool, _without: &[crate::Mechanism]) -> Vec<(Lay
 
 pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
+    let only_hosts = confined && matches!(policy.job.net, Net::Hosts(_));
     let ended = match launch(&policy, input) {
+        _ if only_hosts => Ended::Failed("a job that may reach some hosts only needs Linux's namespaces".into()),
         Ok(child) => watch(child, policy.job.limits.wall.map(|wall| start + wall), socket),
         Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),
     };
     let (peaks, layers) = (Peaks::default(), layers(confined, &policy.without));
-    Finished { ended, wall: start.elapsed(), cpu: None, peaks, layers }
+    Finished { ended, wall: start.elapsed(), cpu: None, peaks, layers, refused_hosts: Vec::new() }
 }
 
 fn launch(policy: &Policy, input: Option<Vec<u8>>) -> io::Result<Child> {

@@ -1,8 +1,9 @@
 //! What the caller and the supervisor say to each other over one local socket.
 //!
 //! The caller sends a frame with the [`Policy`], the bytes of the job's standard input, and later at most one
-//! [`Stop`] byte. The supervisor answers with one frame, the [`Finished`](crate::Finished). A closed socket means that
-//! the other side is dead.
+//! [`Stop`] byte. The supervisor answers with one frame, the [`Finished`](crate::Finished); before it comes [`LISTENER`],
+//! with a listener in the job's network, if the job may reach some hosts. A closed socket means that the other side is
+//! dead.
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
@@ -16,6 +17,10 @@ pub(crate) const INIT: &str = "sandbox-init";
 
 /// The second argument of a supervisor that confines its job; any other merely watches it.
 pub(crate) const CONFINED: &str = "confined";
+
+/// The length of no frame: a listener comes with it.
+#[cfg(target_os = "linux")]
+pub(crate) const LISTENER: [u8; 4] = [0; 4];
 
 /// Everything a supervisor has to know.
 #[derive(Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use tunesmith_harness::{
     score::{Score, Verdict},
     text::{truncate_middle, visible_lines},
 };
-use tunesmith_sandbox::{Ended, Job, Limits, Line, Workdir};
+use tunesmith_sandbox::{Ended, Job, Limits, Line, Net, Workdir};
 
 use crate::{
     bases, confined,
@@ -19,17 +19,20 @@ use crate::{
 /// See [`Args`].
 pub struct Shell;
 
-/// Runs a shell command in the workdir, without network and with nothing else writable. For what no other tool does.
+/// Runs a shell command in the workdir; no network but `hosts`, nothing else writable. For what no other tool does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
-    /// The command, for sh.
+    /// For sh.
     #[schemars(length(min = 1, max = 8000))]
     pub command: String,
-    /// Seconds after which it is killed.
+    /// Seconds until killed.
     #[serde(default = "sixty")]
     #[schemars(range(min = 1.0, max = 3600.0))]
     pub timeout: f64,
+    /// Where the user allows.
+    #[serde(default)]
+    pub hosts: Vec<String>,
 }
 
 fn sixty() -> f64 {
@@ -45,6 +48,9 @@ pub struct Output {
     pub stderr: String,
     /// How it ended.
     pub ended: Ended,
+    /// Hosts that it asked for and could not reach, because `hosts` did not name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
 }
 
 /// Characters kept of each output.
@@ -67,6 +73,11 @@ impl Tool for Shell {
                 layers.join(", ")
             )));
         }
+        if let Some(host) = args.hosts.iter().find(|host| !tunesmith_sandbox::allows(cx.hosts, host)) {
+            return Err(ToolError::Denied(format!(
+                "this run may not reach {host}; the user can allow it with --allow network:{host}"
+            )));
+        }
         let mut wall = Duration::try_from_secs_f64(args.timeout).unwrap_or(Duration::from_secs(60));
         if let Some(deadline) = cx.deadline {
             wall = wall.min(deadline.saturating_duration_since(Instant::now()));
@@ -76,6 +87,7 @@ impl Tool for Shell {
         }
         let mut job = Job::new(["sh", "-c", &args.command]);
         job.reads = bases::reads(cx.base);
+        job.net = if args.hosts.is_empty() { Net::None } else { Net::Hosts(args.hosts) };
         // A line in one piece: what is cut in two is no longer known for a secret.
         job.line_bytes = MOST as usize;
         job.limits = Limits { wall: Some(wall), output_bytes: Some(MOST), ..Limits::default() };
@@ -91,10 +103,11 @@ impl Tool for Shell {
         }
         let finished = running.wait().await;
         confined::tell(cx.jobs, &finished, "shell", cx.on);
+        let refused_hosts = finished.refused_hosts;
         match finished.ended {
             Ended::Cancelled => Err(ToolError::Cancelled),
             Ended::Failed(why) => Err(ToolError::Failed(format!("the command could not run: {why}"))),
-            ended => Ok(Output { stdout: shown(&stdout), stderr: shown(&stderr), ended }),
+            ended => Ok(Output { stdout: shown(&stdout), stderr: shown(&stderr), ended, refused_hosts }),
         }
     }
 

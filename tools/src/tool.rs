@@ -27,6 +27,8 @@ pub struct Cx<'a> {
     pub cancel: Cancel,
     /// The Hub, where the run may use the network.
     pub hub: Option<&'a Hub>,
+    /// Hosts that the user allows commands to reach.
+    pub hosts: &'a [String],
     /// Receives live progress; never part of a result.
     pub on: &'a (dyn Fn(Progress) + Send + Sync),
 }

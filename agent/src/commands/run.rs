@@ -213,7 +213,7 @@ fn goal(text: &str) -> Result<Goal, String> {
 fn capability(text: &str) -> Result<String, String> {
     let good = match text.split_once(':') {
         None => text == "scope",
-        Some(("network", host)) => !host.is_empty() && !host.contains(['/', ' ']),
+        Some(("network", host)) => tunesmith_sandbox::allows([host], host),
         Some(("publish", id)) => {
             id.split_once('/').is_some_and(|(org, name)| !org.is_empty() && !name.is_empty() && !name.contains('/'))
         }
@@ -262,10 +262,12 @@ mod tests {
 
     #[test]
     fn capabilities_are_checked() {
-        for good in ["scope", "network:huggingface.co", "publish:org/name"] {
+        for good in ["scope", "network:huggingface.co", "network:*.hf.co", "network:127.0.0.1:80", "publish:org/name"] {
             assert_eq!(capability(good), Ok(good.to_owned()));
         }
-        for wrong in ["", "scope:", "network", "network:", "network:a/b", "publish:name", "publish:a/b/c", "all"] {
+        for wrong in
+            ["", "scope:", "network", "network:", "network:a/b", "network:a:b", "publish:name", "publish:a/b/c", "all"]
+        {
             assert!(capability(wrong).is_err(), "{wrong}");
         }
     }

@@ -13,6 +13,8 @@ use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Limits, Line, Net, 
 use super::{numbers::positive, print_json, require::Require, run::Sandboxes, stop::CANCELLED, unprinted, usage};
 use crate::run::Failure;
 
+/// All hosts.
+const EVERYTHING: &str = "*";
 const EXAMPLE: &str = "\
 Example:
   tunesmith sandbox --timeout 10 --memory 1G --require files,network -- python3 script.py
@@ -52,9 +54,10 @@ pub struct Args {
     /// Most bytes of output [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     output: Option<u64>,
-    /// Allow the network
-    #[arg(long)]
-    net: bool,
+    /// Allow the network: HOST, HOST:PORT or *.DOMAIN, through a proxy for http and https that the command's environment
+    /// names; may be repeated; everything without a value
+    #[arg(long, value_name = "HOST", num_args(0..=1), default_missing_value = EVERYTHING)]
+    net: Vec<String>,
     /// Hand on a variable of the environment; may be repeated
     #[arg(long = "env", value_name = "NAME")]
     env: Vec<String>,
@@ -97,8 +100,10 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let exit = exit_code(&finished);
     if json {
         print_json(&shown(&finished, &lines))?;
-    } else if let Some(why) = trouble(&finished) {
-        eprintln!("{}", visible(&why));
+    } else {
+        let refused = finished.refused_hosts.iter();
+        let refused = refused.map(|host| format!("the command may not reach {host}; allow it with --net {host}"));
+        refused.chain(trouble(&finished)).for_each(|why| eprintln!("{}", visible(&why)));
     }
     lost.map_or(Ok(exit), Err)
 }
@@ -117,7 +122,11 @@ impl Args {
         if job.writes.iter().any(|path| path.parent().is_none()) {
             return Err(usage("--write /: the command may write all of it; name a directory below"));
         }
-        job.net = if self.net { Net::Full } else { Net::None };
+        job.net = match self.net {
+            hosts if hosts.is_empty() => Net::None,
+            hosts if hosts.iter().any(|host| host == EVERYTHING) => Net::Full,
+            hosts => Net::Hosts(hosts),
+        };
         let given = job.limits;
         job.limits = Limits {
             wall: Some(Duration::from_secs_f64(self.timeout)),
@@ -158,6 +167,7 @@ fn shown(finished: &Finished, lines: &[Line]) -> serde_json::Value {
         "stdout": out,
         "stderr": err,
         "layers": layers,
+        "refused_hosts": finished.refused_hosts,
     })
 }
 

@@ -255,6 +255,25 @@ fn any_command_can_be_confined() {
     tunesmith(dir.path(), &["sandbox", "--", "no-such-program"]).refused(2);
 }
 
+#[test]
+fn a_command_reaches_no_host_some_hosts_or_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |net: &[&str]| {
+        let command = ["--json", "--", "sh", "-c", "echo ${https_proxy-none}; test -e /etc/resolv.conf && echo all"];
+        tunesmith(dir.path(), &[&["sandbox"], net, &command].concat())
+    };
+    assert_eq!(run(&[]).json()["stdout"], json(r#"["none"]"#));
+    let some = run(&["--net", "a.example", "--net", "*.b.example:8443"]).json();
+    if some["ended"]["failed"].is_null() {
+        assert_eq!(some["stdout"], json(r#"["http://127.0.0.1:3128"]"#), "{some}");
+        assert_eq!(some["refused_hosts"], json("[]"));
+    }
+    for all in [["--net"].as_slice(), &["--net", "a.example", "--net"]] {
+        assert_eq!(run(all).json()["stdout"][0], "none", "{all:?}");
+    }
+    run(&["--net", "a/b"]).refused(2);
+}
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }

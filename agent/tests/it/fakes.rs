@@ -191,6 +191,7 @@ impl World {
             deadline: self.deadline,
             cancel: self.cancel.clone(),
             hub: None,
+            hosts: &[],
             on: &|_| {},
         }
     }

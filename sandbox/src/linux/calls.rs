@@ -152,7 +152,7 @@ const OF_OTHERS: &[(i64, u8)] = &[
 
 /// The filters for a job; `protected` are the processes and groups that it must not signal. A job with namespaces of its
 /// own may use its network, and can name no process outside.
-pub(super) fn filters(net: Net, own_spaces: bool, protected: &[i32]) -> Result<Vec<BpfProgram>, BackendError> {
+pub(super) fn filters(net: &Net, own_spaces: bool, protected: &[i32]) -> Result<Vec<BpfProgram>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let spaces = NAMESPACES.iter().map(|flag| masked(0, flag.cast_unsigned().into(), flag.cast_unsigned().into()));
     rules.insert(libc::SYS_clone, spaces.collect::<Result<_, _>>()?);
@@ -184,8 +184,8 @@ pub(super) fn filters(net: Net, own_spaces: bool, protected: &[i32]) -> Result<V
 
 /// Local stream sockets stay, connections to servers do not: Landlock does not see sockets with a path in the file
 /// system, and a datagram socket can name its receiver in each message.
-fn sockets(net: Net, own_network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    if net == Net::None && own_network {
+fn sockets(net: &Net, own_network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    if *net != Net::Full && own_network {
         // Netlink and all families that nobody needs reach parts of the kernel that namespaces do not divide.
         let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|domain| domain.cast_unsigned().into());
         let condition = |domain| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, domain);
@@ -193,7 +193,7 @@ fn sockets(net: Net, own_network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>
         let rules = vec![none, masked(1, 0xf, libc::SOCK_RAW.cast_unsigned().into())?];
         return Ok(BTreeMap::from([(libc::SYS_socket, rules.clone()), (libc::SYS_socketpair, rules)]));
     }
-    if net == Net::Full {
+    if *net == Net::Full {
         let bad = [libc::AF_VSOCK, libc::AF_PACKET, libc::AF_ALG].map(|domain| equal(0, domain.cast_unsigned().into()));
         return Ok(BTreeMap::from([(libc::SYS_socket, bad.into_iter().collect::<Result<_, _>>()?)]));
     }

@@ -49,16 +49,20 @@ pub(super) const SETTINGS: &[&str] = &[
 /// Who the users of the machine are; a job with a view of its own sees others.
 const USERS: &[&str] = &["/etc/group", "/etc/passwd"];
 
-/// What programs that use the network look at.
-pub(super) const NETWORK: &[&str] = &[
-    "/etc/ca-certificates",
-    "/etc/gai.conf",
-    "/etc/hosts",
-    "/etc/pki",
-    "/etc/resolv.conf",
-    "/etc/services",
-    "/etc/ssl",
-];
+/// Whom programs trust that use the network, and how they find others on it.
+const NETWORK: (&[&str], &[&str]) = (
+    &["/etc/ca-certificates", "/etc/pki", "/etc/services", "/etc/ssl"],
+    &["/etc/gai.conf", "/etc/hosts", "/etc/resolv.conf"],
+);
+
+/// What programs that use the network look at; those of a job with a proxy find nobody themselves.
+pub(super) fn of_network(net: &Net) -> Vec<&'static str> {
+    match net {
+        Net::None => Vec::new(),
+        Net::Hosts(_) => NETWORK.0.to_vec(),
+        Net::Full => [NETWORK.0, NETWORK.1].concat(),
+    }
+}
 
 /// Where programs put temporary files in a view of their own: all are one directory of the workdir.
 pub(super) const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
@@ -91,19 +95,18 @@ pub(super) fn gpus() -> Vec<PathBuf> {
 /// a job may read all that it sees, and has a network of its own.
 pub(super) fn rules(policy: &Policy, program: &Path, own_view: bool) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(WANTED))?;
-    if policy.job.net == Net::None && !own_view {
+    if policy.job.net != Net::Full && !own_view {
         ruleset = ruleset.handle_access(AccessNet::from_all(WANTED))?;
     }
     let ruleset = ruleset.scope(Scope::from_all(WANTED))?.create()?;
     let ruleset = if own_view {
         ruleset.add_rules(path_beneath_rules(["/"], read()))?.add_rules(path_beneath_rules(TEMPORARY, write()))?
     } else {
-        let network = if policy.job.net == Net::Full { NETWORK } else { &[] };
         ruleset
             .add_rules(path_beneath_rules(SYSTEM, read()))?
             .add_rules(path_beneath_rules(SETTINGS, read()))?
             .add_rules(path_beneath_rules(USERS, read()))?
-            .add_rules(path_beneath_rules(network, read()))?
+            .add_rules(path_beneath_rules(of_network(&policy.job.net), read()))?
             .add_rules(path_beneath_rules(&policy.job.reads, read()))?
     };
     let (gpus, settings) = match policy.job.devices {

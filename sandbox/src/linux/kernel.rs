@@ -1,7 +1,7 @@
 //! What of the kernel's help a job has, and which layers that makes.
 use super::sys;
 use crate::wire::Policy;
-use crate::{Layer, Mechanism, Status};
+use crate::{Layer, Mechanism, Net, Status};
 
 /// What of the kernel's help a job has.
 pub(super) struct Kernel {
@@ -25,8 +25,11 @@ impl Kernel {
         Kernel { landlock, filter: sys::can_filter(), spaces: Err(why.into()), own_user: false, group: (false, false) }
     }
 
-    /// Why a job must not start, where a layer that it requires is not all there.
+    /// Why a job must not start, where a layer that it requires is not all there, or a network of its own.
     pub fn suffices(&self, policy: &Policy, confined: bool) -> Result<(), String> {
+        if let (true, Net::Hosts(_), Err(why)) = (confined, &policy.job.net, &self.spaces) {
+            return Err(format!("only some hosts are allowed to it, which needs namespaces: {why}"));
+        }
         let layers = self.layers(confined);
         let lacking =
             layers.iter().find(|(layer, status)| policy.required.contains(layer) && *status != Status::Enforced);

@@ -12,6 +12,7 @@ use super::limits::KernelLimits;
 use super::spaces::User;
 use super::{calls, files, sys};
 use crate::wire::Policy;
+use crate::{Net, proxy};
 
 /// What a command takes on.
 pub(super) struct Confinement<'a> {
@@ -43,6 +44,9 @@ pub(super) fn command(
     command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8");
     let temporary = if confinement.own_spaces { Path::new("/tmp") } else { temporary };
     command.env("HOME", &policy.workdir).env("TMPDIR", temporary);
+    if let (true, Net::Hosts(hosts)) = (confinement.own_spaces, &policy.job.net) {
+        command.envs(proxy::variables(hosts));
+    }
     command.envs(&policy.job.env);
     confine(&mut command, policy, program, confinement)?;
     Ok(command)
@@ -64,7 +68,7 @@ fn confine(command: &mut Command, policy: &Policy, program: &Path, how: &Confine
     let confined = how.user.is_some();
     let filters = if confined && sys::can_filter() {
         let protected = if own_spaces { vec![-1] } else { protected(parent.cast_signed()) };
-        calls::filters(policy.job.net, own_spaces, &protected).map_err(io::Error::other)?
+        calls::filters(&policy.job.net, own_spaces, &protected).map_err(io::Error::other)?
     } else {
         Vec::new()
     };

@@ -3,6 +3,7 @@ mod calls;
 mod cgroup;
 mod disk;
 mod files;
+mod handover;
 mod kernel;
 mod launch;
 mod limits;
@@ -14,6 +15,7 @@ mod view;
 
 use std::io;
 
+pub(crate) use handover::receive;
 pub(crate) use supervise::supervise;
 
 /// What must be done before the supervisor opens its first file.

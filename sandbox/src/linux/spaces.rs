@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Group;
 use super::launch::{self, Confinement};
-use super::sys;
 use super::view::View;
+use super::{handover, sys};
 use crate::Net;
 use crate::wire::Policy;
 
@@ -139,7 +139,7 @@ pub(super) fn start(
     let spaces = |error: io::Error| Refused::Spaces(error);
     let own_users = matches!(user, User::Same { .. }) && !sys::is_root();
     let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    flags |= if policy.job.net == Net::None { libc::CLONE_NEWNET } else { 0 };
+    flags |= if policy.job.net != Net::Full { libc::CLONE_NEWNET } else { 0 };
     flags |= if own_users { libc::CLONE_NEWUSER } else { 0 };
     let (gate, mut opener) = io::pipe().map_err(spaces)?;
     let (words, mut to) = io::pipe().map_err(spaces)?;
@@ -216,10 +216,13 @@ fn furnish(policy: &Policy, temporary: &Path, user: &User) -> io::Result<PathBuf
     View::new(policy, (&program, temporary), user).enter()?;
     rustix::process::umask(mask);
     rustix::system::sethostname(b"sandbox")?;
-    if policy.job.net == Net::None {
+    if policy.job.net != Net::Full {
         sys::loopback_up()?;
     }
     sys::hide()?;
+    if matches!(policy.job.net, Net::Hosts(_)) {
+        handover::hand_over_listener()?;
+    }
     Ok(program)
 }
 

@@ -54,7 +54,14 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
     let (cpu, largest) = sys::ended_usage();
     let counted = meter.group.as_ref().and_then(Group::peak_memory);
     meter.peaks.memory = meter.peaks.memory.max(Some(largest)).max(counted);
-    Finished { ended, wall: start.elapsed(), cpu: Some(cpu.max(meter.cpu)), peaks: meter.peaks, layers }
+    Finished {
+        ended,
+        wall: start.elapsed(),
+        cpu: Some(cpu.max(meter.cpu)),
+        peaks: meter.peaks,
+        layers,
+        refused_hosts: Vec::new(),
+    }
 }
 
 fn set(layers: &mut [(Layer, Status)], layer: Layer, status: Status) {

@@ -13,7 +13,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
 };
 
-use super::files::{self, DEVICES, NETWORK, SETTINGS, SYSTEM, TEMPORARY};
+use super::files::{self, DEVICES, SETTINGS, SYSTEM, TEMPORARY};
 use super::spaces::User;
 use super::sys;
 use crate::wire::Policy;
@@ -69,8 +69,8 @@ impl<'a> View<'a> {
         for path in SYSTEM {
             view.system(Path::new(path));
         }
-        let network = if policy.job.net == Net::Full { NETWORK } else { &[] };
-        let settings = SETTINGS.iter().chain(network).filter(|path| !path.starts_with("/proc"));
+        let network = files::of_network(&policy.job.net);
+        let settings = SETTINGS.iter().chain(&network).filter(|path| !path.starts_with("/proc"));
         view.add(settings.map(Path::new), Kind::System);
         view.add(DEVICES.iter().map(Path::new), Kind::Device);
         if policy.job.devices == Devices::Gpu {
@@ -189,7 +189,7 @@ impl<'a> View<'a> {
             format!("root:x:0:0::/:/bin/sh\njob:x:{user}:{group}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n");
         write("etc/passwd", &passwd)?;
         write("etc/group", &format!("root:x:0:\njob:x:{group}:\nnogroup:x:65534:\n"))?;
-        if self.policy.job.net == Net::None {
+        if self.policy.job.net != Net::Full {
             write("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod escape;
+mod hosts;
 mod kills;
 mod life;
 mod limits;

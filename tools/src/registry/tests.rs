@@ -63,6 +63,7 @@ fn call(tool: &dyn AnyTool, args: Value) -> Result<Value, ToolError> {
         deadline: None,
         cancel: Cancel::default(),
         hub: None,
+        hosts: &[],
         on: &|_| {},
     };
     futures_util::future::FutureExt::now_or_never(tool.call(&cx, args)).unwrap()

@@ -222,7 +222,14 @@ mod tests {
 
     fn ended(ended: Ended) -> Finished {
         let peaks = Peaks { memory: Some(123_000_000), ..Peaks::default() };
-        Finished { ended, wall: Duration::from_secs(7), cpu: None, peaks, layers: Vec::new() }
+        Finished {
+            ended,
+            wall: Duration::from_secs(7),
+            cpu: None,
+            peaks,
+            layers: Vec::new(),
+            refused_hosts: Vec::new(),
+        }
     }
 
     fn message(end: Ended, line: Option<Line>, said: Option<&str>) -> String {

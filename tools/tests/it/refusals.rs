@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use serde_json::json;
+use tunesmith_sandbox::{Layer, Status};
 use tunesmith_tools::tool::ToolError;
 
 use crate::support::{Place, tickets};
@@ -95,6 +96,31 @@ async fn the_shell_is_confined_or_refused() {
     assert_eq!(output["stdout"], "out");
     let stderr = output["stderr"].as_str().unwrap();
     assert!(stderr.starts_with("err\ncat: /etc/shadow: "), "{stderr}");
+    assert_eq!(output.as_object().unwrap().keys().collect::<Vec<_>>(), ["stdout", "stderr", "ended"]);
     let slow = place.ok("shell", json!({"command": "exec sleep 60", "timeout": 1})).await;
     assert_eq!(slow["ended"], json!({"limit": "wall"}));
+}
+
+#[tokio::test]
+async fn the_shell_reaches_no_host_but_those_that_the_user_allowed() {
+    let mut place = Place::new();
+    place.hosts = vec!["a.example".into(), "*.b.example".into()];
+    let ask = |hosts: serde_json::Value| json!({"command": "echo $https_proxy", "hosts": hosts});
+    if !place.jobs.missing().is_empty() {
+        return;
+    }
+    for host in ["c.example", "a.example:22", "b.example", "a/b"] {
+        let denied = place.call("shell", ask(json!(["a.example", host]))).await;
+        let why =
+            format!("not allowed: this run may not reach {host}; the user can allow it with --allow network:{host}");
+        assert_eq!(denied.map_err(|error| error.to_string()), Err(why));
+    }
+    assert_eq!(place.ok("shell", ask(json!([]))).await["stdout"], "");
+    let metadata = place.jobs.layers().into_iter().find(|(layer, _)| *layer == Layer::Metadata);
+    let allowed = place.call("shell", ask(json!(["A.example", "x.b.example"]))).await;
+    match metadata {
+        Some((_, Status::Enforced)) => assert_eq!(allowed.unwrap()["stdout"], "http://127.0.0.1:3128"),
+        // Such a job needs namespaces.
+        _ => assert!(matches!(allowed, Err(ToolError::Failed(_))), "{allowed:?}"),
+    }
 }

@@ -66,6 +66,7 @@ pub struct Place {
     pub cancel: Cancel,
     pub deadline: Option<Instant>,
     pub hub: Option<Hub>,
+    pub hosts: Vec<String>,
     pub progress: Mutex<Vec<Progress>>,
     _root: TempDir,
 }
@@ -80,6 +81,7 @@ impl Place {
             cancel: Cancel::default(),
             deadline: Some(Instant::now() + Duration::from_secs(120)),
             hub: None,
+            hosts: Vec::new(),
             progress: Mutex::default(),
             _root: root,
         }
@@ -116,6 +118,7 @@ impl Place {
             deadline: self.deadline,
             cancel: self.cancel.clone(),
             hub: self.hub.as_ref(),
+            hosts: &self.hosts,
             on: &on,
         };
         self.registry.get(tool).unwrap().call(&cx, args).await
