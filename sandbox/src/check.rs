@@ -18,6 +18,7 @@ impl Job {
         for (name, paths) in [("reads", &self.reads), ("writes", &self.writes)] {
             check_paths(name, paths)?;
         }
+        check_place("the workdir", dir.path())?;
         self.writes.iter().try_for_each(|path| check_writable(path, dir))
     }
 
@@ -72,6 +73,20 @@ fn check_paths(name: &str, paths: &[PathBuf]) -> io::Result<()> {
     }
 }
 
+/// Directories in which programs look for themselves and their settings.
+const SYSTEM: [&str; 9] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/boot", "/var"];
+/// File systems that are no files.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Refuses to make the machine's own directories writable; single devices and shared memory are none.
+fn check_place(what: &str, path: &Path) -> io::Result<()> {
+    let of_kernel = KERNEL.iter().any(|kernel| path.starts_with(kernel)) && !path.starts_with("/dev/shm");
+    if path.is_dir() && (of_kernel || SYSTEM.iter().any(|system| path == Path::new(system))) {
+        return refuse(format!("{what} `{}` is the system's own; name another directory", path.display()));
+    }
+    Ok(())
+}
+
 /// What lies above the workdir holds what the job must not touch: other runs, and the workdir's own name.
 fn check_writable(path: &Path, dir: &Workdir) -> io::Result<()> {
     let shown = path.display();
@@ -79,6 +94,7 @@ fn check_writable(path: &Path, dir: &Workdir) -> io::Result<()> {
         let why = format!("writes: cannot grant `{shown}`: {error}; name a file or directory that is there");
         io::Error::new(error.kind(), why)
     })?;
+    check_place("writes:", &found)?;
     if dir.path() != found && dir.path().starts_with(&found) {
         return refuse(format!(
             "writes: `{shown}` holds the workdir and what is beside it; name a directory of its own"

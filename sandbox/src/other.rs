@@ -40,32 +40,18 @@ pub(crate) fn total_memory() -> Option<u64> {
 }
 
 pub(crate) fn layers(_confined: bool, _without: &[crate::Mechanism]) -> Vec<(Layer, Status)> {
-    use Layer::*;
-    let all = [
-        Files,
-        Network,
-        Syscalls,
-        Environment,
-        Descriptors,
-        Privileges,
-        Tree,
-        Signals,
-        Memory,
-        Processes,
-        Disk,
-        Metadata,
-    ];
     let status = |layer| match layer {
-        Environment => Status::Enforced,
+        Layer::Environment => Status::Enforced,
         _ => Status::Unavailable("only Linux is supported".into()),
     };
-    all.map(|layer| (layer, status(layer))).into()
+    Layer::ALL.map(|layer| (layer, status(layer))).into()
 }
 
 pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
     let only_hosts = confined && matches!(policy.job.net, Net::Hosts(_));
     let ended = match launch(&policy, input) {
+        _ if !policy.required.is_empty() => Ended::Failed("layers are required that only Linux has".into()),
         _ if only_hosts => Ended::Failed("a job that may reach some hosts only needs Linux's namespaces".into()),
         Ok(child) => watch(child, policy.job.limits.wall.map(|wall| start + wall), socket),
         Err(error) => Ended::Failed(format!("cannot run `{}`: {error}", policy.program.display())),

@@ -129,6 +129,12 @@ const OPENS: &[(i64, u8)] = &[
 /// Puts characters into a terminal's input: TIOCSTI and TIOCLINUX.
 const TERMINAL_INPUT: &[u64] = &[0x5412, 0x541c];
 
+/// Name the process that is signalled when something happens to a file: FIOSETOWN and SIOCSPGRP.
+const OWNERS_OF_FILES: &[u64] = &[0x8901, 0x8902];
+
+/// The same by fcntl: F_SETOWN, F_SETSIG and F_SETOWN_EX.
+const SIGNALS_OF_FILES: &[u64] = &[8, 10, 15];
+
 /// Calls whose first argument is the process to signal.
 const SIGNALS: &[i64] = &[
     libc::SYS_kill,
@@ -157,7 +163,13 @@ pub(super) fn filters(net: &Net, own_spaces: bool, protected: &[i32]) -> Result<
     let spaces = NAMESPACES.iter().map(|flag| masked(0, flag.cast_unsigned().into(), flag.cast_unsigned().into()));
     rules.insert(libc::SYS_clone, spaces.collect::<Result<_, _>>()?);
     let typed = TERMINAL_INPUT.iter().map(|request| equal(1, *request));
-    rules.insert(libc::SYS_ioctl, typed.collect::<Result<_, _>>()?);
+    let owned = OWNERS_OF_FILES.iter().filter(|_| !own_spaces).map(|request| equal(1, *request));
+    rules.insert(libc::SYS_ioctl, typed.chain(owned).collect::<Result<_, _>>()?);
+    if !own_spaces {
+        let asked = SIGNALS_OF_FILES.iter().map(|command| equal(1, *command));
+        rules.insert(libc::SYS_fcntl, asked.collect::<Result<_, _>>()?);
+        rules.insert(libc::SYS_pidfd_send_signal, Vec::new());
+    }
     let other = compare(0, SeccompCmpOp::Ne, 0)?;
     rules.insert(libc::SYS_prlimit64, vec![other.clone()]);
     rules.insert(libc::SYS_get_robust_list, vec![other]);

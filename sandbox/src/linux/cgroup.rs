@@ -16,12 +16,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// A group below that of this process, with the limits that it can hold; an error where none can be made.
+    /// A group below that of this process, or beside it: the kernel delegates no controllers below a group that holds
+    /// processes itself, unless it is the first. An error where none can be made.
     pub fn make(limits: &Limits) -> io::Result<Self> {
-        Self::below(
-            &own(&fs::read_to_string("/proc/self/cgroup")?, &fs::read_to_string("/proc/self/mountinfo")?)?,
-            limits,
-        )
+        let own = own(&fs::read_to_string("/proc/self/cgroup")?, &fs::read_to_string("/proc/self/mountinfo")?)?;
+        Self::below(&own, limits).or_else(|error| own.parent().map_or(Err(error), |parent| Self::below(parent, limits)))
     }
 
     fn below(parent: &Path, limits: &Limits) -> io::Result<Self> {

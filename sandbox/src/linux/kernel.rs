@@ -13,16 +13,26 @@ pub(super) struct Kernel {
     pub spaces: Result<(), String>,
     /// Whether the job has a user of its own.
     pub own_user: bool,
+    /// Whether the job was given the whole network.
+    pub open_network: bool,
     /// Whether a control group holds the limit on memory, and that on processes.
     pub group: (bool, bool),
 }
 
 impl Kernel {
     /// What there is without namespaces.
-    pub fn of(without: &[Mechanism]) -> Self {
+    pub fn of(policy: &Policy) -> Self {
+        let without = &policy.without;
         let landlock = if without.contains(&Mechanism::Landlock) { 0 } else { sys::landlock_version() };
         let why = if without.contains(&Mechanism::Namespaces) { "left out" } else { "confinement is switched off" };
-        Kernel { landlock, filter: sys::can_filter(), spaces: Err(why.into()), own_user: false, group: (false, false) }
+        Kernel {
+            landlock,
+            filter: sys::can_filter(),
+            spaces: Err(why.into()),
+            own_user: false,
+            open_network: policy.job.net == Net::Full,
+            group: (false, false),
+        }
     }
 
     /// Why a job must not start, where a layer that it requires is not all there, or a network of its own.
@@ -62,6 +72,7 @@ impl Kernel {
                 Ok(()) => Enforced,
                 Err(why) => Unavailable(format!("needs a mount namespace: {why}")),
             },
+            Layer::Network if self.open_network => Unavailable("the job was given the whole network".into()),
             Layer::Network => self.network(),
             Layer::Syscalls if !self.filter => Unavailable("this kernel does not filter system calls".into()),
             Layer::Environment if self.landlock == 0 && self.spaces.is_err() => {

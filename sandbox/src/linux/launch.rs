@@ -2,14 +2,14 @@
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::cgroup::Group;
 use super::limits::KernelLimits;
 use super::spaces::User;
+use super::temporary::Temporary;
 use super::{calls, files, sys};
 use crate::wire::Policy;
 use crate::{Net, proxy};
@@ -31,7 +31,7 @@ pub(super) struct Confinement<'a> {
 /// The command of a job, ready to start.
 pub(super) fn command(
     policy: &Policy,
-    (program, temporary): (&Path, &Path),
+    (program, temporary): (&Path, &Temporary),
     input: Option<OwnedFd>,
     confinement: &Confinement<'_>,
 ) -> io::Result<Command> {
@@ -42,7 +42,7 @@ pub(super) fn command(
     }
     command.stdin(input.map_or_else(Stdio::null, Stdio::from));
     command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8");
-    let temporary = if confinement.own_spaces { Path::new("/tmp") } else { temporary };
+    let temporary = if confinement.own_spaces { Path::new("/tmp") } else { temporary.path() };
     command.env("HOME", &policy.workdir).env("TMPDIR", temporary);
     if let (true, Net::Hosts(hosts)) = (confinement.own_spaces, &policy.job.net) {
         command.envs(proxy::variables(hosts));
@@ -119,32 +119,4 @@ pub(super) fn file_with(bytes: &[u8]) -> io::Result<OwnedFd> {
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
-}
-
-/// Where temporary files of jobs are in a workdir.
-const TEMPORARY: &str = ".tmp";
-
-/// Makes an empty directory for the temporary files of this very job, whatever earlier jobs put in its place. It belongs to
-/// the owner of the workdir.
-pub(super) fn make_temporary_directory(workdir: &Path) -> io::Result<PathBuf> {
-    let all = workdir.join(TEMPORARY);
-    match fs::symlink_metadata(&all) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => {
-            fs::remove_file(&all)?;
-            fs::create_dir(&all)?;
-        }
-        Err(_) => fs::create_dir(&all)?,
-    }
-    let own = all.join(std::process::id().to_string());
-    let _ = fs::remove_dir_all(&own).or_else(|_| fs::remove_file(&own));
-    fs::create_dir(&own)?;
-    let owner = fs::metadata(workdir)?;
-    for directory in [&all, &own] {
-        let meta = fs::symlink_metadata(directory)?;
-        if sys::is_root() && (owner.uid(), owner.gid()) != (meta.uid(), meta.gid()) {
-            lchown(directory, Some(owner.uid()), Some(owner.gid()))?;
-        }
-    }
-    Ok(own)
 }

@@ -1,30 +1,13 @@
-//! The limits of a job: those that the kernel holds, and those that are polled.
+//! The limits of a job that the kernel holds.
 use std::io;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use super::cgroup::Group;
-use super::tree::Process;
-use super::{disk, sys, tree};
-use crate::{Limit, Limits, Peaks};
+use super::{sys, tree};
+use crate::Limits;
 
-/// Polling takes at most a twentieth of a processor.
-const SHARE: u32 = 20;
-const FASTEST: Duration = Duration::from_millis(25);
-/// A job that ends before this is not looked at but at its end.
-const FIRST: Duration = Duration::from_millis(5);
-const SLOWEST: Duration = Duration::from_secs(2);
 /// More files than this at once is a leak.
 const OPEN_FILES: u64 = 8192;
 /// The kernel refuses tasks at twice the limit, or twice this: those between are seen, and end the job.
 const SPARE_TASKS: u32 = 128;
-/// Sockets whose contents count as nothing. Nobody says what waits in a socket, so each beyond these counts as full.
-const FREE_SOCKETS: u64 = 64;
-/// Bytes that may wait in a socket where the system does not say.
-const SOCKET: u64 = 416 << 10;
-/// The first change of memory that is worth a closer look.
-const NOTABLE: u64 = 4 << 20;
-
 /// Resource limits, ready to be set in the child.
 #[derive(Clone, Copy)]
 pub(super) struct KernelLimits {
@@ -58,100 +41,5 @@ impl KernelLimits {
         sys::lower_limit(libc::RLIMIT_CPU, self.cpu_seconds, 1)?;
         sys::lower_limit(libc::RLIMIT_NPROC, self.tasks, 0)?;
         sys::lower_limit(libc::RLIMIT_DATA, self.data_bytes, 0)
-    }
-}
-
-/// Looks at a running job now and then.
-pub(super) struct Meter {
-    limits: Limits,
-    workdir: PathBuf,
-    page: u64,
-    ticks: u64,
-    /// Bytes that may wait in a socket.
-    socket: u64,
-    /// The most that was seen.
-    pub peaks: Peaks,
-    /// Processor time at the last look: of processes that the kernel ends with their namespaces nobody else tells it.
-    pub cpu: Duration,
-    /// The control group of the job, where it has one.
-    pub group: Option<Group>,
-    /// Bytes of files that were deleted and are open, at the last look.
-    deleted: u64,
-    next: Instant,
-    next_disk: Instant,
-}
-
-impl Meter {
-    pub fn new(limits: Limits, workdir: PathBuf) -> Self {
-        let (page, ticks) = sys::units();
-        let now = Instant::now();
-        let (peaks, cpu, group) = (Peaks::default(), Duration::ZERO, Group::make(&limits).ok());
-        let most = std::fs::read_to_string("/proc/sys/net/core/wmem_max").ok();
-        let socket = most.and_then(|most| most.trim().parse::<u64>().ok()).map_or(SOCKET, |most| 2 * most);
-        Meter { limits, workdir, page, ticks, socket, peaks, cpu, group, deleted: 0, next: now + FIRST, next_disk: now }
-    }
-
-    /// When to look again.
-    pub fn next(&self) -> Instant {
-        self.next
-    }
-
-    /// Names the limit that the job, all processes below `root`, has passed, if any.
-    pub fn look(&mut self, root: i32) -> Option<Limit> {
-        let start = Instant::now();
-        let tree = tree::quickly_below(root);
-        let nameless = tree::nameless(&tree);
-        self.deleted = nameless.disk;
-        let files = nameless.memory + nameless.sockets.saturating_sub(FREE_SOCKETS) * self.socket;
-        let passed = [self.tasks(&tree), self.cpu(&tree), self.memory(&tree, files)].into_iter().flatten().next();
-        let passed = passed.or_else(|| self.group.as_ref()?.reached());
-        let passed = passed.or_else(|| if start >= self.next_disk { self.disk() } else { None });
-        let now = Instant::now();
-        self.next = now + ((now - start) * SHARE).clamp(FASTEST, SLOWEST);
-        passed
-    }
-
-    fn tasks(&mut self, tree: &[Process]) -> Option<Limit> {
-        let tasks = tree::tasks(tree);
-        self.peaks.processes = self.peaks.processes.max(Some(tasks));
-        (tasks > u64::from(self.limits.processes?)).then_some(Limit::Processes)
-    }
-
-    fn cpu(&mut self, tree: &[Process]) -> Option<Limit> {
-        self.cpu = self.cpu.max(sys::ended_usage().0 + tree::cpu(tree, self.ticks));
-        (self.cpu > self.limits.cpu?).then_some(Limit::Cpu)
-    }
-
-    fn memory(&mut self, tree: &[Process], files: u64) -> Option<Limit> {
-        let (limit, peak) = (self.limits.memory.unwrap_or(u64::MAX), self.peaks.memory.unwrap_or(0));
-        let upper = tree::resident(tree, self.page) + files;
-        // The exact number costs a walk over all pages, so it is only taken where it could matter.
-        if upper > limit || upper > peak + peak / 16 + NOTABLE {
-            let exact = tree::proportional(tree, self.page, files);
-            self.peaks.memory = Some(peak.max(exact));
-            return (exact > limit).then_some(Limit::Memory);
-        }
-        None
-    }
-
-    /// Measures the workdir, on a pace of its own because it may hold many files.
-    pub fn disk(&mut self) -> Option<Limit> {
-        let (bytes, files) = (self.limits.disk_bytes.unwrap_or(u64::MAX), self.limits.files.unwrap_or(u64::MAX));
-        if (bytes, files) == (u64::MAX, u64::MAX) {
-            return None;
-        }
-        let start = Instant::now();
-        let used = disk::usage(&self.workdir);
-        let now = Instant::now();
-        self.next_disk = now + ((now - start) * SHARE).max(FASTEST);
-        let Ok(used) = used else { return Some(Limit::Disk) };
-        let used = disk::Usage { bytes: used.bytes + self.deleted, ..used };
-        self.peaks.disk_bytes = self.peaks.disk_bytes.max(Some(used.bytes));
-        self.peaks.files = self.peaks.files.max(Some(used.files));
-        match () {
-            () if used.bytes > bytes => Some(Limit::Disk),
-            () if used.files > files => Some(Limit::Files),
-            () => None,
-        }
     }
 }

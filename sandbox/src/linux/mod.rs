@@ -7,9 +7,11 @@ mod handover;
 mod kernel;
 mod launch;
 mod limits;
+mod meter;
 mod spaces;
 mod supervise;
 mod sys;
+mod temporary;
 mod tree;
 mod view;
 

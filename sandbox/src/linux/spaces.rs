@@ -2,11 +2,13 @@
 //!
 //! The supervisor forks a process into new namespaces, which is the first there: it builds the job's [`View`], starts the
 //! job, and waits for its end. When it dies, so does every process of the namespaces.
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::{WaitOptions, wait};
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Group;
 use super::launch::{self, Confinement};
+use super::temporary::Temporary;
 use super::view::View;
 use super::{handover, sys};
 use crate::Net;
@@ -21,6 +24,9 @@ use crate::wire::Policy;
 
 /// The users of jobs: this, and the number of their supervisor, which no other living process has.
 const USERS: u32 = 0x6000_0000;
+
+/// How long it may take to furnish namespaces.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who the job is.
 pub(super) enum User {
@@ -35,10 +41,9 @@ pub(super) enum User {
     Apart {
         /// User and group.
         id: u32,
-        /// User and group of the workdir, whose files the job sees as its own.
-        owner: (u32, u32),
-        /// The user namespace that says so.
-        map: OwnedFd,
+        /// Users and groups whose files the job sees as its own where they are given to it, with the user namespaces that
+        /// say so: of the workdir, and of what it may read and write.
+        maps: Vec<((u32, u32), OwnedFd)>,
     },
 }
 
@@ -48,11 +53,15 @@ impl User {
         User::Same { uid: sys::real_user(), gid: rustix::process::getgid().as_raw() }
     }
 
-    /// A new one, for jobs in this workdir; only root can make it.
-    pub fn apart(workdir: &Path) -> io::Result<Self> {
-        let meta = fs::metadata(workdir)?;
-        let (id, owner) = (USERS + std::process::id(), (meta.uid(), meta.gid()));
-        Ok(User::Apart { id, owner, map: map_of(owner, id)? })
+    /// A new one, for the job of this policy; only root can make it.
+    pub fn apart(policy: &Policy) -> io::Result<Self> {
+        let id = USERS + std::process::id();
+        let given = policy.job.reads.iter().chain(&policy.job.writes).filter_map(|path| fs::metadata(path).ok());
+        let owners = given.map(|meta| (meta.uid(), meta.gid())).filter(|owner| *owner != (id, id));
+        let workdir = fs::metadata(&policy.workdir)?;
+        let owners: BTreeSet<_> = owners.chain([(workdir.uid(), workdir.gid())]).collect();
+        let maps = owners.into_iter().map(|owner| Ok((owner, map_of(owner, id)?))).collect::<io::Result<_>>()?;
+        Ok(User::Apart { id, maps })
     }
 
     /// Its number.
@@ -71,16 +80,11 @@ impl User {
         }
     }
 
-    /// Whether files of this user and group are shown to the job as its own.
-    pub fn owns(&self, uid: u32, gid: u32) -> bool {
-        matches!(self, User::Apart { owner, .. } if owner.0 == uid || owner.1 == gid)
-    }
-
-    /// The user namespace that shows files so.
-    pub fn map(&self) -> Option<BorrowedFd<'_>> {
+    /// The user namespace that shows files of this user and group as the job's own.
+    pub fn map(&self, owner: (u32, u32)) -> Option<BorrowedFd<'_>> {
         match self {
             User::Same { .. } => None,
-            User::Apart { map, .. } => Some(map.as_fd()),
+            User::Apart { maps, .. } => maps.iter().find(|(known, _)| *known == owner).map(|(_, map)| map.as_fd()),
         }
     }
 }
@@ -132,7 +136,7 @@ impl Init {
 /// Starts the job of `policy` in namespaces of its own.
 pub(super) fn start(
     policy: &Policy,
-    (input, temporary): (Option<OwnedFd>, &Path),
+    (input, temporary): (Option<OwnedFd>, &Temporary),
     (user, landlock): (&User, bool),
     group: Option<&Group>,
 ) -> Result<Init, Refused> {
@@ -154,7 +158,12 @@ pub(super) fn start(
     let mapped = if own_users { map(pid, user) } else { Ok(()) };
     let grouped = mapped.and_then(|()| group.map_or(Ok(()), |group| fs::write(group.entrance(), pid.to_string())));
     let opened = grouped.and_then(|()| opener.write_all(b"g"));
-    let word = opened.map(|()| init.word());
+    // A file system that does not answer must not hold up the caller for ever.
+    let patience = policy.job.limits.wall.unwrap_or(PATIENCE).min(PATIENCE);
+    let word = opened.map(|()| {
+        sys::wait_readable(&[init.words.get_ref().as_fd()], patience);
+        if sys::is_readable(init.words.get_ref().as_fd()) { init.word() } else { None }
+    });
     let refused = match word {
         Ok(Some(Word::Started)) => return Ok(init),
         Ok(Some(Word::Failed(why))) => Refused::Job(io::Error::other(why)),
@@ -174,7 +183,7 @@ fn wait_for(pid: i32) -> rustix::io::Result<()> {
 /// Everything that the first process does.
 fn first(
     policy: &Policy,
-    (input, temporary): (Option<OwnedFd>, &Path),
+    (input, temporary): (Option<OwnedFd>, &Temporary),
     (user, landlock): (&User, bool),
     mut gate: PipeReader,
     to: &mut PipeWriter,
@@ -210,7 +219,7 @@ fn say(to: &mut PipeWriter, word: &Word) -> io::Result<()> {
 }
 
 /// Makes the namespaces a place to work in, and says where in it the program is.
-fn furnish(policy: &Policy, temporary: &Path, user: &User) -> io::Result<PathBuf> {
+fn furnish(policy: &Policy, temporary: &Temporary, user: &User) -> io::Result<PathBuf> {
     let program = visible(&policy.program);
     let mask = rustix::process::umask(Mode::from_raw_mode(0o022));
     View::new(policy, (&program, temporary), user).enter()?;

@@ -1,19 +1,18 @@
 //! The supervisor: starts one job, watches it, and leaves nothing of it behind.
-use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::cgroup::Group;
 use super::kernel::Kernel;
 use super::launch::{self, Confinement};
-use super::limits::Meter;
+use super::meter::{Meter, Root};
 use super::spaces::{self, Init, Refused, User};
 use super::sys::{self, Reaped};
+use super::temporary::Temporary;
 use super::tree;
 use crate::wire::{Policy, Stop};
 use crate::{Ended, Finished, Layer, Limit, Mechanism, Status};
@@ -21,47 +20,54 @@ use crate::{Ended, Finished, Layer, Limit, Mechanism, Status};
 /// How long processes may take to die before the job is reported with survivors.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long is waited without a deadline; then it is waited again.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// Runs a job to its end and kills what it leaves behind.
 pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
-    let mut meter = Meter::new(policy.job.limits.clone(), policy.workdir.clone());
-    let temporary = launch::make_temporary_directory(&policy.workdir);
-    let (started, kernel) = launch(&policy, (input, &temporary), meter.group.as_ref(), confined);
+    let limits = &policy.job.limits;
+    let group = Group::make(limits).ok();
+    let temporary = Temporary::make(&policy.workdir);
+    let (started, kernel) = launch(&policy, (input, &temporary), group.as_ref(), confined);
     let mut layers = kernel.layers(confined);
-    let ended = match started {
-        Ok(main) => watch(main, policy.job.limits.wall.map(|wall| start + wall), socket, &mut meter),
-        Err(why) => Ended::Failed(why),
+    let (mut ended, meter) = match started.and_then(|main| Ok((look_at(&main, &policy)?, main))) {
+        Ok((meter, main)) => {
+            let deadline = limits.wall.map(|wall| start + wall);
+            (watch(main, (deadline, limits.cpu), socket, (&meter, group.as_ref())), Some(meter))
+        }
+        Err(why) => (Ended::Failed(why), None),
     };
-    // A control group tells of a limit also after the processes that reached it.
-    let ended = match ended {
-        Ended::Exit(_) | Ended::Signal(_) => meter.group.as_ref().and_then(Group::reached).map_or(ended, Ended::Limit),
-        other => other,
-    };
-    meter.group.iter().for_each(Group::kill);
+    group.iter().for_each(Group::kill);
     let survivors = kill_all();
+    let wall = start.elapsed();
     if survivors > 0 {
         set(&mut layers, Layer::Tree, Status::Partial(format!("{survivors} processes did not die")));
     }
-    // The last bytes may have been written since the last look.
-    let ended = match ended {
-        Ended::Exit(_) | Ended::Signal(_) => meter.disk().map_or(ended, Ended::Limit),
+    // The last bytes may have been written since the last look, and a control group tells of a limit also after the
+    // processes that reached it.
+    let late = || meter.as_ref()?.last(&policy.workdir);
+    ended = match ended {
+        Ended::Exit(_) | Ended::Signal(_) => reached(group.as_ref()).or_else(late).unwrap_or(ended),
+        Ended::Failed(_) => reached(group.as_ref()).unwrap_or(ended),
         other => other,
     };
-    if let Ok(temporary) = temporary {
-        // What cannot be removed is in the way of nobody.
-        let _ = fs::remove_dir_all(temporary);
-    }
-    let (cpu, largest) = sys::ended_usage();
-    let counted = meter.group.as_ref().and_then(Group::peak_memory);
-    meter.peaks.memory = meter.peaks.memory.max(Some(largest)).max(counted);
-    Finished {
-        ended,
-        wall: start.elapsed(),
-        cpu: Some(cpu.max(meter.cpu)),
-        peaks: meter.peaks,
-        layers,
-        refused_hosts: Vec::new(),
-    }
+    temporary.iter().for_each(Temporary::remove);
+    let (used, largest) = sys::ended_usage();
+    let (mut peaks, seen) = meter.map(|meter| (meter.peaks(), meter.cpu())).unwrap_or_default();
+    let counted = group.as_ref().and_then(Group::peak_memory);
+    peaks.memory = peaks.memory.max(Some(largest)).max(counted);
+    Finished { ended, wall, cpu: Some(used.max(seen)), peaks, layers, refused_hosts: Vec::new() }
+}
+
+fn look_at(main: &Main, policy: &Policy) -> Result<Meter, String> {
+    let meter = Meter::start(&policy.job.limits, policy.workdir.clone(), main.root());
+    meter.map_err(|error| format!("the job cannot be watched: {error}"))
+}
+
+/// The limit that a control group says was reached.
+fn reached(group: Option<&Group>) -> Option<Ended> {
+    group?.reached().map(Ended::Limit)
 }
 
 fn set(layers: &mut [(Layer, Status)], layer: Layer, status: Status) {
@@ -87,10 +93,10 @@ impl Main {
     }
 
     /// The process below which are those of the job, and no other.
-    fn root(&self) -> i32 {
+    fn root(&self) -> Root {
         match self {
-            Main::Job(_) => std::process::id().cast_signed(),
-            Main::Init(init) => init.pid,
+            Main::Job(_) => Root { pid: std::process::id().cast_signed(), is_first: false },
+            Main::Init(init) => Root { pid: init.pid, is_first: true },
         }
     }
 
@@ -109,11 +115,11 @@ impl Main {
 /// Starts the job, and says with what of the kernel's help. Nothing starts without a layer that is required.
 fn launch(
     policy: &Policy,
-    (input, temporary): (Option<Vec<u8>>, &io::Result<PathBuf>),
+    (input, temporary): (Option<Vec<u8>>, &io::Result<Temporary>),
     group: Option<&Group>,
     confined: bool,
 ) -> (Result<Main, String>, Kernel) {
-    let mut kernel = Kernel::of(&policy.without);
+    let mut kernel = Kernel::of(policy);
     kernel.group = group.map_or((false, false), |group| (group.memory, group.processes));
     let told = |error: &io::Error| format!("cannot run `{}`: {error}", policy.program.display());
     let input = sys::become_subreaper().and_then(|()| input.as_deref().map(launch::file_with).transpose());
@@ -155,12 +161,11 @@ fn launch(
 /// namespaces cannot be made, and `kernel` tells why.
 fn in_spaces(
     policy: &Policy,
-    (input, temporary): (Option<&OwnedFd>, &Path),
+    (input, temporary): (Option<&OwnedFd>, &Temporary),
     group: Option<&Group>,
     kernel: &mut Kernel,
 ) -> io::Result<Option<Init>> {
-    let users =
-        if sys::is_root() { vec![User::apart(&policy.workdir), Ok(User::same())] } else { vec![Ok(User::same())] };
+    let users = if sys::is_root() { vec![User::apart(policy), Ok(User::same())] } else { vec![Ok(User::same())] };
     for user in users {
         let refused = match user {
             Err(error) => error,
@@ -187,32 +192,40 @@ fn in_spaces(
     Ok(None)
 }
 
-/// Waits for the first process to end, for a limit to be passed, or for a word from the caller.
-fn watch(mut main: Main, deadline: Option<Instant>, socket: &UnixStream, meter: &mut Meter) -> Ended {
+/// How often a control group is asked.
+const PACE: Duration = Duration::from_millis(25);
+
+/// Waits for the first process to end, for a limit to be passed, or for a word from the caller. Nothing here takes time.
+fn watch(
+    mut main: Main,
+    (deadline, cpu): (Option<Instant>, Option<Duration>),
+    socket: &UnixStream,
+    (meter, group): (&Meter, Option<&Group>),
+) -> Ended {
     let file = sys::process_file(main.pid()).ok();
-    let mut waiting = vec![socket.as_fd()];
+    let mut waiting = vec![socket.as_fd(), meter.alarm()];
     waiting.extend(file.as_ref().map(AsFd::as_fd));
     loop {
         if let Some(ended) = reap_until(&mut main) {
-            return ended;
+            // A job may send itself the signal of a limit that it has not.
+            return if ended == Ended::Limit(Limit::Cpu) && cpu.is_none() {
+                Ended::Signal(libc::SIGXCPU)
+            } else {
+                ended
+            };
         }
-        if let Some(stop) = asked_to_stop(socket) {
-            return stop;
+        if let Some(ended) = asked_to_stop(socket).or_else(|| meter.passed()).or_else(|| reached(group)) {
+            return ended;
         }
         let now = Instant::now();
         if deadline.is_some_and(|deadline| now >= deadline) {
             return Ended::Limit(Limit::Wall);
         }
-        if now >= meter.next()
-            && let Some(limit) = meter.look(main.root())
-        {
-            return Ended::Limit(limit);
-        }
-        let wake = deadline.map_or(meter.next(), |deadline| deadline.min(meter.next()));
-        let pause = wake.saturating_duration_since(Instant::now());
+        let left = deadline.map_or(LONGEST, |deadline| deadline.saturating_duration_since(now));
+        let left = if group.is_some() { left.min(PACE) } else { left };
         // Without a file that tells of the end, the end has to be polled for. Rounded up: zero would spin.
-        let pause = if file.is_some() { pause } else { pause.min(Duration::from_millis(10)) };
-        sys::wait_readable(&waiting, pause + Duration::from_millis(1));
+        let left = if file.is_some() { left } else { left.min(Duration::from_millis(10)) };
+        sys::wait_readable(&waiting, left + Duration::from_millis(1));
     }
 }
 

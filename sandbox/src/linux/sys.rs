@@ -247,6 +247,13 @@ pub(super) fn wait_readable(files: &[BorrowedFd<'_>], timeout: Duration) {
     unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, millis) };
 }
 
+/// Whether a file can be read, or has ended.
+pub(super) fn is_readable(file: BorrowedFd<'_>) -> bool {
+    let mut entry = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the pointer is to one live structure.
+    unsafe { libc::poll(&raw mut entry, 1, 0) > 0 }
+}
+
 /// The version of Landlock that the kernel speaks; 0 for none.
 pub(super) fn landlock_version() -> c_int {
     const VERSION: u32 = 1;

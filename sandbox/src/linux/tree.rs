@@ -13,7 +13,6 @@ pub(super) struct Process {
     pub pid: i32,
     parent: i32,
     pub group: i32,
-    zombie: bool,
     ticks: u64,
     threads: u64,
     pages: u64,
@@ -63,7 +62,8 @@ fn children(pid: i32) -> Option<Vec<i32>> {
     Some(children)
 }
 
-fn read(pid: i32) -> Option<Process> {
+/// One process, if it is there.
+pub(super) fn read(pid: i32) -> Option<Process> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -81,7 +81,6 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
         pid,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
-        zombie: matches!(*fields.first()?, "Z" | "X"),
         ticks: number(11)? + number(12)? + number(13)? + number(14)?,
         threads: number(17)?,
         pages: number(21)?,
@@ -94,8 +93,8 @@ pub(super) fn tasks(tree: &[Process]) -> u64 {
 }
 
 /// Processor time of the processes and of their children that they waited for.
-pub(super) fn cpu(tree: &[Process], ticks_per_second: u64) -> Duration {
-    let ticks: u64 = tree.iter().map(|process| process.ticks).sum();
+pub(super) fn cpu<'a>(tree: impl IntoIterator<Item = &'a Process>, ticks_per_second: u64) -> Duration {
+    let ticks: u64 = tree.into_iter().map(|process| process.ticks).sum();
     Duration::from_millis(ticks * 1000 / ticks_per_second)
 }
 
@@ -132,7 +131,7 @@ pub(super) struct Nameless {
     pub sockets: u64,
 }
 
-/// Such files of all these processes, each counted once.
+/// Such files of all these processes, each counted once: those that are open, and those that are only mapped.
 pub(super) fn nameless(tree: &[Process]) -> Nameless {
     let mut seen = BTreeSet::new();
     let mut found = Nameless::default();
@@ -144,13 +143,58 @@ pub(super) fn nameless(tree: &[Process]) -> Nameless {
                 found.sockets += 1;
             }
             if meta.is_file() && meta.nlink() == 0 && seen.insert((meta.dev(), meta.ino())) {
-                let in_memory =
-                    fs::read_link(&path).is_ok_and(|link| link.as_os_str().as_bytes().starts_with(b"/memfd:"));
-                *(if in_memory { &mut found.memory } else { &mut found.disk }) += meta.blocks() * 512;
+                let in_memory = fs::read_link(&path).is_ok_and(|link| link.as_os_str().as_bytes().starts_with(MEMORY));
+                found.add(in_memory, meta.blocks() * 512);
+            }
+        }
+        let maps = fs::read(format!("/proc/{}/maps", process.pid)).unwrap_or_default();
+        for mapped in maps.split(|byte| *byte == b'\n').filter_map(deleted_map) {
+            if seen.insert(mapped.file) {
+                // Only root may look at the file; of others what is mapped of it counts.
+                let file = fs::metadata(format!("/proc/{}/map_files/{}", process.pid, mapped.range));
+                found.add(mapped.in_memory, file.map_or(mapped.bytes, |meta| meta.blocks() * 512));
             }
         }
     }
     found
+}
+
+/// How files in memory are named.
+const MEMORY: &[u8] = b"/memfd:";
+
+impl Nameless {
+    fn add(&mut self, in_memory: bool, bytes: u64) {
+        *(if in_memory { &mut self.memory } else { &mut self.disk }) += bytes;
+    }
+}
+
+/// A part of a file that has no name any more, in the memory of a process.
+struct Mapped<'a> {
+    range: &'a str,
+    bytes: u64,
+    file: (u64, u64),
+    in_memory: bool,
+}
+
+/// Reads a line of /proc/PID/maps; memory that processes share without a file counts as theirs already.
+fn deleted_map(line: &[u8]) -> Option<Mapped<'_>> {
+    let named = line.strip_suffix(b" (deleted)")?;
+    let path = &named[named.iter().position(|byte| *byte == b'/')?..];
+    if path.starts_with(b"/dev/zero") || path.starts_with(b"/SYSV") {
+        return None;
+    }
+    let mut fields = std::str::from_utf8(&line[..line.len().min(named.len() - path.len())]).ok()?.split_whitespace();
+    let (range, device, inode) = (fields.next()?, fields.nth(2)?, fields.next()?);
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let (start, end) = range.split_once('-')?;
+    let (major, minor) = device.split_once(':')?;
+    let device = rustix::fs::makedev(hex(major)?.try_into().ok()?, hex(minor)?.try_into().ok()?);
+    Some(Mapped {
+        range,
+        bytes: hex(end)?.checked_sub(hex(start)?)?,
+        file: (device, inode.parse().ok()?),
+        in_memory: path.starts_with(MEMORY),
+    })
 }
 
 /// Processes and threads of the user that runs this one: the kernel's limit counts them all.
@@ -169,10 +213,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn maps_of_files_without_a_name_are_told_from_others() {
+        let read =
+            |line: &str| deleted_map(line.as_bytes()).map(|m| (m.range.to_string(), m.bytes, m.file, m.in_memory));
+        let memory = "7f00-8000 rw-s 00000000 00:01 1027                       /memfd:a b (deleted)";
+        assert_eq!(read(memory), Some(("7f00-8000".into(), 0x100, (rustix::fs::makedev(0, 1), 1027), true)));
+        let disk = "1000-3000 r--s 00000000 fe:00 9    /w/f (deleted)";
+        assert_eq!(read(disk), Some(("1000-3000".into(), 0x2000, (rustix::fs::makedev(0xfe, 0), 9), false)));
+        for other in
+            ["1000-3000 r--p 0 fe:00 9 /w/f", "1000-3000 rw-s 0 00:01 3 /dev/zero (deleted)", "", "x (deleted)"]
+        {
+            assert_eq!(read(other), None);
+        }
+    }
+
+    #[test]
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
         let stat = "7 (a) S 1 (b) R 5 9 9 0 -1 0 0 0 0 0 10 20 30 40 20 0 3 0 99 4096 12 0";
         let process = parse(7, stat);
-        let expected = Process { pid: 7, parent: 5, group: 9, zombie: false, ticks: 100, threads: 3, pages: 12 };
+        let expected = Process { pid: 7, parent: 5, group: 9, ticks: 100, threads: 3, pages: 12 };
         assert_eq!(process, Some(expected));
         assert_eq!(parse(7, "7 (a"), None);
     }

@@ -16,6 +16,7 @@ use rustix::mount::{
 use super::files::{self, DEVICES, SETTINGS, SYSTEM, TEMPORARY};
 use super::spaces::User;
 use super::sys;
+use super::temporary::Temporary;
 use crate::wire::Policy;
 use crate::{Devices, Net};
 
@@ -53,7 +54,7 @@ struct Shown {
 pub(super) struct View<'a> {
     policy: &'a Policy,
     user: &'a User,
-    temporary: &'a Path,
+    temporary: &'a Temporary,
     shown: Vec<Shown>,
     /// Symbolic links: where they stand, and what they hold.
     links: Vec<(PathBuf, PathBuf)>,
@@ -64,7 +65,7 @@ const MACHINE: &[&str] = &["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/b
 
 impl<'a> View<'a> {
     /// What the job of `policy` sees; `program` is what it runs, and `temporary` a directory in its workdir.
-    pub fn new(policy: &'a Policy, (program, temporary): (&Path, &'a Path), user: &'a User) -> Self {
+    pub fn new(policy: &'a Policy, (program, temporary): (&Path, &'a Temporary), user: &'a User) -> Self {
         let mut view = View { policy, user, temporary, shown: Vec::new(), links: Vec::new() };
         for path in SYSTEM {
             view.system(Path::new(path));
@@ -124,12 +125,16 @@ impl<'a> View<'a> {
             trees.push((shown, is_dir, self.tree(shown)?));
         }
         self.place_in_temporary()?;
-        let temporary = tree(self.temporary)?;
-        self.attribute(temporary.as_fd(), Kind::Write, true)?;
+        let temporary = self.temporary.again(&self.policy.workdir).map_err(named("show /tmp"))?;
+        let temporary = copy(temporary.as_fd(), "", OpenTreeFlags::AT_EMPTY_PATH).map_err(told("show /tmp"))?;
+        let owner = fs::metadata(&self.policy.workdir)?;
+        self.attribute(temporary.as_fd(), Kind::Write, Some(&owner))?;
         // An empty file system, put where the workdir was: every directory that is needed is open by now.
         let root = made("tmpfs", &[("mode", "755"), ("size", "1m")], MountAttrFlags::empty())?;
         attach(root.as_fd(), CWD, &self.policy.workdir)?;
         rustix::process::fchdir(&root).map_err(told("enter the new root"))?;
+        // First all that is made: it must never come to stand in a directory that is shown.
+        self.fill()?;
         let mut copies = vec![again(temporary.as_fd())?, again(temporary.as_fd())?];
         // The first itself is used as well: a mount that is never attached is slow to close.
         copies.push(temporary);
@@ -140,10 +145,15 @@ impl<'a> View<'a> {
         }
         for (shown, is_dir, tree) in &trees {
             let target = inside(&shown.path);
-            place(target, *is_dir)?;
+            // In a directory that is shown there is a place for it already.
+            let within = |other: &Path| shown.path != other && shown.path.starts_with(other);
+            if !self.shown.iter().any(|other| within(&other.path))
+                && !TEMPORARY.iter().any(|other| within(other.as_ref()))
+            {
+                place(target, *is_dir)?;
+            }
             attach(tree.as_fd(), CWD, target)?;
         }
-        self.fill()?;
         rustix::process::pivot_root(".", ".").map_err(told("change the root"))?;
         unmount(".", UnmountFlags::DETACH).map_err(told("leave the old root"))?;
         sys::set_mount(root.as_fd(), libc::MOUNT_ATTR_RDONLY, None, false).map_err(named("close the new root"))?;
@@ -155,7 +165,7 @@ impl<'a> View<'a> {
     fn place_in_temporary(&self) -> io::Result<()> {
         for shown in &self.shown {
             for below in TEMPORARY.iter().filter_map(|directory| shown.path.strip_prefix(directory).ok()) {
-                place(&self.temporary.join(below), shown.path.is_dir())?;
+                self.temporary.place(below, shown.path.is_dir()).map_err(self::shown(&shown.path))?;
             }
         }
         Ok(())
@@ -176,9 +186,10 @@ impl<'a> View<'a> {
         let links = links.into_iter().chain([("stderr", "/proc/self/fd/2")]);
         let devices = links.map(|(name, target)| (Path::new("/dev").join(name), PathBuf::from(target)));
         for (at, target) in self.links.iter().cloned().chain(devices) {
+            let shown_there = self.shown.iter().any(|shown| at.starts_with(&shown.path));
             let at = inside(&at);
             // A link may stand in a directory that is shown, and then it is there already.
-            if fs::symlink_metadata(at).is_err() {
+            if !shown_there && fs::symlink_metadata(at).is_err() {
                 place_parent(at)?;
                 symlink(&target, at).map_err(shown(at))?;
             }
@@ -199,18 +210,19 @@ impl<'a> View<'a> {
     fn tree(&self, shown: &Shown) -> io::Result<OwnedFd> {
         let tree = tree(&shown.path)?;
         let meta = fs::metadata(&shown.path)?;
-        let own = matches!(shown.kind, Kind::Read | Kind::Write) && self.user.owns(meta.uid(), meta.gid());
-        self.attribute(tree.as_fd(), shown.kind, own).map_err(self::shown(&shown.path))?;
+        let owner = matches!(shown.kind, Kind::Read | Kind::Write).then_some(&meta);
+        self.attribute(tree.as_fd(), shown.kind, owner).map_err(self::shown(&shown.path))?;
         Ok(tree)
     }
 
-    fn attribute(&self, tree: BorrowedFd<'_>, kind: Kind, own: bool) -> io::Result<()> {
+    /// Files of `owner` are shown as the job's own.
+    fn attribute(&self, tree: BorrowedFd<'_>, kind: Kind, owner: Option<&fs::Metadata>) -> io::Result<()> {
         let attributes = match kind {
             Kind::System | Kind::Read => libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
             Kind::Write => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
             Kind::Device => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
         };
-        sys::set_mount(tree, attributes, self.user.map().filter(|_| own), true)
+        sys::set_mount(tree, attributes, owner.and_then(|owner| self.user.map((owner.uid(), owner.gid()))), true)
     }
 }
 
@@ -220,8 +232,13 @@ fn inside(path: &Path) -> &Path {
 }
 
 fn tree(path: &Path) -> io::Result<OwnedFd> {
+    copy(CWD, path, OpenTreeFlags::empty()).map_err(|error| shown(path)(error.into()))
+}
+
+/// A copy of a mount with all below it, not attached anywhere.
+fn copy(dir: BorrowedFd<'_>, path: impl rustix::path::Arg, more: OpenTreeFlags) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    open_tree(CWD, path, flags).map_err(|error| shown(path)(error.into()))
+    open_tree(dir, path, flags | more)
 }
 
 /// Another copy of a mount that is not attached.
