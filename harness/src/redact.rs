@@ -16,6 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 mod forms;
+mod keys;
 mod rules;
 
 /// Characters of the shortest value that is replaced.
