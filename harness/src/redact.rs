@@ -59,6 +59,9 @@ pub fn record<T: Serialize + DeserializeOwned>(record: T) -> Result<T, String> {
         .map_err(|error| format!("it holds a secret, and without it it does not read ({error})"))
 }
 
+/// A place, and of which kind it is where that is known.
+type Found = (Range<usize>, &'static str);
+
 /// Finds secrets in text.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {
@@ -85,13 +88,10 @@ impl Redactor {
 
     /// `text` with each secret replaced.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut found = rules::find(text);
-        found.extend(self.forms.iter().flat_map(|form| places(text, form)).map(|at| (at, "")));
+        let found = self.find(text);
         if found.is_empty() {
             return text.into();
         }
-        // The longest comes first where several begin at one place.
-        found.sort_by_key(|(at, kind)| (at.start, std::cmp::Reverse(at.end), kind.is_empty()));
         let (mut out, mut end) = (String::with_capacity(text.len()), 0);
         for (at, kind) in found {
             if at.start >= end {
@@ -107,16 +107,27 @@ impl Redactor {
         out.into()
     }
 
-    /// How much of a beginning of a text can be shown before the rest is known: whole words, and none of those that may
-    /// begin a value of several words.
+    /// Where secrets stand, in the order of their beginnings, the longest first where several begin at one place.
+    fn find(&self, text: &str) -> Vec<Found> {
+        let mut found = rules::find(text);
+        found.extend(self.forms.iter().flat_map(|form| places(text, form)).map(|at| (at, "")));
+        found.sort_by_key(|(at, kind)| (at.start, std::cmp::Reverse(at.end), kind.is_empty()));
+        found
+    }
+
+    /// How much of the beginning of a text can be shown before the rest is known, because nothing that arrives later
+    /// changes what is a secret in it: whole words, none that may begin a secret of several words, and no cut secret.
     fn settled(&self, text: &str) -> usize {
         let end = text.char_indices().rev().find(|(_, c)| c.is_whitespace()).map_or(0, |(at, c)| at + c.len_utf8());
+        let words = &text[..end];
         let begun = |form: &String| {
             let heads = form.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
-            heads.filter(|at| text[..end].ends_with(&form[..*at])).max().unwrap_or_default()
+            heads.filter(|at| words.ends_with(&form[..*at])).max().unwrap_or_default()
         };
         let spaced = self.forms.iter().filter(|form| form.contains(char::is_whitespace));
-        end - spaced.map(begun).max().unwrap_or_default()
+        let begun = end - spaced.map(begun).max().unwrap_or_default();
+        let cut = |cut: usize, (at, _): &Found| if at.contains(&cut) { at.start } else { cut };
+        self.find(words).iter().rev().fold(begun.min(rules::settled(words)), cut)
     }
 }
 
@@ -131,28 +142,34 @@ fn places(text: &str, form: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Text that arrives in pieces.
+/// Text that arrives in pieces. Each is looked at when it arrives, with what was held back before it, and not again.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
-    text: String,
+    /// Without secrets.
+    shown: String,
+    /// What may still become part of a secret.
+    held: String,
 }
 
 impl Stream {
     /// Takes the next piece.
     pub fn push(&mut self, piece: &str) {
-        self.text.push_str(piece);
+        self.held.push_str(piece);
+        let secrets = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
+        let settled = secrets.settled(&self.held);
+        self.shown.push_str(&secrets.text(&self.held[..settled]));
+        self.held.drain(..settled);
     }
 
     /// All that arrived so far and cannot be a part of a secret any more, without secrets: a word is shown once it has
     /// ended, because until then it may become one.
-    pub fn shown(&self) -> String {
-        let secrets = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
-        secrets.text(&self.text[..secrets.settled(&self.text)]).into_owned()
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// Everything, once nothing more arrives.
     pub fn finish(self) -> String {
-        redacted(&self.text).into_owned()
+        self.shown + &redacted(&self.held)
     }
 }
 

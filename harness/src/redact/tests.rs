@@ -249,6 +249,43 @@ fn the_time_grows_as_the_text_does_however_hostile_it_is() {
 }
 
 #[test]
+fn a_stream_takes_as_long_for_each_piece_however_much_came_before() {
+    let time = |pieces: usize| {
+        seconds(|| {
+            let mut stream = Stream::default();
+            for _ in 0..pieces {
+                stream.push("a wo");
+                stream.push("rd, and ");
+            }
+            assert_eq!(stream.finish(), "a word, and ".repeat(pieces));
+        })
+    };
+    let (short, long) = (time(1000), time(4000));
+    assert!(long < 8.0 * short, "{short} s, and {long} s for four times as much");
+}
+
+#[test]
+fn a_stream_holds_back_the_words_before_a_secret_until_it_is_whole() {
+    let token = made("", 24);
+    let shown = |pieces: &[&str]| {
+        let mut stream = Stream::default();
+        pieces.iter().for_each(|piece| stream.push(piece));
+        stream.shown().to_owned()
+    };
+    for before in ["Authorization:\n  Bearer ", "x-api-key: ", "authorization = 'token "] {
+        assert_eq!(shown(&["say ", before, "\n"]), "say ");
+        assert_eq!(
+            shown(&["say ", before, "\n", &token, "' or not"]),
+            format!("say {before}\n[redacted authorization]' or ")
+        );
+    }
+    let block = key_block("RSA ", true).replacen("KEY-----\na", "KEY-----\nProc-Type: 4,ENCRYPTED\n\na", 1);
+    let begun = block.rfind('\n').unwrap();
+    assert_eq!(shown(&["say ", &block[..begun], "\n"]), "say ");
+    assert_eq!(shown(&["say ", &block[..begun], &block[begun..], "\nor not"]), "say [redacted private key]\nor ");
+}
+
+#[test]
 fn a_short_value_may_be_any_word_and_stays() {
     let mut redactor = Redactor::new();
     redactor.add("seven77");
@@ -345,7 +382,7 @@ proptest! {
         let mut shown = Vec::new();
         for cut in cuts.windows(2) {
             stream.push(&text[cut[0]..cut[1]]);
-            shown.push(stream.shown());
+            shown.push(stream.shown().to_owned());
         }
         shown.push(stream.finish());
         // Twelve characters of the middle are more than the beginning that every token of its kind has.
