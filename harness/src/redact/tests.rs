@@ -313,6 +313,26 @@ fn documents_and_records_lose_their_secrets_and_keep_their_form() {
 }
 
 #[test]
+fn fields_whose_names_become_the_same_are_numbered() {
+    let names: Vec<String> = ["a", "b", "c"].map(|end| made("hf_", 34) + end).into();
+    let document =
+        serde_json::json!({&names[0]: 1, &names[1]: 2, "[redacted hf token] 2": 3, &names[2]: {&names[0]: 4}});
+    let clean = value(document);
+    let name = "[redacted hf token]";
+    let want = format!(r#"{{"{name}":1,"{name} 2":2,"{name} 2 2":3,"{name} 3":{{"{name}":4}}}}"#);
+    assert_eq!(clean.to_string(), want);
+    assert_eq!(value(clean.clone()), clean);
+}
+
+#[test]
+fn a_value_of_words_is_held_back_in_a_url_as_well() {
+    let mut redactor = Redactor::new();
+    redactor.add("correct horse battery");
+    assert_eq!(redactor.settled("say %63orrect ho%72se b"), "say ".len());
+    assert_eq!(redactor.settled("say 100%25 sure, wr"), "say 100%25 sure, ".len());
+}
+
+#[test]
 fn a_value_of_several_lines_or_words_is_found_by_its_parts_and_held_back_whole() {
     let lines = format!("{}\n{}", made("first-", 30), made("second-", 30));
     let mut redactor = Redactor::new();
@@ -345,7 +365,7 @@ proptest! {
 
     #[test]
     fn a_known_secret_survives_in_no_place_and_no_spelling(
-        secret in value_of_secret(), before in "\\PC{0,40}", after in "\\PC{0,40}", bytes in proptest::collection::vec(any::<u8>(), 0..7),
+        secret in value_of_secret(), before in "\\PC{0,40}", after in "\\PC{0,40}", bytes in proptest::collection::vec(any::<u8>(), 0..7), escaped in proptest::collection::vec(0..3, 1..9),
     ) {
         let mut redactor = Redactor::new();
         redactor.add(&secret);
@@ -354,6 +374,19 @@ proptest! {
         prop_assert!(!shown.contains(&secret), "{}", shown);
         prop_assert!(shown.contains("[redacted"));
         prop_assert_eq!(redactor.text(&shown), shown.as_str());
+        // With any of its bytes percent-encoded, and with all of those outside of ASCII.
+        let encoded: Vec<String> = secret
+            .bytes()
+            .zip(escaped.iter().cycle())
+            .map(|(byte, how)| match how {
+                0 if byte.is_ascii() => char::from(byte).to_string(),
+                1 => format!("%{byte:02x}"),
+                _ => format!("%{byte:02X}"),
+            })
+            .collect();
+        // A `%41` of the text itself would be read as a letter.
+        let shown = redactor.text(&format!("https://h/?k={}&a=1", encoded.concat())).into_owned();
+        prop_assert!(secret.contains('%') || shown == "https://h/?k=[redacted]&a=1", "{}", shown);
         // In JSON, in JSON in JSON, and in base64 of something longer.
         let json = serde_json::to_string(&text).unwrap();
         for written in [&json, &serde_json::to_string(&json).unwrap()] {
