@@ -56,7 +56,10 @@ fn is_public(value: &str) -> bool {
 pub fn redact_panics() {
     panic::set_hook(Box::new(|panic| {
         let trace = Backtrace::capture();
-        let trace = (trace.status() == BacktraceStatus::Captured).then(|| format!("\n{trace}")).unwrap_or_default();
+        let trace = match trace.status() {
+            BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
         // There is nobody left to hear that this cannot be written.
         let _ = writeln!(io::stderr(), "{}{trace}", told(panic));
     }));
