@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Before the first word is said, which may repeat what was typed.
+    tunesmith::secrets::hide_environment();
+    tunesmith::secrets::redact_panics();
     if let Some(code) = tunesmith_sandbox::init_main() {
         return code;
     }

@@ -1,7 +1,8 @@
 //! What a planner's model is told before it starts. The knowledge itself is data, in `knowledge/`.
 
 use serde::Deserialize;
-use tunesmith_harness::{event::Rows, recipe::Row, task::Task, text::truncate_middle};
+use serde_json::Value;
+use tunesmith_harness::{event::Rows, recipe::Row, redact, task::Task, text::truncate_middle};
 
 use crate::show::Share;
 
@@ -78,7 +79,8 @@ pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> Str
             lines.push("The rows are private: you work from columns, label names, counts and scores.".to_owned())
         }
         Share::Samples => {
-            let rows = data.samples.iter().map(|row| serde_json::Value::Object(row.clone()).to_string());
+            // Before it is cut, while a secret is still in one piece.
+            let rows = data.samples.iter().map(|row| redact::value(Value::Object(row.clone())).to_string());
             lines.extend(rows.map(|row| format!("Sample row: {}", truncate_middle(&row, 400))));
         }
     }

@@ -313,7 +313,8 @@ async fn judge(
     let ended = Jobs::default();
     let told = |progress: Progress| ended.pass(progress, on);
     let graded = grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), &told).await;
-    for score in ended.taken().1 {
+    let (records, warnings) = ended.taken();
+    for score in warnings {
         journal.record(Kind::Scored { step: None, score })?;
     }
     let (grade, cut) = match graded {
@@ -321,7 +322,7 @@ async fn judge(
         Graded::Part(grade, why) => (grade, Some(why)),
         Graded::None(outcome, why) => return Ok((stopped.unwrap_or(outcome), why)),
     };
-    journal.record(Kind::Graded { grade: Box::new(grade.clone()) })?;
+    journal.record(Kind::Graded { grade: Box::new(grade.clone()), jobs: records })?;
     let cut = cut.map(|why| format!("grading was cut off ({why})")).or_else(|| {
         let late = grading::training_was_cut(&events, &submitted);
         late.then(|| "training ended at the deadline, at its last checkpoint".to_owned())

@@ -263,7 +263,10 @@ impl Watch for Terminal {
     fn delta(&self, delta: &Delta<'_>) {
         let mut state = self.state();
         self.flush(&mut state);
+        // Nobody sees words but on the line that moves.
+        let live = self.style == Style::Live;
         match delta {
+            Delta::Text(_) | Delta::Call { .. } if !live => return,
             Delta::Text(text) => state.words.push(text),
             Delta::Call { name } => {
                 state.words = Stream::default();
@@ -278,8 +281,8 @@ impl Watch for Terminal {
                 }
             }
         }
-        let words = state.words.shown();
-        let words = words.lines().rfind(|line| !line.trim().is_empty()).map(|line| short(line.trim(), WORDS));
+        let words =
+            state.words.shown().lines().rfind(|line| !line.trim().is_empty()).map(|line| short(line.trim(), WORDS));
         self.move_line(&mut state, format!("planner: {}", words.unwrap_or_default()));
     }
 

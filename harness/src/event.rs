@@ -142,6 +142,9 @@ pub enum Kind {
     Graded {
         /// The result.
         grade: Box<crate::grade::Grade>,
+        /// What the grader's sandboxed jobs took, in the order of their ends.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        jobs: Vec<JobRecord>,
     },
     /// The run ended. Always the last event.
     Ended {

@@ -8,14 +8,19 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     ops::Range,
-    sync::{PoisonError, RwLock},
+    sync::{PoisonError, RwLock, TryLockError},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use decoded::Decoded;
+
+mod decoded;
 mod forms;
+mod keys;
 mod rules;
 
 /// Characters of the shortest value that is replaced.
@@ -34,16 +39,44 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     SECRETS.read().unwrap_or_else(PoisonError::into_inner).text(text)
 }
 
+/// As [`redacted`], but without waiting, where a thread panics that may itself be taking note of a secret: nothing then.
+pub fn redacted_at_once(text: &str) -> Option<Cow<'_, str>> {
+    match SECRETS.try_read() {
+        Ok(secrets) => Some(secrets.text(text)),
+        Err(TryLockError::Poisoned(secrets)) => Some(secrets.into_inner().text(text)),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 /// Takes secrets out of all strings of a JSON document, names of fields included.
 pub fn value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(redacted(&text).into_owned()),
         Value::Array(items) => items.into_iter().map(self::value).collect(),
         Value::Object(fields) => {
-            let field = |(name, content): (String, Value)| (redacted(&name).into_owned(), self::value(content));
-            Value::Object(fields.into_iter().map(field).collect::<Map<_, _>>())
+            let (mut clean, mut numbers) = (Map::new(), HashMap::<String, usize>::new());
+            for (name, content) in fields {
+                let name = unlike(redacted(&name).into_owned(), &clean, &mut numbers);
+                clean.insert(name, self::value(content));
+            }
+            Value::Object(clean)
         }
         other => other,
+    }
+}
+
+/// `name`, numbered where a field has it already: fields whose names differed in their secrets alone stay apart.
+fn unlike(name: String, fields: &Map<String, Value>, numbers: &mut HashMap<String, usize>) -> String {
+    if !fields.contains_key(&name) {
+        return name;
+    }
+    let last = numbers.entry(name.clone()).or_insert(1);
+    loop {
+        *last += 1;
+        let numbered = format!("{name} {last}");
+        if !fields.contains_key(&numbered) {
+            return numbered;
+        }
     }
 }
 
@@ -57,6 +90,9 @@ pub fn record<T: Serialize + DeserializeOwned>(record: T) -> Result<T, String> {
     serde_json::from_value(clean)
         .map_err(|error| format!("it holds a secret, and without it it does not read ({error})"))
 }
+
+/// A place, and of which kind it is where that is known.
+type Found = (Range<usize>, &'static str);
 
 /// Finds secrets in text.
 #[derive(Clone, Debug, Default)]
@@ -84,13 +120,10 @@ impl Redactor {
 
     /// `text` with each secret replaced.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut found = rules::find(text);
-        found.extend(self.forms.iter().flat_map(|form| places(text, form)).map(|at| (at, "")));
+        let found = self.find(text);
         if found.is_empty() {
             return text.into();
         }
-        // The longest comes first where several begin at one place.
-        found.sort_by_key(|(at, kind)| (at.start, std::cmp::Reverse(at.end), kind.is_empty()));
         let (mut out, mut end) = (String::with_capacity(text.len()), 0);
         for (at, kind) in found {
             if at.start >= end {
@@ -106,16 +139,33 @@ impl Redactor {
         out.into()
     }
 
-    /// How much of a beginning of a text can be shown before the rest is known: whole words, and none of those that may
-    /// begin a value of several words.
+    /// Where secrets stand, in the order of their beginnings, the longest first where several begin at one place.
+    fn find(&self, text: &str) -> Vec<Found> {
+        let mut found = rules::find(text);
+        found.extend(self.forms.iter().flat_map(|form| places(text, form)).map(|at| (at, "")));
+        if let Some(decoded) = Decoded::of(text) {
+            found.extend(self.forms.iter().flat_map(|form| decoded.places(form)).map(|at| (at, "")));
+        }
+        found.sort_by_key(|(at, kind)| (at.start, std::cmp::Reverse(at.end), kind.is_empty()));
+        found
+    }
+
+    /// How much of the beginning of a text can be shown before the rest is known, because nothing that arrives later
+    /// changes what is a secret in it: whole words, none that may begin a secret of several words, and no cut secret.
     fn settled(&self, text: &str) -> usize {
         let end = text.char_indices().rev().find(|(_, c)| c.is_whitespace()).map_or(0, |(at, c)| at + c.len_utf8());
+        let words = &text[..end];
+        let decoded = Decoded::of(words);
         let begun = |form: &String| {
-            let heads = form.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
-            heads.filter(|at| text[..end].ends_with(&form[..*at])).max().unwrap_or_default()
+            let heads = form.char_indices().map(|(at, _)| &form[..at]).filter(|head| !head.is_empty());
+            let plain = heads.clone().filter(|head| words.ends_with(head)).map(|head| end - head.len()).min();
+            let encoded = decoded.as_ref().and_then(|decoded| heads.filter_map(|head| decoded.ends_with(head)).min());
+            plain.into_iter().chain(encoded).min().unwrap_or(end)
         };
         let spaced = self.forms.iter().filter(|form| form.contains(char::is_whitespace));
-        end - spaced.map(begun).max().unwrap_or_default()
+        let begun = spaced.map(begun).min().unwrap_or(end);
+        let cut = |cut: usize, (at, _): &Found| if at.contains(&cut) { at.start } else { cut };
+        self.find(words).iter().rev().fold(begun.min(rules::settled(words)), cut)
     }
 }
 
@@ -130,28 +180,34 @@ fn places(text: &str, form: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Text that arrives in pieces.
+/// Text that arrives in pieces. Each is looked at when it arrives, with what was held back before it, and not again.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
-    text: String,
+    /// Without secrets.
+    shown: String,
+    /// What may still become part of a secret.
+    held: String,
 }
 
 impl Stream {
     /// Takes the next piece.
     pub fn push(&mut self, piece: &str) {
-        self.text.push_str(piece);
+        self.held.push_str(piece);
+        let secrets = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
+        let settled = secrets.settled(&self.held);
+        self.shown.push_str(&secrets.text(&self.held[..settled]));
+        self.held.drain(..settled);
     }
 
     /// All that arrived so far and cannot be a part of a secret any more, without secrets: a word is shown once it has
     /// ended, because until then it may become one.
-    pub fn shown(&self) -> String {
-        let secrets = SECRETS.read().unwrap_or_else(PoisonError::into_inner);
-        secrets.text(&self.text[..secrets.settled(&self.text)]).into_owned()
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// Everything, once nothing more arrives.
     pub fn finish(self) -> String {
-        redacted(&self.text).into_owned()
+        self.shown + &redacted(&self.held)
     }
 }
 

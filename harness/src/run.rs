@@ -272,7 +272,7 @@ impl Summary {
                 Kind::Started { task, .. } => summary.request = Some(task.request.clone()),
                 Kind::Scoped { scope } => summary.metric = Some(scope.metric.clone()),
                 Kind::Called { step, .. } => summary.steps = summary.steps.max(*step),
-                Kind::Graded { grade } => {
+                Kind::Graded { grade, .. } => {
                     summary.metric = Some(grade.metric.clone());
                     summary.base = Some(grade.base.value);
                     summary.tuned = grade.tuned.as_ref().map(|tuned| tuned.value);

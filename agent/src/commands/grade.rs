@@ -77,7 +77,7 @@ fn finished(events: &[Event]) -> Option<Submitted> {
 
 fn logged(events: &[Event]) -> Option<&Grade> {
     events.iter().rev().find_map(|event| match &event.kind {
-        Kind::Graded { grade } => Some(&**grade),
+        Kind::Graded { grade, .. } => Some(&**grade),
         _ => None,
     })
 }

@@ -8,7 +8,8 @@ use std::{
 
 use serde_json::json;
 use tunesmith_harness::text::visible;
-use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Limit, Limits, Line, Net, Workdir};
+use tunesmith_sandbox::{Cancel, Ended, Finished, Job, Layer, Limit, Limits, Line, Net, Status, Workdir};
+use tunesmith_tools::confined;
 
 use super::{numbers::positive, print_json, require::Require, run::Sandboxes, stop::CANCELLED, unprinted, usage};
 use crate::run::Failure;
@@ -87,6 +88,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let jobs = args.require.jobs(Sandboxes::On)?;
     let mut running = jobs.spawn(&dir, args.job()?).map_err(|error| usage(error.to_string()))?;
     running.cancel_on(cancel);
+    warn(missing(&jobs.missing()));
     let (mut lines, mut lost) = (Vec::new(), None);
     while let Some(line) = running.lines.recv().await {
         if json {
@@ -96,6 +98,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
     }
     let finished = running.wait().await;
+    warn(confined::less(&jobs, &finished));
     super::work::tidy(&dir);
     let exit = exit_code(&finished);
     if json {
@@ -140,6 +143,18 @@ impl Args {
         };
         Ok(job)
     }
+}
+
+/// What no command should run unnoticed without, and does here.
+fn missing(layers: &[(Layer, Status)]) -> Option<String> {
+    let names: Vec<String> = layers.iter().map(|(layer, status)| format!("{layer} ({status})")).collect();
+    let names = names.join(", ");
+    (!layers.is_empty()).then(|| format!("the sandbox is not whole here: {names}; see `tunesmith doctor`"))
+}
+
+/// On standard error, where programs that read the output are not disturbed.
+fn warn(why: Option<String>) {
+    why.iter().for_each(|why| eprintln!("warning: {}", visible(why)));
 }
 
 /// A terminal gets no control characters from a command that is not trusted; a file gets the bytes.
@@ -218,6 +233,20 @@ pub fn size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_in_one_line() {
+        assert_eq!(missing(&[]), None);
+        let layers = [
+            (Layer::Files, Status::Unavailable("no Landlock".into())),
+            (Layer::Network, Status::Partial("only TCP".into())),
+        ];
+        assert_eq!(
+            missing(&layers).unwrap(),
+            "the sandbox is not whole here: files (unavailable: no Landlock), network (partial: only TCP); see \
+             `tunesmith doctor`"
+        );
+    }
 
     #[test]
     fn sizes_have_units() {

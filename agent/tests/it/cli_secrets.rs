@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use crate::cli::{Said, base, command, tickets};
 
 /// (variable, value); nobody else has these values.
-const KEYS: [(&str, &str); 4] = [
+const KEYS: [(&str, &str); 5] = [
     ("HF_TOKEN", "hf_Canary0of1the2hub3QwErTyUiOpAsDfGh"),
     ("OPENAI_API_KEY", "sk-proj-Canary4of5a6planner7ZxCvBnMq"),
     ("SOME_OTHER_API_KEY", "canary/of+a\"third&party"),
     ("TUNESMITH_API_KEY", "canary-of-an-address"),
+    ("SOME_DATABASE_PASSWORD", "canary-of-a-database"),
 ];
 
 /// Every file below, with what it holds.
@@ -32,7 +33,8 @@ fn leaks(said: &Said, dir: &Path) -> Vec<String> {
     places.push(("standard output".into(), said.out.clone().into_bytes()));
     places.push(("standard error".into(), said.err.clone().into_bytes()));
     let holds = |bytes: &[u8]| {
-        let parts = ["Canary0of1the2hub3", "Canary4of5a6planner7", "canary/of+a", "canary-of-an-address"];
+        let parts =
+            ["Canary0of1the2hub3", "Canary4of5a6planner7", "canary/of+a", "canary-of-an-address", "canary-of-a-data"];
         parts.iter().any(|part| bytes.windows(part.len()).any(|window| window == part.as_bytes()))
     };
     places.into_iter().filter(|(_, bytes)| holds(bytes)).map(|(place, _)| place).collect()
@@ -87,7 +89,7 @@ fn a_planner_that_looks_for_keys_finds_none_and_cannot_write_one_into_the_log() 
         events.iter().filter(|e| e["kind"] == "returned" && e["tool"] == "shell").map(|e| &e["output"]).collect();
     assert_eq!(outputs.len(), 5, "{said:?}");
     // What was put together from pieces is known for what it is, whole or encoded.
-    assert_eq!(outputs[3]["stdout"], "[redacted hf token]\n[redacted api key]\n[redacted]\n[redacted]");
+    assert_eq!(outputs[3]["stdout"], "[redacted hf token]\n[redacted api key]\n[redacted]\n[redacted]\n[redacted]");
     assert!(outputs[4]["stdout"].as_str().unwrap().starts_with("[redacted]"), "{}", outputs[4]);
     // The job's environment was there to be read.
     assert!(outputs[0]["stdout"].as_str().unwrap().contains("PATH="), "{}", outputs[0]);

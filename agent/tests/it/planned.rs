@@ -64,10 +64,11 @@ async fn a_model_plans_a_run_through_a_429_a_cut_stream_and_a_malformed_call() {
     let expected: Vec<(&str, bool)> = tools.iter().enumerate().map(|(at, tool)| (*tool, at != 1)).collect();
     assert_eq!(returned, expected);
     let grade = events.iter().find_map(|event| match &event.kind {
-        Kind::Graded { grade } => Some(grade),
+        Kind::Graded { grade, jobs } => Some((grade, jobs)),
         _ => None,
     });
-    let grade = grade.unwrap();
+    let (grade, jobs) = grade.unwrap();
+    assert!(!jobs.is_empty() && jobs.iter().all(|job| job.ended == serde_json::json!({"exit": 0})), "{jobs:?}");
     assert!(grade.gain.as_ref().unwrap().interval.0 > 0.0 && grade.artifacts.iter().all(|a| a.failed.is_none()));
 
     // The malformed call was answered with every field that is wrong.

@@ -72,6 +72,15 @@ fn rows_are_told_only_where_they_may_be_shared() {
                   Budget: 10 minutes, 30 tool calls\n";
     let shared = format!("{common}Sample row: {{\"text\":\"private words\",\"label\":\"a\"}}");
     assert_eq!(request(&task, "nano", &data, Share::Samples), shared);
+    // What stands where a long row is cut is no part of a secret.
+    let secret = format!("hf_{}", "aB3dE6gHi9".repeat(4));
+    let long = [json!({"text": format!("{}{secret}", "word ".repeat(33)), "more": "x".repeat(400)})
+        .as_object()
+        .unwrap()
+        .clone()];
+    let told = request(&task, "nano", &Dataset { samples: &long, ..data }, Share::Samples);
+    assert!(!told.contains("hf_") && !told.contains("aB3"), "{told}");
+    assert!(told.contains("word [redact") && told.contains("the middle left out"), "{told}");
     let private = format!("{common}The rows are private: you work from columns, label names, counts and scores.");
     assert_eq!(request(&task, "nano", &data, Share::None), private);
 }

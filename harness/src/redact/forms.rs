@@ -1,6 +1,6 @@
 //! The ways in which a known secret may be written.
 
-/// The value itself, its long lines, and both inside of URLs, JSON and base64.
+/// The value itself, its long lines, and both inside of JSON and base64.
 pub(super) fn of(secret: &str) -> Vec<String> {
     // A line this long of a key that has several is no ordinary text.
     const LINE: usize = 16;
@@ -9,20 +9,14 @@ pub(super) fn of(secret: &str) -> Vec<String> {
 }
 
 fn written(value: &str) -> Vec<String> {
-    let (upper, lower) = (in_url(value, |byte| format!("%{byte:02X}")), in_url(value, |byte| format!("%{byte:02x}")));
     let once = in_json(value);
     // JSON is often sent as a string inside of JSON.
     let twice = in_json(&once);
-    let mut forms = vec![value.to_owned(), upper, lower, once, twice];
+    let mut forms = vec![value.to_owned(), once, twice];
     for symbols in [STANDARD, URL] {
         forms.extend((0..3).map(|offset| in_base64(value.as_bytes(), offset, symbols)));
     }
     forms
-}
-
-fn in_url(value: &str, escape: impl Fn(u8) -> String) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { escape(byte) }).collect()
 }
 
 fn in_json(value: &str) -> String {

@@ -7,6 +7,8 @@ use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
 
+use super::keys;
+
 /// One form.
 struct Rule {
     /// What is said in its place.
@@ -24,7 +26,7 @@ type Form = (&'static str, &'static str, fn(&str) -> bool, &'static str);
 
 const ANY: fn(&str) -> bool = |_| true;
 
-pub(super) const FORMS: [Form; 11] = [
+const FORMS: [Form; 10] = [
     ("hf token", "(?:hf|api_org)_[A-Za-z0-9]{30,}", ANY, ""),
     ("api key", "sk-[A-Za-z0-9_-]{20,}", is_key, ""),
     ("api key", "[rs]k_(?:live|test)_[A-Za-z0-9]{20,}", ANY, ""),
@@ -37,12 +39,6 @@ pub(super) const FORMS: [Form; 11] = [
         "authorization",
         r#"(?i)(?:authorization\\?["']?\s*[:=]\s*\\?["']?(?:bearer|basic|token)\s+|x-(?:goog-)?api-key\\?["']?\s*[:=]\s*\\?["']?)([A-Za-z0-9._~+/=-]{8,})"#,
         has_digit,
-        "",
-    ),
-    (
-        "private key",
-        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:(?:[A-Za-z0-9+/=\s:,.-]|\\[nr]){20,}?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|(?:\s|\\[nr])*[A-Za-z0-9+/=]{16,}(?:(?:\s|\\[nr])+[A-Za-z0-9+/=]+)*)",
-        ANY,
         "",
     ),
     ("password", r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>`\\]*:([^\s/?#@"'<>`\\${\[*][^\s/?#@"'<>`\\]*)@"#, ANY, ""),
@@ -63,11 +59,27 @@ pub(super) fn find(text: &str) -> Vec<(Range<usize>, &'static str)> {
             stands.then(|| (secret.range(), rule.kind))
         })
     };
-    RULES.iter().flat_map(of).collect()
+    let keys = keys::find(text).found.into_iter().map(|at| (at, "private key"));
+    RULES.iter().flat_map(of).chain(keys).collect()
+}
+
+/// Words that make a secret of what comes after them, where nothing else has come yet.
+static AHEAD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let value = r#"\\?["']?(?:(?:bearer|basic|token)\s+)?"#;
+    Regex::new(&format!(
+        r#"(?i)(?:authorization|x-(?:goog-)?api-key)\\?["']?\s*(?:[:=]\s*{value})?$|-----BEGIN (?:[A-Z0-9]+ )*$"#
+    ))
+    .ok()
+});
+
+/// How much of a text stays as it is whatever is appended to it, where it ends in a space.
+pub(super) fn settled(text: &str) -> usize {
+    let ahead = AHEAD.as_ref().and_then(|ahead| ahead.find(text)).map(|words| words.start());
+    [ahead, keys::find(text).open].into_iter().flatten().min().unwrap_or(text.len())
 }
 
 /// Whether a word may begin after this text. `\n` of JSON and `%20` of a URL end in a letter or digit and are none.
-fn begins(before: &str, joins: &str) -> bool {
+pub(super) fn begins(before: &str, joins: &str) -> bool {
     let mut last = before.chars().rev();
     match last.next() {
         None => true,
@@ -105,6 +117,6 @@ mod tests {
 
     #[test]
     fn every_form_is_an_expression() {
-        assert_eq!(RULES.len(), FORMS.len());
+        assert_eq!((RULES.len(), AHEAD.is_some()), (FORMS.len(), true));
     }
 }

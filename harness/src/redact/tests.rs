@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod time;
+
 /// Letters and digits without a meaning, always the same. No real token stands in this file.
 fn made(prefix: &str, length: usize) -> String {
     let symbols = b"aB3dE6gHi9kLm2oPq5sTu8wXyZ01cDfG4jNrV7";
@@ -199,6 +201,27 @@ fn tokens_of_well_known_forms_are_replaced() {
 }
 
 #[test]
+fn a_stream_holds_back_the_words_before_a_secret_until_it_is_whole() {
+    let token = made("", 24);
+    let shown = |pieces: &[&str]| {
+        let mut stream = Stream::default();
+        pieces.iter().for_each(|piece| stream.push(piece));
+        stream.shown().to_owned()
+    };
+    for before in ["Authorization:\n  Bearer ", "x-api-key: ", "authorization = 'token "] {
+        assert_eq!(shown(&["say ", before, "\n"]), "say ");
+        assert_eq!(
+            shown(&["say ", before, "\n", &token, "' or not"]),
+            format!("say {before}\n[redacted authorization]' or ")
+        );
+    }
+    let block = key_block("RSA ", true).replacen("KEY-----\na", "KEY-----\nProc-Type: 4,ENCRYPTED\n\na", 1);
+    let begun = block.rfind('\n').unwrap();
+    assert_eq!(shown(&["say ", &block[..begun], "\n"]), "say ");
+    assert_eq!(shown(&["say ", &block[..begun], &block[begun..], "\nor not"]), "say [redacted private key]\nor ");
+}
+
+#[test]
 fn a_short_value_may_be_any_word_and_stays() {
     let mut redactor = Redactor::new();
     redactor.add("seven77");
@@ -223,6 +246,26 @@ fn documents_and_records_lose_their_secrets_and_keep_their_form() {
     let want = serde_json::json!({"a": [1, true, null, "to [redacted hf token]"], "[redacted hf token]": {"b": 0.5}});
     assert_eq!(value(document), want);
     assert_eq!(record(vec![secret, "same".into()]), Ok(vec!["[redacted hf token]".to_owned(), "same".into()]));
+}
+
+#[test]
+fn fields_whose_names_become_the_same_are_numbered() {
+    let names: Vec<String> = ["a", "b", "c"].map(|end| made("hf_", 34) + end).into();
+    let document =
+        serde_json::json!({&names[0]: 1, &names[1]: 2, "[redacted hf token] 2": 3, &names[2]: {&names[0]: 4}});
+    let clean = value(document);
+    let name = "[redacted hf token]";
+    let want = format!(r#"{{"{name}":1,"{name} 2":2,"{name} 2 2":3,"{name} 3":{{"{name}":4}}}}"#);
+    assert_eq!(clean.to_string(), want);
+    assert_eq!(value(clean.clone()), clean);
+}
+
+#[test]
+fn a_value_of_words_is_held_back_in_a_url_as_well() {
+    let mut redactor = Redactor::new();
+    redactor.add("correct horse battery");
+    assert_eq!(redactor.settled("say %63orrect ho%72se b"), "say ".len());
+    assert_eq!(redactor.settled("say 100%25 sure, wr"), "say 100%25 sure, ".len());
 }
 
 #[test]
@@ -258,7 +301,7 @@ proptest! {
 
     #[test]
     fn a_known_secret_survives_in_no_place_and_no_spelling(
-        secret in value_of_secret(), before in "\\PC{0,40}", after in "\\PC{0,40}", bytes in proptest::collection::vec(any::<u8>(), 0..7),
+        secret in value_of_secret(), before in "\\PC{0,40}", after in "\\PC{0,40}", bytes in proptest::collection::vec(any::<u8>(), 0..7), escaped in proptest::collection::vec(0..3, 1..9),
     ) {
         let mut redactor = Redactor::new();
         redactor.add(&secret);
@@ -267,6 +310,19 @@ proptest! {
         prop_assert!(!shown.contains(&secret), "{}", shown);
         prop_assert!(shown.contains("[redacted"));
         prop_assert_eq!(redactor.text(&shown), shown.as_str());
+        // With any of its bytes percent-encoded, and with all of those outside of ASCII.
+        let encoded: Vec<String> = secret
+            .bytes()
+            .zip(escaped.iter().cycle())
+            .map(|(byte, how)| match how {
+                0 if byte.is_ascii() => char::from(byte).to_string(),
+                1 => format!("%{byte:02x}"),
+                _ => format!("%{byte:02X}"),
+            })
+            .collect();
+        // A `%41` of the text itself would be read as a letter.
+        let shown = redactor.text(&format!("https://h/?k={}&a=1", encoded.concat())).into_owned();
+        prop_assert!(secret.contains('%') || shown == "https://h/?k=[redacted]&a=1", "{}", shown);
         // In JSON, in JSON in JSON, and in base64 of something longer.
         let json = serde_json::to_string(&text).unwrap();
         for written in [&json, &serde_json::to_string(&json).unwrap()] {
@@ -295,7 +351,7 @@ proptest! {
         let mut shown = Vec::new();
         for cut in cuts.windows(2) {
             stream.push(&text[cut[0]..cut[1]]);
-            shown.push(stream.shown());
+            shown.push(stream.shown().to_owned());
         }
         shown.push(stream.finish());
         // Twelve characters of the middle are more than the beginning that every token of its kind has.

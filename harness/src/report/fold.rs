@@ -118,7 +118,7 @@ fn take(report: &mut Report, hints: &mut Hints, spent: &mut Spent, kind: &Kind) 
         }),
         Kind::Guarded { guard, why } => report.guards.push(Guard { guard: guard.clone(), why: why.clone() }),
         Kind::Compacted { .. } => {}
-        Kind::Graded { grade } => graded(report, grade),
+        Kind::Graded { grade, .. } => graded(report, grade),
         Kind::Ended { outcome, why, run } => {
             report.outcome = Some(*outcome);
             report.why = why.clone();

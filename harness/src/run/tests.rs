@@ -68,7 +68,7 @@ fn story() -> Vec<Kind> {
         Kind::Scoped { scope },
         call(1),
         call(2),
-        Kind::Graded { grade: Box::new(grade) },
+        Kind::Graded { grade: Box::new(grade), jobs: Vec::new() },
         Kind::Ended { outcome: Outcome::Met, why: "the gain is real".into(), run: "r".into() },
     ]
 }

@@ -183,7 +183,7 @@ fn whole() -> Vec<Event> {
             reason: "two rows are longer".into(),
         },
         Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
-        Kind::Graded { grade: Box::new(grade()) },
+        Kind::Graded { grade: Box::new(grade()), jobs: Vec::new() },
         Kind::Ended {
             outcome: Outcome::Met,
             why: "on 375 sealed rows, accuracy of 91.5 % meets the goal of 90.0 %".into(),
@@ -238,7 +238,7 @@ fn hostile() -> Vec<Event> {
             reason: HOSTILE.into(),
         },
         Kind::Guarded { guard: HOSTILE.into(), why: HOSTILE.into() },
-        Kind::Graded { grade: Box::new(grade) },
+        Kind::Graded { grade: Box::new(grade), jobs: Vec::new() },
         Kind::Ended { outcome: Outcome::NotMet, why: HOSTILE.into(), run: HOSTILE.into() },
     ])
 }
@@ -280,7 +280,7 @@ fn every_beginning_of_a_log_gives_a_report() {
 fn a_better_baseline_is_in_the_first_sentence() {
     let mut grade = grade();
     grade.baselines.naive_bayes = Some(0.955);
-    let report = Report::fold(&events(vec![started("x"), Kind::Graded { grade: Box::new(grade) }]));
+    let report = Report::fold(&events(vec![started("x"), Kind::Graded { grade: Box::new(grade), jobs: Vec::new() }]));
     let sentence = "Not finished, but naive Bayes does better without any model (95.5 %): accuracy rose from 10.4 % to 91.5 % \
         on 375 sealed rows, a gain of +81.1 points (95 % interval 77.1 to 84.8, p < 0.001).";
     assert_eq!(report.sentence(), sentence);
