@@ -19,6 +19,9 @@ pub struct Config {
     pub require: Vec<Layer>,
 }
 
+/// Bytes that settings may have.
+const LARGEST: u64 = 1 << 20;
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +41,12 @@ impl Config {
     /// Reads the file that belongs to these variables; without a file everything is as it comes.
     pub fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let Some(path) = place(env) else { return Ok(Config::default()) };
+        // A pipe would be waited for without end.
+        match std::fs::metadata(&path) {
+            Ok(meta) if !meta.is_file() => return Err(wrong(&path, "it is not a file")),
+            Ok(meta) if meta.len() > LARGEST => return Err(wrong(&path, "it is too large for settings")),
+            _ => {}
+        }
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::read(&text, &path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),

@@ -78,6 +78,11 @@ pub struct Args {
     command: Vec<String>,
 }
 
+/// How a job begins to fail that lacks a layer.
+const REQUIRED: &str = "the layer ";
+/// Bytes that are printed at most where all is kept until the end; more with --output.
+const JSON_OUTPUT: u64 = 4 << 20;
+
 /// Runs it.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let dir = Workdir::open(&args.dir).map_err(|error| match error.kind() {
@@ -86,7 +91,9 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     })?;
     let json = args.json;
     let jobs = args.require.jobs(Sandboxes::On)?;
-    let mut running = jobs.spawn(&dir, args.job()?).map_err(|error| usage(error.to_string()))?;
+    let job = args.job()?;
+    let open = job.net == Net::Full;
+    let mut running = jobs.spawn(&dir, job).map_err(|error| usage(error.to_string()))?;
     running.cancel_on(cancel);
     warn(missing(&jobs.missing()));
     let (mut lines, mut lost) = (Vec::new(), None);
@@ -98,7 +105,11 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
     }
     let finished = running.wait().await;
-    warn(confined::less(&jobs, &finished));
+    let mut found = finished.clone();
+    // A network that was asked for is no surprise.
+    let network = found.layers.iter_mut().filter(|(layer, _)| open && *layer == Layer::Network);
+    network.for_each(|(_, status)| *status = Status::Enforced);
+    warn(confined::less(&jobs, &found));
     super::work::tidy(&dir);
     let exit = exit_code(&finished);
     if json {
@@ -139,7 +150,8 @@ impl Args {
             file_bytes: self.file_size.or(given.file_bytes),
             files: self.files.or(given.files),
             disk_bytes: self.disk.or(given.disk_bytes),
-            output_bytes: self.output.or(given.output_bytes),
+            // Printed at the end, all of it is held in memory.
+            output_bytes: self.output.or(if self.json { Some(JSON_OUTPUT) } else { given.output_bytes }),
         };
         Ok(job)
     }
@@ -192,6 +204,8 @@ fn exit_code(finished: &Finished) -> u8 {
         Ended::Signal(number) => u8::try_from(128 + (number & 0x7f)).unwrap_or(128),
         Ended::Limit(_) => 124,
         Ended::Cancelled => CANCELLED,
+        // Nothing was started without a layer that is required.
+        Ended::Failed(why) if why.starts_with(REQUIRED) => 5,
         Ended::Failed(_) => 70,
     }
 }

@@ -1,5 +1,5 @@
 //! What of the kernel's help a job has, and which layers that makes.
-use super::sys;
+use super::{sys, tree};
 use crate::wire::Policy;
 use crate::{Layer, Mechanism, Net, Status};
 
@@ -13,6 +13,8 @@ pub(super) struct Kernel {
     pub spaces: Result<(), String>,
     /// Whether the job has a user of its own.
     pub own_user: bool,
+    /// Whether /proc hides the job's processes from the supervisor.
+    pub hidden: bool,
     /// Whether the job was given the whole network.
     pub open_network: bool,
     /// Whether a control group holds the limit on memory, and that on processes.
@@ -30,6 +32,7 @@ impl Kernel {
             filter: sys::can_filter(),
             spaces: Err(why.into()),
             own_user: false,
+            hidden: tree::read(1).is_none(),
             open_network: policy.job.net == Net::Full,
             group: (false, false),
         }
@@ -57,6 +60,8 @@ impl Kernel {
         match layer {
             Layer::Tree => Enforced,
             Layer::Memory if self.group.0 => Enforced,
+            Layer::Memory if self.hidden => Unavailable("/proc hides processes from each other here".into()),
+            Layer::Processes if self.hidden => Partial("twice the limit, by the kernel; /proc hides processes".into()),
             Layer::Memory => polled("a burst can pass the limit for a moment"),
             Layer::Disk => polled("a burst can pass the limit for a moment"),
             Layer::Processes if sys::is_root() && !self.own_user && !self.group.1 => {

@@ -54,6 +54,9 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
     };
     temporary.iter().for_each(Temporary::remove);
     let (used, largest) = sys::ended_usage();
+    if ended == Ended::Exit(0) && limits.cpu.is_some_and(|cpu| used > cpu) {
+        ended = Ended::Limit(Limit::Cpu);
+    }
     let (mut peaks, seen) = meter.map(|meter| (meter.peaks(), meter.cpu())).unwrap_or_default();
     let counted = group.as_ref().and_then(Group::peak_memory);
     peaks.memory = peaks.memory.max(Some(largest)).max(counted);
@@ -126,7 +129,9 @@ fn launch(
     let (input, temporary) = match (input, temporary) {
         (Ok(input), Ok(temporary)) => (input, temporary),
         (Err(error), _) => return (Err(told(&error)), kernel),
-        (_, Err(error)) => return (Err(told(error)), kernel),
+        (_, Err(error)) => {
+            return (Err(format!("the workdir {} cannot be used: {error}", policy.workdir.display())), kernel);
+        }
     };
     if confined && !policy.without.contains(&Mechanism::Namespaces) {
         match in_spaces(policy, (input.as_ref(), temporary), group, &mut kernel) {

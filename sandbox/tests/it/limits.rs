@@ -47,7 +47,8 @@ async fn memory() {
     let (finished, _) = Place::new().run(within).await;
     assert_eq!(finished.ended, Ended::Limit(Limit::Wall));
     let peak = finished.peaks.memory.unwrap();
-    assert!((95 * MIB..200 * MIB).contains(&peak), "{peak}");
+    // The peak is looked at anew when it may have grown by a sixteenth.
+    assert!((85 * MIB..200 * MIB).contains(&peak), "{peak}");
 }
 
 #[tokio::test]

@@ -72,7 +72,11 @@ fn openat2(flags: i32) -> io::Result<File> {
     for value in [flags as u64, 0, RESOLVE_IN_ROOT] {
         how.extend(value.to_ne_bytes());
     }
-    let fd = call!(libc::SYS_openat2, directory.as_raw_fd(), c"/../../canary", &how[..], how.len())?;
+    let open = || call!(libc::SYS_openat2, directory.as_raw_fd(), c"/../../canary", &how[..], how.len());
+    // The kernel asks to try again when anything on the machine was renamed meanwhile.
+    let tries = std::iter::repeat_with(open).take(1000);
+    let mut done = tries.skip_while(|tried| matches!(tried, Err(error) if error.kind() == io::ErrorKind::WouldBlock));
+    let fd = done.next().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))?;
     Ok(File::from(own(fd)))
 }
 
