@@ -2,9 +2,10 @@
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
-use tunesmith_sandbox::{Ended, Job, Layer, Net, Status};
+use tunesmith_sandbox::{Ended, Job, Layer, Line, Mechanism, Net, Status};
 
 use crate::support::{ESCAPED, PROBE, Place, STOPPED, companion, confined, run, shell};
 
@@ -173,6 +174,54 @@ async fn a_job_has_its_own_session_and_no_new_privileges() {
 }
 
 #[tokio::test]
+async fn a_link_in_place_of_temporary_files_has_nothing_removed_outside() {
+    for local in [confined(), confined().without(Mechanism::Namespaces)] {
+        let place = Place::new();
+        let script = "ls .tmp; until test -e go; do :; done; mv .tmp old; ln -s \"$OUT\" .tmp";
+        let mut job = shell(script);
+        job.env.insert("OUT".into(), place.outside().to_str().unwrap().into());
+        let mut running = local.spawn(&place.dir, job).unwrap();
+        let Some(Line::Out(name)) = running.lines.recv().await else { panic!("the job says its directory's name") };
+        let kept = place.outside().join(name).join("kept");
+        fs::create_dir(kept.parent().unwrap()).unwrap();
+        fs::write(&kept, "kept").unwrap();
+        fs::write(place.dir.path().join("go"), "").unwrap();
+        assert_eq!(running.wait().await.ended, Ended::Exit(0));
+        assert_eq!(fs::read_to_string(kept).unwrap(), "kept");
+    }
+}
+
+#[tokio::test]
+async fn a_link_in_the_workdir_does_not_say_what_is_run() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("/bin/true", place.dir.path().join("run")).unwrap();
+    let error = confined().spawn(&place.dir, Job::new(["./run"])).unwrap_err();
+    assert_eq!(error.to_string(), "cannot run `./run`: it leads out of the workdir; give its absolute path");
+}
+
+#[tokio::test]
+async fn what_somebody_else_owns_can_be_granted_by_root() {
+    if !crate::support::is_root() {
+        return;
+    }
+    let place = Place::new();
+    let theirs = place.outside().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("file"), "theirs").unwrap();
+    for path in [theirs.join("file"), theirs.clone()] {
+        std::os::unix::fs::chown(&path, Some(1000), Some(1000)).unwrap();
+    }
+    fs::set_permissions(&theirs, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let job = |granted: &Path| Job {
+        writes: vec![granted.into()],
+        ..shell(&format!("cat {0}/file; echo x > {0}/new", theirs.display()))
+    };
+    let (finished, output) = place.run(job(&theirs)).await;
+    assert_eq!((finished.ended, output), (Ended::Exit(0), vec!["theirs".to_string()]));
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(theirs.join("new")).unwrap()), 1000);
+}
+
+#[tokio::test]
 async fn reads_and_writes_are_granted_one_by_one() {
     let place = Place::new();
     let canary = place.canary().to_str().unwrap().to_string();
@@ -187,7 +236,7 @@ async fn reads_and_writes_are_granted_one_by_one() {
 
 #[tokio::test]
 async fn the_self_test_finds_what_is_declared_in_every_mode() {
-    use tunesmith_sandbox::Mechanism::{Landlock, Namespaces};
+    use Mechanism::{Landlock, Namespaces};
     let modes: [&[_]; 4] = [&[], &[Namespaces], &[Landlock], &[Namespaces, Landlock]];
     for left_out in modes {
         let local = left_out.iter().fold(confined(), |local, mechanism| local.without(*mechanism));

@@ -36,6 +36,21 @@ async fn processor_time_of_all_processes_together() {
 }
 
 #[tokio::test]
+async fn processor_time_of_processes_that_their_parents_left() {
+    let busy = "(setsid timeout 0.4 sh -c 'while :; do :; done' &); sleep 0.3";
+    let job = limited(shell(&format!("for i in 1 2 3 4 5 6 7 8 9 10; do {busy}; done")), |limits| {
+        limits.cpu = Some(Duration::from_secs(1));
+    });
+    assert_eq!(Place::new().run(job).await.0.ended, Ended::Limit(Limit::Cpu));
+}
+
+#[tokio::test]
+async fn a_signal_that_is_no_limit() {
+    let (finished, _) = Place::new().run(shell("kill -XCPU $$")).await;
+    assert!(matches!(finished.ended, Ended::Signal(_)), "{finished:?}");
+}
+
+#[tokio::test]
 async fn memory() {
     let over = limited(hog("memory", 300 * MIB), |limits| limits.memory = Some(128 * MIB));
     let (finished, _) = Place::new().run(over).await;

@@ -36,6 +36,18 @@ fn workdirs() {
 }
 
 #[tokio::test]
+async fn the_systems_own_directories() {
+    let place = Place::new();
+    for path in ["/etc", "/usr", "/proc", "/dev"] {
+        let why = |what: &str| invalid(format!("{what} `{path}` is the system's own; name another directory"));
+        let dir = Workdir::open(Path::new(path)).unwrap();
+        let error = confined().spawn(&dir, job()).unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), why("the workdir"));
+        assert_eq!(refusal(&place, Job { writes: vec![path.into()], ..job() }), why("writes:"));
+    }
+}
+
+#[tokio::test]
 async fn commands() {
     let place = Place::new();
     let nothing = invalid("the command is empty; name a program");
