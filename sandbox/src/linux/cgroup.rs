@@ -20,7 +20,12 @@ impl Group {
     /// processes itself, unless it is the first. An error where none can be made.
     pub fn make(limits: &Limits) -> io::Result<Self> {
         let own = own(&fs::read_to_string("/proc/self/cgroup")?, &fs::read_to_string("/proc/self/mountinfo")?)?;
-        Self::below(&own, limits).or_else(|error| own.parent().map_or(Err(error), |parent| Self::below(parent, limits)))
+        let beside = |error| own.parent().map_or(Err(error), |parent| Self::below(parent, limits));
+        let group = Self::below(&own, limits).or_else(beside)?;
+        // There and back: a group that cannot be entered is none.
+        fs::write(group.entrance(), "0")?;
+        fs::write(own.join("cgroup.procs"), "0")?;
+        Ok(group)
     }
 
     fn below(parent: &Path, limits: &Limits) -> io::Result<Self> {
