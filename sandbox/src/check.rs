@@ -18,6 +18,9 @@ impl Job {
         for (name, paths) in [("reads", &self.reads), ("writes", &self.writes)] {
             check_paths(name, paths)?;
         }
+        if self.reads.iter().any(|path| path == Path::new("/")) {
+            return refuse("reads: `/` is everything; name what the job needs".into());
+        }
         check_place("the workdir", dir.path())?;
         self.writes.iter().try_for_each(|path| check_writable(path, dir))
     }

@@ -78,8 +78,8 @@ pub struct Args {
     command: Vec<String>,
 }
 
-/// How a job begins to fail that lacks a layer.
-const REQUIRED: &str = "the layer ";
+/// What is said of a job that lacks a layer.
+const REQUIRED: &str = " is required, and it is ";
 /// Bytes that are printed at most where all is kept until the end; more with --output.
 const JSON_OUTPUT: u64 = 4 << 20;
 
@@ -205,7 +205,7 @@ fn exit_code(finished: &Finished) -> u8 {
         Ended::Limit(_) => 124,
         Ended::Cancelled => CANCELLED,
         // Nothing was started without a layer that is required.
-        Ended::Failed(why) if why.starts_with(REQUIRED) => 5,
+        Ended::Failed(why) if why.contains(REQUIRED) => 5,
         Ended::Failed(_) => 70,
     }
 }

@@ -38,6 +38,8 @@ fn workdirs() {
 #[tokio::test]
 async fn the_systems_own_directories() {
     let place = Place::new();
+    let everything = Job { reads: vec!["/".into()], ..job() };
+    assert_eq!(refusal(&place, everything), invalid("reads: `/` is everything; name what the job needs"));
     for path in ["/etc", "/usr", "/proc", "/dev"] {
         let why = |what: &str| invalid(format!("{what} `{path}` is the system's own; name another directory"));
         let dir = Workdir::open(Path::new(path)).unwrap();
