@@ -8,6 +8,7 @@ use crate::Limits;
 const OPEN_FILES: u64 = 8192;
 /// The kernel refuses tasks at twice the limit, or twice this: those between are seen, and end the job.
 const SPARE_TASKS: u32 = 128;
+
 /// Resource limits, ready to be set in the child.
 #[derive(Clone, Copy)]
 pub(super) struct KernelLimits {

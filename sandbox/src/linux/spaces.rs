@@ -57,7 +57,7 @@ impl User {
     pub fn apart(policy: &Policy) -> io::Result<Self> {
         let id = USERS + std::process::id();
         let given = policy.job.reads.iter().chain(&policy.job.writes).filter_map(|path| fs::metadata(path).ok());
-        let owners = given.map(|meta| (meta.uid(), meta.gid())).filter(|owner| *owner != (id, id));
+        let owners = given.map(|meta| (meta.uid(), meta.gid()));
         let workdir = fs::metadata(&policy.workdir)?;
         let owners: BTreeSet<_> = owners.chain([(workdir.uid(), workdir.gid())]).collect();
         let maps = owners.into_iter().map(|owner| Ok((owner, map_of(owner, id)?))).collect::<io::Result<_>>()?;
