@@ -106,8 +106,9 @@ fn print_user() -> io::Result<()> {
 }
 
 /// Whether a daemon goes on: three seconds at most, and no longer than the test wants.
+/// A daemon ends by itself when nobody has looked for it in good time, even on a machine that is busy with much else.
 fn goes_on(start: Instant) -> bool {
-    start.elapsed() < Duration::from_secs(3) && !std::fs::exists("end").unwrap_or(true)
+    start.elapsed() < Duration::from_secs(10) && !std::fs::exists("end").unwrap_or(true)
 }
 
 /// Writes to a file in the workdir every few milliseconds.

@@ -24,7 +24,7 @@ mod writes;
 
 use attack::{Attack, Needs};
 use matrix::{Cell, Matrix};
-use place::{Mode, Programs, User};
+use place::{Mode, Programs, Run, User};
 
 /// Attacks wait more than they work.
 const AT_ONCE: usize = 5;
@@ -68,6 +68,21 @@ fn measure(modes: &[Mode]) -> Matrix {
     matrix.into_inner().unwrap()
 }
 
+/// A machine that is busy with much else can make an attack late, so one success in three tries is enough: it proves
+/// that the attack works.
+fn without_a_sandbox(programs: &Programs, attack: &Attack, user: User) -> (Run, bool) {
+    let mut run = place::run(programs, attack, user, Mode::Off);
+    let mut got_out = (attack.proof)(&run);
+    for _ in 0..2 {
+        if got_out || !matches!(attack.needs, Needs::Nothing | Needs::Root(_)) {
+            break;
+        }
+        run = place::run(programs, attack, user, Mode::Off);
+        got_out = (attack.proof)(&run);
+    }
+    (run, got_out)
+}
+
 fn try_it(programs: &Programs, attack: &Attack, modes: &[Mode], matrix: &Mutex<Matrix>) {
     for user in User::possible() {
         let pointless = match attack.needs {
@@ -80,8 +95,8 @@ fn try_it(programs: &Programs, attack: &Attack, modes: &[Mode], matrix: &Mutex<M
             Mode::ALL.into_iter().for_each(|mode| note(mode, Cell::Impossible(why)));
             continue;
         }
-        let off = place::run(programs, attack, *user, Mode::Off);
-        match (attack.needs, (attack.proof)(&off)) {
+        let (off, got_out) = without_a_sandbox(programs, attack, *user);
+        match (attack.needs, got_out) {
             (_, true) => note(Mode::Off, Cell::Escaped),
             (Needs::Kernel(why) | Needs::Ordinary(why), false) => {
                 Mode::ALL.into_iter().for_each(|mode| note(mode, Cell::Impossible(why)));
