@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{
     baselines, metrics,
-    model::{LanguageModel, ModelError, Models},
+    model::{ChatLanguageModel, ModelError, Models},
     recipe::{Example, Recipe, Row},
     task::JobKind,
 };
@@ -125,7 +125,7 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
 pub fn measure_examples(
     recipe: &Recipe,
     examples: &[Example],
-    model: &mut dyn LanguageModel,
+    model: &mut dyn ChatLanguageModel,
     name: &str,
     on: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<(Measured, Vec<WrongRow>), ModelError> {

@@ -5,6 +5,7 @@
 //! | [`task`] | what is to be reached, and what did it end as |
 //! | [`event`] | what happened |
 //! | [`recipe`] | how does a row become a prompt and an answer |
+//! | [`eval`] | which questions does a benchmark ask, and how are the answers scored |
 //! | [`model`] | what must a model offer to be scored |
 //! | [`score`] | how is a step judged |
 //! | [`grade`] | how good is the result on rows nobody has seen |
@@ -19,6 +20,7 @@
 
 pub mod baselines;
 pub mod budget;
+pub mod eval;
 pub mod event;
 pub mod figures;
 pub mod grade;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tunesmith_harness::model::{Generated, LanguageModel, Loglikelihood, Message, ModelError, Models, OnProgress};
+use tunesmith_harness::model::{ChatLanguageModel, Generated, Loglikelihood, Message, ModelError, Models, OnProgress};
 use tunesmith_lm::{
     error::Error,
     generate::{Sampling, Session},
@@ -17,7 +17,7 @@ use crate::{encode::Encoder, train};
 pub struct LmModels;
 
 impl Models for LmModels {
-    fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn LanguageModel>, ModelError> {
+    fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn ChatLanguageModel>, ModelError> {
         Ok(Box::new(LmModel::open(base, adapter).map_err(error)?))
     }
 
@@ -83,7 +83,7 @@ impl LmModel {
 /// What a row that does not fit the model gets: no answer at all, so that it counts as wrong.
 const TOO_LONG: Loglikelihood = Loglikelihood { sum: f64::NEG_INFINITY, tokens: 0, greedy: false };
 
-impl LanguageModel for LmModel {
+impl ChatLanguageModel for LmModel {
     fn loglikelihood(
         &mut self,
         requests: &[(Vec<Message>, Vec<String>)],

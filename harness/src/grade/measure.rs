@@ -3,7 +3,7 @@
 use super::{Gain, GradeProgress, Measured, cases::Cases};
 use crate::{
     metrics,
-    model::{Generated, LanguageModel, Loglikelihood, ModelError},
+    model::{ChatLanguageModel, Generated, Loglikelihood, ModelError},
     recipe::{Judged, Recipe},
     stats,
     task::JobKind,
@@ -23,7 +23,7 @@ pub(super) struct Scored {
 pub(super) fn measure(
     recipe: &Recipe,
     cases: &Cases,
-    model: &mut dyn LanguageModel,
+    model: &mut dyn ChatLanguageModel,
     name: &str,
     on: &mut dyn FnMut(GradeProgress),
 ) -> Result<Scored, ModelError> {
@@ -72,7 +72,7 @@ pub(super) fn gain(base: &[bool], tuned: &[bool]) -> Gain {
 fn predict(
     recipe: &Recipe,
     cases: &Cases,
-    model: &mut dyn LanguageModel,
+    model: &mut dyn ChatLanguageModel,
     name: &str,
     on: &mut dyn FnMut(GradeProgress),
 ) -> Result<Vec<Option<usize>>, ModelError> {
@@ -99,7 +99,7 @@ fn best(scores: &[Loglikelihood]) -> Option<usize> {
 fn generate(
     recipe: &Recipe,
     cases: &Cases,
-    model: &mut dyn LanguageModel,
+    model: &mut dyn ChatLanguageModel,
     name: &str,
     on: &mut dyn FnMut(GradeProgress),
 ) -> Result<(Vec<String>, Vec<Judged>), ModelError> {

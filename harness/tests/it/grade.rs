@@ -9,7 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tunesmith_harness::{
     grade::{Grade, GradeError, GradeProgress, Submission, grade, outcome},
-    model::{Generated, LanguageModel, Loglikelihood, Message, ModelError, Models, OnProgress},
+    model::{ChatLanguageModel, Generated, Loglikelihood, Message, ModelError, Models, OnProgress},
     recipe::{Label, Recipe, Row},
     task::{Goal, JobKind},
 };
@@ -20,7 +20,7 @@ struct Table {
     says: fn(&str) -> String,
 }
 
-impl LanguageModel for Table {
+impl ChatLanguageModel for Table {
     fn loglikelihood(
         &mut self,
         requests: &[(Vec<Message>, Vec<String>)],
@@ -61,7 +61,7 @@ fn label_of(prompt: &str) -> String {
 }
 
 impl Models for Zoo {
-    fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn LanguageModel>, ModelError> {
+    fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn ChatLanguageModel>, ModelError> {
         let name = base.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         Ok(Box::new(match (name, adapter) {
             ("base", None) => Table { scores: |_| vec![-1.0, -2.0, -3.0], says: |_| "hello".into() },
