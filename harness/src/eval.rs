@@ -2,10 +2,14 @@
 //!
 //! | module | answers |
 //! |---|---|
+//! | [`answer`] | in which order is a model asked |
 //! | [`config`] | what does a task file say |
+//! | [`journal`] | how do answers outlive a crash |
 //! | [`request`] | what is a model asked, and what does it answer |
 //!
 //! The conventions are those of lm-eval 0.4; where a comment names a Python function, it is one of that package.
 
+pub mod answer;
 pub mod config;
+pub mod journal;
 pub mod request;
