@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`answer`] | in which order is a model asked |
 //! | [`config`] | what does a task file say |
+//! | [`figure`], [`render`] | what is a number worth, and how is it shown |
 //! | [`journal`] | how do answers outlive a crash |
 //! | [`request`] | what is a model asked, and what does it answer |
 //!
@@ -11,5 +12,7 @@
 
 pub mod answer;
 pub mod config;
+pub mod figure;
 pub mod journal;
+pub mod render;
 pub mod request;
