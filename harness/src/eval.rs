@@ -4,8 +4,17 @@
 //! |---|---|
 //! | [`config`] | what does a task file say |
 //! | [`request`] | what is a model asked, and what does it answer |
+//! | [`task`] | which requests does a task with its rows make |
+//! | [`functions`] | which of a task's Python functions have native ports |
+//! | [`python`] | what does Python do with numbers, texts, values and patterns |
 //!
 //! The conventions are those of lm-eval 0.4; where a comment names a Python function, it is one of that package.
 
 pub mod config;
+mod fewshot;
+pub mod functions;
+mod generation;
+mod prompt;
+pub mod python;
 pub mod request;
+pub mod task;
