@@ -2,22 +2,24 @@
 //!
 //! | module | answers |
 //! |---|---|
+//! | [`aggregate`] | what is a metric worth on all rows, and on all tasks of a group |
+//! | [`answer`] | in which order is a model asked |
 //! | [`config`] | what does a task file say |
-//! | [`request`] | what is a model asked, and what does it answer |
 //! | [`filters`] | which part of an answer counts |
-//! | [`process`], [`metrics`] | what is it worth on one row |
-//! | [`aggregate`] | what is it worth on all rows, and on all tasks of a group |
-//! | [`refusal`] | why not |
+//! | [`journal`] | how do answers outlive a crash |
+//! | [`metrics`], [`process`] | what is an answer worth on one row |
+//! | [`refusal`] | why is a filter or metric not applied |
+//! | [`request`] | what is a model asked, and what does it answer |
 //!
 //! The conventions are those of lm-eval 0.4; where a comment names a Python function, it is one of that package.
 
 pub mod aggregate;
+pub mod answer;
 pub mod config;
 pub mod filters;
+pub mod journal;
 pub mod metrics;
 pub mod process;
-pub mod python;
 pub mod refusal;
 pub mod request;
 mod settings;
-mod text;
