@@ -43,6 +43,7 @@ enum Command {
     Bench(bench::Args),
     Train(train::Args),
     Eval(eval::Args),
+    Score(eval::Score),
     Generate(generate::Args),
     Convert(convert::Args),
     #[command(subcommand)]
@@ -103,6 +104,7 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Bench(args) => bench::main(args, cancel).await,
         Command::Train(args) => train::main(args, cancel).await,
         Command::Eval(args) => eval::main(args, cancel).await,
+        Command::Score(args) => eval::score(args, cancel).await,
         Command::Generate(args) => generate::main(args, cancel).await,
         Command::Convert(args) => convert::main(args, cancel).await,
         Command::Data(data) => data::main(data, cancel).await,

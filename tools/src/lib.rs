@@ -19,6 +19,7 @@ pub mod convert;
 pub mod data_inspect;
 pub mod data_prepare;
 pub mod encode;
+pub mod eval_tasks;
 pub mod evaluate;
 pub mod files;
 pub mod finish;

@@ -6,6 +6,9 @@ use std::sync::{Mutex, PoisonError};
 /// variables without end, which its fuel does not feel.
 pub(crate) const ALLOWANCE: u64 = 2 << 30;
 
+/// Bytes that the tasks of an evaluation with their data sets may take.
+pub(crate) const TABLES: u64 = 8 << 30;
+
 /// A figure of this process's memory in bytes, by its name in `/proc/self/status`; `None` where the system does not say.
 pub(crate) fn status(name: &str) -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, name)

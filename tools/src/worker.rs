@@ -7,7 +7,7 @@ use serde_json::Value;
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::{
-    convert, data_inspect, data_prepare, evaluate, generate, grading, pretraining,
+    convert, data_inspect, data_prepare, eval_tasks, evaluate, generate, grading, pretraining,
     tool::{Progress, ToolError},
     train,
 };
@@ -34,6 +34,8 @@ pub enum Work {
     Train(train::Job),
     /// Scores a model on examples.
     Evaluate(evaluate::Job),
+    /// Scores a model on lm-eval's tasks.
+    EvalTasks(eval_tasks::Job),
     /// Generates text.
     Generate(generate::Job),
     /// Writes a merged model.
@@ -153,6 +155,7 @@ impl Work {
             Work::Prepare(job) => serde_json::to_value(job.run(live)?),
             Work::Train(job) => serde_json::to_value(job.run(live)?),
             Work::Evaluate(job) => serde_json::to_value(job.run(live)?),
+            Work::EvalTasks(job) => serde_json::to_value(job.run(live)?),
             Work::Generate(job) => serde_json::to_value(job.run(live)?),
             Work::Convert(job) => serde_json::to_value(job.run(live)?),
             Work::Pretrain(job) => serde_json::to_value(job.run(live)?),

@@ -1,53 +1,54 @@
-//! `tunesmith eval`: how good a model is on examples, with the grader's own measures.
+//! `tunesmith eval`: how good a model is, on examples with the grader's own measures, or on lm-eval's tasks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
-use tunesmith_harness::{
-    figures::{percent, percents},
-    recipe::Recipe,
-    rows,
-    text::visible,
-};
+use clap::Parser;
+use tunesmith_harness::eval::{aggregate::Bootstrap, task::FEWSHOT_SEED};
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::{bases, evaluate, worker::Work};
 
-use super::{
-    print, print_json,
-    require::Require,
-    table::{NONE, short, table},
-    usage,
-    work::{Bench, adapter, input},
-    write_json,
-};
-use crate::run::{Failure, TMPDIR};
+use super::{numbers, require::Require, usage};
+use crate::run::Failure;
+
+mod examples;
+mod outputs;
+mod tasks;
+
+pub use tasks::{Score, score};
 
 const EXAMPLE: &str = "\
-Example:
+Examples:
   tunesmith eval --model nano --adapter adapter --data adapter/prepared
+  tunesmith eval --model nano --tasks evals/tasks/museum.yaml --out scores
+  tunesmith eval --model MODEL --tasks 'mmlu_*,arc_easy' --include LM_EVAL/tasks --dataset allenai/ai2_arc=arc --fewshot 5
 
 --data is a directory made by `data prepare` (its validation part), a file of examples with recipe.json beside it, or
-a file of rows together with --recipe.";
+a file of rows together with --recipe. --tasks reads lm-eval's task files; data sets of the Hub are read from local
+copies that --dataset names. MODEL may also be constant or random, which answer without thinking, or an endpoint as for
+--planner, for example url:http://localhost:8000/v1#NAME.
 
-/// Score a model on examples; --json prints lm-eval's results object
-#[derive(Clone, Debug, clap::Args)]
+Exit codes: 0 done · 2 usage or bad input · 3 worse than --baseline beyond noise · 5 blocked";
+
+/// Score a model on examples or on lm-eval's tasks; --json prints lm-eval's results object
+#[derive(Clone, Debug, Parser)]
 #[command(after_help = EXAMPLE)]
 pub struct Args {
-    /// nano, a directory or a .gguf file
+    /// nano, a directory or a .gguf file; with --tasks also constant, random or an endpoint
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Adapter in PEFT's format [default: none]
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// What to score it on
-    #[arg(long, value_name = "PATH")]
-    data: PathBuf,
+    /// Examples to score it on
+    #[arg(long, value_name = "PATH", conflicts_with = "tasks", required_unless_present = "tasks")]
+    data: Option<PathBuf>,
     /// How rows become examples: the recipe.json of a prepared directory
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "data")]
     recipe: Option<PathBuf>,
-    /// Only the first so many examples
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    #[command(flatten)]
+    tasks: Tasks,
+    /// Only the first so many rows; with --tasks of each task, and below 1 a share
+    #[arg(long, value_name = "N", value_parser = numbers::positive)]
+    limit: Option<f64>,
     #[command(flatten)]
     require: Require,
     /// Print one JSON object
@@ -55,130 +56,69 @@ pub struct Args {
     json: bool,
 }
 
+/// What is asked of lm-eval's tasks.
+#[derive(Clone, Debug, clap::Args)]
+struct Tasks {
+    /// Names of tasks, groups and tags, patterns such as 'mmlu_*', or task files, apart by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    tasks: Vec<String>,
+    /// Folder with task files; may be repeated
+    #[arg(long, value_name = "DIR", requires = "tasks")]
+    include: Vec<PathBuf>,
+    /// Local copy of a data set of the Hub, as org/name=PATH or org/name:config=PATH; may be repeated
+    #[arg(long, value_name = "NAME=PATH", requires = "tasks")]
+    dataset: Vec<String>,
+    /// Few-shot examples [default: what each task says]
+    #[arg(long, value_name = "N", requires = "tasks", value_parser = numbers::whole(0..=1_000))]
+    fewshot: Option<usize>,
+    /// Seed of the draws of few-shot examples
+    #[arg(long, value_name = "N", requires = "tasks", default_value_t = FEWSHOT_SEED)]
+    fewshot_seed: u64,
+    /// Render prompts by the model's chat template, examples as turns
+    #[arg(long, requires = "tasks")]
+    chat_template: bool,
+    /// With --chat-template, put the examples into one turn
+    #[arg(long, requires = "chat_template")]
+    one_turn: bool,
+    /// Instruction before everything else
+    #[arg(long, value_name = "TEXT", requires = "tasks")]
+    system: Option<String>,
+    /// Column whose equal values mark rows that depend on each other, for the intervals
+    #[arg(long, value_name = "COLUMN", requires = "tasks")]
+    cluster: Option<String>,
+    /// Resamples behind standard errors that have no formula
+    #[arg(long, value_name = "N", requires = "tasks", default_value_t = Bootstrap::ITERATIONS)]
+    bootstrap_iters: usize,
+    /// Keep answers, results and samples here
+    #[arg(long, value_name = "DIR", requires = "tasks")]
+    out: Option<PathBuf>,
+    /// Go on with what an interrupted evaluation left in --out
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Keep answers of this model here for later evaluations, and use those that are there
+    #[arg(long, value_name = "DIR", requires = "tasks")]
+    cache: Option<PathBuf>,
+    /// Say what would be asked, and ask nothing
+    #[arg(long, requires = "tasks")]
+    dry_run: bool,
+    #[command(flatten)]
+    outputs: outputs::Outputs,
+}
+
 /// Scores.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let bench = Bench::new(&args.require, cancel)?;
-    let base = bench.model(&args.model)?;
-    let adapter = args.adapter.as_deref().map(adapter).transpose()?;
-    let dir = bench.private()?;
-    let data = examples(&args, dir.path())?;
-    let folder = data.parent().map(Path::to_owned).unwrap_or_default();
-    let limit = args.limit.map(|limit| limit as usize);
-    let job = evaluate::Job { base: base.clone(), adapter: adapter.clone(), data: data.clone(), limit };
-    let reads = bases::reads(&base).into_iter().chain([folder]).chain(adapter).collect();
-    let scored: evaluate::Output = bench.run(&Work::Evaluate(job), &dir, reads, "eval").await?;
-    if args.json {
-        print_json(&results(&args, &scored))?;
-    } else {
-        lines(&scored).iter().for_each(|line| print(line));
-    }
-    Ok(0)
-}
-
-/// The file of examples, with recipe.json beside it.
-fn examples(args: &Args, scratch: &Path) -> Result<PathBuf, Failure> {
-    let data = input(&args.data)?;
-    if let Some(recipe) = &args.recipe {
-        return from_rows(&data, recipe, scratch);
-    }
-    let file = if data.is_dir() { data.join("valid.jsonl") } else { data };
-    let recipe = file.with_file_name("recipe.json");
-    if !file.is_file() {
-        return Err(usage(format!("{}: there is no such file; make it with `tunesmith data prepare`", file.display())));
-    }
-    if !recipe.is_file() {
-        let why = "there is no recipe.json beside it; name one with --recipe, or use `tunesmith data prepare` first";
-        return Err(usage(format!("{}: {why}", file.display())));
-    }
-    Ok(file)
-}
-
-/// Rows that a recipe turns into examples, as the grader does.
-fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Failure> {
-    let wrong = |why: String| usage(format!("{}: {why}", recipe.display()));
-    let text = super::text(recipe)?;
-    let read: Recipe = serde_json::from_str(&text).map_err(|error| wrong(format!("not a recipe: {error}")))?;
-    let table = rows::read(data).map_err(|error| usage(error.to_string()))?;
-    let examples: Vec<_> = table.rows.iter().filter_map(|row| read.example(row).ok()).collect();
-    if examples.is_empty() {
-        let columns = table.columns.join(", ");
-        return Err(usage(format!(
-            "{}: no row fits the recipe, which wants columns {:?} and {:?}; the file has {columns}",
-            data.display(),
-            read.input,
-            read.target
-        )));
-    }
-    let left_out = table.rows.len() - examples.len();
-    if left_out > 0 {
-        eprintln!("{left_out} of {} rows do not fit the recipe and are left out", table.rows.len());
-    }
-    let file = scratch.join("examples.jsonl");
-    rows::write_jsonl(&file, &examples).map_err(|error| Failure::unwritten(&file, &error, TMPDIR))?;
-    write_json(&scratch.join("recipe.json"), &read)?;
-    Ok(file)
-}
-
-/// The object that lm-eval writes, with what it has no place for under `tunesmith`.
-fn results(args: &Args, scored: &evaluate::Output) -> Value {
-    let task = args.data.file_stem().map_or_else(|| "data".to_owned(), |name| name.to_string_lossy().into_owned());
-    let measured = &scored.measured;
-    // The standard error of a mean of zeros and ones, as lm-eval computes it.
-    let error = |p: f64| (measured.n > 1).then(|| (p * (1.0 - p) / (measured.n - 1) as f64).sqrt());
-    let mut values = Map::from_iter([("alias".to_owned(), json!(task))]);
-    let mut add = |name: &str, value: f64| {
-        values.insert(format!("{name},none"), json!(value));
-        values.insert(format!("{name}_stderr,none"), json!(error(value)));
-    };
-    if scored.metric == "accuracy" {
-        add("acc", measured.value);
-    }
-    add("exact_match", measured.exact_match);
-    if let Some(f1) = measured.macro_f1 {
-        values.insert("macro_f1,none".into(), json!(f1));
-    }
-    json!({
-        "results": {task.as_str(): values},
-        "n-samples": {task.as_str(): {"original": measured.n, "effective": measured.n}},
-        "config": {
-            "model": "tunesmith",
-            "model_args": {"model": args.model, "adapter": args.adapter},
-            "limit": args.limit,
-        },
-        "tunesmith": scored,
-    })
-}
-
-fn lines(scored: &evaluate::Output) -> Vec<String> {
-    let measured = &scored.measured;
-    let cells = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-    let mut rows = vec![cells(["", "value", "95 % interval"])];
-    let metric = scored.metric.replace('_', " ");
-    rows.push(cells([&metric, &percent(measured.value), &percents(measured.interval)]));
-    if scored.metric != "exact_match" {
-        rows.push(cells(["exact match", &percent(measured.exact_match), &percents(scored.exact_interval)]));
-    }
-    rows.push(cells(["malformed", &percent(measured.format_failures), NONE]));
-    rows.extend(measured.macro_f1.map(|f1| cells(["macro F1", &format!("{f1:.3}"), NONE])));
-    let baselines = &scored.baselines;
-    for (name, value) in
-        [("chance", baselines.chance), ("majority class", baselines.majority), ("naive Bayes", baselines.naive_bayes)]
-    {
-        rows.extend(value.map(|value| cells([name, &percent(value), NONE])));
-    }
-    let mut lines = vec![format!("{} examples", measured.n)];
-    lines.extend(table(&rows));
-    if !scored.mistakes.is_empty() {
-        lines.extend([String::new(), "wrong, for example".to_owned()]);
-        for wrong in &scored.mistakes {
-            let got = visible(&wrong.got);
-            lines.push(format!(
-                "  {} -> {} instead of {}",
-                short(&wrong.input, 80),
-                short(&got, 40),
-                short(&wrong.expected, 40)
-            ));
+    match &args.data {
+        Some(data) => {
+            let limit = args.limit.map(whole).transpose()?;
+            examples::main(&args, data, limit, cancel).await
         }
+        None => tasks::main(&args, cancel).await,
     }
-    lines
+}
+
+fn whole(limit: f64) -> Result<usize, Failure> {
+    if limit >= 1.0 && limit.fract() == 0.0 {
+        return Ok(limit as usize);
+    }
+    Err(usage("--limit must be a whole number of examples with --data"))
 }

@@ -169,6 +169,14 @@ impl Plan {
         sha256(all.as_bytes())
     }
 
+    /// Scores the first row of each task, so that what cannot be scored is found before the long run.
+    pub fn try_score(&self, journal: &Journal) -> Result<(), EvaluationError> {
+        for planned in &self.tasks {
+            planned.score(planned.first_row(), journal.answers(), self.bootstrap(0))?;
+        }
+        Ok(())
+    }
+
     /// Scores answers and writes results and samples into `out`.
     pub fn score(&self, journal: &Journal, manifest: &Manifest, out: &Path) -> Result<Results, EvaluationError> {
         let bootstrap = self.bootstrap(self.spec.bootstrap_iters);
@@ -218,9 +226,7 @@ pub fn evaluate(
     let mut cache = place.cache.map(|cache| cached(cache, &fingerprint)).transpose()?;
     let first = batches(plan.tasks.iter().flat_map(Planned::first_row));
     answer(&first, model, &mut journal, cache.as_mut(), &mut |done, total| on("first rows", done, total))?;
-    for planned in &plan.tasks {
-        planned.score(planned.first_row(), journal.answers(), plan.bootstrap(0))?;
-    }
+    plan.try_score(&journal)?;
     let all = batches(plan.tasks.iter().flat_map(|planned| &planned.instances));
     answer(&all, model, &mut journal, cache.as_mut(), &mut |done, total| on("requests", done, total))?;
     on("scores", 0, 1);
@@ -257,7 +263,10 @@ fn planned(spec: &Spec, task: EvalTask, chat: Option<ChatTemplate<'_>>) -> Resul
     };
     let (instances, n_shot) = (task.instances(&asking)?, task.num_fewshot(spec.num_fewshot));
     let clusters = spec.cluster.as_ref().map(|column| clusters(&task, column)).transpose()?;
-    Ok(Planned { task, instances, n_shot, clusters })
+    // Every template that scoring needs is rendered here too, so that what a stranger's one may take is bounded once.
+    let firsts = instances.iter().filter(|instance| instance.idx == 0).zip(&task.docs);
+    let hashes = firsts.map(|(first, doc)| task.hashes(doc, &first.request)).collect::<Result<_, _>>()?;
+    Ok(Planned { task, instances, n_shot, hashes, clusters })
 }
 
 /// The number of each row's cluster.
@@ -331,7 +340,10 @@ fn notes(tasks: &[(&Planned, Scored)], spec: &Spec) -> Vec<String> {
         for figure in &scored.figures {
             if let Some(share) = figure.format_failures.filter(|share| *share > 0.0) {
                 let (task, share) = (&figure.task, crate::figures::percent(share));
-                notes.push(format!("{task}, {}: {share} of the answers did not have the asked-for form.", figure.filter));
+                notes.push(format!(
+                    "{task}, {}: {share} of the answers did not have the asked-for form.",
+                    figure.filter
+                ));
             }
         }
     }

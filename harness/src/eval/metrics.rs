@@ -85,7 +85,7 @@ pub enum Aggregation {
 }
 
 use Aggregation::{
-    Bleu, BrierScore, Bypass, BitsPerByte, Chrf, ChrfPlusPlus, F1, MatthewsCorrcoef, Mean, Median, Nanmean, Perplexity,
+    BitsPerByte, Bleu, BrierScore, Bypass, Chrf, ChrfPlusPlus, F1, MatthewsCorrcoef, Mean, Median, Nanmean, Perplexity,
     Ter, WeightedPerplexity,
 };
 
@@ -134,8 +134,20 @@ impl Aggregation {
 
     fn named(name: String) -> Result<Self, Refusal> {
         const ALL: [Aggregation; 14] = [
-            Bypass, Mean, Nanmean, Median, Perplexity, WeightedPerplexity, BitsPerByte, F1, MatthewsCorrcoef,
-            BrierScore, Bleu, Chrf, ChrfPlusPlus, Ter,
+            Bypass,
+            Mean,
+            Nanmean,
+            Median,
+            Perplexity,
+            WeightedPerplexity,
+            BitsPerByte,
+            F1,
+            MatthewsCorrcoef,
+            BrierScore,
+            Bleu,
+            Chrf,
+            ChrfPlusPlus,
+            Ter,
         ];
         let found = ALL.into_iter().find(|aggregation| aggregation.name() == name);
         found.ok_or(Refusal::Unknown { what: "aggregation", name })

@@ -126,11 +126,7 @@ fn position(gold: &Value, n: usize) -> Option<i64> {
     Some(if gold < n as i64 { gold } else { -100 })
 }
 
-fn multiple_choice(
-    truth: &Truth,
-    mutual_info: bool,
-    answers: &[Answer],
-) -> Result<Vec<(&'static str, Item)>, Refusal> {
+fn multiple_choice(truth: &Truth, mutual_info: bool, answers: &[Answer]) -> Result<Vec<(&'static str, Item)>, Refusal> {
     let choices = truth.choices.ok_or_else(|| other_answers("to a task with choices"))?;
     let mut sums = Vec::with_capacity(answers.len());
     let mut greedy = Vec::with_capacity(answers.len());
@@ -170,10 +166,13 @@ fn multiple_choice(
     if mutual_info {
         let gained: Vec<f64> = sums.iter().zip(alone).map(|(sum, alone)| sum - alone).collect();
         let pred = best(&gained)?;
-        items.push(("acc_mutual_info", match &gold {
-            Gold::Several(golds) if golds.len() != 1 => Item::Nothing,
-            gold => number(gold.is(pred)),
-        }));
+        items.push((
+            "acc_mutual_info",
+            match &gold {
+                Gold::Several(golds) if golds.len() != 1 => Item::Nothing,
+                gold => number(gold.is(pred)),
+            },
+        ));
     }
     Ok(items)
 }
@@ -221,7 +220,11 @@ fn written_gold(truth: &Truth, answer: &Answer, bypass: bool) -> Result<Answer, 
         (gold, Answer::Text(_)) => text::print(gold).map(Answer::Text).ok_or_else(problem),
         (Value::String(gold), Answer::Value(Value::Number(number))) => {
             let gold = text::strip(gold);
-            let gold = if number.is_f64() { gold.parse::<f64>().map(Value::from).ok() } else { gold.parse::<i64>().map(Value::from).ok() };
+            let gold = if number.is_f64() {
+                gold.parse::<f64>().map(Value::from).ok()
+            } else {
+                gold.parse::<i64>().map(Value::from).ok()
+            };
             gold.map(Answer::Value).ok_or_else(problem)
         }
         (gold @ (Value::Number(_) | Value::Bool(_)), Answer::Value(Value::Number(_) | Value::Bool(_))) => {

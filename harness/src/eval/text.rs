@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn values_print_as_python_prints_them() {
-        let values = [json!(null), json!(true), json!(-3), json!(0.5), json!(1e16), json!(1.5e-5), json!(123456.0), json!("a")];
+        let values =
+            [json!(null), json!(true), json!(-3), json!(0.5), json!(1e16), json!(1.5e-5), json!(123456.0), json!("a")];
         let got: Vec<_> = values.iter().filter_map(print).collect();
         assert_eq!(got, ["None", "True", "-3", "0.5", "1e+16", "1.5e-05", "123456.0", "a"]);
         assert_eq!(print(&json!([1])), None);

@@ -62,8 +62,10 @@ fn start(
     let mut job = Job::new([itself()?, WORKER.to_owned()]);
     job.stdin = Stdin::Bytes(order);
     job.reads = reads;
-    if let Work::Train(training) = work {
-        job.devices = training.devices();
+    match work {
+        Work::Train(training) => job.devices = training.devices(),
+        Work::EvalTasks(tasks) => job.writes = tasks.writes(),
+        _ => {}
     }
     job.line_bytes = LINE;
     job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
@@ -122,7 +124,9 @@ fn advice(work: &Work) -> &'static str {
     match work {
         Work::Train(_) | Work::Pretrain(_) => "use a smaller batch_size, shorter rows or a smaller base",
         Work::Inspect(_) | Work::Prepare(_) => "use fewer or shorter rows",
-        Work::Evaluate(_) | Work::Generate(_) | Work::Convert(_) | Work::Grade(_) => "use a smaller base",
+        Work::Evaluate(_) | Work::EvalTasks(_) | Work::Generate(_) | Work::Convert(_) | Work::Grade(_) => {
+            "use a smaller base"
+        }
     }
 }
 

@@ -69,8 +69,7 @@ pub(super) fn select<T>(found: &[T], index: i64) -> Result<&T, Refusal> {
 
 /// `regex_pos`: the tags of all `('word', 'TAG')` pairs.
 pub(super) fn tags(answer: Answer, fallback: &Answer) -> Result<Answer, Refusal> {
-    static PAIR: LazyLock<Option<regex::Regex>> =
-        LazyLock::new(|| regex::Regex::new(r"\('([^']*)', '([^']*)'\)").ok());
+    static PAIR: LazyLock<Option<regex::Regex>> = LazyLock::new(|| regex::Regex::new(r"\('([^']*)', '([^']*)'\)").ok());
     let (Answer::Text(answer), Some(pair)) = (answer, &*PAIR) else {
         return Err(Refusal::values("filter `regex_pos` takes only texts"));
     };

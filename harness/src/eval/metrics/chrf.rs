@@ -77,7 +77,9 @@ fn split_words(text: &str) -> Vec<&str> {
         let mut chars = word.chars();
         let (first, last) = (chars.next(), chars.next_back());
         match (first, last) {
-            (Some(_), Some(last)) if last.is_ascii_punctuation() => out.extend([&word[..word.len() - 1], &word[word.len() - 1..]]),
+            (Some(_), Some(last)) if last.is_ascii_punctuation() => {
+                out.extend([&word[..word.len() - 1], &word[word.len() - 1..]])
+            }
             (Some(first), Some(_)) if first.is_ascii_punctuation() => out.extend([&word[..1], &word[1..]]),
             _ => out.push(word),
         }

@@ -1,0 +1,211 @@
+//! Evaluating a model on lm-eval's tasks, in a worker: task files, data sets and models are strangers'.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tunesmith_harness::{
+    eval::{
+        dataset::Datasets,
+        evaluation::{self, ANSWERS, Place, Plan, Spec, evaluate},
+        functions::Functions,
+        journal::Journal,
+        registry::Registry,
+        request::Instance,
+        results::Results,
+        task::EvalTask,
+    },
+    model::{
+        LanguageModel, Message, ModelError,
+        calibration::{Constant, Random},
+    },
+};
+
+use crate::{bases, files::write_json, memory, models::LmModel, worker::Live};
+
+/// The requests of an evaluation whose model answers elsewhere, in its directory.
+pub const REQUESTS: &str = "requests.jsonl";
+
+/// What the worker is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// What is evaluated.
+    pub spec: Spec,
+    /// Who answers.
+    pub model: Answering,
+    /// The model as the user named it.
+    pub named: Value,
+    /// The evaluation's directory, which is there.
+    pub out: PathBuf,
+    /// Goes on with what an earlier process left.
+    pub resume: bool,
+    /// Answers of earlier evaluations.
+    pub cache: Option<PathBuf>,
+    /// Which part of the work.
+    pub part: Part,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answering {
+    /// A model here.
+    Model {
+        /// The base.
+        base: PathBuf,
+        /// The adapter's directory.
+        adapter: Option<PathBuf>,
+    },
+    /// Nobody thinks: every answer is the same.
+    Constant,
+    /// Nobody thinks: answers are drawn.
+    Random,
+    /// A model elsewhere, which the caller asks.
+    Elsewhere,
+}
+
+/// Which part of an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Nothing is asked; what would be is counted.
+    Plan,
+    /// The same, with the requests in [`REQUESTS`] for a caller who asks.
+    Requests,
+    /// Everything.
+    Whole,
+    /// Scores the first rows of what is answered, to find early what cannot be scored.
+    TryScore,
+    /// Scores what is answered.
+    Score,
+}
+
+/// What the worker found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Each task with its rows and requests.
+    pub tasks: Vec<Counted>,
+    /// Hash over all requests.
+    pub questions: String,
+    /// The results, where the work was to make them.
+    pub results: Option<Results>,
+}
+
+/// A task's size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Its name.
+    pub task: String,
+    /// Rows of the evaluated split.
+    pub rows: usize,
+    /// Requests to the model.
+    pub requests: usize,
+    /// Few-shot examples.
+    pub n_shot: usize,
+}
+
+impl Job {
+    /// Does it.
+    pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
+        live.progress("tasks", 0, 1);
+        let mut model = self.open()?;
+        // The model bounds its own chat template; those of the tasks are tried without it first.
+        let plain = Spec { chat_template: false, ..self.spec.clone() };
+        let mut plan = memory::bounded(memory::TABLES, || self.plan(&plain, None))?;
+        if self.spec.chat_template {
+            plan = self.plan(&self.spec, model.as_deref())?;
+        }
+        let counted = |planned: &tunesmith_harness::eval::scored::Planned| Counted {
+            task: planned.task.config.task.clone(),
+            rows: planned.task.docs.len(),
+            requests: planned.instances.len(),
+            n_shot: planned.n_shot,
+        };
+        let tasks = plan.tasks.iter().map(counted).collect();
+        let questions = plan.questions();
+        live.progress("tasks", 1, 1);
+        let results = match (self.part, model.as_mut()) {
+            (Part::Plan, _) => None,
+            (Part::Requests, _) => {
+                self.write_requests(&plan)?;
+                None
+            }
+            (Part::Whole, Some(model)) => {
+                let place = Place {
+                    out: &self.out,
+                    resume: self.resume,
+                    cache: self.cache.as_deref(),
+                    model: self.named.clone(),
+                };
+                Some(evaluate(&plan, model.as_mut(), &place, &mut |what, done, total| {
+                    live.progress(what, done, total)
+                })?)
+            }
+            (Part::Whole, None) => anyhow::bail!("this model is asked elsewhere"),
+            (Part::TryScore, _) => {
+                plan.try_score(&self.journal()?)?;
+                None
+            }
+            (Part::Score, _) => Some(plan.score(&self.journal()?, &evaluation::manifest(&self.out)?, &self.out)?),
+        };
+        Ok(Output { tasks, questions, results })
+    }
+
+    /// What the worker must read.
+    pub fn reads(&self) -> Vec<PathBuf> {
+        let files = self.spec.tasks.iter().map(PathBuf::from).filter(|path| path.is_absolute());
+        // A task file may include its neighbours and name data beside it.
+        let folders = files.filter_map(|file| file.parent().map(PathBuf::from));
+        let model = match &self.model {
+            Answering::Model { base, adapter } => bases::reads(base).into_iter().chain(adapter.clone()).collect(),
+            _ => Vec::new(),
+        };
+        folders.chain(self.spec.include.clone()).chain(self.spec.datasets.values().cloned()).chain(model).collect()
+    }
+
+    /// What it writes beside its directory.
+    pub fn writes(&self) -> Vec<PathBuf> {
+        self.cache.iter().cloned().collect()
+    }
+
+    fn journal(&self) -> anyhow::Result<Journal> {
+        let manifest = evaluation::manifest(&self.out)?;
+        Ok(Journal::open(&self.out.join(ANSWERS), &manifest.fingerprint)?)
+    }
+
+    fn open(&self) -> anyhow::Result<Option<Box<dyn LanguageModel>>> {
+        Ok(match (&self.model, self.part) {
+            // Only a template is needed of a model that is not asked.
+            (Answering::Model { .. }, Part::Plan | Part::TryScore | Part::Score) if !self.spec.chat_template => None,
+            (Answering::Model { base, adapter }, _) => Some(Box::new(LmModel::open(base, adapter.as_deref())?)),
+            (Answering::Constant, _) => Some(Box::new(Constant)),
+            (Answering::Random, _) => Some(Box::new(Random::new(0))),
+            (Answering::Elsewhere, _) => None,
+        })
+    }
+
+    fn plan(&self, spec: &Spec, model: Option<&dyn LanguageModel>) -> anyhow::Result<Plan> {
+        let registry = Registry::open(&self.spec.include)?;
+        let selected = registry.select(&self.spec.tasks)?;
+        let datasets = Datasets { local: self.spec.datasets.clone() };
+        let functions = Functions::default();
+        let mut tasks = Vec::new();
+        for config in selected.tasks {
+            let name = config.task.clone();
+            let splits = datasets.load(&config).with_context(|| format!("the task `{name}`"))?;
+            tasks.push(EvalTask::new(config, &splits, &functions)?);
+        }
+        let chat = |messages: &[Message]| match model {
+            Some(model) => model.chat_prompt(messages),
+            None => Err(ModelError("there is no chat template here; leave out --chat-template".into())),
+        };
+        Ok(Plan::new(spec, tasks, selected.groups, Some(&chat))?)
+    }
+
+    fn write_requests(&self, plan: &Plan) -> anyhow::Result<()> {
+        let all: Vec<(&[Instance], usize)> =
+            plan.tasks.iter().map(|planned| (planned.instances.as_slice(), planned.first_row().len())).collect();
+        write_json(&self.out.join(REQUESTS), &all)
+    }
+}
