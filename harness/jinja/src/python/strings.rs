@@ -69,32 +69,33 @@ pub fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
 /// `text.capitalize()`: the first character in title case, the rest in lower case.
 pub fn capitalize(text: &str) -> String {
     let Some(first) = text.chars().next() else { return String::new() };
-    // Lowered as a whole, because a final sigma depends on what stands before it.
+    // Lowered as a whole, because a final sigma depends on what stands around it.
     let lower = text.to_lowercase();
-    let first_lower: usize = first.to_lowercase().map(char::len_utf8).sum();
-    let tail = match first {
-        'Σ' => text[first.len_utf8()..].to_lowercase(),
-        _ => lower.get(first_lower..).unwrap_or_default().to_string(),
-    };
-    title_case(first) + &tail
+    let tail = lower.get(lower_length(first)..).unwrap_or_default();
+    title_case(first) + tail
 }
 
 /// `text.title()`: every run of letters begins with title case.
 pub fn title(text: &str) -> String {
+    let lower = text.to_lowercase();
     let mut out = String::with_capacity(text.len());
-    let mut inside = false;
+    let (mut inside, mut at) = (false, 0);
     for c in text.chars() {
         let cased = c.is_lowercase() || c.is_uppercase() || is_titlecase(c);
-        if !cased {
-            out.push(c);
-        } else if inside {
-            out.extend(c.to_lowercase());
-        } else {
-            out.push_str(&title_case(c));
+        let next = at + lower_length(c);
+        match (cased, inside) {
+            (false, _) => out.push(c),
+            (true, true) => out.push_str(lower.get(at..next).unwrap_or_default()),
+            (true, false) => out.push_str(&title_case(c)),
         }
-        inside = cased;
+        (inside, at) = (cased, next);
     }
     out
+}
+
+/// Bytes of a character in lower case, which do not depend on what stands around it.
+fn lower_length(c: char) -> usize {
+    c.to_lowercase().map(char::len_utf8).sum()
 }
 
 fn is_titlecase(c: char) -> bool {
