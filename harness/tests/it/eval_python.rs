@@ -1,11 +1,14 @@
 //! Numbers, texts, values and patterns against those that CPython gives.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tunesmith_harness::eval::python::{
     literal::{Literal, literal_eval},
     random::Random,
     regex::{Found, Regex},
-    repr, strings,
+    repr,
+    source::function_source,
+    strings,
 };
 
 fn golden(part: &str) -> Value {
@@ -166,4 +169,48 @@ fn hostile_patterns_end_with_an_error_of_one_line() {
         let error = Regex::new(&pattern).unwrap_err().to_string();
         assert!(error.lines().count() == 1 && error.len() < 400, "{error}");
     }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e300..1e300).prop_map(Value::from),
+        any::<String>().prop_filter("Python cannot read a zero byte", |t| !t.contains('\0')).prop_map(Value::from),
+        "['\"\\\\\n a-c]{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map("[a-z' ]{0,5}", inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_repr_writes_literal_eval_reads_back(value in any_value()) {
+        prop_assert_eq!(literal_eval(&repr::repr_of(&value)).unwrap().into_json().unwrap(), value);
+    }
+
+    #[test]
+    fn no_text_makes_the_readers_panic(text in any::<String>(), code in "[\\[\\](){}'\"\\\\rbu0-9xe.,:#+\n -]{0,40}") {
+        for text in [text, code] {
+            let _ = literal_eval(&text);
+            let _ = Regex::new(&text).map(|regex| regex.find_all("aab\n").is_ok());
+            let _ = Regex::new("(a)").map(|regex| regex.sub(&text, "aab", 0).is_ok());
+            let _ = function_source(&text, "f");
+        }
+    }
+}
+
+#[test]
+fn the_source_of_a_function_is_what_inspect_cuts_out() {
+    let file = "import re\n\ndef g(): return 1\n\n\n@a(\n  1)\n# note\n@b\ndef f(x,\n  y):\n    '''def f():\nend'''\n    s = \"\"\"\nX\n\"\"\"\n    # last\n\n    return {\n}\n  # shallow\n# outer\n\nX = 2\n\ntry:\n    import z\nexcept E:\n    async def h(a):\n        pass\n\n        # deep\nY = 3\n";
+    assert_eq!(function_source(file, "g").unwrap(), "def g(): return 1\n");
+    let f = "@a(\n  1)\n# note\n@b\ndef f(x,\n  y):\n    '''def f():\nend'''\n    s = \"\"\"\nX\n\"\"\"\n    # last\n\n    return {\n}\n";
+    assert_eq!(function_source(file, "f").unwrap(), f);
+    assert_eq!(function_source(file, "h").unwrap(), "    async def h(a):\n        pass\n\n        # deep\n");
+    assert_eq!(function_source(file, "X"), None);
 }

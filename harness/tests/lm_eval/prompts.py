@@ -5,7 +5,8 @@
 Takes task files without Python functions, from the installed package or those named, and makes small data for each: the
 columns and their types come from its templates, and a guess counts when lm-eval accepts it. Then lm-eval builds its
 requests with few-shot examples (none, the task's own number, 3), as plain text and with a chat template. One line of JSON
-for each task: its configuration, its rows, and all requests.
+for each task: its configuration, its rows, and all requests. Rows for FILE.yaml are taken from FILE.json where there is one:
+this is how golden/eval/prompts.jsonl is made from golden/eval/tasks.
 """
 
 import argparse
@@ -273,7 +274,9 @@ def prepare(raw):
     return raw
 
 
-def attempt(config, raw, rng, tries):
+def attempt(config, raw, rng, tries, own):
+    if own:
+        return build(config, own, raw)
     schema = schema_of(config)
     kinds = ["text", "list", "int", "letters", "letter", "digit", "ints", "dicts", "float"]
     error = None
@@ -312,7 +315,8 @@ def main():
                     if "!function" in text.read() or os.path.basename(path).startswith("_") and not arguments.files:
                         continue
                 raw = load_yaml(path)
-            except Exception:
+            except (Exception, SystemExit):
+                # Some files name modules that are not installed.
                 continue
             if not isinstance(raw.get("task"), str) or not function_free(raw) or "class" in raw:
                 continue
@@ -324,7 +328,9 @@ def main():
             counts[shape] = counts.get(shape, 0) + 1
             if not arguments.files and counts[shape] > arguments.most:
                 continue
-            answer = attempt(config, raw, random.Random(config["task"]), arguments.tries)
+            rows = path.removesuffix(".yaml") + ".json"
+            own = json.load(open(rows)) if arguments.files and os.path.exists(rows) else None
+            answer = attempt(config, raw, random.Random(config["task"]), arguments.tries, own)
             if isinstance(answer, str):
                 failed.append(f"{config['task']}: {answer}")
                 continue

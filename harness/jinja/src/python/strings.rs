@@ -103,23 +103,37 @@ fn is_titlecase(c: char) -> bool {
         | '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}')
 }
 
-/// The title-case form of one character, where it differs from the upper-case form by Unicode's table.
+/// The title-case form of one character, which for some is not the upper-case form.
 fn title_case(c: char) -> String {
+    let shifted = |by: u32| char::from_u32(u32::from(c) + by).map_or_else(String::new, String::from);
     match c {
         'Ǆ' | 'ǅ' | 'ǆ' => "ǅ".into(),
         'Ǉ' | 'ǈ' | 'ǉ' => "ǈ".into(),
         'Ǌ' | 'ǋ' | 'ǌ' => "ǋ".into(),
         'Ǳ' | 'ǲ' | 'ǳ' => "ǲ".into(),
-        // Georgian letters have no title case: they stay as they are.
-        '\u{10d0}'..='\u{10fa}' | '\u{10fd}'..='\u{10ff}' => c.into(),
+        // Georgian letters have no title case.
+        '\u{10d0}'..='\u{10ff}' => c.into(),
+        _ if is_titlecase(c) => c.into(),
+        // Greek letters with a iota below.
+        '\u{1f80}'..='\u{1faf}' => shifted(8),
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => shifted(9),
         _ => {
-            let mut upper = c.to_uppercase();
-            match (upper.next(), upper.len()) {
-                (Some(only), 0) => only.into(),
-                // One of the few that become several: only the first of them is a capital.
-                (Some(first), _) => std::iter::once(first).chain(upper.flat_map(char::to_lowercase)).collect(),
-                (None, _) => c.into(),
+            let upper = c.to_uppercase();
+            if upper.len() == 1 {
+                return upper.collect();
             }
+            // One that becomes several: only the first letter of them is a capital, and a iota stays below.
+            let mut out = String::new();
+            let mut seen = false;
+            for c in upper {
+                match (seen, c) {
+                    (false, c) => out.push(c),
+                    (true, 'Ι') => out.push('\u{345}'),
+                    (true, c) => out.extend(c.to_lowercase()),
+                }
+                seen |= c.is_uppercase() || c.is_lowercase();
+            }
+            out
         }
     }
 }
