@@ -1,6 +1,8 @@
 //! Integration tests of the harness, one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod eval_prompts;
+mod eval_python;
 mod grade;
 mod report;
 mod simulations;
