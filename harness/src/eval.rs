@@ -8,4 +8,7 @@
 //! The conventions are those of lm-eval 0.4; where a comment names a Python function, it is one of that package.
 
 pub mod config;
+pub mod registry;
 pub mod request;
+pub mod yaml;
+
