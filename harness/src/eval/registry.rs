@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::config::{ConfigError, Included, TaskConfig};
+use super::{
+    aggregate::GroupMetric,
+    config::{ConfigError, Included, TaskConfig},
+};
 
 mod build;
 mod names;
@@ -59,20 +62,9 @@ pub struct Group {
     /// Names of its tasks and groups.
     pub members: Vec<String>,
     /// Metrics that are averaged over all tasks in it.
-    pub aggregates: Vec<Aggregate>,
+    pub aggregates: Vec<GroupMetric>,
     /// Version and other notes.
     pub metadata: Map<String, Value>,
-}
-
-/// A metric that a group averages over its tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aggregate {
-    /// The metric.
-    pub metric: String,
-    /// Filters whose values are averaged, each for itself; `None` is every filter that a task has.
-    pub filters: Option<Vec<String>>,
-    /// Whether each task counts by its number of rows.
-    pub weight_by_size: bool,
 }
 
 /// Why the tasks that were asked for are not to be had.

@@ -7,8 +7,11 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Aggregate, Entry, Group, Registry, RegistryError, Selection};
-use crate::eval::config::{Included, TaskConfig};
+use super::{Entry, Group, Registry, RegistryError, Selection};
+use crate::eval::{
+    aggregate::GroupMetric,
+    config::{Included, TaskConfig},
+};
 
 /// The keys of lm-eval's `GroupConfig`; every other key of a group changes the tasks in it.
 const GROUP_KEYS: [&str; 5] = ["group", "group_alias", "task", "aggregate_metric_list", "metadata"];
@@ -143,7 +146,7 @@ impl<'a> Builder<'a> {
             }
         }
         let alias = keys.get("group_alias").and_then(Value::as_str).map(str::to_owned);
-        let aggregates = aggregates(keys.get("aggregate_metric_list")).map_err(fail)?;
+        let aggregates = GroupMetric::read(keys.get("aggregate_metric_list")).map_err(|e| fail(e.to_string()))?;
         let metadata = keys.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
         let members = nodes.iter().map(|node| node.name().to_owned()).collect();
         Ok(Node::Group(Group { name, alias, members, aggregates, metadata }, nodes))
@@ -209,45 +212,6 @@ fn note_source(keys: &mut Keys, source: &Path) {
     };
     metadata.insert("config_source".to_owned(), source.to_string_lossy().into());
     keys.insert("metadata".to_owned(), metadata.into());
-}
-
-fn aggregates(value: Option<&Value>) -> Result<Vec<Aggregate>, String> {
-    let items = match value {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(items)) => items.clone(),
-        Some(other) => vec![other.clone()],
-    };
-    items.iter().map(aggregate).collect()
-}
-
-fn aggregate(item: &Value) -> Result<Aggregate, String> {
-    let place = "aggregate_metric_list";
-    let keys = item.as_object().ok_or_else(|| format!("an entry of {place} is no map"))?;
-    if let Some(key) = keys.keys().find(|k| !["metric", "filter_list", "aggregation", "weight_by_size"].contains(&k.as_str()))
-    {
-        return Err(format!("{key} is no key of {place}; check the spelling"));
-    }
-    let metric = keys.get("metric").and_then(Value::as_str).ok_or_else(|| format!("an entry of {place} has no metric"))?;
-    match keys.get("aggregation") {
-        None => {}
-        Some(name) if name == "mean" => {}
-        Some(other) => return Err(format!("the aggregation {other} of {place} is not known; only mean is")),
-    }
-    let filters = match keys.get("filter_list") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) => Some(vec![name.clone()]),
-        Some(Value::Array(names)) => {
-            let names = names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>();
-            Some(names.ok_or_else(|| format!("filter_list of {place} takes names"))?)
-        }
-        Some(_) => return Err(format!("filter_list of {place} takes names")),
-    };
-    let weight_by_size = match keys.get("weight_by_size") {
-        None => true,
-        // Written as 1 or 0 here and there.
-        Some(value) => value.as_bool().or_else(|| value.as_i64().map(|n| n != 0)).ok_or("weight_by_size takes true or false")?,
-    };
-    Ok(Aggregate { metric: metric.to_owned(), filters, weight_by_size })
 }
 
 /// Tasks and groups in a row, each name once.
