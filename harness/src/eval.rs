@@ -2,7 +2,8 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`config`] | what does a task file say |
+//! | [`yaml`], [`config`] | what does a task file say |
+//! | [`registry`] | which tasks are there, and which does a name stand for |
 //! | [`task`] | which requests does a task with its rows make |
 //! | [`functions`] | which of a task's Python functions have native ports |
 //! | [`request`] | what is a model asked, and what does it answer |
@@ -34,6 +35,7 @@ pub mod process;
 mod prompt;
 pub mod python;
 pub mod refusal;
+pub mod registry;
 pub mod render;
 pub mod request;
 pub mod results;
@@ -41,3 +43,4 @@ pub mod scored;
 mod settings;
 pub mod task;
 mod text;
+pub mod yaml;
