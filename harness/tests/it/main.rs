@@ -3,4 +3,5 @@
 
 mod grade;
 mod report;
+mod scoring;
 mod stats;
