@@ -6,4 +6,5 @@ mod eval_python;
 mod grade;
 mod report;
 mod simulations;
+mod scoring;
 mod stats;
