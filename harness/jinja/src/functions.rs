@@ -126,12 +126,7 @@ pub(crate) fn limit(length: usize) -> Result<(), Error> {
 }
 
 /// Jinja's `join(d="", attribute=None)`, with values as Python's `str` shows them.
-fn join(
-    values: &Value,
-    separator: Option<Value>,
-    attribute: Option<Value>,
-    more: Kwargs,
-) -> Result<String, Error> {
+fn join(values: &Value, separator: Option<Value>, attribute: Option<Value>, more: Kwargs) -> Result<String, Error> {
     let separator = separator.or(more.get("d")?).map_or(String::new(), |separator| repr::str_of_value(&separator));
     let attribute = attribute.or(more.get("attribute")?);
     more.assert_all_used()?;
