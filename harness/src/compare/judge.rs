@@ -226,11 +226,8 @@ pub(super) fn verdict(row: &mut Row, alpha: f64, tests: usize) {
 fn unclear(row: &Row, difference: f64, alpha: f64, tests: usize) -> String {
     let size = |value: f64| render::size(row, value.abs());
     if row.p.is_some_and(|p| p < alpha) && row.p_adjusted.is_some_and(|p| p >= alpha) {
-        return format!(
-            "cannot tell: a difference of {} is no rarity among {}",
-            size(difference),
-            counted(tests, "comparison")
-        );
+        let among = counted(tests, "comparison");
+        return format!("cannot tell: a difference of {} may be chance among {among}", size(difference));
     }
     let Some(detectable) = row.detectable else {
         return "cannot tell: these items do not say how large a difference they would show".to_owned();
