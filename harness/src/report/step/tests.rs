@@ -131,3 +131,22 @@ fn a_log_of_an_early_version_leaves_unknown_what_it_does_not_say() {
     let got = fold(vec![called, returned]).remove(0);
     assert_eq!((got.valid, got.fault, got.error.as_deref()), (None, None, Some("why")));
 }
+
+/// Prints what folding takes for each step: `cargo test -p tunesmith-harness soak_folding -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn soak_folding_takes_little_for_each_step() {
+    const STEPS: u32 = 2_000;
+    let curve: Vec<(usize, f64)> = (0..200).map(|at| (at, 1.0)).collect();
+    let kinds: Vec<Kind> = (1..=STEPS)
+        .flat_map(|n| match n % 2 {
+            0 => evaluated(n, f64::from(n) / f64::from(STEPS), None),
+            _ => step(n, "train", json!({}), Ok(json!({"valid_loss": 0.5, "rows": [90, 10], "curve": curve}))),
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    let steps = fold(kinds);
+    let each = began.elapsed().as_secs_f64() * 1e3 / f64::from(STEPS);
+    println!("{each:.4} ms for each of {} steps", steps.len());
+    assert!(steps.len() == STEPS as usize && each < 5.0);
+}
