@@ -4,4 +4,5 @@
 mod grade;
 mod report;
 mod scoring;
+mod simulations;
 mod stats;
