@@ -11,8 +11,10 @@
 //! | [`filters`] | which part of an answer counts |
 //! | [`metrics`], [`process`] | what is an answer worth on one row |
 //! | [`aggregate`] | what is a metric worth on all rows, and on all tasks of a group |
+//! | [`scored`], [`results`] | what did a task, and the whole evaluation, come to |
 //! | [`refusal`] | why is a filter or metric not applied |
 //! | [`figure`], [`render`] | what is a number worth, and how is it shown |
+//! | [`evaluation`] | how does all that become files, also after a kill |
 //! | [`python`] | what does Python do with numbers, texts, values and patterns |
 //!
 //! The conventions are those of lm-eval 0.4; where a comment names a Python function, it is one of that package.
@@ -20,6 +22,7 @@
 pub mod aggregate;
 pub mod answer;
 pub mod config;
+pub mod evaluation;
 mod fewshot;
 pub mod figure;
 pub mod filters;
@@ -33,5 +36,7 @@ pub mod python;
 pub mod refusal;
 pub mod render;
 pub mod request;
+pub mod results;
+pub mod scored;
 mod settings;
 pub mod task;

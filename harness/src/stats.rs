@@ -31,6 +31,6 @@ pub use self::{
     resample::{
         DRAWS, Sums, bootstrap, hierarchical, hierarchical_difference, paired_permutation, percentile_interval,
     },
-    share::{clopper_pearson, clustered_share, share, wilson_at},
+    share::{FEW, clopper_pearson, clustered_share, share, wilson_at},
     tries::{Tries, pass_at_k, pass_hat_k},
 };
