@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod grade;
+mod lm_eval_tasks;
 mod report;
 mod simulations;
 mod stats;
