@@ -93,11 +93,13 @@ impl Datasets {
             Some(_) => return Err(setting("data_dir", "takes a folder")),
         };
         let place = if builder { self.folder.clone() } else { self.place(path, task.dataset_name.as_deref())? };
-        let place = place.join(folder.unwrap_or_default());
+        let place = folder.map_or(place.clone(), |folder| place.join(folder));
         match settings.get("data_files").filter(|files| !files.is_null()) {
             Some(patterns) => files::named(&place, patterns, split),
             None if place.is_file() => Ok(vec![place]),
-            None if builder && folder.is_none() => Err(setting("data_files", "is missing; name the files of each split")),
+            None if builder && folder.is_none() => {
+                Err(setting("data_files", "is missing; name the files of each split"))
+            }
             None => files::of_split(&place, split),
         }
     }
@@ -142,7 +144,8 @@ fn in_field(path: &Path, field: &str) -> Result<Vec<Doc>, DatasetError> {
     let fail = |what: String| DatasetError::File { path: path.to_owned(), what };
     let mut object: Map<String, Value> =
         serde_json::from_str(&files::text(path)?).map_err(|e| fail(format!("is no JSON object: {e}")))?;
-    let rows = object.shift_remove(field).ok_or_else(|| fail(format!("has no key {field:?}, which the task asks for")))?;
+    let rows =
+        object.shift_remove(field).ok_or_else(|| fail(format!("has no key {field:?}, which the task asks for")))?;
     serde_json::from_value(rows).map_err(|_| fail(format!("holds no list of objects in {field:?}")))
 }
 
@@ -159,7 +162,9 @@ fn one_table(mut docs: Vec<Doc>) -> Vec<Doc> {
         let mut own = std::mem::take(doc);
         for (name, floats) in &columns {
             let value = match own.remove(name).unwrap_or(Value::Null) {
-                Value::Number(number) if *floats == Value::Bool(true) => number.as_f64().map_or(Value::Null, Value::from),
+                Value::Number(number) if *floats == Value::Bool(true) => {
+                    number.as_f64().map_or(Value::Null, Value::from)
+                }
                 value => value,
             };
             doc.insert(name.clone(), value);

@@ -53,7 +53,8 @@ fn rows(file: File, budget: &mut Budget) -> Result<Table, Problem> {
     if depth(schema, 0) > MAX_DEPTH {
         return Err(Problem::Parquet(format!("columns are nested more than {MAX_DEPTH} deep")));
     }
-    let declared = reader.metadata().row_groups().iter().map(|group| u64::try_from(group.total_byte_size()).unwrap_or(0));
+    let declared =
+        reader.metadata().row_groups().iter().map(|group| u64::try_from(group.total_byte_size()).unwrap_or(0));
     let declared = declared.fold(0, u64::saturating_add);
     if declared > budget.limit {
         return Err(Problem::TooLarge(declared));

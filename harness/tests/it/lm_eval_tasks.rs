@@ -76,6 +76,9 @@ fn soak_every_name_of_lm_eval_stands_for_the_same_tasks_and_settings() {
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The one group that names another with changed keys: lm-eval then gives all 57 tasks in it that one's name.
+const COLLAPSED: &str = "openllm";
+
 /// In which way a name agrees, or how it differs.
 fn compare(registry: &Registry, line: &Value) -> Result<String, String> {
     let name = line["name"].as_str().unwrap();
@@ -94,6 +97,9 @@ fn compare(registry: &Registry, line: &Value) -> Result<String, String> {
         (Err(error), None) => return refused(kind, &error),
         (Ok(ours), None) => ours,
     };
+    if name == COLLAPSED {
+        return Ok(format!("{kind}: kept apart here"));
+    }
     let tasks: Vec<&str> = ours.tasks.iter().map(|task| task.task.as_str()).collect();
     if json!(tasks) != line["tasks"] {
         return Err(format!("tasks {tasks:?}, lm-eval {}", line["tasks"]));
@@ -114,7 +120,15 @@ fn compare(registry: &Registry, line: &Value) -> Result<String, String> {
 /// What is refused here on purpose, by the words with which it is.
 fn refused(kind: &str, error: &RegistryError) -> Result<String, String> {
     let text = error.to_string();
-    let reasons = ["Python class", "custom_dataset", "doc_to_image", "doc_to_audio", "use_prompt", "unsafe_code"];
+    let reasons = [
+        "custom_dataset",
+        "doc_to_image",
+        "doc_to_audio",
+        "unsafe_code",
+        // A typing error in one file, `truez`, which Python takes for true.
+        "weight_by_size",
+        "is a Python function",
+    ];
     match reasons.iter().find(|reason| text.contains(*reason)) {
         Some(reason) => Ok(format!("{kind}: refused here ({reason})")),
         None => Err(text),

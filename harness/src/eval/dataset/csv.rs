@@ -30,12 +30,15 @@ pub(super) fn delimiter(format: &str, settings: &Map<String, Value>) -> Result<u
 pub(super) fn read(path: &Path, delimiter: u8) -> Result<Vec<Doc>, DatasetError> {
     let fail = |what: String| DatasetError::File { path: path.to_owned(), what };
     let text = files::text(path)?;
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
     let mut records = Vec::new();
     for record in reader.records() {
         records.push(record.map_err(|e| fail(e.to_string()))?);
     }
-    let Some((header, records)) = records.split_first() else { return Err(fail("is empty; give a header and rows".into())) };
+    let Some((header, records)) = records.split_first() else {
+        return Err(fail("is empty; give a header and rows".into()));
+    };
     let names = names(header);
     if let Some((n, long)) = records.iter().enumerate().find(|(_, record)| record.len() > names.len()) {
         return Err(fail(format!("row {}: {} fields where the header has {}", n + 1, long.len(), names.len())));

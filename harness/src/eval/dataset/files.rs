@@ -136,7 +136,10 @@ pub(super) fn text(path: &Path) -> Result<String, DatasetError> {
     let read = File::open(path).and_then(|file| file.take(rows::MAX_BYTES + 1).read_to_end(&mut bytes));
     read.map_err(|e| fail(format!("cannot be read: {e}")))?;
     if bytes.len() as u64 > rows::MAX_BYTES {
-        return Err(fail(format!("is larger than the {} bytes that are read; use a part of the rows", rows::MAX_BYTES)));
+        return Err(fail(format!(
+            "is larger than the {} bytes that are read; use a part of the rows",
+            rows::MAX_BYTES
+        )));
     }
     let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8; convert it with: iconv".into()))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
