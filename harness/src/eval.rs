@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`yaml`], [`config`] | what does a task file say |
 //! | [`registry`] | which tasks are there, and which does a name stand for |
+//! | [`dataset`] | which rows does a task have |
 //! | [`task`] | which requests does a task with its rows make |
 //! | [`functions`] | which of a task's Python functions have native ports |
 //! | [`request`] | what is a model asked, and what does it answer |
@@ -23,6 +24,7 @@
 pub mod aggregate;
 pub mod answer;
 pub mod config;
+pub mod dataset;
 pub mod evaluation;
 mod fewshot;
 pub mod figure;

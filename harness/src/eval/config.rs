@@ -91,7 +91,7 @@ pub struct TaskConfig {
     /// Whether overlap with training data is to be looked for.
     pub should_decontaminate: bool,
     /// What is looked for then.
-    pub doc_to_decontamination_query: Option<String>,
+    pub doc_to_decontamination_query: Option<Field>,
     /// Version and other notes.
     pub metadata: Map<String, Value>,
 }

@@ -61,7 +61,12 @@ pub fn parse(text: &str, folder: &Path) -> Result<Value, YamlError> {
 fn document(text: &str, folder: &Path) -> Result<Result<Value, ScanError>, YamlError> {
     let mut builder =
         Builder { folder, open: Vec::new(), anchors: BTreeMap::new(), spent: Cost::default(), root: None };
-    let mut documents = 0;
+    let last_line = text.rsplit('\n').next().unwrap_or_default();
+    // Only the last scalar can end where the text does, without a line break.
+    let unfinished = (!last_line.is_empty()).then(|| {
+        Parser::new_from_str(text).map_while(Result::ok).filter(|(event, _)| matches!(event, Event::Scalar(..))).count()
+    });
+    let (mut documents, mut scalars_seen) = (0, 0);
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
             Ok(event) => event,
@@ -71,6 +76,8 @@ fn document(text: &str, folder: &Path) -> Result<Result<Value, ScanError>, YamlE
         match event {
             Event::DocumentStart(_) => documents += 1,
             Event::Scalar(text, style, anchor, tag) => {
+                scalars_seen += 1;
+                let text = if Some(scalars_seen) == unfinished { unbroken(text, style, last_line) } else { text };
                 let merges = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
                 let value = builder.scalar(&text, style, tag.as_deref(), line)?;
                 let cost = Cost { values: 1, bytes: text.len() };
@@ -91,6 +98,16 @@ fn document(text: &str, folder: &Path) -> Result<Result<Value, ScanError>, YamlE
         }
     }
     Ok(Ok(builder.root.unwrap_or(Value::Null)))
+}
+
+/// PyYAML gives a block text no line break at its end where the file has none; the parser always does.
+fn unbroken<'a>(text: Cow<'a, str>, style: ScalarStyle, last_line: &str) -> Cow<'a, str> {
+    let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+    match text.strip_suffix('\n') {
+        // A comment may stand below it.
+        Some(cut) if block && !last_line.trim().is_empty() && cut.ends_with(last_line.trim_start()) => cut.to_owned().into(),
+        _ => text,
+    }
 }
 
 fn fail<T>(line: usize, what: impl Into<String>) -> Result<T, YamlError> {

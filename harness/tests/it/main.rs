@@ -4,6 +4,7 @@
 mod eval_prompts;
 mod eval_python;
 mod grade;
+mod lm_eval_tasks;
 mod report;
 mod scoring;
 mod simulations;

@@ -56,7 +56,7 @@ fn build(mut keys: Keys) -> Result<TaskConfig, String> {
         filter_list: keys.list("filter_list", &["name", "filter"])?,
         metric_list: keys.list("metric_list", &["metric"])?,
         should_decontaminate: keys.flag("should_decontaminate")?,
-        doc_to_decontamination_query: keys.text("doc_to_decontamination_query")?,
+        doc_to_decontamination_query: keys.field("doc_to_decontamination_query"),
         metadata,
     };
     match keys.0.keys().next() {
