@@ -10,7 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools, train,
+        self, compare, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools,
+        train,
     },
     run::Failure,
     secrets,
@@ -44,6 +45,7 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Score(eval::Score),
+    Compare(compare::Args),
     Generate(generate::Args),
     Convert(convert::Args),
     #[command(subcommand)]
@@ -105,6 +107,7 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Train(args) => train::main(args, cancel).await,
         Command::Eval(args) => eval::main(args, cancel).await,
         Command::Score(args) => eval::score(args, cancel).await,
+        Command::Compare(args) => compare::main(&args),
         Command::Generate(args) => generate::main(args, cancel).await,
         Command::Convert(args) => convert::main(args, cancel).await,
         Command::Data(data) => data::main(data, cancel).await,

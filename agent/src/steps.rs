@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tunesmith_harness::{
-    event::{JobRecord, Kind},
+    event::{Fault, JobRecord, Kind},
     log::{Log, LogError},
     score::Score,
     task::Scope,
@@ -136,9 +136,13 @@ impl<'a> Steps<'a> {
         };
         let (jobs, warnings) = jobs.taken();
         scores.extend(warnings);
+        let fault = result
+            .as_ref()
+            .err()
+            .map(|error| if self.find(asked.tool).is_none() { Fault::Invalid } else { fault(error) });
         let output = result.as_ref().map_or_else(|error| Value::from(error.to_string()), Value::clone);
         let seconds = began.elapsed().as_secs_f64();
-        journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds, jobs })?;
+        journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds, jobs, fault })?;
         for event in amended {
             journal.record(event)?;
         }
@@ -256,6 +260,17 @@ pub async fn until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(Instant::from_std(deadline)).await,
         None => std::future::pending().await,
+    }
+}
+
+fn fault(error: &ToolError) -> Fault {
+    match error {
+        ToolError::Invalid(_) => Fault::Invalid,
+        ToolError::Denied(_) => Fault::Denied,
+        ToolError::Failed(_) => Fault::Failed,
+        ToolError::Limit(_) => Fault::Limit,
+        ToolError::Resource(_) => Fault::Resource,
+        ToolError::Cancelled => Fault::Cancelled,
     }
 }
 

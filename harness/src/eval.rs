@@ -2,7 +2,9 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`config`] | what does a task file say |
+//! | [`yaml`], [`config`] | what does a task file say |
+//! | [`registry`] | which tasks are there, and which does a name stand for |
+//! | [`dataset`] | which rows does a task have |
 //! | [`task`] | which requests does a task with its rows make |
 //! | [`functions`] | which of a task's Python functions have native ports |
 //! | [`request`] | what is a model asked, and what does it answer |
@@ -22,6 +24,7 @@
 pub mod aggregate;
 pub mod answer;
 pub mod config;
+pub mod dataset;
 pub mod evaluation;
 mod fewshot;
 pub mod figure;
@@ -34,10 +37,11 @@ pub mod process;
 mod prompt;
 pub mod python;
 pub mod refusal;
+pub mod registry;
 pub mod render;
 pub mod request;
 pub mod results;
 pub mod scored;
 mod settings;
 pub mod task;
-mod text;
+pub mod yaml;

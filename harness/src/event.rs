@@ -46,6 +46,24 @@ pub struct JobRecord {
     pub output_bytes: Option<u64>,
 }
 
+/// Why a call did not succeed, by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// There is no such tool, or the arguments do not fit it.
+    Invalid,
+    /// The run does not allow it.
+    Denied,
+    /// It was tried and failed.
+    Failed,
+    /// A limit of the step or the run ended it.
+    Limit,
+    /// The machine lacks something.
+    Resource,
+    /// The user cancelled.
+    Cancelled,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -106,6 +124,9 @@ pub enum Kind {
         /// What the sandboxed jobs of the step took, in the order of their ends.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         jobs: Vec<JobRecord>,
+        /// Why it did not succeed, by kind; `None` where it did, and in logs of early versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<Fault>,
     },
     /// A step, or the run (step `None`), was judged.
     Scored {

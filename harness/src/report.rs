@@ -4,6 +4,7 @@ mod commands;
 mod fold;
 pub(crate) mod render;
 mod sentence;
+mod step;
 mod view;
 
 use std::{
@@ -16,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    event::{Event, JobRecord, Rows},
+    event::{Event, Rows},
     grade::{Artifact, Baselines, Confusion, Gain, Measured, WrongRow},
-    score::{Score, Verdict},
+    score::Score,
     task::{Goal, Outcome, Scope},
 };
+
+pub use step::{Change, Policy, Step, StepCost};
 
 /// The format of report.json; grows when a field changes its meaning.
 pub const VERSION: u32 = 1;
@@ -95,28 +98,6 @@ pub struct Cost {
     pub tokens: Option<u64>,
     /// Dollars of the planner; null where one of its replies did not tell.
     pub usd: Option<f64>,
-}
-
-/// One tool call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    /// Its number, from 1.
-    pub step: u32,
-    /// The tool.
-    pub tool: String,
-    /// Whether it succeeded; null when it never returned.
-    pub ok: Option<bool>,
-    /// The worst verdict: `fail` where the call failed, `unknown` where nobody judged it.
-    pub verdict: Verdict,
-    /// Its judgements.
-    pub scores: Vec<Score>,
-    /// Wall-clock seconds.
-    pub seconds: Option<f64>,
-    /// The error of a failed call, in one line.
-    pub error: Option<String>,
-    /// What its sandboxed jobs took.
-    #[serde(default)]
-    pub jobs: Vec<JobRecord>,
 }
 
 /// A change of the scope.

@@ -1,4 +1,4 @@
-//! Reading rows: CSV, TSV, a JSON array or JSON lines, with errors that say where and what to do.
+//! Reading rows: CSV, TSV, a JSON array, JSON lines or Parquet, with errors that say where and what to do.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::{recipe::Row, text::visible};
 
 mod delimited;
+mod parquet;
 
 /// Largest file that is read, in bytes: everything is held in memory, at several times its size.
 pub const MAX_BYTES: u64 = 2 << 30;
@@ -41,6 +42,8 @@ pub enum Format {
     Json,
     /// One object per line.
     JsonLines,
+    /// Columns of typed values.
+    Parquet,
 }
 
 /// Why a file gives no rows, in one line with what to do about it.
@@ -59,7 +62,7 @@ pub enum Problem {
     #[error("there is no such file; check the path")]
     Missing,
     /// A directory, a pipe or a device.
-    #[error("{0}, not a file; name one CSV, TSV, JSON or JSON lines file")]
+    #[error("{0}, not a file; name one CSV, TSV, JSON, JSON lines or Parquet file")]
     NotAFile(&'static str),
     /// The system refused.
     #[error("cannot be read: {0}")]
@@ -145,6 +148,9 @@ pub enum Problem {
         /// What it is instead.
         what: &'static str,
     },
+    /// A Parquet file that is damaged or uses what is not read.
+    #[error("is a Parquet file that cannot be read: {0}; write it again, for example with pandas")]
+    Parquet(String),
     /// One object instead of rows.
     #[error("is one JSON object, not rows; give an array of objects or one object per line{0}")]
     OneObject(String),
@@ -161,7 +167,13 @@ impl std::error::Error for RowsError {}
 
 /// Reads all rows of a file. The extension decides the format, or where it says nothing, the first character.
 pub fn read(path: &Path) -> Result<Table, RowsError> {
-    let table = bytes(path).and_then(|bytes| parse(&bytes, path));
+    let table = bytes(path).and_then(|bytes| match bytes.starts_with(parquet::MAGIC) {
+        true => {
+            drop(bytes);
+            parquet::read(path)
+        }
+        false => parse(&bytes, path),
+    });
     table.map_err(|problem| RowsError { path: path.into(), problem })
 }
 
@@ -239,7 +251,6 @@ fn text(bytes: &[u8]) -> Result<&str, Problem> {
 
 /// The first bytes of formats that people hand in as well, and what to do with them.
 const FOREIGN: &[(&[u8], &str, &str)] = &[
-    (b"PAR1", "a Parquet file", "write it as JSON lines, for example with: duckdb -c \"copy 'IN' to 'OUT.json'\""),
     (b"PK\x03\x04", "a zip archive or an Excel workbook", "unpack it, or save the sheet as CSV (UTF-8)"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save the sheet as CSV (UTF-8)"),
     (b"\x1f\x8b", "gzip-compressed", "unpack it with: gunzip"),

@@ -30,3 +30,15 @@ pub enum Verdict {
     /// It could not be told.
     Unknown,
 }
+
+impl Verdict {
+    /// Its name, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "fail",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}

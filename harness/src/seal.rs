@@ -136,7 +136,7 @@ pub fn with_test(rows: &[Row], test: &[Row]) -> Result<Cleaned, SealError> {
     let everyone: Vec<usize> = (0..docs.len()).collect();
     let sets = Sets::of(&docs);
     for (likeness, at) in [(NEAR, 1), (VERY_NEAR, 2)] {
-        let mut crossing = Crossing { border, near: vec![false; border] };
+        let mut crossing = Crossing { border, near: vec![false; docs.len()], behind: false };
         sets.join(&everyone, likeness, &mut crossing);
         mark(&crossing.near, at);
     }
@@ -157,6 +157,21 @@ pub fn with_test(rows: &[Row], test: &[Row]) -> Result<Cleaned, SealError> {
         return Err(SealError::NothingLeft);
     }
     Ok(Cleaned { dropped: rows.len() - open.len(), templated: at_least(1) - at_least(drop), open })
+}
+
+/// How many texts from `border` on nearly repeat one before it, and how many of all nearly repeat an earlier one.
+pub fn near_repeats(texts: &[&str], border: usize) -> (usize, usize) {
+    let of = |text: &&str| Content { key: [0; 32], cells: vec![content::normalise(text)], lead: String::new() };
+    let contents: Vec<Content> = texts.iter().map(of).collect();
+    let docs: Vec<&Content> = contents.iter().collect();
+    let everyone: Vec<usize> = (0..docs.len()).collect();
+    let sets = Sets::of(&docs);
+    let mut crossing = Crossing { border, near: vec![false; docs.len()], behind: true };
+    sets.join(&everyone, NEAR, &mut crossing);
+    let mut union = UnionFind::new(docs.len());
+    sets.join(&everyone, NEAR, &mut union);
+    let crossed = crossing.near.iter().filter(|near| **near).count();
+    (crossed, docs.len() - union.groups().len())
 }
 
 /// How many rows to seal.
@@ -217,20 +232,22 @@ fn leads<'a>(docs: &[&'a Content], rows: usize) -> Vec<(&'a str, Vec<usize>)> {
     sharing.into_iter().filter(|(_, docs)| docs.len() > 1 && docs.len() <= most).collect()
 }
 
-/// Finds documents before the border that are near one behind it.
+/// Finds documents on one side of the border that are near one on the other.
 struct Crossing {
     border: usize,
     near: Vec<bool>,
+    /// Whether those behind the border are found, instead of those before it.
+    behind: bool,
 }
 
 impl Links for Crossing {
     fn wants(&mut self, a: usize, b: usize) -> bool {
-        let (ours, theirs) = (a.min(b), a.max(b));
-        ours < self.border && theirs >= self.border && !self.near[ours]
+        let (before, behind) = (a.min(b), a.max(b));
+        before < self.border && behind >= self.border && !self.near[if self.behind { behind } else { before }]
     }
 
     fn link(&mut self, a: usize, b: usize) {
-        self.near[a.min(b)] = true;
+        self.near[if self.behind { a.max(b) } else { a.min(b) }] = true;
     }
 }
 

@@ -23,7 +23,7 @@ mod share;
 mod tries;
 
 pub use self::{
-    distributions::{normal_quantile, t_quantile},
+    distributions::{normal_quantile, normal_two_sided, t_quantile},
     exact::{mcnemar, paired_bootstrap, wilson},
     many::benjamini_hochberg,
     mean::{Estimate, paired_share},

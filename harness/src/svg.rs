@@ -14,6 +14,8 @@ pub(crate) struct Line<'a> {
     pub dots: bool,
 }
 
+/// Width of a bar.
+const BAR: f64 = 60.0;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 280.0;
 const LEFT: f64 = 54.0;
@@ -112,6 +114,20 @@ pub(crate) fn chart(lines: &[Line<'_>], x_name: &str, y_name: &str, mark: Option
     Some(svg)
 }
 
+/// A small bar of a share between 0 and 1, with a mark at the best before; `None` for what is no share.
+pub(crate) fn bar(value: f64, before: Option<f64>) -> Option<String> {
+    let share = |value: &f64| (0.0..=1.0).contains(value);
+    Some(value).filter(share)?;
+    let mark = before.filter(share).map_or(String::new(), |before| {
+        format!("<line class=\"mark\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"0\" y2=\"8\"/>", before * BAR)
+    });
+    Some(format!(
+        "<svg class=\"bar\" viewBox=\"0 0 {BAR} 8\" aria-hidden=\"true\"><rect class=\"all\" width=\"{BAR}\" height=\"8\" \
+         rx=\"2\"/><rect class=\"part\" width=\"{:.1}\" height=\"8\" rx=\"2\"/>{mark}</svg>",
+        value * BAR
+    ))
+}
+
 /// A range and its round ticks.
 struct Axis {
     low: f64,
@@ -169,6 +185,14 @@ mod tests {
     fn too_few_points_give_no_chart() {
         assert_eq!(one(&[]), None);
         assert_eq!(one(&[(1.0, 2.0), (2.0, f64::NAN), (f64::INFINITY, 1.0)]), None);
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share_and_only_shares_have_one() {
+        let svg = bar(0.5, Some(0.25)).unwrap();
+        assert!(svg.contains("width=\"30.0\"") && svg.contains("x1=\"15.0\""), "{svg}");
+        assert!(!bar(0.5, None).unwrap().contains("mark"));
+        assert_eq!([1.5, -0.1, f64::NAN].map(|value| bar(value, None)), [None, None, None]);
     }
 
     #[test]

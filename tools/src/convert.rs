@@ -22,6 +22,7 @@ use tunesmith_sandbox::Workdir;
 
 use crate::{
     bases,
+    claims::{gguf_file_type, judged, mark, same, tensors},
     data_prepare::PREPARED,
     encode::Encoder,
     files::{existing, inside, name, read_examples, relative, score, typed},
@@ -108,6 +109,9 @@ pub struct Output {
     pub bytes: u64,
     /// SHA-256 of the model.
     pub sha256: String,
+    /// Size of the model's file and a hash of parts of it, by which its step is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// Share of prompts on which the written model says exactly what its source says.
     pub agreement: f64,
     /// Prompts compared.
@@ -170,7 +174,8 @@ impl Tool for Convert {
         Ok(Output { path: relative(cx.dir, &out), ..output })
     }
 
-    fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {
+    fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
+        let files = judged("convert.files", claims(output, dir));
         let verdict = match output.agreement {
             share if output.max_logit_difference > output.quant.tolerance() && share < 1.0 => Verdict::Fail,
             share if share < 0.9 => Verdict::Warn,
@@ -182,7 +187,33 @@ impl Tool for Convert {
             output.prompts,
             output.max_logit_difference
         );
-        vec![score("convert.agreement", Some(output.agreement), verdict, why)]
+        vec![files, score("convert.agreement", Some(output.agreement), verdict, why)]
+    }
+}
+
+/// The file that holds the numbers of a written model.
+fn file(to: Format, path: &Path) -> PathBuf {
+    match to {
+        Format::Gguf => path.to_owned(),
+        Format::Safetensors => path.join("model.safetensors"),
+    }
+}
+
+/// The model is the one that was written, whole, and of the format that is named.
+fn claims(output: &Output, dir: &Workdir) -> Result<String, String> {
+    let path = file(output.kind, &dir.join(&output.path).map_err(|error| error.to_string())?);
+    if let Some(claimed) = &output.mark {
+        same(&path, claimed)?;
+    }
+    match output.kind {
+        Format::Gguf => {
+            let (found, claimed) = (gguf_file_type(&path)?, output.quant.gguf().file_type());
+            if found != claimed {
+                return Err(format!("{} says storage format {found}, not {claimed}", name(&path)));
+            }
+            Ok(format!("{} is a GGUF file of {}", output.path, output.quant.gguf().name()))
+        }
+        Format::Safetensors => Ok(format!("{} has {} tensors", output.path, tensors(&path)?.len())),
     }
 }
 
@@ -228,6 +259,7 @@ impl Job {
             quant: self.quant,
             bytes: size(&self.out)?,
             sha256: written.sha256,
+            mark: Some(mark(&file(self.to, &self.out))?),
             agreement: compared.agreement,
             prompts: compared.prompts,
             max_logit_difference: compared.difference,
@@ -265,7 +297,7 @@ impl Job {
         let mut difference = 0f64;
         for prompt in &prompts {
             let (a, b) = (before.logits(prompt)?, after.logits(prompt)?);
-            difference = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs())).fold(difference, f64::max);
+            difference = a.iter().zip(&b).map(|(a, b)| distance(*a, *b)).fold(difference, f64::max);
         }
         Ok(Compared { agreement: same as f64 / prompts.len().max(1) as f64, prompts: prompts.len(), difference })
     }
@@ -311,6 +343,12 @@ fn ollama(model: &Model) -> anyhow::Result<Option<(String, String)>> {
     Ok(Some((template, end.to_owned())))
 }
 
+/// How far two logits are apart; one that is no number is as far from the other as can be.
+fn distance(a: f32, b: f32) -> f64 {
+    let apart = f64::from((a - b).abs());
+    if apart.is_nan() { f64::MAX } else { apart }
+}
+
 struct Compared {
     agreement: f64,
     prompts: usize,
@@ -326,4 +364,64 @@ fn size(path: &Path) -> anyhow::Result<u64> {
         bytes += entry?.metadata()?.len();
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The head of a GGUF file of f16 numbers, as it is written.
+    fn head() -> Vec<u8> {
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let mut head = [&b"GGUF\x03\0\0\0"[..], &[0; 16]].concat();
+        head.extend(text("general.file_type"));
+        head.extend([4u32, 1].iter().flat_map(|n| n.to_le_bytes()));
+        head
+    }
+
+    fn doubts(change: impl FnOnce(&mut Output, &Path)) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("model-f16.gguf");
+        std::fs::write(&path, head()).unwrap();
+        let mut output = Output {
+            path: "model-f16.gguf".into(),
+            kind: Format::Gguf,
+            quant: Quant::F16,
+            bytes: 45,
+            sha256: "a".into(),
+            mark: Some(mark(&path).unwrap()),
+            agreement: 1.0,
+            prompts: 16,
+            max_logit_difference: 0.01,
+            not_quantized: 0,
+            ollama_template: None,
+            stop: Vec::new(),
+        };
+        change(&mut output, &path);
+        let scores = Convert.scores(&output, &Workdir::open(root.path()).unwrap());
+        let told = |score: Score| format!("{} {}: {}", score.scorer, score.verdict.word(), score.why);
+        scores.into_iter().filter(|score| score.verdict != Verdict::Pass).map(told).collect()
+    }
+
+    #[test]
+    fn a_good_conversion_passes_and_each_way_to_fail_is_named() {
+        assert_eq!(doubts(|_, _| ()), [""; 0]);
+        let disagrees = doubts(|output, _| (output.agreement, output.max_logit_difference) = (0.25, 3.0));
+        assert_eq!(
+            disagrees,
+            ["convert.agreement fail: 25 % of 16 greedy answers equal their source's, logits differ by at most 3.00e0"]
+        );
+        let changed = doubts(|_, path| std::fs::write(path, [head(), vec![0]].concat()).unwrap());
+        assert_eq!(changed, ["convert.files fail: model-f16.gguf is not the file that was written"]);
+        let gone = doubts(|_, path| std::fs::remove_file(path).unwrap());
+        assert_eq!(gone, ["convert.files fail: model-f16.gguf is not there"]);
+        let other = doubts(|output, _| output.quant = Quant::Q8);
+        assert_eq!(other, ["convert.files fail: model-f16.gguf says storage format 1, not 7"]);
+    }
+
+    #[test]
+    fn a_logit_that_is_no_number_agrees_with_nothing() {
+        assert_eq!([distance(1.0, 1.5), distance(1.0, f32::NAN)], [0.5, f64::MAX]);
+    }
 }

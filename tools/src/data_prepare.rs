@@ -4,16 +4,13 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tunesmith_harness::{
-    recipe::{Example, Recipe},
-    score::{Score, Verdict},
-};
+use tunesmith_harness::{recipe::Recipe, score::Score};
 use tunesmith_sandbox::Workdir;
 
 use crate::{
     bases,
     data_inspect::data,
-    files::{existing, inside, read_jsonl_small, score, typed},
+    files::{existing, inside, typed},
     plan::Kind,
     tool::{Cx, Tool, ToolError},
     worker::{Live, Work, run_work},
@@ -22,6 +19,8 @@ use crate::{
 mod clean;
 mod job;
 mod labels;
+mod quality;
+mod scores;
 
 /// Where the examples go.
 pub const PREPARED: &str = "prepared";
@@ -95,8 +94,30 @@ pub struct Output {
     pub template_ends_turns: bool,
     /// SHA-256 of recipe.json, which the grader holds against the file.
     pub recipe_sha256: String,
+    /// What the examples are like.
+    #[serde(default)]
+    pub quality: Option<Quality>,
     /// The first example as the model reads it.
     pub example: Option<String>,
+}
+
+/// What the examples that were written are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Inputs that nearly repeat an earlier one: they share four fifths of their runs of five characters.
+    pub near_duplicates: usize,
+    /// Validation inputs that are trained on as well, but for case, punctuation and spacing.
+    pub leaked: usize,
+    /// Validation inputs that nearly repeat one that is trained on.
+    pub nearly_leaked: usize,
+    /// Examples whose answer has no token of its own to train.
+    pub untrained: usize,
+    /// Examples whose answer does not end with a token that ends a text.
+    pub endless: usize,
+    /// Share of the most frequent label; null without labels.
+    pub largest_label: Option<f64>,
+    /// Entropy of the labels as a share of the most that so many labels can have; null without labels.
+    pub label_entropy: Option<f64>,
 }
 
 /// Rows left out, by reason.
@@ -155,39 +176,7 @@ impl Tool for DataPrepare {
     }
 
     fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
-        let rows = output.rows.max(1) as f64;
-        let dropped = &output.dropped;
-        let gone = output.rows - (output.train + output.valid).min(output.rows);
-        let mut scores = vec![
-            leakage(dir),
-            score(
-                "data.dropped",
-                Some(gone as f64 / rows),
-                if gone as f64 > rows * 0.2 { Verdict::Warn } else { Verdict::Pass },
-                format!(
-                    "{gone} of {} rows left out: {} empty, {} repeated, {} contradictory, {} too long, {} with special \
-                     tokens, {} without the marker",
-                    output.rows,
-                    dropped.empty,
-                    dropped.duplicates,
-                    dropped.conflicting,
-                    dropped.too_long,
-                    dropped.special_tokens,
-                    dropped.no_marker
-                ),
-            ),
-            match output.template_ends_turns {
-                true => {
-                    score("data.stop_token", None, Verdict::Pass, "answers end with the template's own token".into())
-                }
-                false => {
-                    let why = "the template does not end answers with a token; the tokenizer's end token is used";
-                    score("data.stop_token", None, Verdict::Warn, why.into())
-                }
-            },
-        ];
-        scores.extend(balance(&output.labels));
-        scores
+        scores::scores(output, dir)
     }
 }
 
@@ -196,34 +185,6 @@ impl Job {
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         job::run(self, live)
     }
-}
-
-/// Inputs that are in both parts, counted in the files themselves.
-fn leakage(dir: &Workdir) -> Score {
-    let name = "data.leakage";
-    let read = |part: &str| -> Option<Vec<Example>> {
-        read_jsonl_small(&dir.join(&format!("{PREPARED}/{part}.jsonl")).ok()?, 1 << 28).ok()
-    };
-    let (Some(train), Some(valid)) = (read("train"), read("valid")) else {
-        return score(name, None, Verdict::Unknown, "the prepared files cannot be read".into());
-    };
-    let inputs: std::collections::BTreeSet<String> = train.iter().map(clean::normal).collect();
-    let both = valid.iter().filter(|example| inputs.contains(&clean::normal(example))).count();
-    let verdict = if both == 0 { Verdict::Pass } else { Verdict::Fail };
-    score(name, Some(both as f64), verdict, format!("{both} of {} validation inputs are also trained on", valid.len()))
-}
-
-fn balance(labels: &[LabelRows]) -> Option<Score> {
-    let least = labels.iter().min_by_key(|label| label.train)?.train;
-    let most = labels.iter().max_by_key(|label| label.train)?.train;
-    let (verdict, note) = match () {
-        () if least == 0 => (Verdict::Fail, "; a label without rows cannot be learned"),
-        () if least < 5 => (Verdict::Warn, "; rare labels will be learned badly"),
-        () if most > 20 * least => (Verdict::Warn, "; look at macro F1 as well"),
-        () => (Verdict::Pass, ""),
-    };
-    let why = format!("{} labels with {least} to {most} rows each{note}", labels.len());
-    Some(score("data.balance", Some(least as f64 / most.max(1) as f64), verdict, why))
 }
 
 /// What a recipe's kind asks for by default.

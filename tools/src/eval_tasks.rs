@@ -1,18 +1,22 @@
 //! Evaluating a model on lm-eval's tasks, in a worker: task files, data sets and models are strangers'.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tunesmith_harness::{
     eval::{
+        config::TaskConfig,
         dataset::Datasets,
         evaluation::{self, ANSWERS, Place, Plan, Spec, evaluate},
         functions::Functions,
         journal::Journal,
         registry::Registry,
-        request::Instance,
+        request::{Doc, Instance},
         results::Results,
         task::EvalTask,
     },
@@ -161,7 +165,7 @@ impl Job {
             Answering::Model { base, adapter } => bases::reads(base).into_iter().chain(adapter.clone()).collect(),
             _ => Vec::new(),
         };
-        folders.chain(self.spec.include.clone()).chain(self.spec.datasets.values().cloned()).chain(model).collect()
+        folders.chain([self.spec.folder.clone()]).chain(self.spec.include.clone()).chain(self.spec.datasets.values().cloned()).chain(model).collect()
     }
 
     /// What it writes beside its directory.
@@ -186,14 +190,14 @@ impl Job {
     }
 
     fn plan(&self, spec: &Spec, model: Option<&dyn LanguageModel>) -> anyhow::Result<Plan> {
-        let registry = Registry::open(&self.spec.include)?;
+        let registry = Registry::index(&self.spec.include)?;
         let selected = registry.select(&self.spec.tasks)?;
-        let datasets = Datasets { local: self.spec.datasets.clone() };
+        let datasets = Datasets { local: spec.datasets.clone(), folder: spec.folder.clone() };
         let functions = Functions::default();
         let mut tasks = Vec::new();
         for config in selected.tasks {
             let name = config.task.clone();
-            let splits = datasets.load(&config).with_context(|| format!("the task `{name}`"))?;
+            let splits = splits(&datasets, &config, spec).with_context(|| format!("the task `{name}`"))?;
             tasks.push(EvalTask::new(config, &splits, &functions)?);
         }
         let chat = |messages: &[Message]| match model {
@@ -208,4 +212,17 @@ impl Job {
             plan.tasks.iter().map(|planned| (planned.instances.as_slice(), planned.first_row().len())).collect();
         write_json(&self.out.join(REQUESTS), &all)
     }
+}
+
+/// The rows of the split that is evaluated, and of the one that examples come from where there are any.
+fn splits(datasets: &Datasets, config: &TaskConfig, spec: &Spec) -> anyhow::Result<BTreeMap<String, Vec<Doc>>> {
+    let evaluated = config.test_split.iter().chain(&config.validation_split).next();
+    let shots = match config.num_fewshot {
+        Some(0) => 0,
+        own => spec.num_fewshot.or(own).unwrap_or(0),
+    };
+    let sources = [&config.fewshot_split, &config.training_split, &config.validation_split, &config.test_split];
+    let examples = sources.into_iter().flatten().next().filter(|_| shots > 0);
+    let names: BTreeSet<&String> = evaluated.into_iter().chain(examples).collect();
+    names.into_iter().map(|name| Ok((name.clone(), datasets.rows(config, name)?))).collect()
 }

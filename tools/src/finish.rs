@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tunesmith_harness::{
     hash::sha256_file,
     score::{Score, Verdict},
+    text::visible,
 };
 use tunesmith_sandbox::Workdir;
 
@@ -89,13 +90,30 @@ impl Tool for Finish {
         Ok(Output { summary: args.summary, adapter: args.adapter, artifacts, claims: args.claims })
     }
 
-    fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {
+    fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
+        if let Err(why) = output.artifacts.iter().try_for_each(|file| still(dir, file)) {
+            return vec![score("finish.files", None, Verdict::Fail, why)];
+        }
         let (verdict, why) = match (&output.adapter, output.artifacts.len()) {
             (None, 0) => (Verdict::Warn, "nothing is handed in".to_owned()),
             (None, n) => (Verdict::Warn, format!("{n} files, but no adapter, so there is no gain to measure")),
             (Some(adapter), n) => (Verdict::Pass, format!("{adapter} and {n} files are there")),
         };
         vec![score("finish.files", None, verdict, why)]
+    }
+}
+
+/// Whether what is handed in is there, and a file is a regular one of the size that was hashed.
+fn still(dir: &Workdir, file: &File) -> Result<(), String> {
+    let path = dir.join(&file.path).map_err(|error| error.to_string())?;
+    if file.sha256.is_none() {
+        return if path.is_dir() { Ok(()) } else { Err(format!("{} is not there", visible(&file.path))) };
+    }
+    let found = open_regular(&path).and_then(|file| file.metadata()).map(|meta| meta.len());
+    match found {
+        Ok(bytes) if bytes == file.bytes => Ok(()),
+        Ok(bytes) => Err(format!("{} has {bytes} bytes, not {}", visible(&file.path), file.bytes)),
+        Err(_) => Err(format!("{} is not there as a regular file", visible(&file.path))),
     }
 }
 
@@ -138,4 +156,33 @@ fn folder_bytes(path: &Path) -> std::io::Result<u64> {
         bytes += if meta.is_file() { meta.len() } else { 0 };
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_handed_in_must_still_be_there_as_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Workdir::open(root.path()).unwrap();
+        let path = root.path().join("model.gguf");
+        std::fs::write(&path, "12345").unwrap();
+        let output = Output {
+            summary: "done".into(),
+            adapter: Some("train-1".into()),
+            artifacts: vec![file(&dir, "model.gguf").unwrap()],
+            claims: Vec::new(),
+        };
+        let told = || {
+            let scores = Finish.scores(&output, &dir).into_iter();
+            scores.map(|score| (score.verdict, score.why)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(), [(Verdict::Pass, "train-1 and 1 files are there".to_owned())]);
+        std::fs::write(&path, "1234").unwrap();
+        assert_eq!(told(), [(Verdict::Fail, "model.gguf has 4 bytes, not 5".to_owned())]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(told(), [(Verdict::Fail, "model.gguf is not there as a regular file".to_owned())]);
+    }
 }

@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt};
 use hf_hub::{HFClient, HFError};
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::text::visible;
+use tunesmith_lm::config::FAMILIES;
 
 /// How the Hub is reached. Nothing is read from the environment here; the binary does that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,10 @@ pub struct Hit {
     pub gated: Option<bool>,
     /// Parameters of a model.
     pub parameters: Option<u64>,
+    /// Whether a model can be trained here: its family is known and its weights are safetensors; `None` where the Hub does not
+    /// say enough.
+    #[serde(default)]
+    pub trainable: Option<bool>,
 }
 
 /// Why the Hub gave no answer, in one line with what to do.
@@ -137,6 +142,7 @@ impl Hub {
             downloads: model.downloads,
             likes: model.likes,
             licence: licence(model.tags.as_deref(), model.card_data.as_ref()),
+            trainable: trainable(model.config.as_ref(), model.tags.as_deref(), model.safetensors.is_some()),
             tags: other_tags(model.tags),
             gated: model.gated.map(is_gated),
             parameters: model.safetensors.map(|s| s.total).filter(|total| *total > 0),
@@ -165,6 +171,7 @@ impl Hub {
             tags: other_tags(set.tags),
             gated: set.gated.map(is_gated),
             parameters: None,
+            trainable: None,
         })
         .await
     }
@@ -216,6 +223,19 @@ impl Hub {
 fn licence(tags: Option<&[String]>, card: Option<&serde_json::Value>) -> Option<String> {
     let stated = card.and_then(|card| card.get("license")?.as_str()).map(String::from);
     stated.or_else(|| tags?.iter().find_map(|tag| tag.strip_prefix("license:")).map(String::from))
+}
+
+/// Whether a model's family is computed here and its weights are in a format that is read. The Hub names the family in
+/// the config or among the tags.
+fn trainable(config: Option<&serde_json::Value>, tags: Option<&[String]>, safetensors: bool) -> Option<bool> {
+    let known = |name: &str| FAMILIES.iter().any(|family| family.model_type == name);
+    let tag = |name: &str| tags.unwrap_or_default().iter().any(|tag| tag == name);
+    let named = config.and_then(|config| config.get("model_type")?.as_str()).map(known);
+    let family = named.or_else(|| FAMILIES.iter().any(|family| tag(family.model_type)).then_some(true))?;
+    match family {
+        false => Some(false),
+        true => (safetensors || tag("safetensors")).then_some(true),
+    }
 }
 
 fn other_tags(tags: Option<Vec<String>>) -> Vec<String> {

@@ -8,12 +8,14 @@
 //! | [`pretraining`], [`grading`] | the work that is no tool's |
 //! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
 //! | [`files`] | files that a job may have made, read with care |
+//! | `claims` | what a step says of its files, held against the files |
 //! | `memory` | how much is held, and how much reading hostile input may take |
 //! | [`bases`] | which model is meant by a name |
 //! | [`confined`] | did a job run under all that was declared |
 //! | [`hub`] | what is on the Hub |
 
 pub mod bases;
+mod claims;
 pub mod confined;
 pub mod convert;
 pub mod data_inspect;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tunesmith_harness::score::{Score, Verdict};
+use tunesmith_harness::{
+    score::{Score, Verdict},
+    text::visible,
+};
 use tunesmith_lm::{
     lora::{TARGETS, Targets},
     model::Model,
@@ -21,6 +24,7 @@ use tunesmith_sandbox::{Devices, Workdir};
 
 use crate::{
     bases,
+    claims::{json, judged, tensors},
     data_prepare::PREPARED,
     files::{existing, inside, read_json, relative, score, typed},
     tool::{Cx, FieldError, Tool, ToolError},
@@ -34,6 +38,7 @@ mod settings;
 mod telemetry;
 
 pub use outlook::Outlook;
+pub(crate) use outlook::limit;
 pub use settings::{Goal, Settings, What};
 
 /// See [`Args`].
@@ -318,8 +323,8 @@ impl Tool for Train {
         Ok(Output { adapter: relative(cx.dir, &out), ..output })
     }
 
-    fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {
-        let mut scores = vec![gradients(output), loss(output)];
+    fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
+        let mut scores = vec![judged("train.files", adapter(output, dir)), gradients(output), loss(output)];
         scores.extend(overfit(output));
         scores.extend(ends(output));
         scores.extend(found(output));
@@ -422,6 +427,26 @@ fn directory(dir: &Workdir, name: Option<&str>) -> Result<PathBuf, ToolError> {
         return refuse("must be one name without slashes");
     }
     if path.exists() { refuse("is there already; choose another one") } else { Ok(path) }
+}
+
+/// The adapter is whole: so many numbers as were trained, and each pair of the rank that its config says.
+fn adapter(output: &Output, dir: &Workdir) -> Result<String, String> {
+    let folder = dir.join(&output.adapter).map_err(|error| error.to_string())?;
+    let rank = json(&folder.join("adapter_config.json"))?["r"].as_u64();
+    let Some(rank) = rank else { return Err("adapter_config.json names no rank".into()) };
+    let shapes = tensors(&folder.join("adapter_model.safetensors"))?;
+    let fits = |(name, shape): &(&String, &Vec<usize>)| {
+        let inner = if name.contains("lora_A") { shape.first() } else { shape.last() };
+        inner.is_some_and(|inner| *inner as u64 == rank)
+    };
+    if let Some((name, _)) = shapes.iter().find(|tensor| !fits(tensor)) {
+        return Err(format!("{} is not of rank {rank}", visible(name)));
+    }
+    let numbers: usize = shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
+    match numbers == output.parameters {
+        true => Ok(format!("{} tensors of rank {rank}, {numbers} numbers", shapes.len())),
+        false => Err(format!("the adapter holds {numbers} numbers, {} were trained", output.parameters)),
+    }
 }
 
 fn gradients(output: &Output) -> Score {

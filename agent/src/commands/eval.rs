@@ -65,6 +65,9 @@ struct Tasks {
     /// Folder with task files; may be repeated
     #[arg(long, value_name = "DIR", requires = "tasks")]
     include: Vec<PathBuf>,
+    /// Folder that relative paths of data in task files start from [default: the current one]
+    #[arg(long, value_name = "DIR", requires = "tasks")]
+    data_dir: Option<PathBuf>,
     /// Local copy of a data set of the Hub, as org/name=PATH or org/name:config=PATH; may be repeated
     #[arg(long, value_name = "NAME=PATH", requires = "tasks")]
     dataset: Vec<String>,

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tunesmith_harness::{
     event::Event,
-    figures::{counted, duration, percent},
+    figures::{counted, percent},
     log,
     report::{Report, Step},
     run::{Run, Summary},
-    score::Verdict,
     text::visible,
 };
 
@@ -157,7 +156,7 @@ fn lines(run: &Run, shown: &Shown) -> Vec<String> {
     lines.push(format!("outcome  {}", state(summary)));
     if !report.steps.is_empty() {
         lines.push(String::new());
-        report.steps.iter().for_each(|step| lines.extend(step_lines(step)));
+        lines.extend(report.steps.iter().map(step_line));
     }
     lines.push(String::new());
     if report.base.is_some() || summary.outcome.is_some() {
@@ -191,26 +190,9 @@ fn lines(run: &Run, shown: &Shown) -> Vec<String> {
     lines
 }
 
-fn step_lines(step: &Step) -> Vec<String> {
-    let word = match (step.ok, step.verdict) {
-        (None, _) => "not finished",
-        (Some(true), Verdict::Unknown) => "done",
-        (_, Verdict::Pass) => "pass",
-        (_, Verdict::Warn) => "warn",
-        (_, Verdict::Fail) => "fail",
-        (Some(false), Verdict::Unknown) => "failed",
-    };
-    let seconds = step.seconds.map_or_else(|| NONE.to_owned(), duration);
-    let mut lines = vec![format!("{:>2}  {:<13} {word:<12} {seconds}", step.step, visible(&step.tool))];
-    lines.extend(step.error.as_ref().map(|error| format!("      {}", short(error, 200))));
-    for score in &step.scores {
-        let word = match score.verdict {
-            Verdict::Pass => "pass",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "fail",
-            Verdict::Unknown => "unknown",
-        };
-        lines.push(format!("      {word:<7} {}: {}", visible(&score.scorer), short(&score.why, 200)));
-    }
-    lines
+/// One line: number, tool, verdict, what changed, what it cost, and what needs a look.
+fn step_line(step: &Step) -> String {
+    let parts = [step.change().unwrap_or_default(), step.took()].into_iter().chain(step.notes());
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).map(|part| short(&part, 200)).collect();
+    format!("{:>2}  {:<13} {:<12} {}", step.step, visible(&step.tool), step.word(), parts.join("; "))
 }

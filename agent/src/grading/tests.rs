@@ -45,7 +45,16 @@ fn events(kinds: Vec<Kind>) -> Vec<Event> {
 
 fn prepared(sha256: &str, ok: bool) -> Kind {
     let output = json!({ "recipe_sha256": sha256 });
-    Kind::Returned { step: 2, id: "2".into(), tool: "data_prepare".into(), ok, output, seconds: 1.0, jobs: Vec::new() }
+    Kind::Returned {
+        step: 2,
+        id: "2".into(),
+        tool: "data_prepare".into(),
+        ok,
+        output,
+        seconds: 1.0,
+        jobs: Vec::new(),
+        fault: None,
+    }
 }
 
 /// A workdir with this recipe, and the hash of its file.

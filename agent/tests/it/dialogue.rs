@@ -36,7 +36,7 @@ fn called(step: u32, id: &str, tool: &str, args: Value) -> Kind {
 }
 
 fn returned(step: u32, id: &str, tool: &str, ok: bool, output: Value) -> Kind {
-    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0, jobs: Vec::new() }
+    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0, jobs: Vec::new(), fault: None }
 }
 
 fn said(text: &str) -> Kind {

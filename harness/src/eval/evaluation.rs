@@ -14,7 +14,8 @@ use super::{
     answer::{AnswerError, answer, batches},
     journal::{Journal, JournalError, key},
     prompt::ChatTemplate,
-    results::{Group, Results},
+    registry::Group,
+    results::Results,
     scored::{Planned, ScoreError, Scored},
     task::{Asking, Error, EvalTask, FEWSHOT_SEED},
 };
@@ -45,6 +46,8 @@ pub struct Spec {
     pub tasks: Vec<String>,
     /// Folders with task files.
     pub include: Vec<PathBuf>,
+    /// The folder that relative paths of data in task files start from.
+    pub folder: PathBuf,
     /// Local copies of Hub data sets: `org/name` or `org/name:config` to a folder or file.
     pub datasets: BTreeMap<String, PathBuf>,
     /// Only the first rows of each task: a share below 1, else a number.
@@ -70,6 +73,7 @@ impl Default for Spec {
         Spec {
             tasks: Vec::new(),
             include: Vec::new(),
+            folder: PathBuf::new(),
             datasets: BTreeMap::new(),
             limit: None,
             num_fewshot: None,
@@ -87,7 +91,7 @@ impl Default for Spec {
 pub struct Plan {
     /// The tasks.
     pub tasks: Vec<Planned>,
-    /// The groups, those below others first.
+    /// The groups, an outer one before the inner ones.
     pub groups: Vec<Group>,
     spec: Spec,
 }

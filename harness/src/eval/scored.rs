@@ -14,7 +14,7 @@ use super::{
     process::{Truth, process_results},
     python::repr::str_of,
     request::{Doc, Instance, Request, Response},
-    task::{EvalTask, Hashes, Target},
+    task::{EvalTask, Target},
 };
 use crate::stats;
 
@@ -35,8 +35,6 @@ pub struct Planned {
     pub instances: Vec<Instance>,
     /// Number of few-shot examples.
     pub n_shot: usize,
-    /// Hashes of each asked row, by its position.
-    pub hashes: Vec<Hashes>,
     /// Rows that answers of the same cluster are not independent of, by their position; `None` where all are.
     pub clusters: Option<Vec<usize>>,
 }
@@ -90,7 +88,9 @@ impl Planned {
         bootstrap: Bootstrap,
     ) -> Result<Scored, String> {
         let config = &self.task.config;
-        let metrics = Metric::read(config).map_err(|e| e.to_string())?;
+        let metrics =
+            Metric::read(config.output_type, config.metric_list.as_deref(), self.task.results_port().is_some())
+                .map_err(|e| e.to_string())?;
         let pipelines = Pipeline::read(config.filter_list.as_deref()).map_err(|e| e.to_string())?;
         let given = given(instances, answers)?;
         let docs = instances.iter().map(|i| self.task.docs.get(i.doc_id)).collect::<Option<Vec<&Doc>>>();
@@ -148,8 +148,8 @@ impl Planned {
         let items = match task.results_port() {
             Some(port) => port(doc, filtered)?,
             None => {
-                let choices: Option<Vec<String>> = match task.has_choices() {
-                    true => Some(task.choices(doc).map_err(said)?.into_iter().map(str_of).collect()),
+                let choices = match task.has_choices() {
+                    true => Some(task.choices(doc).map_err(said)?),
                     false => None,
                 };
                 let gold = gold(task.target(doc).map_err(said)?);
@@ -163,7 +163,7 @@ impl Planned {
             }
         };
         let target = task.target_value(doc).map_err(said)?;
-        let hashes = self.hashes.get(first.doc_id).ok_or("it was not asked")?;
+        let hashes = task.hashes(doc, &first.request).map_err(said)?;
         let arguments =
             instances.iter().enumerate().map(|(i, instance)| (format!("gen_args_{i}"), arguments(instance)));
         let mut sample = Map::from_iter([

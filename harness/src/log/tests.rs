@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    event::{JobRecord, Rows},
+    event::{Fault, JobRecord, Rows},
     score::{Score, Verdict},
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
@@ -76,6 +76,7 @@ fn kinds() -> Vec<Kind> {
             output: json!({"rows": 8, "z": 1, "a": [1.5, null]}),
             seconds: 0.25,
             jobs: vec![JobRecord { seconds: 0.125, memory_bytes: Some(7), ..JobRecord::default() }],
+            fault: Some(Fault::Limit),
         },
         Kind::Scored { step: Some(1), score: score.clone() },
         Kind::Scored { step: None, score },
@@ -204,6 +205,7 @@ fn an_event_that_would_not_read_back_is_refused_and_nothing_is_written() {
         output: json!(null),
         seconds: f64::NAN,
         jobs: Vec::new(),
+        fault: None,
     };
     assert!(matches!(log.append(kind, at(4)), Err(LogError::Unwritable { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Amendment, Cost, Curve, Guard, Report, Step, VERSION, commands::Hints};
+use super::{
+    Amendment, Cost, Curve, Guard, Report, VERSION,
+    commands::Hints,
+    step::{Policy, Step, Steps},
+};
 use crate::{
-    event::{Event, JobRecord, Kind},
+    event::{Event, Fault, JobRecord, Kind},
     grade::Grade,
     score::{Score, Verdict},
     task::{Scope, Task},
@@ -15,13 +19,15 @@ use crate::{
 
 /// Longest error of a step, in characters.
 const ERROR: usize = 300;
+/// The scorer that warns of a job that was confined less than its run declares.
+const DEGRADED: &str = "sandbox";
 
 pub(super) fn fold(events: &[Event]) -> Report {
     let mut report = empty();
     let mut hints = Hints::default();
-    let mut spent = Spent::default();
+    let (mut spent, mut steps) = (Spent::default(), Steps::default());
     for event in events {
-        take(&mut report, &mut hints, &mut spent, &event.kind);
+        take(&mut report, &mut hints, (&mut spent, &mut steps), &event.kind);
     }
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
         report.cost.seconds = last.at.duration_since(first.at).as_secs_f64().max(0.0);
@@ -84,7 +90,7 @@ impl Default for Spent {
     }
 }
 
-fn take(report: &mut Report, hints: &mut Hints, spent: &mut Spent, kind: &Kind) {
+fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mut Steps), kind: &Kind) {
     match kind {
         Kind::Started { task, planner, version, rows, layers } => {
             start(report, task);
@@ -97,26 +103,29 @@ fn take(report: &mut Report, hints: &mut Hints, spent: &mut Spent, kind: &Kind) 
         Kind::Said { tokens, usd, .. } => {
             spent.tokens = spent.tokens.zip(*tokens).map(|(a, b)| a.saturating_add(b));
             spent.usd = spent.usd.zip(*usd).map(|(a, b)| a + b);
+            steps.said(*tokens, *usd);
         }
         Kind::Called { step, tool, args, .. } => {
             hints.called(tool, args);
-            report.steps.push(called(*step, tool));
+            report.steps.push(steps.called(*step, tool, args));
         }
-        Kind::Returned { step, tool, ok, output, seconds, jobs, .. } => {
-            returned(report, (*step, tool), *ok, output, (*seconds, jobs));
+        Kind::Returned { step, tool, ok, output, seconds, jobs, fault, .. } => {
+            returned(report, steps, (*step, tool, *ok), (output, *seconds), (*fault, jobs));
             if *ok {
                 hints.returned(*step, tool, output);
                 report.curves.extend((tool == "train").then(|| curve(*step, output)).flatten());
             }
         }
         Kind::Scored { step, score } => scored(report, *step, score),
-        Kind::Amended { field, from, to, reason } => report.amended.push(Amendment {
-            field: field.clone(),
-            from: from.clone(),
-            to: to.clone(),
-            reason: reason.clone(),
-        }),
-        Kind::Guarded { guard, why } => report.guards.push(Guard { guard: guard.clone(), why: why.clone() }),
+        Kind::Amended { field, from, to, reason } => {
+            touched(report, Policy::Amended { field: field.clone() });
+            let (field, from, to, reason) = (field.clone(), from.clone(), to.clone(), reason.clone());
+            report.amended.push(Amendment { field, from, to, reason });
+        }
+        Kind::Guarded { guard, why } => {
+            touched(report, Policy::Guarded { guard: guard.clone() });
+            report.guards.push(Guard { guard: guard.clone(), why: why.clone() });
+        }
         Kind::Compacted { .. } => {}
         Kind::Graded { grade, .. } => graded(report, grade),
         Kind::Ended { outcome, why, run } => {
@@ -139,19 +148,6 @@ fn freeze(report: &mut Report, scope: &Scope) {
     report.scope = Some(scope.clone());
 }
 
-fn called(step: u32, tool: &str) -> Step {
-    Step {
-        step,
-        tool: tool.to_owned(),
-        ok: None,
-        verdict: Verdict::Unknown,
-        scores: Vec::new(),
-        seconds: None,
-        error: None,
-        jobs: Vec::new(),
-    }
-}
-
 /// The latest entry of a step; a resumed run may call the same number again.
 fn entry(report: &mut Report, step: u32) -> Option<&mut Step> {
     report.steps.iter_mut().rev().find(|s| s.step == step)
@@ -159,18 +155,19 @@ fn entry(report: &mut Report, step: u32) -> Option<&mut Step> {
 
 fn returned(
     report: &mut Report,
-    (step, tool): (u32, &str),
-    ok: bool,
-    output: &Value,
-    (seconds, jobs): (f64, &[JobRecord]),
+    steps: &mut Steps,
+    (step, tool, ok): (u32, &str, bool),
+    (output, seconds): (&Value, f64),
+    how: (Option<Fault>, &[JobRecord]),
 ) {
     if entry(report, step).is_none() {
-        report.steps.push(called(step, tool));
+        report.steps.push(steps.called(step, tool, &Value::Null));
     }
+    let metric = report.scope.as_ref().map(|scope| scope.metric.clone());
     let Some(entry) = entry(report, step) else { return };
     entry.ok = Some(ok);
     entry.seconds = Some(seconds);
-    entry.jobs = jobs.to_vec();
+    steps.returned(entry, how, output, metric.as_deref());
     entry.verdict = worst(ok, &entry.scores);
     entry.error = (!ok).then(|| {
         let text = match output {
@@ -185,10 +182,18 @@ fn returned(
     });
 }
 
+/// The latest step touched a rule of the run.
+fn touched(report: &mut Report, policy: Policy) {
+    report.steps.last_mut().into_iter().for_each(|step| step.policies.push(policy.clone()));
+}
+
 fn scored(report: &mut Report, step: Option<u32>, score: &Score) {
     match step.and_then(|step| entry(report, step)) {
         Some(entry) => {
             entry.scores.push(score.clone());
+            if score.scorer == DEGRADED && !entry.policies.contains(&Policy::Degraded) {
+                entry.policies.push(Policy::Degraded);
+            }
             entry.verdict = worst(entry.ok != Some(false), &entry.scores);
         }
         None => report.scores.push(score.clone()),

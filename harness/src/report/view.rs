@@ -112,9 +112,12 @@ struct StepView {
     step: u32,
     tool: String,
     verdict: &'static str,
-    seconds: String,
-    error: Option<String>,
-    scores: Vec<ScoreView>,
+    change: Option<String>,
+    /// Like a chart, made by this crate out of numbers alone.
+    bar: Option<String>,
+    took: String,
+    notes: Vec<String>,
+    passed: Vec<ScoreView>,
 }
 
 #[derive(Serialize)]
@@ -293,14 +296,12 @@ fn steps(report: &Report) -> Vec<StepView> {
         .map(|step| StepView {
             step: step.step,
             tool: step.tool.clone(),
-            verdict: match (step.ok, step.scores.is_empty()) {
-                (None, _) => "not finished",
-                (Some(true), true) => "not judged",
-                _ => word(step.verdict),
-            },
-            seconds: step.seconds.map_or(NONE.into(), duration),
-            error: step.error.clone(),
-            scores: step.scores.iter().map(score).collect(),
+            verdict: step.word(),
+            change: step.change(),
+            bar: step.metric.as_ref().and_then(|metric| svg::bar(metric.value, metric.best_before)),
+            took: step.took(),
+            notes: step.notes(),
+            passed: step.scores.iter().filter(|score| score.verdict == Verdict::Pass).map(score).collect(),
         })
         .collect()
 }
@@ -311,16 +312,7 @@ fn score(score: &Score) -> ScoreView {
     if let Some((low, high)) = score.interval {
         value = format!("{value} ({} to {})", number(low), number(high));
     }
-    ScoreView { scorer: score.scorer.clone(), verdict: word(score.verdict), value, why: short(&score.why) }
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Warn => "warn",
-        Verdict::Fail => "fail",
-        Verdict::Unknown => "unknown",
-    }
+    ScoreView { scorer: score.scorer.clone(), verdict: score.verdict.word(), value, why: short(&score.why) }
 }
 
 fn facts(report: &Report) -> Vec<[String; 2]> {

@@ -99,7 +99,7 @@ fn bytes_that_are_no_text_are_placed() {
     assert!(error("t.csv", "a,b\n1,\0\n").starts_with("line 2: byte 6 of the file is NUL"));
     assert!(error("t.csv", b"\xff\xfea\0").contains("iconv -f utf-16 -t utf-8"));
     assert!(error("t.csv", b"PK\x03\x04rest").starts_with("is a zip archive or an Excel workbook"));
-    assert!(error("t.parquet", b"PAR1rest").starts_with("is a Parquet file"));
+    assert!(error("t.parquet", b"PAR1rest").starts_with("is a Parquet file that cannot be read"));
 }
 
 #[test]

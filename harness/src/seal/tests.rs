@@ -248,3 +248,17 @@ fn soak_large_files_are_split_in_seconds() {
 
 /// The rows that the first version sealed; a change here unseals rows of earlier runs.
 const PINNED: [usize; 8] = [2, 6, 9, 13, 28, 31, 32, 38];
+
+#[test]
+fn near_repeats_are_counted_once_and_across_the_border() {
+    let texts = [
+        "where is the parcel that I ordered on Monday",
+        "how do I change the address of my account",
+        "Where is the parcel, that I ordered on Monday?",
+        "please cancel my subscription for next month",
+    ];
+    assert_eq!(near_repeats(&texts, 2), (1, 1));
+    assert_eq!(near_repeats(&texts, 3), (0, 1), "both stand before the border");
+    assert_eq!(near_repeats(&texts[1..], 1), (0, 0));
+    assert_eq!(near_repeats(&[], 0), (0, 0));
+}

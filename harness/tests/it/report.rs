@@ -58,7 +58,16 @@ fn call(step: u32, tool: &str, args: Value) -> Kind {
 }
 
 fn returned(step: u32, tool: &str, ok: bool, output: Value, seconds: f64) -> Kind {
-    Kind::Returned { step, id: format!("c{step}"), tool: tool.into(), ok, output, seconds, jobs: Vec::new() }
+    Kind::Returned {
+        step,
+        id: format!("c{step}"),
+        tool: tool.into(),
+        ok,
+        output,
+        seconds,
+        jobs: Vec::new(),
+        fault: None,
+    }
 }
 
 fn scored(step: u32, scorer: &str, value: Option<f64>, verdict: Verdict, why: &str) -> Kind {
@@ -141,6 +150,10 @@ fn losses(steps: u32, from: f64) -> (Vec<Value>, Vec<Value>) {
     (train, valid)
 }
 
+fn evaluated(value: f64) -> Value {
+    json!({"metric": "accuracy", "value": value, "interval": [value - 0.04, value + 0.04], "n": 150})
+}
+
 /// A run as it should be: two trainings, the second shipped.
 fn whole() -> Vec<Event> {
     let (first, first_valid) = losses(240, 2.9);
@@ -158,7 +171,7 @@ fn whole() -> Vec<Event> {
             3,
             "train",
             true,
-            json!({"adapter": "train-1", "curve": first, "valid_curve": first_valid, "best_step": 240}),
+            json!({"adapter": "train-1", "curve": first, "valid_curve": first_valid, "best_step": 240, "valid_loss": 0.41}),
             64.2,
         ),
         scored(3, "train.gradients", None, Verdict::Pass, "all 70 tensors have gradients"),
@@ -167,7 +180,7 @@ fn whole() -> Vec<Event> {
             4,
             "train",
             true,
-            json!({"adapter": "train-2", "curve": second, "valid_curve": second_valid, "best_step": 240}),
+            json!({"adapter": "train-2", "curve": second, "valid_curve": second_valid, "best_step": 240, "valid_loss": 0.35}),
             121.8,
         ),
         scored(4, "train.gradients", None, Verdict::Pass, "all 70 tensors have gradients"),
@@ -176,6 +189,11 @@ fn whole() -> Vec<Event> {
         returned(5, "shell", false, json!({"error": "denied: no shell without --allow shell"}), 0.0),
         call(6, "convert", json!({"quant": "q8_0"})),
         returned(6, "convert", true, json!({"path": "model-q8_0.gguf"}), 0.9),
+        call(7, "evaluate", json!({})),
+        returned(7, "evaluate", true, evaluated(0.1), 2.0),
+        call(8, "evaluate", json!({"adapter": "train-2"})),
+        returned(8, "evaluate", true, evaluated(0.92), 2.0),
+        scored(8, "eval.value", Some(0.92), Verdict::Pass, "accuracy 92.0 % of 150 examples"),
         Kind::Amended {
             field: "max_length".into(),
             from: json!(96),
@@ -247,7 +265,7 @@ fn hostile() -> Vec<Event> {
 fn a_whole_run_reads_well() {
     let report = Report::fold(&whole());
     insta::assert_snapshot!("whole", report.markdown());
-    assert_eq!((report.cost.tokens, report.cost.usd, report.cost.seconds), (Some(0), Some(0.0), 420.0));
+    assert_eq!((report.cost.tokens, report.cost.usd, report.cost.seconds), (Some(0), Some(0.0), 520.0));
     assert_eq!(
         report.curves.iter().map(|curve| (curve.step, curve.shipped)).collect::<Vec<_>>(),
         [(3, false), (4, true)]
@@ -335,7 +353,9 @@ fn report_json_is_stable_and_reads_back() {
     assert_eq!(
         json["steps"][4],
         json!({
-            "step": 5, "tool": "shell", "ok": false, "verdict": "fail", "scores": [], "seconds": 0.0,
+            "step": 5, "tool": "shell", "ok": false, "valid": null, "fault": null, "verdict": "fail", "scores": [],
+            "metric": null, "loss": null, "seconds": 0.0, "policies": [],
+            "cost": {"cpu_seconds": null, "memory_bytes": null, "tokens": 0, "usd": 0.0},
             "error": "denied: no shell without --allow shell", "jobs": []
         })
     );

@@ -230,8 +230,7 @@ fn detectable_differences_are_those_of_statsmodels() {
     }
     for Case { effect, p, sd, n } in golden::<Vec<Case>>("power") {
         let got = stats::detectable(sd / n.sqrt(), f64::INFINITY, 0.05).unwrap();
-        assert!(close(got, effect, 1e-3), "{p}: {got}, not {effect}");
-        // statsmodels leaves out the chance of an alarm in the wrong direction too, so they agree to rounding.
+        assert!(close(got, effect, 1e-9), "{p}: {got}, not {effect}");
         let items = n.ceil() as usize;
         let whole = stats::detectable_unpaired(p, items, 0.05).unwrap();
         assert_eq!(stats::items_needed(items, whole, effect), Some(items));

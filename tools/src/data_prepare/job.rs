@@ -11,7 +11,7 @@ use tunesmith_harness::{
     task::JobKind,
 };
 
-use super::{Dropped, Job, LabelRows, Output, PREPARED, clean, labels, recipe_of};
+use super::{Dropped, Job, LabelRows, Output, PREPARED, clean, labels, quality, recipe_of};
 use crate::{encode::Encoder, files::write_json, worker::Live};
 
 /// Share of an extraction's answers that must be JSON.
@@ -81,6 +81,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         cue: recipe.cue.clone(),
         template_ends_turns: encoder.template_ends_turns(),
         recipe_sha256,
+        quality: Some(quality::of(&train, &valid, &encoder)?),
         example: shown(&train[0], &encoder),
     })
 }

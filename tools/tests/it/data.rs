@@ -111,7 +111,15 @@ async fn rows_are_cleaned_split_and_written() {
     assert_eq!(output["recipe_sha256"], json!(sha256_file(&place.path("prepared/recipe.json")).unwrap()));
     let scores = place.scores("data_prepare", &output);
     let verdicts: Vec<(&str, Verdict)> = scores.iter().map(|score| (score.scorer.as_str(), score.verdict)).collect();
-    let names = ["data.leakage", "data.dropped", "data.stop_token", "data.balance"];
+    let names = [
+        "data.files",
+        "data.dropped",
+        "data.length",
+        "data.duplicates",
+        "data.leakage",
+        "data.stop_token",
+        "data.balance",
+    ];
     assert_eq!(verdicts, names.map(|name| (name, Verdict::Pass)));
 
     let files = ["recipe.json", "train.jsonl", "valid.jsonl"].map(|file| format!("prepared/{file}"));

@@ -67,6 +67,7 @@ async fn models_are_listed_and_unknown_stays_unknown() {
         tags: vec![],
         gated: None,
         parameters: None,
+        trainable: None,
     };
     let tags = vec!["llama".to_owned()];
     assert_eq!(
@@ -79,6 +80,7 @@ async fn models_are_listed_and_unknown_stays_unknown() {
                 tags: tags.clone(),
                 gated: Some(true),
                 parameters: Some(7_000_000_000),
+                trainable: Some(true),
                 ..hit("a/big")
             },
             Hit {
@@ -87,6 +89,7 @@ async fn models_are_listed_and_unknown_stays_unknown() {
                 tags,
                 gated: Some(false),
                 parameters: Some(135_000_000),
+                trainable: Some(true),
                 ..hit("a/small")
             },
             hit("a/unknown"),

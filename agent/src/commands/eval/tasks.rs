@@ -94,6 +94,7 @@ fn spec(tasks: &Tasks, limit: Option<f64>) -> Result<Spec, Failure> {
         tasks: tasks.tasks.iter().map(absolute).collect::<Result<_, _>>()?,
         include: tasks.include.iter().map(|dir| input(dir)).collect::<Result<_, _>>()?,
         datasets: tasks.dataset.iter().map(dataset).collect::<Result<BTreeMap<_, _>, _>>()?,
+        folder: folder(tasks.data_dir.as_deref())?,
         limit,
         num_fewshot: tasks.fewshot,
         fewshot_seed: tasks.fewshot_seed,
@@ -103,6 +104,15 @@ fn spec(tasks: &Tasks, limit: Option<f64>) -> Result<Spec, Failure> {
         cluster: tasks.cluster.clone(),
         bootstrap_iters: tasks.bootstrap_iters,
     })
+}
+
+/// Where relative paths of data in task files start.
+fn folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let folder = input(given.unwrap_or(Path::new(".")))?;
+    match folder.is_dir() {
+        true => Ok(folder),
+        false => Err(usage(format!("--data-dir {}: is not a directory", folder.display()))),
+    }
 }
 
 /// What would be asked.

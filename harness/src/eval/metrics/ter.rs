@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use crate::eval::{
+    python::strings::{is_space, words},
     refusal::Refusal,
-    text::{is_space, words},
 };
 
 const LONGEST_SHIFT: usize = 10;

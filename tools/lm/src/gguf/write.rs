@@ -48,6 +48,11 @@ impl Quant {
         }
     }
 
+    /// The number of this format in `general.file_type`.
+    pub fn file_type(self) -> u32 {
+        self.numbers().0
+    }
+
     /// Number of the file type and of the tensor type: the same for these three but for Q8_0.
     fn numbers(self) -> (u32, u32) {
         match self {

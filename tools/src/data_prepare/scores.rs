@@ -1,0 +1,246 @@
+//! How a preparation is judged: from the worker's figures, and from the files that it names.
+
+use tunesmith_harness::{
+    hash::sha256,
+    score::{Score, Verdict},
+};
+use tunesmith_sandbox::Workdir;
+
+use super::{Output, PREPARED, Quality};
+use crate::{
+    claims::{judged, lines},
+    files::{read_small, score},
+};
+
+pub(super) fn scores(output: &Output, dir: &Workdir) -> Vec<Score> {
+    let mut scores = vec![judged("data.files", files(output, dir)), dropped(output), length(output)];
+    match &output.quality {
+        Some(quality) => {
+            scores.extend([duplicates(output, quality), leakage(output, quality), stop_token(output, quality)]);
+            scores.extend(balance(output, quality));
+        }
+        None => scores.push(score("data.quality", None, Verdict::Unknown, "the examples were not measured".into())),
+    }
+    scores
+}
+
+/// The recipe is the one that was written, and both parts have the rows that they are said to have.
+fn files(output: &Output, dir: &Workdir) -> Result<String, String> {
+    let at = |file: &str| dir.join(&format!("{PREPARED}/{file}")).map_err(|error| error.to_string());
+    let recipe = read_small(&at("recipe.json")?, 1 << 24).map_err(|_| "recipe.json cannot be read".to_owned())?;
+    if sha256(recipe.as_bytes()) != output.recipe_sha256 {
+        return Err("recipe.json is not the file that was written".into());
+    }
+    lines(&at("train.jsonl")?, output.train)?;
+    lines(&at("valid.jsonl")?, output.valid)?;
+    Ok(format!("{} and {} rows are in the files", output.train, output.valid))
+}
+
+fn dropped(output: &Output) -> Score {
+    let (rows, dropped) = (output.rows.max(1) as f64, &output.dropped);
+    let gone = output.rows - (output.train + output.valid).min(output.rows);
+    let verdict = if gone as f64 > rows * 0.2 { Verdict::Warn } else { Verdict::Pass };
+    let why = format!(
+        "{gone} of {} rows left out: {} empty, {} repeated, {} contradictory, {} too long, {} with special tokens, {} \
+         without the marker",
+        output.rows,
+        dropped.empty,
+        dropped.duplicates,
+        dropped.conflicting,
+        dropped.too_long,
+        dropped.special_tokens,
+        dropped.no_marker
+    );
+    score("data.dropped", Some(gone as f64 / rows), verdict, why)
+}
+
+/// Rows that the chosen length has cost. None is cut: those that do not fit are left out whole.
+fn length(output: &Output) -> Score {
+    let all = output.train + output.valid + output.dropped.too_long;
+    let share = output.dropped.too_long as f64 / all.max(1) as f64;
+    let (verdict, note) = match share {
+        share if share > 0.5 => (Verdict::Fail, "; most is lost, raise max_length or take a base that takes more"),
+        share if share > 0.01 => (Verdict::Warn, "; what is long will not be learned"),
+        _ => (Verdict::Pass, ""),
+    };
+    let why = format!("{} of {all} rows do not fit into {} tokens{note}", output.dropped.too_long, output.max_length);
+    score("data.length", Some(share), verdict, why)
+}
+
+fn duplicates(output: &Output, quality: &Quality) -> Score {
+    let rows = output.train + output.valid;
+    let share = quality.near_duplicates as f64 / rows.max(1) as f64;
+    let (verdict, note) = match share {
+        share if share > 0.5 => (Verdict::Warn, "; there is less to learn from than rows"),
+        _ => (Verdict::Pass, ""),
+    };
+    let exact = output.dropped.duplicates;
+    let why =
+        format!("{exact} repeated rows left out; {} of {rows} nearly repeat another{note}", quality.near_duplicates);
+    score("data.duplicates", Some(share), verdict, why)
+}
+
+fn leakage(output: &Output, quality: &Quality) -> Score {
+    let Quality { leaked, nearly_leaked, .. } = *quality;
+    let valid = output.valid;
+    let (verdict, why) = match () {
+        () if leaked > 0 => (Verdict::Fail, format!("{leaked} of {valid} validation inputs are also trained on")),
+        () if nearly_leaked * 2 > valid => {
+            let why = "nearly repeat one that is trained on, so validation measures memory as well";
+            (Verdict::Warn, format!("{nearly_leaked} of {valid} validation inputs {why}"))
+        }
+        () => (Verdict::Pass, format!("no validation input is trained on, {nearly_leaked} of {valid} nearly are")),
+    };
+    score("data.leakage", Some(leaked.max(nearly_leaked) as f64 / valid.max(1) as f64), verdict, why)
+}
+
+fn stop_token(output: &Output, quality: &Quality) -> Score {
+    let Quality { untrained, endless, .. } = *quality;
+    let (verdict, why) = match output.template_ends_turns {
+        _ if untrained > 0 => (Verdict::Fail, format!("{untrained} examples train no token of their answer")),
+        _ if endless > 0 => {
+            (Verdict::Fail, format!("{endless} examples do not end with a stop token, so stopping is not learned"))
+        }
+        true => (Verdict::Pass, "answers end with the template's own token".to_owned()),
+        false => {
+            let why = "the template does not end answers with a token; the tokenizer's end token is used";
+            (Verdict::Warn, why.to_owned())
+        }
+    };
+    score("data.stop_token", None, verdict, why)
+}
+
+fn balance(output: &Output, quality: &Quality) -> Option<Score> {
+    let (largest, entropy) = (quality.largest_label?, quality.label_entropy?);
+    let least = output.labels.iter().map(|label| label.train).min()?;
+    let most = output.labels.iter().map(|label| label.train).max()?;
+    let (verdict, note) = match () {
+        () if largest >= 1.0 => (Verdict::Fail, "; there is one label only, so nothing can be learned"),
+        () if least == 0 => (Verdict::Fail, "; a label without rows cannot be learned"),
+        () if least < 5 => (Verdict::Warn, "; rare labels will be learned badly"),
+        () if most > 20 * least => (Verdict::Warn, "; look at macro F1 as well"),
+        () => (Verdict::Pass, ""),
+    };
+    let why = format!(
+        "{} labels with {least} to {most} rows each, the largest {:.0} % of all{note}",
+        output.labels.len(),
+        largest * 100.0
+    );
+    Some(score("data.balance", Some(entropy), verdict, why))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data_prepare::{Dropped, LabelRows};
+
+    /// A preparation as it should be, with its files.
+    fn good(dir: &Workdir) -> Output {
+        let at = |file: &str| dir.path().join(PREPARED).join(file);
+        std::fs::create_dir_all(dir.path().join(PREPARED)).unwrap();
+        std::fs::write(at("recipe.json"), "{}").unwrap();
+        std::fs::write(at("train.jsonl"), "{}\n".repeat(90)).unwrap();
+        std::fs::write(at("valid.jsonl"), "{}\n".repeat(10)).unwrap();
+        let label = |name: &str| LabelRows { label: name.into(), train: 45, valid: 5 };
+        Output {
+            path: PREPARED.into(),
+            rows: 100,
+            train: 90,
+            valid: 10,
+            dropped: Dropped::default(),
+            labels: vec![label("a"), label("b")],
+            tokens: (10, 20),
+            longest_answer: 2,
+            max_length: 32,
+            max_new_tokens: 6,
+            cue: "Label:".into(),
+            template_ends_turns: true,
+            recipe_sha256: sha256(b"{}"),
+            quality: Some(Quality { largest_label: Some(0.5), label_entropy: Some(1.0), ..Quality::default() }),
+            example: None,
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Output, &Workdir)) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Workdir::open(root.path()).unwrap();
+        let mut output = good(&dir);
+        change(&mut output, &dir);
+        let told = |score: Score| format!("{} {}: {}", score.scorer, score.verdict.word(), score.why);
+        scores(&output, &dir).into_iter().filter(|score| score.verdict != Verdict::Pass).map(told).collect()
+    }
+
+    fn quality(output: &mut Output) -> &mut Quality {
+        output.quality.as_mut().unwrap()
+    }
+
+    #[test]
+    fn a_good_preparation_passes_every_check() {
+        assert_eq!(with(|_, _| ()), [""; 0]);
+    }
+
+    #[test]
+    fn each_way_to_fail_is_named() {
+        let table: [(&dyn Fn(&mut Output), &str); 10] = [
+            (&|o| quality(o).leaked = 3, "data.leakage fail: 3 of 10 validation inputs are also trained on"),
+            (
+                &|o| quality(o).nearly_leaked = 6,
+                "data.leakage warn: 6 of 10 validation inputs nearly repeat one that is trained on, so validation \
+                 measures memory as well",
+            ),
+            (
+                &|o| quality(o).near_duplicates = 60,
+                "data.duplicates warn: 0 repeated rows left out; 60 of 100 nearly repeat another; there is less to learn \
+                 from than rows",
+            ),
+            (
+                &|o| o.dropped.too_long = 25,
+                "data.length warn: 25 of 125 rows do not fit into 32 tokens; what is long will not be learned",
+            ),
+            (
+                &|o| o.dropped.too_long = 300,
+                "data.length fail: 300 of 400 rows do not fit into 32 tokens; most is lost, raise max_length or take a \
+                 base that takes more",
+            ),
+            (&|o| quality(o).untrained = 2, "data.stop_token fail: 2 examples train no token of their answer"),
+            (
+                &|o| quality(o).endless = 2,
+                "data.stop_token fail: 2 examples do not end with a stop token, so stopping is not learned",
+            ),
+            (
+                &|o| {
+                    o.labels.truncate(1);
+                    quality(o).largest_label = Some(1.0);
+                },
+                "data.balance fail: 1 labels with 45 to 45 rows each, the largest 100 % of all; there is one label only, \
+                 so nothing can be learned",
+            ),
+            (
+                &|o| o.labels[0].train = 0,
+                "data.balance fail: 2 labels with 0 to 45 rows each, the largest 50 % of all; a label without rows cannot \
+                 be learned",
+            ),
+            (&|o| o.quality = None, "data.quality unknown: the examples were not measured"),
+        ];
+        for (change, want) in table {
+            assert_eq!(with(|output, _| change(output)), [want]);
+        }
+    }
+
+    #[test]
+    fn files_that_are_not_as_claimed_are_named() {
+        let write = |file: &'static str, text: &'static str| {
+            move |_: &mut Output, dir: &Workdir| std::fs::write(dir.path().join(PREPARED).join(file), text).unwrap()
+        };
+        assert_eq!(
+            with(write("recipe.json", "{ }")),
+            ["data.files fail: recipe.json is not the file that was written"]
+        );
+        assert_eq!(with(write("train.jsonl", "{}\n")), ["data.files fail: train.jsonl has 1 rows, not 90"]);
+        let gone = |_: &mut Output, dir: &Workdir| {
+            std::fs::remove_file(dir.path().join(PREPARED).join("valid.jsonl")).unwrap();
+        };
+        assert_eq!(with(gone), ["data.files fail: valid.jsonl is not there"]);
+    }
+}
