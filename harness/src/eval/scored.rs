@@ -14,7 +14,7 @@ use super::{
     process::{Truth, process_results},
     python::repr::str_of,
     request::{Doc, Instance, Request, Response},
-    task::{EvalTask, Target},
+    task::{EvalTask, Hashes, Target},
 };
 use crate::stats;
 
@@ -35,6 +35,8 @@ pub struct Planned {
     pub instances: Vec<Instance>,
     /// Number of few-shot examples.
     pub n_shot: usize,
+    /// Hashes of each asked row, by its position.
+    pub hashes: Vec<Hashes>,
     /// Rows that answers of the same cluster are not independent of, by their position; `None` where all are.
     pub clusters: Option<Vec<usize>>,
 }
@@ -163,7 +165,7 @@ impl Planned {
             }
         };
         let target = task.target_value(doc).map_err(said)?;
-        let hashes = task.hashes(doc, &first.request).map_err(said)?;
+        let hashes = self.hashes.get(first.doc_id).ok_or("it was not asked")?;
         let arguments =
             instances.iter().enumerate().map(|(i, instance)| (format!("gen_args_{i}"), arguments(instance)));
         let mut sample = Map::from_iter([
