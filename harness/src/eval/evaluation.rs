@@ -331,7 +331,10 @@ fn notes(tasks: &[(&Planned, Scored)], spec: &Spec) -> Vec<String> {
         for figure in &scored.figures {
             if let Some(share) = figure.format_failures.filter(|share| *share > 0.0) {
                 let (task, share) = (&figure.task, crate::figures::percent(share));
-                notes.push(format!("{task}, {}: {share} of the answers did not have the asked-for form.", figure.filter));
+                notes.push(format!(
+                    "{task}, {}: {share} of the answers did not have the asked-for form.",
+                    figure.filter
+                ));
             }
         }
     }

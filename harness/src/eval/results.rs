@@ -208,8 +208,11 @@ impl Results {
 
 /// lm-eval's object of one task or group.
 fn metrics(name: &str, alias: &str, rows: usize, scores: &[Score]) -> Value {
-    let mut all =
-        Map::from_iter([("name".into(), json!(name)), ("alias".into(), json!(alias)), ("sample_len".into(), json!(rows))]);
+    let mut all = Map::from_iter([
+        ("name".into(), json!(name)),
+        ("alias".into(), json!(alias)),
+        ("sample_len".into(), json!(rows)),
+    ]);
     for score in scores {
         all.insert(format!("{},{}", score.metric, score.filter), json!(score.value));
         let stderr = score.stderr.map_or_else(|| json!("N/A"), |stderr| json!(stderr));

@@ -162,7 +162,8 @@ impl Planned {
         };
         let target = task.target_value(doc).map_err(said)?;
         let hashes = task.hashes(doc, &first.request).map_err(said)?;
-        let arguments = instances.iter().enumerate().map(|(i, instance)| (format!("gen_args_{i}"), arguments(instance)));
+        let arguments =
+            instances.iter().enumerate().map(|(i, instance)| (format!("gen_args_{i}"), arguments(instance)));
         let mut sample = Map::from_iter([
             ("doc_id".to_owned(), json!(first.doc_id)),
             ("doc".to_owned(), json!(doc)),
@@ -350,7 +351,8 @@ fn interval(
 }
 
 fn weights(items: &[Item]) -> Option<Vec<(f64, f64)>> {
-    let weighted = |item: &Item| if let Item::Weighted(sum, weight) = item { Some((*sum, *weight as f64)) } else { None };
+    let weighted =
+        |item: &Item| if let Item::Weighted(sum, weight) = item { Some((*sum, *weight as f64)) } else { None };
     items.iter().map(weighted).collect()
 }
 
