@@ -65,7 +65,7 @@ fn answers_that_send_a_pattern_astray_are_refused_and_long_ones_are_not() {
     let doc = Map::new();
     let apply = |pattern: &str, answer: String| pipeline(pattern).apply(vec![vec![Answer::Text(answer)]], &[&doc]);
     // Python would take about 2^200 steps for the first.
-    let astray = apply(r"(?=((a|aa)+)b)", "a".repeat(200));
+    let astray = apply(r"(?:a(?=a)|a|aa)+b", "a".repeat(200));
     assert!(astray.as_ref().is_err_and(|e| e.to_string().contains("does not come to an end")), "{astray:?}");
     let long = "1 a ".repeat(250_000) + "#### 42";
     assert_eq!(apply(r"#### (\d+)", long), Ok(vec![Answer::List(vec![Answer::Text("42".into())])]));
