@@ -253,24 +253,26 @@ fn f1_cells(metric: &Metric, items: &[Item]) -> Result<Cells, Refusal> {
     Ok(Cells { of, value: Box::new(value) })
 }
 
-/// The statistics of all texts one after the other; each has as many references as the one with the fewest.
+/// The statistics of all texts one after the other.
+///
+/// Where numbers of references differ, lm-eval uses as many as the row with the fewest has, of those in a resample.
 fn per_text(
     metric: &Metric,
     items: &[Item],
     statistics: impl Fn(&[String], &str) -> Result<Vec<f64>, Refusal>,
 ) -> Result<Vec<f64>, Refusal> {
-    let mut texts: Vec<(&[String], &str)> = Vec::new();
+    let mut rows = Vec::new();
+    let mut references = None;
     for item in items {
-        texts.push(match item {
+        let (wanted, text) = match item {
             Item::Texts(wanted, text) => (std::slice::from_ref(wanted), text),
-            Item::References(wanted, text) => (wanted, text),
+            Item::References(wanted, text) => (wanted.as_slice(), text),
             _ => return Err(other_items(metric, "texts")),
-        });
+        };
+        if wanted.is_empty() || *references.get_or_insert(wanted.len()) != wanted.len() {
+            return Err(other_items(metric, "the same number of right answers in every row"));
+        }
+        rows.extend(statistics(wanted, text)?);
     }
-    let fewest = texts.iter().map(|(wanted, _)| wanted.len()).min().unwrap_or(0);
-    if fewest == 0 {
-        return Err(other_items(metric, "a right answer in every row"));
-    }
-    let rows = texts.into_iter().map(|(wanted, text)| statistics(&wanted[..fewest], text));
-    Ok(rows.collect::<Result<Vec<_>, _>>()?.concat())
+    Ok(rows)
 }

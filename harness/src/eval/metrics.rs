@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    config::OutputType,
+    config::{OutputType, TaskConfig},
     refusal::Refusal,
     settings::{self, Settings},
 };
@@ -191,9 +191,14 @@ impl Item {
 
 impl Metric {
     /// The metrics of a task, or those of its output type where it names none.
+    pub fn read(config: &TaskConfig) -> Result<Vec<Self>, Refusal> {
+        Self::of(config.output_type, config.metric_list.as_deref(), config.process_results.is_some())
+    }
+
+    /// The metrics of a list as written.
     ///
     /// With `own_rules` a function of the task judges the answers, and names and settings of metrics are its matter.
-    pub fn read(output_type: OutputType, metric_list: Option<&[Value]>, own_rules: bool) -> Result<Vec<Self>, Refusal> {
+    pub fn of(output_type: OutputType, metric_list: Option<&[Value]>, own_rules: bool) -> Result<Vec<Self>, Refusal> {
         let usual: &[&str] = match output_type {
             OutputType::Loglikelihood => &["perplexity", "acc"],
             OutputType::LoglikelihoodRolling => &["word_perplexity", "byte_perplexity", "bits_per_byte"],

@@ -21,7 +21,7 @@ pub struct Truth<'a> {
     /// `doc_to_target` of the row; for multiple inputs (a prompt per choice) its `doc_to_text`.
     pub gold: &'a Value,
     /// `doc_to_choice`, where the task has it.
-    pub choices: Option<&'a [Value]>,
+    pub choices: Option<&'a [String]>,
     /// Whether the target of the task's first row is a list, which decides for all rows.
     pub multiple_target: bool,
 }
@@ -78,7 +78,7 @@ enum Gold {
 }
 
 impl Gold {
-    fn of(truth: &Truth, choices: &[&str]) -> Result<Self, Refusal> {
+    fn of(truth: &Truth, choices: &[String]) -> Result<Self, Refusal> {
         let problem = |what: &str| Err(Refusal::values(format!("the right choice of a row is {what}")));
         match (truth.gold, truth.multiple_target) {
             (Value::Array(golds), true) => {
@@ -87,7 +87,7 @@ impl Gold {
             }
             (_, true) => problem("no list, but that of the first row is one"),
             (Value::String(gold), false) => {
-                let place = choices.iter().position(|choice| *choice == gold.as_str());
+                let place = choices.iter().position(|choice| choice == gold);
                 Ok(Self::One(place.map_or(-100, |place| place as i64)))
             }
             (gold, false) => match position(gold, choices.len()) {
@@ -134,8 +134,7 @@ fn position(gold: &Value, n: usize) -> Option<i64> {
 }
 
 fn multiple_choice(truth: &Truth, mutual_info: bool, answers: &[Answer]) -> Result<Vec<(&'static str, Item)>, Refusal> {
-    let choices = truth.choices.unwrap_or_default().iter().map(Value::as_str).collect::<Option<Vec<_>>>();
-    let choices = choices.ok_or_else(|| Refusal::values("a choice of a row is no text"))?;
+    let choices = truth.choices.unwrap_or_default();
     let mut sums = Vec::with_capacity(answers.len());
     let mut greedy = Vec::with_capacity(answers.len());
     for answer in answers {
@@ -151,11 +150,11 @@ fn multiple_choice(truth: &Truth, mutual_info: bool, answers: &[Answer]) -> Resu
     }
     let (sums, alone) = sums.split_at(choices.len());
     let per = |length: fn(&str) -> usize| -> Vec<f64> {
-        sums.iter().zip(&choices).map(|(sum, choice)| sum / length(choice) as f64).collect()
+        sums.iter().zip(choices).map(|(sum, choice)| sum / length(choice) as f64).collect()
     };
     let best = |values: &[f64]| argmax(values).ok_or_else(|| Refusal::values("a row has no choices"));
     let pred = best(sums)?;
-    let gold = Gold::of(truth, &choices)?;
+    let gold = Gold::of(truth, choices)?;
     let one = |item: fn(i64, usize, &[f64]) -> Item| match gold {
         Gold::One(gold) => item(gold, pred, sums),
         Gold::Several(_) => Item::Nothing,
@@ -212,7 +211,7 @@ fn written_gold(truth: &Truth, answer: &Answer, bypass: bool) -> Result<Answer, 
         let gold = truth.gold.as_i64().or_else(|| truth.gold.as_bool().map(i64::from)).ok_or_else(problem)?;
         let place = if gold < 0 { gold + choices.len() as i64 } else { gold };
         let choice = usize::try_from(place).ok().and_then(|place| choices.get(place));
-        return choice.map(|choice| choice.clone().into()).ok_or_else(problem);
+        return choice.map(|choice| Answer::Text(choice.clone())).ok_or_else(problem);
     }
     if truth.multiple_target {
         return match truth.gold {
@@ -245,10 +244,12 @@ fn written_gold(truth: &Truth, answer: &Answer, bypass: bool) -> Result<Answer, 
 fn one_match(metric: &Metric, gold: &Answer, answer: &Answer) -> Result<Item, Refusal> {
     let share = match (gold, answer) {
         (Answer::Text(gold), Answer::Text(text)) => metric.exact_match.share(&[text], &[gold])?,
-        (Answer::Text(gold), Answer::List(answers)) if !answers.is_empty() => {
+        (Answer::Text(gold), Answer::List(answers)) if !(answers.is_empty() || metric.exact_match.has_patterns()) => {
             metric.exact_match.share(&texts(answers)?, &[gold])?
         }
-        (Answer::Value(gold), Answer::Value(value)) if metric.exact_match.is_plain() => {
+        (Answer::Value(gold), Answer::Value(value))
+            if !(metric.exact_match.has_patterns() || metric.exact_match.changes_characters()) =>
+        {
             let as_number = |value: &Value| value.as_f64().or_else(|| value.as_bool().map(|b| f64::from(u8::from(b))));
             f64::from(u8::from(as_number(gold) == as_number(value)))
         }
@@ -261,8 +262,11 @@ fn any_match(metric: &Metric, golds: &[Answer], answer: &Answer) -> Result<Item,
     let Answer::Text(text) = answer else {
         return Err(other_answers("a text"));
     };
-    if golds.is_empty() {
+    if golds.is_empty() && !metric.exact_match.changes_characters() {
         return Ok(number(false));
+    }
+    if golds.is_empty() {
+        return Err(Refusal::values("metric `exact_match`: a row has no right answer"));
     }
     let predictions = vec![text.as_str(); golds.len()];
     Ok(number(metric.exact_match.share(&predictions, &texts(golds)?)? > 0.0))

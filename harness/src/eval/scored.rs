@@ -90,9 +90,7 @@ impl Planned {
         bootstrap: Bootstrap,
     ) -> Result<Scored, String> {
         let config = &self.task.config;
-        let metrics =
-            Metric::read(config.output_type, config.metric_list.as_deref(), self.task.results_port().is_some())
-                .map_err(|e| e.to_string())?;
+        let metrics = Metric::read(config).map_err(|e| e.to_string())?;
         let pipelines = Pipeline::read(config.filter_list.as_deref()).map_err(|e| e.to_string())?;
         let given = given(instances, answers)?;
         let docs = instances.iter().map(|i| self.task.docs.get(i.doc_id)).collect::<Option<Vec<&Doc>>>();
@@ -150,8 +148,8 @@ impl Planned {
         let items = match task.results_port() {
             Some(port) => port(doc, filtered)?,
             None => {
-                let choices = match task.has_choices() {
-                    true => Some(task.choices(doc).map_err(said)?),
+                let choices: Option<Vec<String>> = match task.has_choices() {
+                    true => Some(task.choices(doc).map_err(said)?.into_iter().map(str_of).collect()),
                     false => None,
                 };
                 let gold = gold(task.target(doc).map_err(said)?);

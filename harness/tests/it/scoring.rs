@@ -56,6 +56,57 @@ fn scores_of_groups_are_those_of_lm_eval() {
     Peer::golden().check("groups", groups);
 }
 
+#[test]
+fn answers_that_send_a_pattern_astray_are_refused_and_long_ones_are_not() {
+    let pipeline = |pattern: &str| {
+        let list = [json!({"name": "f", "filter": [{"function": "regex", "regex_pattern": pattern}]})];
+        Pipeline::read(Some(&list)).unwrap().remove(0)
+    };
+    let doc = Map::new();
+    let apply = |pattern: &str, answer: String| pipeline(pattern).apply(vec![vec![Answer::Text(answer)]], &[&doc]);
+    // Python would take about 2^200 steps for the first.
+    let astray = apply(r"(?:a(?=a)|a|aa)+b", "a".repeat(200));
+    assert!(astray.as_ref().is_err_and(|e| e.to_string().contains("does not come to an end")), "{astray:?}");
+    let long = "1 a ".repeat(250_000) + "#### 42";
+    assert_eq!(apply(r"#### (\d+)", long), Ok(vec![Answer::List(vec![Answer::Text("42".into())])]));
+}
+
+#[test]
+fn what_is_not_known_is_refused_by_name() {
+    let filter =
+        |filter: Value| Pipeline::read(Some(&[json!({"name": "f", "filter": [filter]})])).unwrap_err().to_string();
+    let function = json!({"!function": {"file": "utils.py", "name": "mine"}});
+    assert_eq!(
+        [
+            filter(json!({"function": "decontaminate", "path": "x"})),
+            filter(json!({"function": "custom", "filter_fn": function})),
+            filter(json!({"function": "regex", "patern": "x"})),
+        ],
+        [
+            "filter `decontaminate` is not supported; leave it out of the task file or use one that is",
+            "filter `mine` is a Python function that has no native port; use a built-in one",
+            "filter `regex`: the setting `patern` is not known",
+        ]
+    );
+    let metric = |metric: Value| Metric::of(OutputType::GenerateUntil, Some(&[metric]), false).unwrap_err().to_string();
+    assert_eq!(
+        [
+            metric(json!({"metric": "rouge1"})),
+            metric(json!({"metric": function})),
+            metric(json!({"metric": "f1", "hf_evaluate": true})),
+            metric(json!({"metric": "exact_match", "aggregation": "mode"})),
+            metric(json!({"metric": "exact_match", "ignore_accents": true})),
+        ],
+        [
+            "metric `rouge1` is not supported; leave it out of the task file or use one that is",
+            "metric `mine` is a Python function that has no native port; use a built-in one",
+            "metric `f1` is not supported; leave it out of the task file or use one that is",
+            "aggregation `mode` is not supported; leave it out of the task file or use one that is",
+            "metric `exact_match`: the setting `ignore_accents` is not known",
+        ]
+    );
+}
+
 /// Run with `TUNESMITH_PEER_LM_EVAL` set to the Python of an environment with lm-eval.
 #[test]
 #[ignore = "needs lm-eval"]
@@ -82,13 +133,12 @@ fn filters(case: &Value) -> Result<(), String> {
 
 fn rows(case: &Value) -> Result<(), String> {
     let output_type: OutputType = serde_json::from_value(case["output_type"].clone()).unwrap();
-    let metrics = Metric::read(output_type, case["metric_list"].as_array().map(Vec::as_slice), false).unwrap();
-    let choices = case["choices"].as_array();
+    let metrics = Metric::of(output_type, case["metric_list"].as_array().map(Vec::as_slice), false).unwrap();
+    let choices: Option<Vec<String>> = serde_json::from_value(case["choices"].clone()).unwrap();
     let truth = Truth {
         output_type,
-        // The target of rolling tasks and single likelihoods is a text that is not looked into, or counted.
         gold: &case["gold"],
-        choices: choices.map(Vec::as_slice),
+        choices: choices.as_deref(),
         multiple_target: case["multiple_target"].as_bool().unwrap(),
     };
     let results = case["results"].as_array().unwrap();

@@ -19,12 +19,15 @@ pub(super) trait Statistic: Sync {
     fn chunk(&self, random: Random, count: usize) -> Vec<f64>;
 }
 
+/// A statistic's value by what it depends on.
+pub(super) type ValueOf<T> = Box<dyn Fn(&[T]) -> f64 + Sync>;
+
 /// A statistic that depends only on how many rows are in each of some cells.
 pub(super) struct Cells {
     /// The cell of each row.
     pub(super) of: Vec<u32>,
     /// The value by counts.
-    pub(super) value: Box<dyn Fn(&[u64]) -> f64 + Sync>,
+    pub(super) value: ValueOf<u64>,
 }
 
 impl Cells {
@@ -60,7 +63,7 @@ pub(super) struct Sums {
     /// Numbers in a row.
     pub(super) width: usize,
     /// The value by sums.
-    pub(super) value: Box<dyn Fn(&[f64]) -> f64 + Sync>,
+    pub(super) value: ValueOf<f64>,
 }
 
 impl Sums {

@@ -47,8 +47,14 @@ impl ChoiceRegex {
     }
 
     pub(super) fn extract(&self, answer: &Answer, choices: &Choices) -> Result<Answer, Refusal> {
-        let text = if let Answer::Text(text) = answer { text } else { "" };
         let mut found = self.regex.find(answer)?.flatten().unwrap_or_default();
+        let text = match answer {
+            Answer::Text(text) => text,
+            _ if found.is_empty() && self.cleans() => {
+                return Err(Refusal::values("filter `multi_choice_regex` can ignore parts only of texts"));
+            }
+            _ => "",
+        };
         if found.is_empty() {
             found = self.choice_in(text, choices)?;
         }
@@ -85,6 +91,10 @@ impl ChoiceRegex {
             true => Ok(String::new()),
             false => Ok(letter(*select(&found, self.regex.group_select())?)),
         }
+    }
+
+    fn cleans(&self) -> bool {
+        self.ignore_case || self.ignore_punctuation || !self.regexes_to_ignore.is_empty()
     }
 
     fn cleaned(&self, text: &str) -> Result<String, Refusal> {

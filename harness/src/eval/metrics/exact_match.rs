@@ -24,9 +24,14 @@ impl ExactMatch {
         Ok(exact)
     }
 
-    /// Whether nothing is overlooked, so that values other than texts can be compared, too.
-    pub(crate) fn is_plain(&self) -> bool {
-        !(self.ignore_case || self.ignore_punctuation || self.ignore_numbers) && self.regexes_to_ignore.is_empty()
+    /// Whether patterns are taken away, which lm-eval does one text at a time.
+    pub(crate) fn has_patterns(&self) -> bool {
+        !self.regexes_to_ignore.is_empty()
+    }
+
+    /// Whether letters or digits are changed, for which lm-eval needs an array of texts.
+    pub(crate) fn changes_characters(&self) -> bool {
+        self.ignore_case || self.ignore_punctuation || self.ignore_numbers
     }
 
     /// Share of predictions that equal their reference; a single one on either side stands for all.
