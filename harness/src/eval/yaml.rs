@@ -1,7 +1,8 @@
 //! YAML 1.1 as PyYAML reads it, on the events of a YAML 1.2 parser.
 //!
 //! What lm-eval sees is a Python value; here it is a JSON value, with four differences that JSON asks for:
-//! keys that are no texts become the text that Python's `str()` gives (`None`, `True`, `1`); `.inf` and `.nan` become
+//! keys that are no texts become the text that Python's `str()` gives (`None`, `True`, `1`; so 1 and true stay apart, which
+//! are one key in Python); `.inf` and `.nan` become
 //! the texts `inf`, `-inf` and `nan`, which Python's `float()` reads; dates and times stay the text that was written;
 //! `!function a.b` becomes `{"!function": {"file": "…/a.py", "name": "b"}}`, as [`Field`](super::config::Field) reads it.
 
@@ -105,7 +106,9 @@ fn unbroken<'a>(text: Cow<'a, str>, style: ScalarStyle, last_line: &str) -> Cow<
     let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
     match text.strip_suffix('\n') {
         // A comment may stand below it.
-        Some(cut) if block && !last_line.trim().is_empty() && cut.ends_with(last_line.trim_start()) => cut.to_owned().into(),
+        Some(cut) if block && !last_line.trim().is_empty() && cut.ends_with(last_line.trim_start()) => {
+            cut.to_owned().into()
+        }
         _ => text,
     }
 }
