@@ -13,6 +13,12 @@ use crate::hash::sha256;
 /// Longest Python file that is read.
 const LONGEST_FILE: u64 = 4 << 20;
 
+/// Values of metrics from a row and the filtered answers to its requests.
+pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Items, String>;
+
+/// Metrics by name, with what each says about a row.
+pub type Items = Vec<(String, Item)>;
+
 /// A native port, by what lm-eval calls it for.
 #[derive(Clone, Copy, Debug)]
 pub enum Port {
@@ -21,7 +27,7 @@ pub enum Port {
     /// `doc_to_text`, `doc_to_target` or `doc_to_choice`: a value from a row.
     Doc(fn(&Doc) -> Result<Value, String>),
     /// `process_results`: the values of metrics from a row and the filtered answers to its requests.
-    Results(fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>),
+    Results(ResultsPort),
     /// `fewshot_config.samples`: rows of its own.
     Samples(fn() -> Vec<Doc>),
 }
