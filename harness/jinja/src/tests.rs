@@ -169,11 +169,26 @@ fn eval_templates_show_values_as_python_does() {
 #[test]
 fn eval_templates_have_lm_evals_filter_and_pythons_methods() {
     let render = |source: &str| eval(source, json!({"s": " \u{1c}The end, _the_ END\u{3000}\n", "l": ["A", "B"]}));
-    assert_eq!(render(r"{{ s | regex_replace('(?i)(the) (\w+)', '\\2 \\1', 1) | trim }}").unwrap(), "end The, _the_ END");
-    assert_eq!(render("{{ s.strip() }}|{{ s.split()|length }}|{{ s.strip().split(' ', 1) }}").unwrap(), "The end, _the_ END|4|['The', 'end, _the_ END']");
-    assert_eq!(render("{{ l.index('B') }}{{ 'abc'.index('c') }}{{ l | join }}{{ '²'.isdigit() }}").unwrap(), "12ABTrue");
+    assert_eq!(
+        render(r"{{ s | regex_replace('(?i)(the) (\w+)', '\\2 \\1', 1) | trim }}").unwrap(),
+        "end The, _the_ END"
+    );
+    assert_eq!(
+        render("{{ s.strip() }}|{{ s.split()|length }}|{{ s.strip().split(' ', 1) }}").unwrap(),
+        "The end, _the_ END|4|['The', 'end, _the_ END']"
+    );
+    assert_eq!(
+        render("{{ l.index('B') }}{{ 'abc'.index('c') }}{{ l | join }}{{ '²'.isdigit() }}").unwrap(),
+        "12ABTrue"
+    );
     assert_eq!(render("{{ \"they're o'neil\".title() }} {{ 'ÀB cD'.capitalize() }}").unwrap(), "They'Re O'Neil Àb cd");
-    assert!(matches!(render("{{ s | regex_replace('(', '') }}"), Err(Error::Render(line)) if line.contains("not closed")));
+    assert!(
+        matches!(render("{{ s | regex_replace('(', '') }}"), Err(Error::Render(line)) if line.contains("not closed"))
+    );
     assert!(matches!(render("{{ nothing }}"), Err(Error::Render(line)) if line.contains("undefined")));
+    assert_eq!(
+        render("{{ l|int }} {{ '7 '|int }} {{ none|int(3) }} {{ l|map(attribute='x')|list }}").unwrap(),
+        "0 7 3 [Undefined, Undefined]"
+    );
     assert_eq!(render("{{ 'y' if nothing is defined else 'n' }}{{ 1 if l is not none }}").unwrap(), "n1");
 }

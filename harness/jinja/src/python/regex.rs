@@ -75,8 +75,8 @@ impl Regex {
     /// Compiles a pattern as `re.compile(pattern)` does; flags stand in it, for example `(?i)` at its start.
     pub fn new(pattern: &str) -> Result<Self, Error> {
         let short = shortened(pattern);
-        let translated = translate::translate(pattern)
-            .map_err(|message| Error::Pattern { pattern: short.clone(), message })?;
+        let translated =
+            translate::translate(pattern).map_err(|message| Error::Pattern { pattern: short.clone(), message })?;
         let search = build(&translated.pattern, &short)?;
         Ok(Self { translated, search, moving: OnceLock::new(), anchored: OnceLock::new() })
     }

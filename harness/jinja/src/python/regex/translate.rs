@@ -241,7 +241,8 @@ impl Translator<'_> {
             out.push_str(kind);
         } else if self.eat("(") {
             let name = self.name(')')?;
-            let group = self.names.get(&name).copied().or_else(|| name.parse().ok().filter(|&n| n > 0 && n <= self.groups));
+            let group =
+                self.names.get(&name).copied().or_else(|| name.parse().ok().filter(|&n| n > 0 && n <= self.groups));
             let group = group.ok_or_else(|| format!("there is no group `{name}` for a condition"))?;
             out.push_str(&format!("(?({group})"));
         } else {
@@ -319,9 +320,7 @@ impl Translator<'_> {
                     'Z' => out.push_str(r"\z"),
                     'b' => out.push_str(&format!("(?:(?<=[{word}])(?![{word}])|(?<![{word}])(?=[{word}]))")),
                     // In Python an empty text has no place that is no boundary.
-                    _ => out.push_str(&format!(
-                        r"(?!\A\z)(?:(?<=[{word}])(?=[{word}])|(?<![{word}])(?![{word}]))"
-                    )),
+                    _ => out.push_str(&format!(r"(?!\A\z)(?:(?<=[{word}])(?=[{word}])|(?<![{word}])(?![{word}]))")),
                 }
                 Ok(Last::Nothing)
             }
@@ -352,7 +351,8 @@ impl Translator<'_> {
         let Some(c) = self.chars.next() else { return Err("a backslash ends it".into()) };
         let class = |text: &str| Ok(Escaped::Class(text.to_string()));
         let ascii = self.flags.ascii;
-        let (digit, word, space) = if ascii { ("0-9", "A-Za-z0-9_", r"\x{9}-\x{d}\x{20}") } else { (r"\p{Nd}", WORD, SPACE) };
+        let (digit, word, space) =
+            if ascii { ("0-9", "A-Za-z0-9_", r"\x{9}-\x{d}\x{20}") } else { (r"\p{Nd}", WORD, SPACE) };
         Ok(Escaped::Char(match c {
             'd' => return class(digit),
             'w' => return class(word),
