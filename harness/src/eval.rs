@@ -42,5 +42,4 @@ pub mod results;
 pub mod scored;
 mod settings;
 pub mod task;
-mod text;
 pub mod yaml;

@@ -12,7 +12,8 @@ fn results(dir: &Path, right: impl Fn(usize) -> bool) {
     let share = (0..300).filter(|i| right(*i)).count() as f64 / 300.0;
     let file = json!({"results": {"t": {"acc,none": share, "acc_stderr,none": 0.03}}, "higher_is_better": {"t": {"acc": true}}});
     fs::write(dir.join("results.json"), file.to_string()).unwrap();
-    let sample = |i: usize| json!({"doc_id": i, "doc": {"q": i}, "metrics": ["acc"], "acc": u8::from(right(i))}).to_string();
+    let sample =
+        |i: usize| json!({"doc_id": i, "doc": {"q": i}, "metrics": ["acc"], "acc": u8::from(right(i))}).to_string();
     fs::write(dir.join("samples_t.jsonl"), (0..300).map(sample).collect::<Vec<_>>().join("\n")).unwrap();
 }
 

@@ -14,7 +14,8 @@ use super::{
     answer::{AnswerError, answer, batches},
     journal::{Journal, JournalError, key},
     prompt::ChatTemplate,
-    results::{Group, Results},
+    registry::Group,
+    results::Results,
     scored::{Planned, ScoreError, Scored},
     task::{Asking, Error, EvalTask, FEWSHOT_SEED},
 };
@@ -87,7 +88,7 @@ impl Default for Spec {
 pub struct Plan {
     /// The tasks.
     pub tasks: Vec<Planned>,
-    /// The groups, those below others first.
+    /// The groups, an outer one before the inner ones.
     pub groups: Vec<Group>,
     spec: Spec,
 }
@@ -331,7 +332,10 @@ fn notes(tasks: &[(&Planned, Scored)], spec: &Spec) -> Vec<String> {
         for figure in &scored.figures {
             if let Some(share) = figure.format_failures.filter(|share| *share > 0.0) {
                 let (task, share) = (&figure.task, crate::figures::percent(share));
-                notes.push(format!("{task}, {}: {share} of the answers did not have the asked-for form.", figure.filter));
+                notes.push(format!(
+                    "{task}, {}: {share} of the answers did not have the asked-for form.",
+                    figure.filter
+                ));
             }
         }
     }

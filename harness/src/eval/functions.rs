@@ -7,13 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{
-    config::Function,
-    filters::Answer,
-    metrics::Item,
-    python::source::function_source,
-    request::Doc,
-};
+use super::{config::Function, filters::Answer, metrics::Item, python::source::function_source, request::Doc};
 use crate::hash::sha256;
 
 /// Longest Python file that is read.

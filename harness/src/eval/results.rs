@@ -6,26 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    aggregate::{GroupMetric, Score, TaskScores, aggregate_group},
+    aggregate::{Score, TaskScores, aggregate_group},
     figure::Figure,
+    registry::Group,
     scored::{Planned, Scored},
 };
 use crate::{hash::sha256, stats};
-
-/// A group that was asked for, or that stands below one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// Its name.
-    pub name: String,
-    /// The name in tables.
-    pub alias: String,
-    /// Version of its definition, where it has one.
-    pub version: Value,
-    /// Names of the tasks and groups directly below it, in order.
-    pub children: Vec<String>,
-    /// What is put together over its tasks.
-    pub metrics: Vec<GroupMetric>,
-}
 
 /// lm-eval's results object, with what it has no place for under `tunesmith`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,7 +57,7 @@ pub struct Own {
 }
 
 impl Results {
-    /// Puts the scores of all tasks together; groups below others come before those above.
+    /// Puts the scores of all tasks together; `groups` has an outer group before the inner ones.
     pub fn of(
         tasks: &[(&Planned, Scored)],
         groups: &[Group],
@@ -97,7 +83,7 @@ impl Results {
             },
         };
         tasks.iter().for_each(|(planned, scored)| all.add_task(planned, scored));
-        groups.iter().for_each(|group| all.add_group(group, groups, tasks));
+        groups.iter().rev().for_each(|group| all.add_group(group, groups, tasks));
         all.tunesmith.figures = all.figures(tasks, groups);
         all
     }
@@ -125,26 +111,28 @@ impl Results {
     fn add_group(&mut self, group: &Group, groups: &[Group], tasks: &[(&Planned, Scored)]) {
         let below: Vec<TaskScores> =
             leaves(group, groups, tasks).into_iter().map(|scored| TaskScores::new(scored.scores.clone())).collect();
-        let scores = aggregate_group(&group.metrics, &below);
+        let scores = aggregate_group(&group.aggregates, &below);
         let rows = below.iter().map(|task| task.n).sum();
-        let whole = match group.metrics.is_empty() {
-            true => json!({"alias": group.alias, "name": group.name}),
-            false => metrics(&group.name, &group.alias, rows, &scores),
+        let alias = group.alias.as_ref().unwrap_or(&group.name);
+        let whole = match group.aggregates.is_empty() {
+            true => json!({"alias": alias, "name": group.name}),
+            false => metrics(&group.name, alias, rows, &scores),
         };
-        if !group.metrics.is_empty() {
+        if !group.aggregates.is_empty() {
             self.groups.insert(group.name.clone(), whole.clone());
         }
         self.results.insert(group.name.clone(), whole);
-        self.group_subtasks.insert(group.name.clone(), group.children.clone());
-        self.versions.insert(group.name.clone(), group.version.clone());
-        let shots: Option<Vec<usize>> = group.children.iter().map(|child| self.n_shot.get(child).copied()).collect();
+        self.group_subtasks.insert(group.name.clone(), group.members.clone());
+        let version = group.metadata.get("version").cloned().unwrap_or_else(|| json!("N/A"));
+        self.versions.insert(group.name.clone(), version);
+        let shots: Option<Vec<usize>> = group.members.iter().map(|child| self.n_shot.get(child).copied()).collect();
         if let Some([first, rest @ ..]) = shots.as_deref()
             && rest.iter().all(|n| n == first)
         {
             self.n_shot.insert(group.name.clone(), *first);
         }
         let mut better: Map<String, Value> = Map::new();
-        for (metric, value) in group.children.iter().filter_map(|child| self.higher_is_better.get(child)).flatten() {
+        for (metric, value) in group.members.iter().filter_map(|child| self.higher_is_better.get(child)).flatten() {
             let merged = better.entry(metric).or_insert_with(|| value.clone());
             if merged != value {
                 *merged = Value::Null;
@@ -158,8 +146,8 @@ impl Results {
     /// The figures in the order of a table: each group before what stands below it.
     fn figures(&self, tasks: &[(&Planned, Scored)], groups: &[Group]) -> Vec<Figure> {
         let mut out = Vec::new();
-        let inner = |name: &str| groups.iter().any(|group| group.children.iter().any(|child| child == name));
-        let names = groups.iter().rev().map(|group| group.name.as_str());
+        let inner = |name: &str| groups.iter().any(|group| group.members.iter().any(|child| child == name));
+        let names = groups.iter().map(|group| group.name.as_str());
         let names = names.chain(tasks.iter().map(|(planned, _)| planned.task.config.task.as_str()));
         for name in names.filter(|name| !inner(name)) {
             self.figures_below(name, 0, tasks, groups, &mut out);
@@ -180,9 +168,9 @@ impl Results {
         } else if let Some(group) = groups.iter().find(|group| group.name == name) {
             let below: Vec<TaskScores> =
                 leaves(group, groups, tasks).into_iter().map(|scored| TaskScores::new(scored.scores.clone())).collect();
-            let scores = aggregate_group(&group.metrics, &below);
+            let scores = aggregate_group(&group.aggregates, &below);
             out.extend(scores.iter().map(|score| self.group_figure(group, score, depth)));
-            group.children.iter().for_each(|child| self.figures_below(child, depth + 1, tasks, groups, out));
+            group.members.iter().for_each(|child| self.figures_below(child, depth + 1, tasks, groups, out));
         }
     }
 
@@ -208,8 +196,11 @@ impl Results {
 
 /// lm-eval's object of one task or group.
 fn metrics(name: &str, alias: &str, rows: usize, scores: &[Score]) -> Value {
-    let mut all =
-        Map::from_iter([("name".into(), json!(name)), ("alias".into(), json!(alias)), ("sample_len".into(), json!(rows))]);
+    let mut all = Map::from_iter([
+        ("name".into(), json!(name)),
+        ("alias".into(), json!(alias)),
+        ("sample_len".into(), json!(rows)),
+    ]);
     for score in scores {
         all.insert(format!("{},{}", score.metric, score.filter), json!(score.value));
         let stderr = score.stderr.map_or_else(|| json!("N/A"), |stderr| json!(stderr));
@@ -221,10 +212,10 @@ fn metrics(name: &str, alias: &str, rows: usize, scores: &[Score]) -> Value {
 /// The tasks below a group, in order, each once.
 fn leaves<'a>(group: &Group, groups: &[Group], tasks: &'a [(&Planned, Scored)]) -> Vec<&'a Scored> {
     let mut names: Vec<&str> = Vec::new();
-    let mut open: Vec<&str> = group.children.iter().rev().map(String::as_str).collect();
+    let mut open: Vec<&str> = group.members.iter().rev().map(String::as_str).collect();
     while let Some(name) = open.pop() {
         match groups.iter().find(|group| group.name == name) {
-            Some(inner) => open.extend(inner.children.iter().rev().map(String::as_str)),
+            Some(inner) => open.extend(inner.members.iter().rev().map(String::as_str)),
             None if names.contains(&name) => {}
             None => names.push(name),
         }

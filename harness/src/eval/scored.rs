@@ -88,7 +88,9 @@ impl Planned {
         bootstrap: Bootstrap,
     ) -> Result<Scored, String> {
         let config = &self.task.config;
-        let metrics = Metric::read(config).map_err(|e| e.to_string())?;
+        let metrics =
+            Metric::read(config.output_type, config.metric_list.as_deref(), self.task.results_port().is_some())
+                .map_err(|e| e.to_string())?;
         let pipelines = Pipeline::read(config.filter_list.as_deref()).map_err(|e| e.to_string())?;
         let given = given(instances, answers)?;
         let docs = instances.iter().map(|i| self.task.docs.get(i.doc_id)).collect::<Option<Vec<&Doc>>>();
@@ -146,8 +148,8 @@ impl Planned {
         let items = match task.results_port() {
             Some(port) => port(doc, filtered)?,
             None => {
-                let choices: Option<Vec<String>> = match task.has_choices() {
-                    true => Some(task.choices(doc).map_err(said)?.into_iter().map(str_of).collect()),
+                let choices = match task.has_choices() {
+                    true => Some(task.choices(doc).map_err(said)?),
                     false => None,
                 };
                 let gold = gold(task.target(doc).map_err(said)?);
@@ -162,7 +164,8 @@ impl Planned {
         };
         let target = task.target_value(doc).map_err(said)?;
         let hashes = task.hashes(doc, &first.request).map_err(said)?;
-        let arguments = instances.iter().enumerate().map(|(i, instance)| (format!("gen_args_{i}"), arguments(instance)));
+        let arguments =
+            instances.iter().enumerate().map(|(i, instance)| (format!("gen_args_{i}"), arguments(instance)));
         let mut sample = Map::from_iter([
             ("doc_id".to_owned(), json!(first.doc_id)),
             ("doc".to_owned(), json!(doc)),
@@ -350,7 +353,8 @@ fn interval(
 }
 
 fn weights(items: &[Item]) -> Option<Vec<(f64, f64)>> {
-    let weighted = |item: &Item| if let Item::Weighted(sum, weight) = item { Some((*sum, *weight as f64)) } else { None };
+    let weighted =
+        |item: &Item| if let Item::Weighted(sum, weight) = item { Some((*sum, *weight as f64)) } else { None };
     items.iter().map(weighted).collect()
 }
 

@@ -59,7 +59,8 @@ pub fn parse(text: &str, folder: &Path) -> Result<Value, YamlError> {
 
 /// The value, or what the parser objects to.
 fn document(text: &str, folder: &Path) -> Result<Result<Value, ScanError>, YamlError> {
-    let mut builder = Builder { folder, open: Vec::new(), anchors: BTreeMap::new(), spent: Cost::default(), root: None };
+    let mut builder =
+        Builder { folder, open: Vec::new(), anchors: BTreeMap::new(), spent: Cost::default(), root: None };
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
@@ -171,7 +172,10 @@ impl Builder<'_> {
         self.spent.values += cost.values;
         self.spent.bytes += cost.bytes;
         if self.spent.values > MAX_VALUES || self.spent.bytes > MAX_TEXT {
-            return fail(line, format!("more than {MAX_VALUES} values or {MAX_TEXT} bytes of text, aliases written out"));
+            return fail(
+                line,
+                format!("more than {MAX_VALUES} values or {MAX_TEXT} bytes of text, aliases written out"),
+            );
         }
         Ok(())
     }

@@ -5,6 +5,6 @@ mod eval_prompts;
 mod eval_python;
 mod grade;
 mod report;
-mod simulations;
 mod scoring;
+mod simulations;
 mod stats;

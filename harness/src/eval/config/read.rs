@@ -17,7 +17,9 @@ fn build(mut keys: Keys) -> Result<TaskConfig, String> {
     let output_type = match keys.0.shift_remove("output_type") {
         None => OutputType::GenerateUntil,
         Some(value) => serde_json::from_value(value.clone()).map_err(|_| {
-            format!("output_type is {value}; it is loglikelihood, loglikelihood_rolling, generate_until or multiple_choice")
+            format!(
+                "output_type is {value}; it is loglikelihood, loglikelihood_rolling, generate_until or multiple_choice"
+            )
         })?,
     };
     let fewshot_delimiter = keys.exact_text("fewshot_delimiter", "\n\n")?;
@@ -82,7 +84,8 @@ fn generation(
             _ => None,
         };
         let number = number.filter(|n: &f64| n.is_finite());
-        *temperature = json!(number.ok_or_else(|| format!("generation_kwargs.temperature is {temperature}, not a number"))?);
+        *temperature =
+            json!(number.ok_or_else(|| format!("generation_kwargs.temperature is {temperature}, not a number"))?);
     }
     given.entry("until").or_insert_with(|| json!([delimiter]));
     Ok(Some(given))
@@ -139,7 +142,9 @@ impl Keys {
     }
 
     fn text(&mut self, key: &str) -> Result<Option<String>, String> {
-        self.take(key).map(|value| scalar(&value).ok_or_else(|| format!("{key} is {}, not a text", kind(&value)))).transpose()
+        self.take(key)
+            .map(|value| scalar(&value).ok_or_else(|| format!("{key} is {}, not a text", kind(&value))))
+            .transpose()
     }
 
     /// A text that is used as it stands; null is no text here.

@@ -129,8 +129,11 @@ impl<'a> Builder<'a> {
             return Err(fail(format!("groups are nested more than {MAX_NESTING} deep, or a group contains itself")));
         }
         note_source(&mut keys, &source);
-        let mut overrides: Keys =
-            keys.iter().filter(|(k, _)| !GROUP_KEYS.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut overrides: Keys = keys
+            .iter()
+            .filter(|(k, _)| !GROUP_KEYS.contains(&k.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         overrides.extend(over.clone());
         let members = match keys.get("task") {
             Some(Value::Array(members)) => members.clone(),

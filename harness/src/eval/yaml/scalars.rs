@@ -39,7 +39,9 @@ pub(super) fn tagged(kind: &str, text: &str) -> Result<Value, String> {
 /// The text that Python's `str()` gives for a key. Lists and maps are no keys in Python either.
 pub(super) fn key(value: Value) -> Result<String, String> {
     match value {
-        Value::String(text) if text == "!function" => Err("!function is a tag, not a key; write KEY: !function …".into()),
+        Value::String(text) if text == "!function" => {
+            Err("!function is a tag, not a key; write KEY: !function …".into())
+        }
         Value::String(text) => Ok(text),
         Value::Null => Ok("None".into()),
         Value::Bool(true) => Ok("True".into()),
@@ -130,7 +132,8 @@ fn int(text: &str) -> Result<Value, String> {
     };
     // A second sign would be read by the parser of the standard library.
     let value = value.filter(|_| starts_with_digit(bare)).map(|value| sign * value);
-    let number = value.and_then(|v| i64::try_from(v).map(Number::from).or_else(|_| u64::try_from(v).map(Number::from)).ok());
+    let number =
+        value.and_then(|v| i64::try_from(v).map(Number::from).or_else(|_| u64::try_from(v).map(Number::from)).ok());
     number.map(Value::Number).ok_or_else(|| format!("{text} is not an integer of 64 bits; quote it if it is a text"))
 }
 

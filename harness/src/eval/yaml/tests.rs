@@ -11,9 +11,14 @@ fn probe() {
     while let Some(f) = folders.pop() {
         for e in std::fs::read_dir(f).unwrap() {
             let p = e.unwrap().path();
-            if p.is_dir() { folders.push(p); continue; }
+            if p.is_dir() {
+                folders.push(p);
+                continue;
+            }
             let name = p.file_name().unwrap().to_string_lossy().into_owned();
-            if !name.ends_with("yaml") { continue; }
+            if !name.ends_with("yaml") {
+                continue;
+            }
             n += 1;
             if let Err(e) = parse(&std::fs::read_to_string(&p).unwrap(), p.parent().unwrap()) {
                 bad += 1;
@@ -22,5 +27,7 @@ fn probe() {
         }
     }
     println!("{n} files, {bad} bad, {:?}", began.elapsed());
-    for (k, v) in kinds { println!("{} × {k}: {:?}", v.len(), &v[..v.len().min(3)]); }
+    for (k, v) in kinds {
+        println!("{} × {k}: {:?}", v.len(), &v[..v.len().min(3)]);
+    }
 }
