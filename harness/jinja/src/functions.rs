@@ -146,8 +146,9 @@ fn join(values: &Value, separator: Option<Value>, attribute: Option<Value>, more
 
 /// Jinja's `int(default=0, base=10)`, which gives the default for lists and maps too.
 fn int(state: &State, value: &Value, default: Option<Value>, base: Option<u32>, more: Kwargs) -> Result<Value, Error> {
+    let none = Value::from(());
     let convertible = !matches!(value.kind(), ValueKind::Seq | ValueKind::Map);
-    filters::int(state, if convertible { value } else { &Value::from(()) }, default, base, more)
+    filters::int(state, if convertible { value } else { &none }, default, base, more)
 }
 
 /// Jinja's `trim(chars=None)`: Python's `strip`.
