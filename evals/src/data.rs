@@ -1,8 +1,16 @@
 //! Makers of rows: seeded, so that a suite can draw rows that no planner has seen before.
 
+mod choices;
+mod commands;
+mod diaries;
+mod layouts;
 mod museum;
 mod orders;
+mod radio;
 mod reports;
+mod sightings;
+mod sums;
+mod tales;
 pub mod tickets;
 
 use std::collections::BTreeSet;
@@ -17,6 +25,14 @@ const GENERATORS: &[Generator] = &[
     Generator { name: "museum", columns: ["message", "team"], most: 5_000, draw: museum::draw },
     Generator { name: "orders", columns: ["text", "json"], most: 2_000, draw: orders::draw },
     Generator { name: "reports", columns: ["command", "report"], most: 2_000, draw: reports::draw },
+    Generator { name: "radio", columns: ["message", "desk"], most: 5_000, draw: radio::draw },
+    Generator { name: "sightings", columns: ["note", "json"], most: 5_000, draw: sightings::draw },
+    Generator { name: "diaries", columns: ["line", "told"], most: 5_000, draw: diaries::draw },
+    Generator { name: "sums", columns: ["question", "answer"], most: 5_000, draw: sums::draw },
+    Generator { name: "choices", columns: ["question", "answer"], most: 5_000, draw: choices::draw },
+    Generator { name: "commands", columns: ["spoken", "json"], most: 5_000, draw: commands::draw },
+    Generator { name: "layouts", columns: ["line", "laid_out"], most: 5_000, draw: layouts::draw },
+    Generator { name: "tales", columns: ["text", "rest"], most: 5_000, draw: tales::draw },
 ];
 
 /// Draws one row after the other: an input and its answer.
