@@ -2,7 +2,7 @@
 
 mod commands;
 mod fold;
-mod render;
+pub(crate) mod render;
 mod sentence;
 mod view;
 

@@ -1,8 +1,11 @@
 //! The functions that transformers gives to chat templates.
 
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions, value::Kwargs};
+use minijinja::{
+    Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions,
+    value::{Kwargs, ValueKind},
+};
 
-use crate::json;
+use crate::{json, python::repr};
 
 /// A fixed day for `strftime_now`: the real one would make two runs of the same template differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +87,26 @@ fn indent(
 #[derive(Debug, Default)]
 struct Written(usize);
 
-/// Writes a value, up to a limit for all of them together.
+/// Writes a value as Python's `str` shows it, up to a limit for all of them together.
 pub(crate) fn emit(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        // The engine refuses what is undefined where it must be.
+        ValueKind::Undefined | ValueKind::String | ValueKind::Invalid => {
+            count(state, value.as_str().map_or(0, str::len))?;
+            escape_formatter(out, state, value)
+        }
+        _ => {
+            let text = repr::str_of_value(value);
+            count(state, text.len())?;
+            Ok(out.write_str(&text)?)
+        }
+    }
+}
+
+fn count(state: &mut State, length: usize) -> Result<(), Error> {
     let written = state.get_or_insert_extension(Written::default());
-    written.0 += value.as_str().map_or(8, str::len);
-    limit(written.0 / 4)?;
-    escape_formatter(out, state, value)
+    written.0 += length;
+    limit(written.0 / 4)
 }
 
 /// No text that a filter or a method makes may be longer.
@@ -103,7 +120,7 @@ pub(crate) fn limit(length: usize) -> Result<(), Error> {
 /// Python's `dict`, which besides a map takes pairs.
 fn dict(value: Option<Value>, more: Kwargs) -> Result<Value, Error> {
     let value = match value {
-        Some(pairs) if pairs.kind() == minijinja::value::ValueKind::Seq => {
+        Some(pairs) if pairs.kind() == ValueKind::Seq => {
             let mut map = Vec::new();
             for pair in pairs.try_iter()? {
                 map.push((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?));

@@ -5,6 +5,8 @@ use minijinja::{
     value::{Kwargs, ValueKind},
 };
 
+use crate::python::repr;
+
 /// Deeper values are refused: the writer is recursive.
 const DEEPEST: usize = 100;
 
@@ -41,6 +43,16 @@ pub(crate) fn tojson(
         key,
     };
     kwargs.assert_all_used()?;
+    let mut out = String::new();
+    writer.write(&mut out, value, 0)?;
+    Ok(out)
+}
+
+/// `json.dumps(value, indent=indent, ensure_ascii=False)`.
+pub(crate) fn dumps(value: &Value, indent: Option<usize>) -> Result<String, Error> {
+    let item = if indent.is_some() { "," } else { ", " }.to_string();
+    let indent = indent.map(|width| " ".repeat(width));
+    let writer = Writer { ensure_ascii: false, sort_keys: false, indent, item, key: ": ".into() };
     let mut out = String::new();
     writer.write(&mut out, value, 0)?;
     Ok(out)
@@ -162,15 +174,7 @@ fn number(value: &Value) -> Result<String, Error> {
     if x.is_infinite() {
         return Ok(if x > 0.0 { "Infinity" } else { "-Infinity" }.into());
     }
-    let short = format!("{x:e}");
-    let (mantissa, exponent) = short.split_once('e').unwrap_or((&short, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    Ok(if (-4..16).contains(&exponent) {
-        let plain = format!("{x}");
-        if plain.contains('.') { plain } else { plain + ".0" }
-    } else {
-        format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
-    })
+    Ok(repr::float(x))
 }
 
 fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -11,6 +11,7 @@ mod generation;
 mod json;
 mod limits;
 mod methods;
+pub mod python;
 
 use std::{io, ops::Range, sync::Arc};
 

@@ -55,14 +55,37 @@ pub enum Response {
     /// To [`Request::Loglikelihood`].
     Loglikelihood {
         /// Sum of the natural-log probabilities of the continuation's tokens.
+        #[serde(with = "number")]
         sum: f64,
         /// Whether greedy decoding would have produced exactly this continuation.
         greedy: bool,
     },
     /// To [`Request::LoglikelihoodRolling`]: the sum over all tokens.
-    Rolling(f64),
+    Rolling(#[serde(with = "number")] f64),
     /// To [`Request::GenerateUntil`]: the text up to, not including, the stop.
     Text(String),
+}
+
+/// A number that JSON has no word for, such as minus infinity, as text.
+mod number {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(number: &f64, to: S) -> Result<S::Ok, S::Error> {
+        if number.is_finite() { to.serialize_f64(*number) } else { to.collect_str(number) }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(f64),
+            Word(String),
+        }
+        match Written::deserialize(from)? {
+            Written::Number(number) => Ok(number),
+            Written::Word(word) => word.parse().map_err(D::Error::custom),
+        }
+    }
 }
 
 /// A request with its place in a task: lm-eval's `Instance`.

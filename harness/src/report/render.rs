@@ -1,6 +1,7 @@
 //! The templates, with an escape that no value can get around.
 
 use minijinja::{AutoEscape, Environment, Error, HtmlEscape, Output, State, Value, syntax::SyntaxConfig, value::Serde};
+use serde::Serialize;
 
 use super::{Report, view::View};
 use crate::text::{visible, visible_lines};
@@ -13,22 +14,32 @@ pub(super) fn html(report: &Report) -> String {
 }
 
 pub(super) fn markdown(report: &Report) -> String {
-    render(AutoEscape::Custom("markdown".into()), MARKDOWN, report)
+    render(in_markdown(), MARKDOWN, report)
 }
 
 fn render(escape: AutoEscape, template: &str, report: &Report) -> String {
-    render_with(escape, template, report).unwrap_or_else(|error| format!("the report cannot be laid out: {error:#}\n"))
+    page(escape, template, View::of(report))
+}
+
+/// Lays out one of the program's own templates with `context`, in which every text is escaped.
+pub(crate) fn page(escape: AutoEscape, template: &str, context: impl Serialize) -> String {
+    render_with(escape, template, context).unwrap_or_else(|error| format!("the page cannot be laid out: {error:#}\n"))
+}
+
+/// How texts are escaped in Markdown.
+pub(crate) fn in_markdown() -> AutoEscape {
+    AutoEscape::Custom("markdown".into())
 }
 
 /// The templates are part of the binary and are rendered by the tests, so an error here would be a defect.
-fn render_with(escape: AutoEscape, template: &str, report: &Report) -> Result<String, Error> {
+fn render_with(escape: AutoEscape, template: &str, context: impl Serialize) -> Result<String, Error> {
     let mut env = Environment::new();
     let mut syntax = SyntaxConfig::builder();
     env.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     env.set_auto_escape_callback(move |_| escape.clone());
     env.set_formatter(format);
     env.add_filter("code", |text: &str| Value::from_safe_string(code(text)));
-    env.render_str(template, Serde(View::of(report)))
+    env.render_str(template, Serde(context))
 }
 
 /// Prints a value: control characters made visible, then escaped for the page unless the template itself made it.

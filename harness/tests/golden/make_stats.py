@@ -7,11 +7,16 @@ import json
 import random
 
 import numpy as np
+import statsmodels.api as sm
+from scipy import stats
+from scipy.special import comb
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from sklearn.naive_bayes import MultinomialNB
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import normal_sample_size_one_tail
 from statsmodels.stats.proportion import proportion_confint
 
 rng = np.random.default_rng(20240611)
@@ -33,6 +38,94 @@ def bootstrap():
         draws = rng.multinomial(n, [a / n, b / n, (n - a - b) / n], size=400_000)
         low, high = np.percentile((draws[:, 1] - draws[:, 0]) / n, [2.5, 97.5])
         yield {"only_a": a, "only_b": b, "n": n, "interval": [float(low), float(high)]}
+
+
+def quantiles():
+    """Student's t; infinite degrees of freedom are written as null."""
+    for df in [1, 2, 3, 4, 7, 10, 29, 99, 1000, 250_000, None]:
+        for p in [0.0005, 0.025, 0.3, 0.8, 0.975, 0.99, 0.9999]:
+            yield {"p": p, "df": df, "t": float(stats.norm.ppf(p) if df is None else stats.t.ppf(p, df))}
+
+
+def shares():
+    """Clopper-Pearson and Wilson at three levels."""
+    for right, n in [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (14, 29), (41, 395), (360, 395), (1234, 2000), (1, 100000)]:
+        for alpha in [0.01, 0.05, 0.2]:
+            both = {name: list(map(float, proportion_confint(right, n, alpha, name))) for name in ["beta", "wilson"]}
+            yield {"right": right, "n": n, "alpha": alpha, **both}
+
+
+def clustered(values, clusters):
+    """Cluster-robust standard error of a mean: a regression on a constant."""
+    fit = sm.OLS(values, np.ones(len(values)))
+    return float(fit.fit(cov_type="cluster", cov_kwds={"groups": clusters}).bse[0])
+
+
+def means():
+    """Means with Student's interval and with the cluster-robust one, for clusters of unequal sizes."""
+    draw = np.random.default_rng(5)
+    for n, groups in [(2, 2), (5, 3), (30, 7), (200, 25), (1000, 400)]:
+        clusters = np.concatenate([np.arange(groups), draw.integers(0, groups, n - groups)])
+        values = draw.normal(size=n) * 3 + draw.normal(size=groups)[clusters] + 10
+        mean, plain, robust = float(values.mean()), float(stats.sem(values)), clustered(values, clusters)
+        yield {
+            "values": values.tolist(),
+            "clusters": clusters.tolist(),
+            "mean": mean,
+            "se": plain,
+            "clustered_se": robust,
+            "interval": list(map(float, stats.t.interval(0.95, n - 1, mean, plain))),
+            "clustered_interval": list(map(float, stats.t.interval(0.95, groups - 1, mean, robust))),
+        }
+
+
+def clustered_shares():
+    """Wilson's interval, as statsmodels has it, at the effective number of items and the level that gives Student's t."""
+    draw = np.random.default_rng(6)
+    for groups, size, p in [(10, 12, 0.4), (50, 4, 0.1), (100, 5, 0.8)]:
+        chances = draw.beta(p, 1 - p, groups)
+        right = (draw.random((groups, size)) < chances[:, None]).astype(int).ravel()
+        clusters = np.repeat(np.arange(groups), size)
+        share, n = right.mean(), len(right)
+        effective = min(max(share * (1 - share) / clustered(right.astype(float), clusters) ** 2, 1), n)
+        level = 2 * stats.norm.sf(stats.t.ppf(0.975, groups - 1))
+        low, high = proportion_confint(share * effective, effective, level, "wilson")
+        yield {"right": right.tolist(), "clusters": clusters.tolist(), "interval": [float(low), float(high)]}
+
+
+def paired_shares():
+    """Agresti and Min: statsmodels' interval of a mean of -1, 0 and 1 after half an item more in each cell."""
+    for a, b, n in [(0, 0, 20), (0, 3, 20), (2, 9, 40), (13, 40, 300), (120, 150, 2000)]:
+        items = sm.stats.DescrStatsW([-1, 1, 0], weights=[a + 0.5, b + 0.5, n - a - b + 1], ddof=0)
+        low, high = items.zconfint_mean(0.05)
+        # It divides by n - 1.
+        half = (high - low) / 2 * np.sqrt((n + 1) / (n + 2))
+        yield {"only_a": a, "only_b": b, "n": n, "interval": [float(items.mean - half), float(items.mean + half)]}
+
+
+def adjusted():
+    draw = np.random.default_rng(7)
+    for n in [1, 2, 5, 20]:
+        p = np.round(draw.random(n) ** 3, 3)
+        yield {"p": p.tolist(), "adjusted": multipletests(p, method="fdr_bh")[1].tolist()}
+
+
+def power():
+    """Items that a difference needs; the harness is asked for the difference that so many items show."""
+    for effect in [0.01, 0.05, 0.155]:
+        for p in [0.5, 0.2]:
+            sd = np.sqrt(2 * p * (1 - p))
+            n = float(normal_sample_size_one_tail(effect, 0.8, 0.025, std_null=sd, std_alternative=sd))
+            yield {"effect": effect, "p": p, "sd": float(sd), "n": n}
+
+
+def tries():
+    for n, right in [(1, 0), (1, 1), (5, 2), (10, 3), (10, 9), (200, 7)]:
+        for k in [1, 2, 5, 10, 100]:
+            if k <= n:
+                total = comb(n, k, exact=True)
+                any_right = 1 - comb(n - right, k, exact=True) / total
+                yield {"n": n, "right": right, "k": k, "any": any_right, "all": comb(right, k, exact=True) / total}
 
 
 def predictions():
@@ -81,7 +174,21 @@ def texts():
 
 random.seed(7)
 json.dump(
-    {"wilson": list(wilson()), "mcnemar": list(test()), "bootstrap": list(bootstrap()), "predictions": predictions(), "texts": texts()},
+    {
+        "wilson": list(wilson()),
+        "mcnemar": list(test()),
+        "bootstrap": list(bootstrap()),
+        "predictions": predictions(),
+        "texts": texts(),
+        "quantiles": list(quantiles()),
+        "shares": list(shares()),
+        "means": list(means()),
+        "clustered_shares": list(clustered_shares()),
+        "paired_shares": list(paired_shares()),
+        "adjusted": list(adjusted()),
+        "power": list(power()),
+        "tries": list(tries()),
+    },
     open(1, "w", encoding="utf-8"),
     ensure_ascii=False,
     indent=None,

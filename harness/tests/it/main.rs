@@ -3,4 +3,5 @@
 
 mod grade;
 mod report;
+mod simulations;
 mod stats;

@@ -106,3 +106,150 @@ fn naive_bayes_predicts_as_scikit_learn_does() {
         Baselines { chance: Some(1.0 / 3.0), majority: Some(case.majority), naive_bayes: Some(case.naive_bayes) }
     );
 }
+
+#[derive(Deserialize)]
+struct Span {
+    interval: (f64, f64),
+}
+
+fn spans(got: (f64, f64), want: (f64, f64), what: &str) {
+    assert!(close(got.0, want.0, 1e-9) && close(got.1, want.1, 1e-9), "{what}: {got:?}, not {want:?}");
+}
+
+#[test]
+fn quantiles_are_those_of_scipy() {
+    #[derive(Deserialize)]
+    struct Case {
+        p: f64,
+        df: Option<f64>,
+        t: f64,
+    }
+    for case in golden::<Vec<Case>>("quantiles") {
+        let got = stats::t_quantile(case.p, case.df.unwrap_or(f64::INFINITY)).unwrap();
+        assert!(close(got, case.t, 1e-9), "{} {:?}: {got}, not {}", case.p, case.df, case.t);
+    }
+}
+
+#[test]
+fn intervals_of_shares_are_those_of_statsmodels() {
+    #[derive(Deserialize)]
+    struct Case {
+        right: usize,
+        n: usize,
+        alpha: f64,
+        beta: (f64, f64),
+        wilson: (f64, f64),
+    }
+    for Case { right, n, alpha, beta, wilson } in golden::<Vec<Case>>("shares") {
+        spans(stats::clopper_pearson(right, n, alpha).unwrap(), beta, &format!("exact {right}/{n} at {alpha}"));
+        spans(stats::wilson_at(right, n, alpha).unwrap(), wilson, &format!("Wilson {right}/{n} at {alpha}"));
+    }
+}
+
+#[test]
+fn means_and_their_clusters_are_those_of_scipy_and_statsmodels() {
+    #[derive(Deserialize)]
+    struct Case {
+        values: Vec<f64>,
+        clusters: Vec<usize>,
+        mean: f64,
+        se: f64,
+        clustered_se: f64,
+        interval: (f64, f64),
+        clustered_interval: (f64, f64),
+    }
+    for case in golden::<Vec<Case>>("means") {
+        let what = format!("{} values", case.values.len());
+        for (clusters, se, interval) in
+            [(None, case.se, case.interval), (Some(&case.clusters[..]), case.clustered_se, case.clustered_interval)]
+        {
+            let got = stats::Estimate::of(&case.values, clusters).unwrap();
+            assert!(
+                close(got.value, case.mean, 1e-12) && close(got.se.unwrap(), se, 1e-12),
+                "{what}: {got:?}, not {se}"
+            );
+            spans(got.interval(0.05).unwrap(), interval, &what);
+        }
+    }
+}
+
+#[test]
+fn clustered_shares_are_wilsons_at_the_effective_number_of_items() {
+    #[derive(Deserialize)]
+    struct Case {
+        right: Vec<u8>,
+        clusters: Vec<usize>,
+        #[serde(flatten)]
+        want: Span,
+    }
+    for case in golden::<Vec<Case>>("clustered_shares") {
+        let right: Vec<bool> = case.right.iter().map(|right| *right == 1).collect();
+        spans(stats::clustered_share(&right, &case.clusters, 0.05).unwrap(), case.want.interval, "clusters");
+    }
+}
+
+#[test]
+fn paired_differences_of_shares_are_agrestis_and_mins() {
+    #[derive(Deserialize)]
+    struct Case {
+        only_a: usize,
+        only_b: usize,
+        n: usize,
+        #[serde(flatten)]
+        want: Span,
+    }
+    for Case { only_a, only_b, n, want } in golden::<Vec<Case>>("paired_shares") {
+        let what = format!("{only_a} {only_b} of {n}");
+        spans(stats::paired_share(only_a, only_b, n, 0.05).unwrap(), want.interval, &what);
+    }
+}
+
+#[test]
+fn adjusted_p_values_are_those_of_statsmodels() {
+    #[derive(Deserialize)]
+    struct Case {
+        p: Vec<f64>,
+        adjusted: Vec<f64>,
+    }
+    for case in golden::<Vec<Case>>("adjusted") {
+        let p: Vec<Option<f64>> = case.p.iter().copied().map(Some).collect();
+        for (got, want) in stats::benjamini_hochberg(&p).into_iter().zip(case.adjusted) {
+            assert!(close(got.unwrap(), want, 1e-12), "{got:?}, not {want}");
+        }
+    }
+}
+
+#[test]
+fn detectable_differences_are_those_of_statsmodels() {
+    #[derive(Deserialize)]
+    struct Case {
+        effect: f64,
+        p: f64,
+        sd: f64,
+        n: f64,
+    }
+    for Case { effect, p, sd, n } in golden::<Vec<Case>>("power") {
+        let got = stats::detectable(sd / n.sqrt(), f64::INFINITY, 0.05).unwrap();
+        assert!(close(got, effect, 1e-3), "{p}: {got}, not {effect}");
+        // statsmodels leaves out the chance of an alarm in the wrong direction too, so they agree to rounding.
+        let items = n.ceil() as usize;
+        let whole = stats::detectable_unpaired(p, items, 0.05).unwrap();
+        assert_eq!(stats::items_needed(items, whole, effect), Some(items));
+    }
+}
+
+#[test]
+fn chances_of_several_tries_are_those_of_counting() {
+    #[derive(Deserialize)]
+    struct Case {
+        n: usize,
+        right: usize,
+        k: usize,
+        any: f64,
+        all: f64,
+    }
+    for Case { n, right, k, any, all } in golden::<Vec<Case>>("tries") {
+        let got = (stats::pass_at_k(n, right, k).unwrap(), stats::pass_hat_k(n, right, k).unwrap());
+        assert!((got.0 - any).abs() < 1e-12 && (got.1 - all).abs() < 1e-12, "{n} {right} {k}: {got:?}");
+    }
+}

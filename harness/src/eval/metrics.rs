@@ -1,0 +1,203 @@
+//! Metrics of a task and how their values over all rows become one number: lm-eval's `metric_list`.
+
+pub mod bleu;
+pub mod chrf;
+pub mod classify;
+pub mod exact_match;
+pub mod ter;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    config::{OutputType, TaskConfig},
+    refusal::Refusal,
+    settings::{self, Settings},
+};
+use exact_match::ExactMatch;
+
+/// One entry of `metric_list`.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: String,
+    /// How the values of all rows become one.
+    pub aggregation: Aggregation,
+    /// Whether a higher value is a better one, where somebody says.
+    pub higher_is_better: Option<bool>,
+    /// What `exact_match` overlooks.
+    pub exact_match: ExactMatch,
+}
+
+/// What a metric says about one row. Serialised, it is what lm-eval writes into its samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Item {
+    /// A number.
+    Number(f64),
+    /// A sum, and what it is divided by together with those of the other rows.
+    Weighted(f64, u64),
+    /// The right label and the one given.
+    Labels(i64, i64),
+    /// The right label, and how likely each one is.
+    Probabilities(i64, Vec<f64>),
+    /// The right text and the one written.
+    Texts(String, String),
+    /// Several right texts and the one written.
+    References(Vec<String>, String),
+    /// Nothing: `bypass`.
+    Nothing,
+}
+
+/// How the values of all rows become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    /// 999, whatever the values are.
+    Bypass,
+    /// The mean.
+    Mean,
+    /// The mean of those that are numbers.
+    Nanmean,
+    /// The value in the middle, of two the higher.
+    Median,
+    /// exp of minus the mean.
+    Perplexity,
+    /// exp of minus the sum over the sum of weights.
+    WeightedPerplexity,
+    /// Minus the sum over the sum of weights, in bits.
+    BitsPerByte,
+    /// F1 of label 1.
+    F1,
+    /// Matthews' correlation coefficient.
+    MatthewsCorrcoef,
+    /// Mean squared distance of the probabilities from the truth.
+    BrierScore,
+    /// sacreBLEU.
+    Bleu,
+    /// Character n-gram F score.
+    Chrf,
+    /// The same with words and pairs of words.
+    #[serde(rename = "chrf++")]
+    ChrfPlusPlus,
+    /// Translation edit rate.
+    Ter,
+}
+
+use Aggregation::{
+    Bleu, BrierScore, Bypass, BitsPerByte, Chrf, ChrfPlusPlus, F1, MatthewsCorrcoef, Mean, Median, Nanmean, Perplexity,
+    Ter, WeightedPerplexity,
+};
+
+/// lm-eval's metrics: their name, usual aggregation and direction.
+const METRICS: [(&str, Aggregation, bool); 18] = [
+    ("acc", Mean, true),
+    ("acc_norm", Mean, true),
+    ("acc_bytes", Mean, true),
+    ("acc_mutual_info", Mean, true),
+    ("exact_match", Mean, true),
+    ("f1", F1, true),
+    ("mcc", MatthewsCorrcoef, true),
+    ("brier_score", BrierScore, false),
+    ("likelihood", Mean, true),
+    ("perplexity", Perplexity, false),
+    ("word_perplexity", WeightedPerplexity, false),
+    ("byte_perplexity", WeightedPerplexity, false),
+    ("bits_per_byte", BitsPerByte, false),
+    ("bleu", Bleu, true),
+    ("chrf", Chrf, true),
+    ("chrf++", ChrfPlusPlus, true),
+    ("ter", Ter, false),
+    ("bypass", Bypass, true),
+];
+
+impl Aggregation {
+    /// Its name in task files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bypass => "bypass",
+            Mean => "mean",
+            Nanmean => "nanmean",
+            Median => "median",
+            Perplexity => "perplexity",
+            WeightedPerplexity => "weighted_perplexity",
+            BitsPerByte => "bits_per_byte",
+            F1 => "f1",
+            MatthewsCorrcoef => "matthews_corrcoef",
+            BrierScore => "brier_score",
+            Bleu => "bleu",
+            Chrf => "chrf",
+            ChrfPlusPlus => "chrf++",
+            Ter => "ter",
+        }
+    }
+
+    fn named(name: String) -> Result<Self, Refusal> {
+        const ALL: [Aggregation; 14] = [
+            Bypass, Mean, Nanmean, Median, Perplexity, WeightedPerplexity, BitsPerByte, F1, MatthewsCorrcoef,
+            BrierScore, Bleu, Chrf, ChrfPlusPlus, Ter,
+        ];
+        let found = ALL.into_iter().find(|aggregation| aggregation.name() == name);
+        found.ok_or(Refusal::Unknown { what: "aggregation", name })
+    }
+}
+
+impl Metric {
+    /// The metrics of a task, or those of its output type where it names none.
+    pub fn read(config: &TaskConfig) -> Result<Vec<Self>, Refusal> {
+        let usual: &[&str] = match config.output_type {
+            OutputType::Loglikelihood => &["perplexity", "acc"],
+            OutputType::LoglikelihoodRolling => &["word_perplexity", "byte_perplexity", "bits_per_byte"],
+            OutputType::MultipleChoice => &["acc", "acc_norm"],
+            OutputType::GenerateUntil => &["exact_match"],
+        };
+        let Some(entries) = &config.metric_list else {
+            return Ok(usual.iter().filter_map(|name| Self::usual(name)).collect());
+        };
+        let mut metrics: Vec<Self> = Vec::new();
+        for entry in entries {
+            // lm-eval asks metrics how a text is judged only where texts are written and no function judges them.
+            let own_rules = config.process_results.is_some();
+            let judges = config.output_type == OutputType::GenerateUntil && !own_rules;
+            let metric = Self::read_one(entry, own_rules, judges)?;
+            match metrics.iter_mut().find(|other| other.name == metric.name) {
+                Some(other) => *other = metric,
+                None => metrics.push(metric),
+            }
+        }
+        Ok(metrics)
+    }
+
+    fn read_one(entry: &Value, own_rules: bool, judges: bool) -> Result<Self, Refusal> {
+        let mut settings = Settings::new("metric_list", entry)?;
+        let name = settings::name("metric", settings.take("metric"))?;
+        let mut settings = settings.called(format!("metric `{name}`"));
+        let usual = Self::usual(&name);
+        let hf_evaluate = settings.take("hf_evaluate") == Some(Value::Bool(true));
+        if (usual.is_none() && !own_rules) || (judges && hf_evaluate && name != "exact_match") {
+            // The scripts of Hugging Face's evaluate are other people's code from the network.
+            return Err(Refusal::Unknown { what: "metric", name });
+        }
+        let aggregation = match (settings.take("aggregation"), &usual) {
+            (None, Some(usual)) => usual.aggregation,
+            (None, None) => return Err(settings.wrong("aggregation", "given")),
+            (given, _) => Aggregation::named(settings::name("aggregation", given)?)?,
+        };
+        let higher_is_better = match settings.take("higher_is_better") {
+            None => usual.and_then(|usual| usual.higher_is_better),
+            Some(given) => given.as_bool(),
+        };
+        let exact_match = match judges && name == "exact_match" {
+            true => ExactMatch::read(settings)?,
+            // lm-eval hands the rest to functions that overlook it.
+            false => ExactMatch::default(),
+        };
+        Ok(Self { name, aggregation, higher_is_better, exact_match })
+    }
+
+    fn usual(name: &str) -> Option<Self> {
+        let (name, aggregation, better) = METRICS.into_iter().find(|(known, ..)| *known == name)?;
+        let exact_match = ExactMatch::default();
+        Some(Self { name: name.into(), aggregation, higher_is_better: Some(better), exact_match })
+    }
+}

@@ -1,0 +1,14 @@
+//! What Python does with numbers, texts, values and patterns, where lm-eval's results depend on it.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`random`] | which numbers does `random.Random(seed)` draw |
+//! | [`literal`] | which value does `ast.literal_eval` read |
+//! | [`source`] | which text does `inspect.getsource` cut out of a file |
+//! | [`repr`], [`strings`] | what do `str`, `repr` and the methods of texts give |
+
+pub mod literal;
+pub mod random;
+pub mod source;
+
+pub use tunesmith_jinja::python::{repr, strings};
