@@ -185,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_gives_the_same_rows_with_distinct_inputs_and_another_seed_gives_others() {
+        for generator in GENERATORS {
+            let rows = generator.rows(5, 200);
+            let input = |row: &Row| row[generator.columns[0]].as_str().unwrap().to_lowercase();
+            let inputs: BTreeSet<String> = rows.iter().map(input).collect();
+            assert_eq!(inputs.len(), 200, "{}", generator.name);
+            assert_eq!(rows, generator.rows(5, 200), "{}", generator.name);
+            let others = generator.rows(6, 200);
+            let shared = others.iter().filter(|row| inputs.contains(&input(row))).count();
+            assert!(shared < 40, "{}: {shared} of 200 rows come back under another seed", generator.name);
+        }
+    }
+
+    #[test]
     fn seeds_of_different_names_differ() {
         assert_ne!(mix(1, "a"), mix(1, "b"));
         assert_ne!(mix(1, "a"), mix(2, "a"));

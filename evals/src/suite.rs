@@ -194,7 +194,7 @@ fn read(file: &str, text: &str) -> Result<Task, SuiteError> {
         count: written.data.rows,
         goal,
         minutes: written.minutes,
-        notes: written.notes,
+        notes: written.notes.trim().to_owned(),
     })
 }
 
@@ -229,6 +229,12 @@ goal = { metric = "accuracy", at_least = 0.5 }
                 assert_ne!(rows, task.rows(12));
             }
         }
+    }
+
+    #[test]
+    fn the_limits_of_the_quick_suite_add_up_to_less_than_five_minutes() {
+        let minutes: f64 = suite("quick").unwrap().tasks.iter().map(|task| task.minutes).sum();
+        assert!(minutes <= 4.9, "{minutes}");
     }
 
     #[test]

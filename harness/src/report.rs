@@ -6,6 +6,8 @@ pub(crate) mod render;
 mod sentence;
 mod view;
 
+pub use render::{html_page, markdown_page};
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},

@@ -4,9 +4,9 @@ use tunesmith_lm::corpus::grammar::Grammar;
 
 use super::Draw;
 
-const ROOMS: [&str; 8] = ["attic", "pantry", "porch", "studio", "nursery", "workshop", "sauna", "greenhouse"];
+const ROOMS: [&str; 6] = ["attic", "pantry", "porch", "studio", "nursery", "sauna"];
 
-const STYLES: [&str; 7] = ["jazz", "swing", "folk", "opera", "reggae", "blues", "polka"];
+const STYLES: [&str; 5] = ["jazz", "swing", "folk", "opera", "blues"];
 
 /// The calls: patterns, and the call that they mean.
 const CALLS: [(&[&str], &str); 4] = [
@@ -58,7 +58,7 @@ pub(super) fn draw() -> Draw {
     let grammar = Grammar::parse(SLOTS);
     Box::new(move |rng| {
         let (patterns, call) = rng.pick(&CALLS);
-        let number = (rng.range(2, 19) * 5).to_string();
+        let number = (rng.range(2, 9) * 10).to_string();
         let (room, style) = (*rng.pick(&ROOMS), *rng.pick(&STYLES));
         let pattern = *rng.pick(patterns);
         let fill = |text: &str| text.replace("{n}", &number).replace("{room}", room).replace("{style}", style);

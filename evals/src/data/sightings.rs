@@ -4,8 +4,20 @@ use tunesmith_lm::corpus::grammar::Grammar;
 
 use super::Draw;
 
-const BIRDS: [&str; 12] =
-    ["heron", "stork", "swift", "lapwing", "kestrel", "plover", "curlew", "wren", "robin", "jay", "magpie", "cormorant"];
+const BIRDS: [&str; 12] = [
+    "heron",
+    "stork",
+    "swift",
+    "lapwing",
+    "kestrel",
+    "plover",
+    "curlew",
+    "wren",
+    "robin",
+    "jay",
+    "magpie",
+    "cormorant",
+];
 
 const PLACES: [&str; 9] =
     ["reed bed", "weir", "gravel pit", "salt marsh", "quarry", "orchard", "dyke", "heath", "mud flat"];

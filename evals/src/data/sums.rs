@@ -1,40 +1,49 @@
-//! Little stories with two steps of arithmetic; the answer shows the steps and gives the result after `####`.
+//! Little stories with one step of arithmetic; the answer shows the step and gives the result after `####`.
 
 use super::Draw;
 
-const CRATES: [&str; 10] =
+const THINGS: [&str; 10] =
     ["beets", "figs", "eggs", "quinces", "candles", "bolts", "buttons", "corks", "marbles", "walnuts"];
 
 const OWNERS: [&str; 10] = ["Mara", "Otto", "Ilse", "Nuno", "Runa", "Bertil", "Saskia", "Piet", "Edda", "Henk"];
 
 pub(super) fn draw() -> Draw {
     Box::new(|rng| {
-        let (owner, things) = (*rng.pick(&OWNERS), *rng.pick(&CRATES));
+        let (owner, things) = (*rng.pick(&OWNERS), *rng.pick(&THINGS));
         let (a, b) = (rng.range(2, 9), rng.range(2, 9));
         let sum = a + b;
-        let less = rng.range(1, 5.min(sum - 1));
-        let (text, second, result) = match rng.below(4) {
-            0 => (
-                format!("{owner} has {a} {things}, buys {b} and drops {less}. How many are left?"),
-                format!("{sum} - {less}"),
-                sum - less,
-            ),
+        let (text, step, result) = match rng.below(4) {
+            0 => (format!("{owner} has {a} {things} and buys {b}. How many are there?"), format!("{a} + {b}"), sum),
             1 => (
-                format!("A sack with {a} {things} and a sack with {b}. {owner} takes {less}. What remains?"),
-                format!("{sum} - {less}"),
-                sum - less,
+                format!("A sack holds {a} {things}, another {b}. How many does {owner} carry?"),
+                format!("{a} + {b}"),
+                sum,
             ),
-            2 => (
-                format!("{owner} packs {a} {things} at dawn, {b} at noon and {less} at dusk. How many in all?"),
-                format!("{sum} + {less}"),
-                sum + less,
-            ),
-            _ => (
-                format!("There are {a} {things} here, {b} there and {less} with {owner}. How many is that?"),
-                format!("{sum} + {less}"),
-                sum + less,
-            ),
+            2 => (format!("{owner} has {sum} {things} and drops {b}. How many are left?"), format!("{sum} - {b}"), a),
+            _ => (format!("Of {sum} {things} in a sack {owner} takes {b}. What remains?"), format!("{sum} - {b}"), a),
         };
-        (text, format!("{a} + {b} = {sum}, {second} = {result} #### {result}"))
+        (text, format!("{step} = {result} #### {result}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tunesmith_lm::corpus::rng::Rng;
+
+    use super::*;
+
+    #[test]
+    fn the_result_is_that_of_the_step_and_its_numbers_are_in_the_story() {
+        let (mut draw, mut rng) = (draw(), Rng::new(6));
+        for _ in 0..500 {
+            let (text, answer) = draw(&mut rng);
+            let words: Vec<&str> = answer.split(' ').collect();
+            let [a, sign, b, "=", result, "####", last] = words[..] else { panic!("{answer:?}") };
+            let number = |word: &str| word.parse::<i64>().unwrap();
+            let expected = if sign == "+" { number(a) + number(b) } else { number(a) - number(b) };
+            assert_eq!((number(result), last), (expected, result), "{answer:?}");
+            let told: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).collect();
+            assert!(told.contains(&a) && told.contains(&b), "{text:?} {answer:?}");
+        }
+    }
 }
