@@ -2,12 +2,12 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`args`] | what is asked for, and where results go |
-//! | [`attempt`] | how is one task run, and who plans |
-//! | [`results`] | what did tasks and suite come to |
-//! | [`baseline`] | is it worse than what is stored |
-//! | [`board`] | which cells does a scoreboard have |
-//! | [`pages`], [`junit`] | how do other programs and people read it |
+//! | `args` | what is asked for, and where results go |
+//! | `attempt` | how is one task run, and who plans |
+//! | `results` | what did tasks and suite come to |
+//! | `baseline` | is it worse than what is stored |
+//! | `board` | which cells does a scoreboard have |
+//! | `pages`, `junit` | how do other programs and people read it |
 
 mod args;
 mod attempt;
