@@ -10,7 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools, train,
+        self, compare, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools,
+        train,
     },
     run::Failure,
     secrets,
@@ -43,6 +44,7 @@ enum Command {
     Bench(bench::Args),
     Train(train::Args),
     Eval(eval::Args),
+    Compare(compare::Args),
     Generate(generate::Args),
     Convert(convert::Args),
     #[command(subcommand)]
@@ -103,6 +105,7 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Bench(args) => bench::main(args, cancel).await,
         Command::Train(args) => train::main(args, cancel).await,
         Command::Eval(args) => eval::main(args, cancel).await,
+        Command::Compare(args) => compare::main(&args),
         Command::Generate(args) => generate::main(args, cancel).await,
         Command::Convert(args) => convert::main(args, cancel).await,
         Command::Data(data) => data::main(data, cancel).await,

@@ -2,7 +2,8 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`config`] | what does a task file say |
+//! | [`yaml`], [`config`] | what does a task file say |
+//! | [`registry`] | which tasks are there, and which does a name stand for |
 //! | [`task`] | which requests does a task with its rows make |
 //! | [`functions`] | which of a task's Python functions have native ports |
 //! | [`request`] | what is a model asked, and what does it answer |
@@ -11,8 +12,10 @@
 //! | [`filters`] | which part of an answer counts |
 //! | [`metrics`], [`process`] | what is an answer worth on one row |
 //! | [`aggregate`] | what is a metric worth on all rows, and on all tasks of a group |
+//! | [`scored`], [`results`] | what did a task, and the whole evaluation, come to |
 //! | [`refusal`] | why is a filter or metric not applied |
 //! | [`figure`], [`render`] | what is a number worth, and how is it shown |
+//! | [`evaluation`] | how does all that become files, also after a kill |
 //! | [`python`] | what does Python do with numbers, texts, values and patterns |
 //!
 //! The conventions are those of lm-eval 0.4; where a comment names a Python function, it is one of that package.
@@ -20,6 +23,7 @@
 pub mod aggregate;
 pub mod answer;
 pub mod config;
+pub mod evaluation;
 mod fewshot;
 pub mod figure;
 pub mod filters;
@@ -31,8 +35,11 @@ pub mod process;
 mod prompt;
 pub mod python;
 pub mod refusal;
+pub mod registry;
 pub mod render;
 pub mod request;
+pub mod results;
+pub mod scored;
 mod settings;
 pub mod task;
-mod text;
+pub mod yaml;

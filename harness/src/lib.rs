@@ -10,6 +10,7 @@
 //! | [`score`] | how is a step judged |
 //! | [`grade`] | how good is the result on rows nobody has seen |
 //! | [`baselines`], [`metrics`], [`stats`] | what is a number worth |
+//! | [`compare`] | which of two results is better, or can nobody tell |
 //! | [`report`] | what does a run's log amount to, for people and programs |
 //! | [`log`], [`run`] | where is that kept |
 //! | [`rows`] | what is in the user's files |
@@ -20,6 +21,7 @@
 
 pub mod baselines;
 pub mod budget;
+pub mod compare;
 pub mod eval;
 pub mod event;
 pub mod figures;

@@ -23,7 +23,7 @@ mod share;
 mod tries;
 
 pub use self::{
-    distributions::{normal_quantile, t_quantile},
+    distributions::{normal_quantile, normal_two_sided, t_quantile},
     exact::{mcnemar, paired_bootstrap, wilson},
     many::benjamini_hochberg,
     mean::{Estimate, paired_share},
@@ -31,6 +31,6 @@ pub use self::{
     resample::{
         DRAWS, Sums, bootstrap, hierarchical, hierarchical_difference, paired_permutation, percentile_interval,
     },
-    share::{clopper_pearson, clustered_share, share, wilson_at},
+    share::{FEW, clopper_pearson, clustered_share, share, wilson_at},
     tries::{Tries, pass_at_k, pass_hat_k},
 };

@@ -5,7 +5,10 @@ use minijinja::{
     value::{Kwargs, ValueKind},
 };
 
-use crate::{json, python::repr};
+use crate::{
+    json,
+    python::{regex::Regex, repr, strings},
+};
 
 /// A fixed day for `strftime_now`: the real one would make two runs of the same template differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +30,14 @@ pub(crate) fn register(environment: &mut Environment<'static>, today: Option<Tod
     environment.add_filter("tojson", json::tojson);
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_filter("indent", indent);
+    environment.add_filter("capitalize", |text: Value| strings::capitalize(&repr::str_of_value(&text)));
+    environment.add_filter("trim", trim);
     for name in ["length", "count"] {
         environment.add_filter(name, length);
     }
+    environment.add_filter("regex_replace", regex_replace);
+    environment.add_filter("join", join);
+    environment.add_filter("string", |value: Value| repr::str_of_value(&value));
     environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
         let text = message.to_string();
         Err(Error::new(ErrorKind::InvalidOperation, text.clone()).with_source(Raised(text)))
@@ -115,6 +123,41 @@ pub(crate) fn limit(length: usize) -> Result<(), Error> {
         true => Ok(()),
         false => Err(Error::new(ErrorKind::InvalidOperation, "the text is too long")),
     }
+}
+
+/// Jinja's `join(d="", attribute=None)`, with values as Python's `str` shows them.
+fn join(values: &Value, separator: Option<Value>, attribute: Option<Value>, more: Kwargs) -> Result<String, Error> {
+    let separator = separator.or(more.get("d")?).map_or(String::new(), |separator| repr::str_of_value(&separator));
+    let attribute = attribute.or(more.get("attribute")?);
+    more.assert_all_used()?;
+    let mut out = String::new();
+    for (number, value) in values.try_iter()?.enumerate() {
+        let value = match &attribute {
+            Some(attribute) => value.get_item(attribute)?,
+            None => value,
+        };
+        out.push_str(if number > 0 { &separator } else { "" });
+        out.push_str(&repr::str_of_value(&value));
+        limit(out.len())?;
+    }
+    Ok(out)
+}
+
+/// Jinja's `trim(chars=None)`: Python's `strip`.
+fn trim(text: Value, chars: Option<&str>) -> String {
+    let text = repr::str_of_value(&text);
+    match chars {
+        Some(chars) => text.trim_matches(|c| chars.contains(c)).to_string(),
+        None => strings::strip(&text).to_string(),
+    }
+}
+
+/// lm-eval's filter `regex_replace(pattern, repl, count=0)`: Python's `re.sub`.
+fn regex_replace(text: &str, pattern: &str, replacement: &str, count: Option<usize>) -> Result<String, Error> {
+    let replaced = Regex::new(pattern).and_then(|regex| regex.sub(replacement, text, count.unwrap_or(0)));
+    let replaced = replaced.map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))?;
+    limit(replaced.len())?;
+    Ok(replaced)
 }
 
 /// Python's `dict`, which besides a map takes pairs.

@@ -6,6 +6,8 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use crate::python::strings;
+
 /// Padding to more characters than this is refused.
 const WIDEST: usize = 100_000;
 
@@ -25,7 +27,26 @@ pub(crate) fn call(state: &mut State, value: &Value, method: &str, args: &[Value
 }
 
 fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    if args.is_empty()
+        && let Some(value) = white_space_method(text, method)
+    {
+        return Ok(Some(value));
+    }
     Ok(Some(match method {
+        "splitlines" => {
+            let (keep_ends,): (bool,) = from_args(args)?;
+            Value::from_iter(strings::split_lines(text, keep_ends))
+        }
+        "split" => {
+            let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;
+            let most = most.and_then(|n| usize::try_from(n).ok());
+            match (separator, most) {
+                (None, most) => Value::from_iter(strings::split_words(text, most)),
+                (Some(""), _) => return Err(bad("empty separator")),
+                (Some(separator), Some(most)) => Value::from_iter(text.splitn(most + 1, separator)),
+                (Some(separator), None) => Value::from_iter(text.split(separator)),
+            }
+        }
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
             text.strip_prefix(prefix).unwrap_or(text).into()
@@ -68,19 +89,35 @@ fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>
     }))
 }
 
+/// Methods without arguments that depend on Python's own sets of characters.
+fn white_space_method(text: &str, method: &str) -> Option<Value> {
+    Some(match method {
+        "strip" => strings::strip(text).into(),
+        "lstrip" => strings::lstrip(text).into(),
+        "rstrip" => strings::rstrip(text).into(),
+        "split" => Value::from_iter(strings::words(text)),
+        "splitlines" => Value::from_iter(strings::split_lines(text, false)),
+        "title" => strings::title(text).into(),
+        "capitalize" => strings::capitalize(text).into(),
+        "isdigit" => strings::is_digit(text).into(),
+        "isspace" => (!text.is_empty() && text.chars().all(strings::is_space)).into(),
+        _ => return None,
+    })
+}
+
 /// Splits from the right, at most `most` times; without a separator at runs of white space.
 fn rsplit(text: &str, separator: Option<&str>, most: Option<usize>) -> Vec<String> {
     let most = most.unwrap_or(usize::MAX);
     let mut parts = Vec::new();
     let mut rest = match separator {
         Some(_) => text,
-        None => text.trim(),
+        None => strings::strip(text),
     };
     while parts.len() < most {
         let split = match separator {
             Some(separator) if !separator.is_empty() => rest.rsplit_once(separator),
             Some(_) => None,
-            None => rest.rsplit_once(char::is_whitespace).map(|(head, tail)| (head.trim_end(), tail)),
+            None => rest.rsplit_once(strings::is_space).map(|(head, tail)| (strings::rstrip(head), tail)),
         };
         let Some((head, tail)) = split else { break };
         parts.push(tail.to_string());

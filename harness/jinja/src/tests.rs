@@ -150,3 +150,41 @@ fn spans_whose_place_is_not_known_are_an_error() {
         assert!(error.to_string().contains("generation tag stands in"), "{error}");
     }
 }
+
+fn eval(source: &str, context: Value) -> Result<String, Error> {
+    Template::new(source, &Options::eval())?.render(context)
+}
+
+#[test]
+fn eval_templates_show_values_as_python_does() {
+    let row = json!({"x": [1.0, 1e-7, 2e16, null, true, "it's", "\u{a0}\u{200b}é", {"a": [0.1]}], "f": 1e22, "s": "a"});
+    assert_eq!(
+        eval("{{ x }} {{ f }}\n", row.clone()).unwrap(),
+        "[1.0, 1e-07, 2e+16, None, True, \"it's\", '\\xa0\\u200bé', {'a': [0.1]}] 1e+22\n"
+    );
+    assert_eq!(eval("{{ x[:3] | join('; ') }}|{{ f | string }}", row.clone()).unwrap(), "1.0; 1e-07; 2e+16|1e+22");
+    assert_eq!(eval("{{ ('a', 1.5) }}{{ (s,) }}{{ {'k': none} }}", row).unwrap(), "('a', 1.5)('a',){'k': None}");
+}
+
+#[test]
+fn eval_templates_have_lm_evals_filter_and_pythons_methods() {
+    let render = |source: &str| eval(source, json!({"s": " \u{1c}The end, _the_ END\u{3000}\n", "l": ["A", "B"]}));
+    assert_eq!(
+        render(r"{{ s | regex_replace('(?i)(the) (\w+)', '\\2 \\1', 1) | trim }}").unwrap(),
+        "end The, _the_ END"
+    );
+    assert_eq!(
+        render("{{ s.strip() }}|{{ s.split()|length }}|{{ s.strip().split(' ', 1) }}").unwrap(),
+        "The end, _the_ END|4|['The', 'end, _the_ END']"
+    );
+    assert_eq!(
+        render("{{ l.index('B') }}{{ 'abc'.index('c') }}{{ l | join }}{{ '²'.isdigit() }}").unwrap(),
+        "12ABTrue"
+    );
+    assert_eq!(render("{{ \"they're o'neil\".title() }} {{ 'ÀB cD'.capitalize() }}").unwrap(), "They'Re O'Neil Àb cd");
+    assert!(
+        matches!(render("{{ s | regex_replace('(', '') }}"), Err(Error::Render(line)) if line.contains("not closed"))
+    );
+    assert!(matches!(render("{{ nothing }}"), Err(Error::Render(line)) if line.contains("undefined")));
+    assert_eq!(render("{{ 'y' if nothing is defined else 'n' }}{{ 1 if l is not none }}").unwrap(), "n1");
+}

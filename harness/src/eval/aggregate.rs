@@ -177,7 +177,9 @@ fn weighted_mean(metric: &Metric, items: &[Item]) -> Result<f64, Refusal> {
 fn brier_distances(metric: &Metric, items: &[Item]) -> Result<Vec<f64>, Refusal> {
     let mut labels = None;
     let distance = |item: &Item| match item {
-        Item::Probabilities(gold, probabilities) if *labels.get_or_insert(probabilities.len()) == probabilities.len() => {
+        Item::Probabilities(gold, probabilities)
+            if *labels.get_or_insert(probabilities.len()) == probabilities.len() =>
+        {
             let gold = if *gold < 0 { gold + probabilities.len() as i64 } else { *gold };
             let gold = usize::try_from(gold).ok().filter(|gold| *gold < probabilities.len());
             let gold = gold.ok_or_else(|| other_items(metric, "a right choice in every row"))?;

@@ -1,9 +1,37 @@
 //! What a task file says: lm-eval's `TaskConfig`, with `include` resolved.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::text::visible;
+
+mod include;
+mod read;
+
+pub(in crate::eval) use include::Included;
+
+/// Why a task file gives no task, in one line with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", visible(.place), visible(.what))]
+pub struct ConfigError {
+    /// The file, or the name of the task.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl ConfigError {
+    pub(in crate::eval) fn new(path: &Path, what: impl Into<String>) -> Self {
+        Self { place: path.display().to_string(), what: what.into() }
+    }
+}
+
+/// The keys of a task file over those of the files it includes: lm-eval's `load_yaml`.
+pub fn load(path: &Path) -> Result<Map<String, Value>, ConfigError> {
+    Included::default().load(path)
+}
 
 /// A task, as its file and the files it includes define it. Fields keep lm-eval's names and defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

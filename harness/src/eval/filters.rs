@@ -11,10 +11,10 @@ mod spans;
 use serde_json::{Map, Value};
 
 use super::{
+    python::strings::strip,
     refusal::Refusal,
     request::{Doc, Response},
     settings::{self, Settings},
-    text,
 };
 use choices::ChoiceRegex;
 use extract::Regex;
@@ -190,7 +190,7 @@ impl Filter {
                 let choices = choices::Choices::of(filter, doc)?;
                 each(answers, |answer| filter.extract(&answer, &choices))
             }
-            Self::Strip => each_text("remove_whitespace", answers, |text| Ok(text::strip(&text).to_owned())),
+            Self::Strip => each_text("remove_whitespace", answers, |text| Ok(strip(&text).to_owned())),
             Self::Lowercase => each_text("lowercase", answers, |text| Ok(text.to_lowercase())),
             Self::Uppercase => each_text("uppercase", answers, |text| Ok(text.to_uppercase())),
             Self::Map { values, default } => each(answers, |answer| map(answer, values, default)),

@@ -5,13 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{
-    config::Function,
-    python::source::function_source,
-    request::{Doc, Response},
-};
+use super::{config::Function, filters::Answer, metrics::Item, python::source::function_source, request::Doc};
 use crate::hash::sha256;
 
 /// Longest Python file that is read.
@@ -25,7 +21,7 @@ pub enum Port {
     /// `doc_to_text`, `doc_to_target` or `doc_to_choice`: a value from a row.
     Doc(fn(&Doc) -> Result<Value, String>),
     /// `process_results`: the values of metrics from a row and the filtered answers to its requests.
-    Results(fn(&Doc, &[Response]) -> Result<Map<String, Value>, String>),
+    Results(fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>),
     /// `fewshot_config.samples`: rows of its own.
     Samples(fn() -> Vec<Doc>),
 }

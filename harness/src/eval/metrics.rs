@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    config::{OutputType, TaskConfig},
+    config::OutputType,
     refusal::Refusal,
     settings::{self, Settings},
 };
@@ -85,7 +85,7 @@ pub enum Aggregation {
 }
 
 use Aggregation::{
-    Bleu, BrierScore, Bypass, BitsPerByte, Chrf, ChrfPlusPlus, F1, MatthewsCorrcoef, Mean, Median, Nanmean, Perplexity,
+    BitsPerByte, Bleu, BrierScore, Bypass, Chrf, ChrfPlusPlus, F1, MatthewsCorrcoef, Mean, Median, Nanmean, Perplexity,
     Ter, WeightedPerplexity,
 };
 
@@ -134,31 +134,79 @@ impl Aggregation {
 
     fn named(name: String) -> Result<Self, Refusal> {
         const ALL: [Aggregation; 14] = [
-            Bypass, Mean, Nanmean, Median, Perplexity, WeightedPerplexity, BitsPerByte, F1, MatthewsCorrcoef,
-            BrierScore, Bleu, Chrf, ChrfPlusPlus, Ter,
+            Bypass,
+            Mean,
+            Nanmean,
+            Median,
+            Perplexity,
+            WeightedPerplexity,
+            BitsPerByte,
+            F1,
+            MatthewsCorrcoef,
+            BrierScore,
+            Bleu,
+            Chrf,
+            ChrfPlusPlus,
+            Ter,
         ];
         let found = ALL.into_iter().find(|aggregation| aggregation.name() == name);
         found.ok_or(Refusal::Unknown { what: "aggregation", name })
     }
 }
 
+impl Item {
+    /// What a Python function gave for a metric, in the form that the metric's aggregation takes.
+    pub fn of(aggregation: Aggregation, value: &Value) -> Result<Self, Refusal> {
+        let read = || {
+            let pair = value.as_array().filter(|pair| pair.len() == 2);
+            let (first, second) = (pair.map(|pair| &pair[0]), pair.map(|pair| &pair[1]));
+            let whole = |value: Option<&Value>| value.and_then(|x| x.as_i64().or_else(|| x.as_bool().map(i64::from)));
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+            let texts = |value: Option<&Value>| -> Option<Vec<String>> {
+                value?.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+            };
+            match aggregation {
+                Bypass => Some(Self::Nothing),
+                Mean | Nanmean | Median | Perplexity => {
+                    let number = value.as_f64().or_else(|| value.as_bool().map(|b| f64::from(u8::from(b))));
+                    // A NaN of Python comes as nothing through JSON.
+                    number.or(value.is_null().then_some(f64::NAN)).map(Self::Number)
+                }
+                WeightedPerplexity | BitsPerByte => Some(Self::Weighted(first?.as_f64()?, second?.as_u64()?)),
+                F1 | MatthewsCorrcoef => Some(Self::Labels(whole(first)?, whole(second)?)),
+                BrierScore => {
+                    let probabilities = second?.as_array()?.iter().map(Value::as_f64).collect::<Option<_>>()?;
+                    Some(Self::Probabilities(whole(first)?, probabilities))
+                }
+                Bleu | Chrf | ChrfPlusPlus | Ter => match text(first) {
+                    Some(wanted) => Some(Self::Texts(wanted, text(second)?)),
+                    None => Some(Self::References(texts(first)?, text(second)?)),
+                },
+            }
+        };
+        let name = aggregation.name();
+        read().ok_or_else(|| Refusal::values(format!("the aggregation `{name}` does not take a value like `{value}`")))
+    }
+}
+
 impl Metric {
     /// The metrics of a task, or those of its output type where it names none.
-    pub fn read(config: &TaskConfig) -> Result<Vec<Self>, Refusal> {
-        let usual: &[&str] = match config.output_type {
+    ///
+    /// With `own_rules` a function of the task judges the answers, and names and settings of metrics are its matter.
+    pub fn read(output_type: OutputType, metric_list: Option<&[Value]>, own_rules: bool) -> Result<Vec<Self>, Refusal> {
+        let usual: &[&str] = match output_type {
             OutputType::Loglikelihood => &["perplexity", "acc"],
             OutputType::LoglikelihoodRolling => &["word_perplexity", "byte_perplexity", "bits_per_byte"],
             OutputType::MultipleChoice => &["acc", "acc_norm"],
             OutputType::GenerateUntil => &["exact_match"],
         };
-        let Some(entries) = &config.metric_list else {
+        let Some(entries) = metric_list else {
             return Ok(usual.iter().filter_map(|name| Self::usual(name)).collect());
         };
         let mut metrics: Vec<Self> = Vec::new();
         for entry in entries {
             // lm-eval asks metrics how a text is judged only where texts are written and no function judges them.
-            let own_rules = config.process_results.is_some();
-            let judges = config.output_type == OutputType::GenerateUntil && !own_rules;
+            let judges = output_type == OutputType::GenerateUntil && !own_rules;
             let metric = Self::read_one(entry, own_rules, judges)?;
             match metrics.iter_mut().find(|other| other.name == metric.name) {
                 Some(other) => *other = metric,

@@ -9,8 +9,8 @@ use super::{
         Item, Metric,
         classify::{argmax, softmax},
     },
+    python::{repr::str_of, strings},
     refusal::Refusal,
-    text,
 };
 
 /// What is known about a row beside the model's answers.
@@ -21,7 +21,7 @@ pub struct Truth<'a> {
     /// `doc_to_target` of the row; for multiple inputs (a prompt per choice) its `doc_to_text`.
     pub gold: &'a Value,
     /// `doc_to_choice`, where the task has it.
-    pub choices: Option<&'a [String]>,
+    pub choices: Option<&'a [Value]>,
     /// Whether the target of the task's first row is a list, which decides for all rows.
     pub multiple_target: bool,
 }
@@ -41,7 +41,7 @@ pub fn process_results(truth: &Truth, metrics: &[Metric], answers: &[Answer]) ->
                 return Err(other_answers("one log-likelihood of a text"));
             };
             let bytes = Item::Weighted(*sum, target.len() as u64);
-            let words = Item::Weighted(*sum, text::parts(target) as u64);
+            let words = Item::Weighted(*sum, parts(target) as u64);
             vec![("word_perplexity", words), ("byte_perplexity", bytes.clone()), ("bits_per_byte", bytes)]
         }
         OutputType::MultipleChoice => multiple_choice(truth, wanted("acc_mutual_info"), answers)?,
@@ -54,6 +54,13 @@ pub fn process_results(truth: &Truth, metrics: &[Metric], answers: &[Answer]) ->
         Some((name, _)) => Err(Refusal::values(format!("metric `{name}` takes one right choice, not a list"))),
         None => Ok(items),
     }
+}
+
+/// Number of parts of Python's `re.split(r"\s+", text)`, empty ones at the ends included.
+fn parts(text: &str) -> usize {
+    let spaces = text.chars().map(strings::is_space);
+    let before = std::iter::once(false).chain(spaces.clone());
+    1 + spaces.zip(before).filter(|(space, before)| *space && !before).count()
 }
 
 fn number(right: bool) -> Item {
@@ -71,7 +78,7 @@ enum Gold {
 }
 
 impl Gold {
-    fn of(truth: &Truth, choices: &[String]) -> Result<Self, Refusal> {
+    fn of(truth: &Truth, choices: &[&str]) -> Result<Self, Refusal> {
         let problem = |what: &str| Err(Refusal::values(format!("the right choice of a row is {what}")));
         match (truth.gold, truth.multiple_target) {
             (Value::Array(golds), true) => {
@@ -80,7 +87,7 @@ impl Gold {
             }
             (_, true) => problem("no list, but that of the first row is one"),
             (Value::String(gold), false) => {
-                let place = choices.iter().position(|choice| choice == gold);
+                let place = choices.iter().position(|choice| *choice == gold.as_str());
                 Ok(Self::One(place.map_or(-100, |place| place as i64)))
             }
             (gold, false) => match position(gold, choices.len()) {
@@ -126,12 +133,9 @@ fn position(gold: &Value, n: usize) -> Option<i64> {
     Some(if gold < n as i64 { gold } else { -100 })
 }
 
-fn multiple_choice(
-    truth: &Truth,
-    mutual_info: bool,
-    answers: &[Answer],
-) -> Result<Vec<(&'static str, Item)>, Refusal> {
-    let choices = truth.choices.ok_or_else(|| other_answers("to a task with choices"))?;
+fn multiple_choice(truth: &Truth, mutual_info: bool, answers: &[Answer]) -> Result<Vec<(&'static str, Item)>, Refusal> {
+    let choices = truth.choices.unwrap_or_default().iter().map(Value::as_str).collect::<Option<Vec<_>>>();
+    let choices = choices.ok_or_else(|| Refusal::values("a choice of a row is no text"))?;
     let mut sums = Vec::with_capacity(answers.len());
     let mut greedy = Vec::with_capacity(answers.len());
     for answer in answers {
@@ -146,12 +150,12 @@ fn multiple_choice(
         return Err(Refusal::values(format!("{} answers for {} choices, not {expected}", sums.len(), choices.len())));
     }
     let (sums, alone) = sums.split_at(choices.len());
-    let per = |length: fn(&String) -> usize| -> Vec<f64> {
-        sums.iter().zip(choices).map(|(sum, choice)| sum / length(choice) as f64).collect()
+    let per = |length: fn(&str) -> usize| -> Vec<f64> {
+        sums.iter().zip(&choices).map(|(sum, choice)| sum / length(choice) as f64).collect()
     };
     let best = |values: &[f64]| argmax(values).ok_or_else(|| Refusal::values("a row has no choices"));
     let pred = best(sums)?;
-    let gold = Gold::of(truth, choices)?;
+    let gold = Gold::of(truth, &choices)?;
     let one = |item: fn(i64, usize, &[f64]) -> Item| match gold {
         Gold::One(gold) => item(gold, pred, sums),
         Gold::Several(_) => Item::Nothing,
@@ -162,7 +166,7 @@ fn multiple_choice(
         ("f1", one(label)),
         ("mcc", one(label)),
         ("acc_norm", number(gold.is(best(&per(|choice| choice.chars().count()))?))),
-        ("acc_bytes", number(gold.is(best(&per(String::len))?))),
+        ("acc_bytes", number(gold.is(best(&per(str::len))?))),
         ("exact_match", number(gold.is_greedy(&greedy)?)),
         ("brier_score", one(|gold, _, sums| Item::Probabilities(gold, softmax(sums)))),
         ("likelihood", one(|gold, _, sums| Item::Probabilities(gold, sums.to_vec()))),
@@ -170,10 +174,13 @@ fn multiple_choice(
     if mutual_info {
         let gained: Vec<f64> = sums.iter().zip(alone).map(|(sum, alone)| sum - alone).collect();
         let pred = best(&gained)?;
-        items.push(("acc_mutual_info", match &gold {
-            Gold::Several(golds) if golds.len() != 1 => Item::Nothing,
-            gold => number(gold.is(pred)),
-        }));
+        items.push((
+            "acc_mutual_info",
+            match &gold {
+                Gold::Several(golds) if golds.len() != 1 => Item::Nothing,
+                gold => number(gold.is(pred)),
+            },
+        ));
     }
     Ok(items)
 }
@@ -205,7 +212,7 @@ fn written_gold(truth: &Truth, answer: &Answer, bypass: bool) -> Result<Answer, 
         let gold = truth.gold.as_i64().or_else(|| truth.gold.as_bool().map(i64::from)).ok_or_else(problem)?;
         let place = if gold < 0 { gold + choices.len() as i64 } else { gold };
         let choice = usize::try_from(place).ok().and_then(|place| choices.get(place));
-        return choice.map(|choice| Answer::Text(choice.clone())).ok_or_else(problem);
+        return choice.map(|choice| choice.clone().into()).ok_or_else(problem);
     }
     if truth.multiple_target {
         return match truth.gold {
@@ -218,10 +225,14 @@ fn written_gold(truth: &Truth, answer: &Answer, bypass: bool) -> Result<Answer, 
     match (truth.gold, answer) {
         (gold, Answer::List(_)) => Ok(gold.clone().into()),
         (gold, _) if bypass => Ok(gold.clone().into()),
-        (gold, Answer::Text(_)) => text::print(gold).map(Answer::Text).ok_or_else(problem),
+        (gold, Answer::Text(_)) => Ok(Answer::Text(str_of(gold))),
         (Value::String(gold), Answer::Value(Value::Number(number))) => {
-            let gold = text::strip(gold);
-            let gold = if number.is_f64() { gold.parse::<f64>().map(Value::from).ok() } else { gold.parse::<i64>().map(Value::from).ok() };
+            let gold = strings::strip(gold);
+            let gold = if number.is_f64() {
+                gold.parse::<f64>().map(Value::from).ok()
+            } else {
+                gold.parse::<i64>().map(Value::from).ok()
+            };
             gold.map(Answer::Value).ok_or_else(problem)
         }
         (gold @ (Value::Number(_) | Value::Bool(_)), Answer::Value(Value::Number(_) | Value::Bool(_))) => {

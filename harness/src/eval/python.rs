@@ -5,10 +5,11 @@
 //! | [`random`] | which numbers does `random.Random(seed)` draw |
 //! | [`literal`] | which value does `ast.literal_eval` read |
 //! | [`source`] | which text does `inspect.getsource` cut out of a file |
+//! | [`regex`] | what do the functions of `re` find |
 //! | [`repr`], [`strings`] | what do `str`, `repr` and the methods of texts give |
 
 pub mod literal;
 pub mod random;
 pub mod source;
 
-pub use tunesmith_jinja::python::{repr, strings};
+pub use tunesmith_jinja::python::{regex, repr, strings};

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     config::{Field, OutputType, TaskConfig},
     fewshot::{Shots, processed},
+    filters::Answer,
     functions::{Functions, Port},
     generation::generation,
+    metrics::Item,
     prompt::{ChatTemplate, Maker, Question, Resolved, Turn, index, maybe_delimit, render},
     python::{
         random::Random,
         repr::{dumps, str_of},
         strings,
     },
-    request::{Doc, Generation, Instance, Request, Response},
+    request::{Doc, Generation, Instance, Request},
 };
 use crate::{hash::sha256, model::ModelError};
 
@@ -41,7 +43,7 @@ pub struct EvalTask {
 }
 
 /// A native port of a task's `process_results`: values of metrics from a row and the filtered answers.
-pub type ResultsPort = fn(&Doc, &[Response]) -> Result<Map<String, Value>, String>;
+pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>;
 
 /// How questions are asked.
 #[derive(Clone, Copy, Default)]

@@ -10,6 +10,11 @@ pub fn normal_quantile(p: f64) -> Option<f64> {
     inside(p).then(|| Normal::standard().inverse_cdf(p))
 }
 
+/// The chance that a standard normal value is at least as far from zero as `z`.
+pub fn normal_two_sided(z: f64) -> Option<f64> {
+    z.is_finite().then(|| 2.0 * Normal::standard().sf(z.abs()))
+}
+
 /// The quantile of Student's t; with infinite degrees of freedom the normal one. `None` where there is none.
 pub fn t_quantile(p: f64, df: f64) -> Option<f64> {
     // Beyond, the two differ by less than 1e-7 and the incomplete beta function would lose more than that.

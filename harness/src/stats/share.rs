@@ -3,7 +3,7 @@
 use super::{Estimate, distributions::beta_quantile, normal_quantile, t_quantile};
 
 /// Below this many items the normal approximation behind Wilson's interval is not trusted.
-const FEW: usize = 30;
+pub const FEW: usize = 30;
 
 /// The interval of a share of independent items: Clopper-Pearson below 30 items, Wilson from there on.
 pub fn share(right: usize, n: usize, alpha: f64) -> Option<(f64, f64)> {

@@ -1,7 +1,10 @@
 //! Integration tests of the harness, one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod eval_prompts;
+mod eval_python;
 mod grade;
 mod report;
+mod scoring;
 mod simulations;
 mod stats;

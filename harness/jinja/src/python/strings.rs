@@ -69,32 +69,33 @@ pub fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
 /// `text.capitalize()`: the first character in title case, the rest in lower case.
 pub fn capitalize(text: &str) -> String {
     let Some(first) = text.chars().next() else { return String::new() };
-    // Lowered as a whole, because a final sigma depends on what stands before it.
+    // Lowered as a whole, because a final sigma depends on what stands around it.
     let lower = text.to_lowercase();
-    let first_lower: usize = first.to_lowercase().map(char::len_utf8).sum();
-    let tail = match first {
-        'Σ' => text[first.len_utf8()..].to_lowercase(),
-        _ => lower.get(first_lower..).unwrap_or_default().to_string(),
-    };
-    title_case(first) + &tail
+    let tail = lower.get(lower_length(first)..).unwrap_or_default();
+    title_case(first) + tail
 }
 
 /// `text.title()`: every run of letters begins with title case.
 pub fn title(text: &str) -> String {
+    let lower = text.to_lowercase();
     let mut out = String::with_capacity(text.len());
-    let mut inside = false;
+    let (mut inside, mut at) = (false, 0);
     for c in text.chars() {
         let cased = c.is_lowercase() || c.is_uppercase() || is_titlecase(c);
-        if !cased {
-            out.push(c);
-        } else if inside {
-            out.extend(c.to_lowercase());
-        } else {
-            out.push_str(&title_case(c));
+        let next = at + lower_length(c);
+        match (cased, inside) {
+            (false, _) => out.push(c),
+            (true, true) => out.push_str(lower.get(at..next).unwrap_or_default()),
+            (true, false) => out.push_str(&title_case(c)),
         }
-        inside = cased;
+        (inside, at) = (cased, next);
     }
     out
+}
+
+/// Bytes of a character in lower case, which do not depend on what stands around it.
+fn lower_length(c: char) -> usize {
+    c.to_lowercase().map(char::len_utf8).sum()
 }
 
 fn is_titlecase(c: char) -> bool {
@@ -102,23 +103,37 @@ fn is_titlecase(c: char) -> bool {
         | '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}')
 }
 
-/// The title-case form of one character, where it differs from the upper-case form by Unicode's table.
+/// The title-case form of one character, which for some is not the upper-case form.
 fn title_case(c: char) -> String {
+    let shifted = |by: u32| char::from_u32(u32::from(c) + by).map_or_else(String::new, String::from);
     match c {
         'Ǆ' | 'ǅ' | 'ǆ' => "ǅ".into(),
         'Ǉ' | 'ǈ' | 'ǉ' => "ǈ".into(),
         'Ǌ' | 'ǋ' | 'ǌ' => "ǋ".into(),
         'Ǳ' | 'ǲ' | 'ǳ' => "ǲ".into(),
-        // Georgian letters have no title case: they stay as they are.
-        '\u{10d0}'..='\u{10fa}' | '\u{10fd}'..='\u{10ff}' => c.into(),
+        // Georgian letters have no title case.
+        '\u{10d0}'..='\u{10ff}' => c.into(),
+        _ if is_titlecase(c) => c.into(),
+        // Greek letters with a iota below.
+        '\u{1f80}'..='\u{1faf}' => shifted(8),
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => shifted(9),
         _ => {
-            let mut upper = c.to_uppercase();
-            match (upper.next(), upper.len()) {
-                (Some(only), 0) => only.into(),
-                // One of the few that become several: only the first of them is a capital.
-                (Some(first), _) => std::iter::once(first).chain(upper.flat_map(char::to_lowercase)).collect(),
-                (None, _) => c.into(),
+            let upper = c.to_uppercase();
+            if upper.len() == 1 {
+                return upper.collect();
             }
+            // One that becomes several: only the first letter of them is a capital, and a iota stays below.
+            let mut out = String::new();
+            let mut seen = false;
+            for c in upper {
+                match (seen, c) {
+                    (false, c) => out.push(c),
+                    (true, 'Ι') => out.push('\u{345}'),
+                    (true, c) => out.extend(c.to_lowercase()),
+                }
+                seen |= c.is_uppercase() || c.is_lowercase();
+            }
+            out
         }
     }
 }

@@ -9,10 +9,10 @@ use super::{
     extract::{Regex, select},
 };
 use crate::eval::{
+    python::strings::{is_space, strip},
     refusal::Refusal,
     request::Doc,
     settings::Settings,
-    text::{is_space, strip},
 };
 
 /// `multi_choice_regex`.

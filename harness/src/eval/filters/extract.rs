@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::{Answer, Pattern};
-use crate::eval::{refusal::Refusal, settings::Settings, text};
+use crate::eval::{python::strings::strip, refusal::Refusal, settings::Settings};
 
 /// `regex`: the match that `group_select` names, or the fallback.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Regex {
             Some(Some(found)) => Ok(Answer::Text(found)),
             // No group took part: lm-eval strips the fallback, too.
             Some(None) => match &self.fallback {
-                Answer::Text(fallback) => Ok(Answer::Text(text::strip(fallback).into())),
+                Answer::Text(fallback) => Ok(Answer::Text(strip(fallback).into())),
                 _ => Err(Refusal::values("filter `regex`: a fallback that is no text cannot be stripped")),
             },
         }
@@ -50,7 +50,7 @@ impl Regex {
             [only] => Some(only),
             several => several.iter().find(|group| !group.is_empty()),
         };
-        Ok(Some(group.map(|group| text::strip(group).to_owned())))
+        Ok(Some(group.map(|group| strip(group).to_owned())))
     }
 
     pub(super) fn group_select(&self) -> i64 {
@@ -69,8 +69,7 @@ pub(super) fn select<T>(found: &[T], index: i64) -> Result<&T, Refusal> {
 
 /// `regex_pos`: the tags of all `('word', 'TAG')` pairs.
 pub(super) fn tags(answer: Answer, fallback: &Answer) -> Result<Answer, Refusal> {
-    static PAIR: LazyLock<Option<regex::Regex>> =
-        LazyLock::new(|| regex::Regex::new(r"\('([^']*)', '([^']*)'\)").ok());
+    static PAIR: LazyLock<Option<regex::Regex>> = LazyLock::new(|| regex::Regex::new(r"\('([^']*)', '([^']*)'\)").ok());
     let (Answer::Text(answer), Some(pair)) = (answer, &*PAIR) else {
         return Err(Refusal::values("filter `regex_pos` takes only texts"));
     };

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use super::Pattern;
 use crate::eval::{
+    python::strings::{is_space, strip},
     refusal::Refusal,
-    text::{is_space, strip},
 };
 
 /// What models call the labels, in the order of lm-eval, which matters: each is replaced in what the former left.
@@ -27,8 +27,8 @@ const LABELS: [(&str, &str); 15] = [
     ("org", "ORG"),
 ];
 
-/// An entity; the look-behind is Python's `\b` before a letter.
-const ENTITY: &str = r"(?<![\p{L}\p{N}_])(PER|LOC|ORG|DATE):[\s\x1c-\x1f]*([^$]+)";
+/// An entity behind one of lm-eval's labels.
+const ENTITY: &str = r"\b(PER|LOC|ORG|DATE):\s*([^$]+)";
 
 pub(super) fn format(answer: &str) -> Result<String, Refusal> {
     let mut text = answer.to_lowercase().to_lowercase();

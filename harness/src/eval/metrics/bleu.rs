@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::eval::text::{is_space, words};
+use crate::eval::python::strings::{is_space, words};
 
 /// Longest n-gram.
 const ORDER: usize = 4;

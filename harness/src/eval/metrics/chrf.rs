@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use crate::eval::text::{is_space, words};
+use crate::eval::python::strings::{is_space, words};
 
 /// Longest n-gram of characters.
 const CHARACTERS: usize = 6;
@@ -77,7 +77,9 @@ fn split_words(text: &str) -> Vec<&str> {
         let mut chars = word.chars();
         let (first, last) = (chars.next(), chars.next_back());
         match (first, last) {
-            (Some(_), Some(last)) if last.is_ascii_punctuation() => out.extend([&word[..word.len() - 1], &word[word.len() - 1..]]),
+            (Some(_), Some(last)) if last.is_ascii_punctuation() => {
+                out.extend([&word[..word.len() - 1], &word[word.len() - 1..]])
+            }
             (Some(first), Some(_)) if first.is_ascii_punctuation() => out.extend([&word[..1], &word[1..]]),
             _ => out.push(word),
         }

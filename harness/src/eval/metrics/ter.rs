@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use crate::eval::{
+    python::strings::{is_space, words},
     refusal::Refusal,
-    text::{is_space, words},
 };
 
 const LONGEST_SHIFT: usize = 10;
@@ -203,11 +203,7 @@ impl Distance {
                 Some(before) => {
                     let keep = wanted[before] == word;
                     let (cost, edit) = if keep { (0, Edit::Keep) } else { (1, Edit::Substitute) };
-                    let options = [
-                        (above.at(before).0 + cost, edit),
-                        delete,
-                        (row.at(before).0 + 1, Edit::Insert),
-                    ];
+                    let options = [(above.at(before).0 + cost, edit), delete, (row.at(before).0 + 1, Edit::Insert)];
                     let none = (UNKNOWN, Edit::Unknown);
                     options.into_iter().fold(none, |best, option| if best.0 > option.0 { option } else { best })
                 }

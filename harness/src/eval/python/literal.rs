@@ -66,7 +66,7 @@ pub struct Error {
 pub fn literal_eval(text: &str) -> Result<Literal, Error> {
     let text = text.trim_start_matches([' ', '\t']);
     let mut reader = Reader { rest: text, all: text, depth: 0, brackets: 0 };
-    reader.blanks();
+    reader.empty_lines()?;
     let value = reader.expression_list()?;
     // What follows an expression may be line breaks.
     reader.brackets = 1;
@@ -104,6 +104,20 @@ impl Reader<'_> {
                 return;
             }
         }
+    }
+
+    /// Skips lines without code; the first with code must not be indented.
+    fn empty_lines(&mut self) -> Result<(), Error> {
+        self.blanks();
+        while self.rest.starts_with(['\n', '\r']) {
+            self.rest = self.rest.trim_start_matches(['\n', '\r']);
+            let indented = self.rest.starts_with([' ', '\t']);
+            self.blanks();
+            if indented && !self.rest.starts_with(['\n', '\r']) {
+                return Err(self.error("the line is indented"));
+            }
+        }
+        Ok(())
     }
 
     fn eat(&mut self, c: char) -> bool {
@@ -211,7 +225,10 @@ impl Reader<'_> {
             }
             self.blanks();
             let value = self.value()?;
-            pairs.push((key, value));
+            match pairs.iter_mut().find(|(known, _)| *known == key) {
+                Some(known) => known.1 = value,
+                None => pairs.push((key, value)),
+            }
             self.blanks();
             if !self.eat(',') {
                 break;
@@ -229,6 +246,9 @@ impl Reader<'_> {
         let negative = self.rest.starts_with('-');
         self.rest = &self.rest[1..];
         self.blanks();
+        if self.rest.starts_with(['+', '-']) {
+            return Err(self.error("a number has one sign"));
+        }
         match self.value()? {
             Literal::Int(value) => Ok(Literal::Int(if negative { -value } else { value })),
             Literal::Float(value) => Ok(Literal::Float(if negative { -value } else { value })),
@@ -282,6 +302,10 @@ impl Reader<'_> {
             "None" => Literal::None,
             "True" => Literal::Bool(true),
             "False" => Literal::Bool(false),
+            "set" if after.starts_with("()") => {
+                self.rest = &after["()".len()..];
+                return Ok(Literal::Set(Vec::new()));
+            }
             _ => return Err(self.error("this is a name, not a value")),
         };
         self.rest = after;
@@ -400,6 +424,3 @@ pub fn int(text: &str) -> Option<i128> {
     let value: i128 = groups.concat().parse().ok()?;
     Some(if negative { -value } else { value })
 }
-
-#[cfg(test)]
-mod tests;

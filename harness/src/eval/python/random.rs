@@ -163,6 +163,3 @@ fn basic(seed: u32) -> [u32; SIZE] {
     }
     state
 }
-
-#[cfg(test)]
-mod tests;

@@ -101,6 +101,3 @@ fn statement_starts(file: &str, lines: &[&str]) -> Vec<bool> {
     }
     marks
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,378 @@
+//! From answers to scores: filters, metrics of every row, aggregation and intervals of one task.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    aggregate::{Bootstrap, Score, aggregate},
+    config::OutputType,
+    figure::Figure,
+    filters::{Answer, Filter, Pipeline},
+    journal::key,
+    metrics::{Aggregation, Item, Metric},
+    process::{Truth, process_results},
+    python::repr::str_of,
+    request::{Doc, Instance, Request, Response},
+    task::{EvalTask, Target},
+};
+use crate::stats;
+
+/// Level of every interval.
+const ALPHA: f64 = 0.05;
+
+/// Resamples behind an interval that has no formula.
+const DRAWS: usize = 2_000;
+
+/// What lm-eval's filters leave where they find nothing.
+const NOTHING_FOUND: &str = "[invalid]";
+
+/// A task with the requests that it makes.
+pub struct Planned {
+    /// The task.
+    pub task: EvalTask,
+    /// Its requests, in the order of its rows.
+    pub instances: Vec<Instance>,
+    /// Number of few-shot examples.
+    pub n_shot: usize,
+    /// Rows that answers of the same cluster are not independent of, by their position; `None` where all are.
+    pub clusters: Option<Vec<usize>>,
+}
+
+/// What a task came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// One score for each metric behind each filter.
+    pub scores: Vec<Score>,
+    /// The same with intervals, chance and format failures.
+    pub figures: Vec<Figure>,
+    /// One line for each row behind each filter, in lm-eval's format.
+    pub samples: Vec<Map<String, Value>>,
+    /// Rows that were scored.
+    pub rows: usize,
+}
+
+/// Why answers give no scores.
+#[derive(Debug, thiserror::Error)]
+#[error("the task `{task}` cannot be scored: {why}")]
+pub struct ScoreError {
+    /// Its name.
+    pub task: String,
+    /// What is wrong, and what to do.
+    pub why: String,
+}
+
+impl Planned {
+    /// Only the first row, on which scoring is tried before the long run.
+    pub fn first_row(&self) -> &[Instance] {
+        let first = self.instances.first().map(|instance| instance.doc_id);
+        let end = self.instances.iter().position(|instance| Some(instance.doc_id) != first);
+        &self.instances[..end.unwrap_or(self.instances.len())]
+    }
+
+    /// Scores the rows of `instances`, which are all of this task's or those of its first rows.
+    pub fn score(
+        &self,
+        instances: &[Instance],
+        answers: &HashMap<String, Response>,
+        bootstrap: Bootstrap,
+    ) -> Result<Scored, ScoreError> {
+        self.scored(instances, answers, bootstrap)
+            .map_err(|why| ScoreError { task: self.task.config.task.clone(), why })
+    }
+
+    fn scored(
+        &self,
+        instances: &[Instance],
+        answers: &HashMap<String, Response>,
+        bootstrap: Bootstrap,
+    ) -> Result<Scored, String> {
+        let config = &self.task.config;
+        let metrics =
+            Metric::read(config.output_type, config.metric_list.as_deref(), self.task.results_port().is_some())
+                .map_err(|e| e.to_string())?;
+        let pipelines = Pipeline::read(config.filter_list.as_deref()).map_err(|e| e.to_string())?;
+        let given = given(instances, answers)?;
+        let docs = instances.iter().map(|i| self.task.docs.get(i.doc_id)).collect::<Option<Vec<&Doc>>>();
+        let docs = docs.ok_or("the requests are not those of its rows")?;
+        let (mut scores, mut figures, mut samples, mut rows) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for pipeline in &pipelines {
+            let filtered = pipeline.apply(given.clone(), &docs).map_err(|e| e.to_string())?;
+            let judged = self.judge(instances, &given, &filtered, &metrics, &pipeline.name)?;
+            rows = judged.len();
+            let failures = format_failures(pipeline, &judged);
+            for (metric, items, ids) in columns(&judged, &metrics) {
+                let score = aggregate(&metric, &pipeline.name, &items, bootstrap).map_err(|e| e.to_string())?;
+                figures.push(self.figure(&score, &metric, &items, &ids, failures));
+                scores.push(score);
+            }
+            samples.extend(judged.into_iter().map(|row| row.sample));
+        }
+        Ok(Scored { scores, figures, samples, rows })
+    }
+
+    /// Each row with what its metrics say.
+    fn judge(
+        &self,
+        instances: &[Instance],
+        given: &[Vec<Answer>],
+        filtered: &[Answer],
+        metrics: &[Metric],
+        filter: &str,
+    ) -> Result<Vec<Judged>, String> {
+        let mut rows = Vec::new();
+        let mut start = 0;
+        while start < instances.len() {
+            let doc_id = instances[start].doc_id;
+            let end = instances[start..].iter().position(|i| i.doc_id != doc_id).map_or(instances.len(), |n| start + n);
+            let part = start..end;
+            let row = self.row(&instances[part.clone()], &given[part.clone()], &filtered[part], metrics, filter);
+            rows.push(row.map_err(|why| format!("row {}: {why}", doc_id + 1))?);
+            start = end;
+        }
+        Ok(rows)
+    }
+
+    fn row(
+        &self,
+        instances: &[Instance],
+        given: &[Vec<Answer>],
+        filtered: &[Answer],
+        metrics: &[Metric],
+        filter: &str,
+    ) -> Result<Judged, String> {
+        let task = &self.task;
+        let Some(first) = instances.first() else { return Err("it has no request".into()) };
+        let doc = task.docs.get(first.doc_id).ok_or("it is not there")?;
+        let said = |e: super::task::Error| e.to_string();
+        let items = match task.results_port() {
+            Some(port) => port(doc, filtered)?,
+            None => {
+                let choices = match task.has_choices() {
+                    true => Some(task.choices(doc).map_err(said)?),
+                    false => None,
+                };
+                let gold = gold(task.target(doc).map_err(said)?);
+                let truth = Truth {
+                    output_type: task.config.output_type,
+                    gold: &gold,
+                    choices: choices.as_deref(),
+                    multiple_target: task.multiple_target(),
+                };
+                process_results(&truth, metrics, filtered).map_err(|e| e.to_string())?
+            }
+        };
+        let target = task.target_value(doc).map_err(said)?;
+        let hashes = task.hashes(doc, &first.request).map_err(said)?;
+        let arguments =
+            instances.iter().enumerate().map(|(i, instance)| (format!("gen_args_{i}"), arguments(instance)));
+        let mut sample = Map::from_iter([
+            ("doc_id".to_owned(), json!(first.doc_id)),
+            ("doc".to_owned(), json!(doc)),
+            ("target".to_owned(), json!(str_of(target))),
+            ("arguments".to_owned(), Value::Object(arguments.collect())),
+            ("resps".to_owned(), given.iter().map(|repeats| repeats.iter().map(written).collect::<Value>()).collect()),
+            ("filtered_resps".to_owned(), filtered.iter().map(written).collect()),
+            ("filter".to_owned(), json!(filter)),
+            ("metrics".to_owned(), items.iter().map(|(name, _)| name.as_str()).collect()),
+            ("doc_hash".to_owned(), json!(hashes.doc)),
+            ("prompt_hash".to_owned(), json!(hashes.prompt)),
+            ("target_hash".to_owned(), json!(hashes.target)),
+        ]);
+        sample.extend(items.iter().map(|(name, item)| (name.clone(), json!(item))));
+        let failed = filtered.iter().all(|answer| matches!(answer, Answer::Text(text) if text == NOTHING_FOUND));
+        Ok(Judged { doc_id: first.doc_id, items, sample, failed })
+    }
+
+    fn figure(
+        &self,
+        score: &Score,
+        metric: &Metric,
+        items: &[Item],
+        ids: &[usize],
+        format_failures: Option<f64>,
+    ) -> Figure {
+        let clusters: Option<Vec<usize>> =
+            self.clusters.as_ref().map(|all| ids.iter().map(|id| all.get(*id).copied().unwrap_or(*id)).collect());
+        let interval = interval(score, metric, items, clusters.as_deref());
+        Figure {
+            task: self.task.config.task.clone(),
+            depth: 0,
+            filter: score.filter.clone(),
+            metric: score.metric.clone(),
+            n_shot: Some(self.n_shot),
+            value: Some(score.value).filter(|value| value.is_finite()),
+            interval: interval.map(|(interval, _)| interval),
+            method: interval.map(|(_, method)| method.to_owned()),
+            stderr: score.stderr.filter(|stderr| stderr.is_finite()),
+            n: score.n,
+            higher_is_better: score.higher_is_better,
+            chance: self.chance(&score.metric, ids),
+            format_failures,
+        }
+    }
+
+    /// What choosing at random reaches: the mean share of right choices.
+    fn chance(&self, metric: &str, ids: &[usize]) -> Option<f64> {
+        let of_choices = matches!(metric, "acc" | "acc_norm" | "acc_bytes" | "acc_mutual_info");
+        if self.task.config.output_type != OutputType::MultipleChoice || !of_choices || ids.is_empty() {
+            return None;
+        }
+        let share = |id: &usize| -> Option<f64> {
+            let doc = self.task.docs.get(*id)?;
+            let choices = self.task.choices(doc).ok()?.len();
+            let right = match self.task.target(doc).ok()? {
+                Target::Several(several) => several.len(),
+                _ => 1,
+            };
+            (choices > 0).then(|| (right as f64 / choices as f64).min(1.0))
+        };
+        let shares: Vec<f64> = ids.iter().map(share).collect::<Option<_>>()?;
+        Some(shares.iter().sum::<f64>() / shares.len() as f64)
+    }
+}
+
+/// One row behind one filter.
+struct Judged {
+    doc_id: usize,
+    items: Vec<(String, Item)>,
+    sample: Map<String, Value>,
+    /// The filter found nothing in what was written.
+    failed: bool,
+}
+
+/// The answers to each request, one for each repetition.
+fn given(instances: &[Instance], answers: &HashMap<String, Response>) -> Result<Vec<Vec<Answer>>, String> {
+    let mut missing = 0;
+    let mut all = Vec::with_capacity(instances.len());
+    for instance in instances {
+        let keys = (0..instance.repeats.max(1)).map(|repeat| key(&instance.request, repeat));
+        let found: Vec<Answer> = keys.filter_map(|key| answers.get(&key).cloned().map(Answer::from)).collect();
+        missing += instance.repeats.max(1) - found.len();
+        all.push(found);
+    }
+    match missing {
+        0 => Ok(all),
+        1 => Err("one answer is missing; go on with `tunesmith eval --resume`".into()),
+        _ => Err(format!("{missing} answers are missing; go on with `tunesmith eval --resume`")),
+    }
+}
+
+/// The target as `process_results` takes it.
+fn gold(target: Target) -> Value {
+    match target {
+        Target::Index(index) => json!(index),
+        Target::Text(text) => Value::String(text),
+        Target::Several(several) => Value::Array(several),
+        Target::Other(value) => value,
+    }
+}
+
+/// lm-eval's `arguments` of a request.
+fn arguments(instance: &Instance) -> Value {
+    match &instance.request {
+        Request::Loglikelihood { context, continuation } => json!({"arg_0": context, "arg_1": continuation}),
+        Request::LoglikelihoodRolling { text } => json!({"arg_0": text}),
+        Request::GenerateUntil { context, settings } => json!({"arg_0": context, "arg_1": settings}),
+    }
+}
+
+/// An answer as lm-eval writes it into samples: `["-1.5", "False"]` for a log-likelihood.
+fn written(answer: &Answer) -> Value {
+    let python = |truth: bool| if truth { "True" } else { "False" };
+    match answer {
+        Answer::Loglikelihood { sum, greedy } => json!([str_of(*sum), python(*greedy)]),
+        Answer::Rolling(sum) => json!(str_of(*sum)),
+        Answer::Text(text) => json!(text),
+        Answer::Value(value) => json!(str_of(value.clone())),
+        Answer::List(several) => several.iter().map(written).collect(),
+    }
+}
+
+/// The values of each metric over the rows that have one, and which rows these are.
+fn columns(judged: &[Judged], metrics: &[Metric]) -> Vec<(Metric, Vec<Item>, Vec<usize>)> {
+    let mut found: Vec<(Metric, Vec<Item>, Vec<usize>)> = Vec::new();
+    for row in judged {
+        for (name, item) in &row.items {
+            let at = found.iter().position(|(metric, ..)| metric.name == *name).or_else(|| {
+                let metric = metrics.iter().find(|metric| metric.name == *name)?;
+                found.push((metric.clone(), Vec::new(), Vec::new()));
+                Some(found.len() - 1)
+            });
+            if let Some((_, items, ids)) = at.and_then(|at| found.get_mut(at)) {
+                items.push(item.clone());
+                ids.push(row.doc_id);
+            }
+        }
+    }
+    found
+}
+
+/// The share of rows in which a filter that looks for something found nothing; `None` where none looks.
+fn format_failures(pipeline: &Pipeline, judged: &[Judged]) -> Option<f64> {
+    let looks = pipeline.filters.iter().any(|filter| matches!(filter, Filter::Regex(_) | Filter::ChoiceRegex(_)));
+    let failed = judged.iter().filter(|row| row.failed).count();
+    (looks && !judged.is_empty()).then(|| failed as f64 / judged.len() as f64)
+}
+
+/// The 95 % interval of a value, and how it was made.
+fn interval(
+    score: &Score,
+    metric: &Metric,
+    items: &[Item],
+    clusters: Option<&[usize]>,
+) -> Option<((f64, f64), &'static str)> {
+    let numbers: Option<Vec<f64>> = match metric.aggregation {
+        Aggregation::Mean => {
+            items.iter().map(|item| if let Item::Number(x) = item { Some(*x) } else { None }).collect()
+        }
+        _ => None,
+    };
+    match (numbers, clusters) {
+        (Some(numbers), None) if numbers.iter().all(|x| *x == 0.0 || *x == 1.0) => {
+            let right = numbers.iter().filter(|x| **x == 1.0).count();
+            let method = if numbers.len() < stats::FEW { "clopper-pearson" } else { "wilson" };
+            Some((stats::share(right, numbers.len(), ALPHA)?, method))
+        }
+        (Some(numbers), Some(clusters)) if numbers.iter().all(|x| *x == 0.0 || *x == 1.0) => {
+            let right: Vec<bool> = numbers.iter().map(|x| *x == 1.0).collect();
+            Some((stats::clustered_share(&right, clusters, ALPHA)?, "clustered"))
+        }
+        (Some(numbers), clusters) => {
+            let method = if clusters.is_some() { "clustered" } else { "student t" };
+            Some((stats::Estimate::of(&numbers, clusters)?.interval(ALPHA)?, method))
+        }
+        (None, _) => match weights(items) {
+            Some(pairs) => weighted(metric.aggregation, &pairs, clusters).map(|interval| (interval, "bootstrap")),
+            None => {
+                let half = stats::normal_quantile(1.0 - ALPHA / 2.0)? * score.stderr.filter(|e| e.is_finite())?;
+                Some(((score.value - half, score.value + half), "bootstrap, normal"))
+            }
+        },
+    }
+}
+
+fn weights(items: &[Item]) -> Option<Vec<(f64, f64)>> {
+    let weighted =
+        |item: &Item| if let Item::Weighted(sum, weight) = item { Some((*sum, *weight as f64)) } else { None };
+    items.iter().map(weighted).collect()
+}
+
+/// Perplexities and bits have no formula that lm-eval would use; texts, or clusters of them, are resampled.
+fn weighted(aggregation: Aggregation, pairs: &[(f64, f64)], clusters: Option<&[usize]>) -> Option<(f64, f64)> {
+    let mut groups: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for (at, (sum, weight)) in pairs.iter().enumerate() {
+        let cluster = clusters.and_then(|clusters| clusters.get(at)).copied().unwrap_or(at);
+        let group = groups.entry(cluster).or_default();
+        *group = (group.0 + sum, group.1 + weight);
+    }
+    let groups: Vec<(f64, f64)> = groups.into_values().collect();
+    let statistic = |picked: &[usize]| {
+        let (sum, weight) = picked.iter().fold((0.0, 0.0), |all, at| (all.0 + groups[*at].0, all.1 + groups[*at].1));
+        Some(match aggregation {
+            Aggregation::BitsPerByte => -sum / weight / std::f64::consts::LN_2,
+            _ => (-sum / weight).exp(),
+        })
+    };
+    stats::percentile_interval(stats::bootstrap(groups.len(), DRAWS, 0, statistic)?, ALPHA)
+}

@@ -1,0 +1,31 @@
+"""Hashes of the Python functions that the package's task files name: `python sources.py OUT.jsonl`.
+
+The text is what `inspect.getsource` gives. Files are compiled and not run.
+"""
+
+import glob
+import hashlib
+import inspect
+import json
+import os
+import re
+import sys
+import types
+
+import lm_eval
+
+root = os.path.join(os.path.dirname(lm_eval.__file__), "tasks")
+named = set()
+for path in glob.glob(f"{root}/**/*.yaml", recursive=True):
+    with open(path) as text:
+        for file, name in re.findall(r"!function\s+['\"]?([\w.]+)\.(\w+)", text.read()):
+            named.add((os.path.join(os.path.dirname(path), file.replace(".", "/") + ".py"), name))
+with open(sys.argv[1], "w") as out:
+    for file, name in sorted(named):
+        if not os.path.exists(file):
+            continue
+        with open(file) as text:
+            code = compile(text.read(), file, "exec")
+        found = [c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == name]
+        sha256 = hashlib.sha256(inspect.getsource(found[-1]).encode()).hexdigest() if found else None
+        out.write(json.dumps({"file": file, "name": name, "sha256": sha256}) + "\n")
