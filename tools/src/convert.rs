@@ -14,7 +14,7 @@ use tunesmith_lm::{
     generate::{Sampling, Session},
     gguf,
     lora::Adapter,
-    model::Model,
+    model::{Model, hash_file},
     train::faults::template,
     weights::Dtype,
 };
@@ -27,7 +27,7 @@ use crate::{
     files::{existing, inside, name, read_examples, relative, score, typed},
     model_files,
     tool::{Cx, FieldError, Tool, ToolError},
-    train::check_origin,
+    train::{WEIGHTS, check_origin},
     worker::{Live, Work, run_work},
 };
 
@@ -108,6 +108,9 @@ pub struct Output {
     pub bytes: u64,
     /// SHA-256 of the model.
     pub sha256: String,
+    /// SHA-256 of the adapter's weights that were merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_sha256: Option<String>,
     /// Share of prompts on which the written model says exactly what its source says.
     pub agreement: f64,
     /// Prompts compared.
@@ -205,8 +208,10 @@ impl Job {
     /// Merges, writes, opens again and compares.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         let mut model = Model::open(&self.base).context("the base cannot be used")?;
+        let mut adapter_sha256 = None;
         if let Some(dir) = &self.adapter {
             check_origin(dir, &model)?;
+            adapter_sha256 = Some(hash_file(&dir.join(WEIGHTS))?);
             let adapter = Adapter::load(dir, &model.config)?;
             (model.config, model.weights) = adapter.merge(&model.weights, &model.config)?;
         }
@@ -228,6 +233,7 @@ impl Job {
             quant: self.quant,
             bytes: size(&self.out)?,
             sha256: written.sha256,
+            adapter_sha256,
             agreement: compared.agreement,
             prompts: compared.prompts,
             max_logit_difference: compared.difference,
