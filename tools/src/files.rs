@@ -224,7 +224,7 @@ mod tests {
             ("two", "two has a second name (a hard link); ship a copy"),
             ("pipe", "pipe is not a regular file"),
             ("train", "train is not a regular file"),
-            ("train/file/x", "x: Not a directory (os error 20)"),
+            ("train/file/x", "file: Not a directory (os error 20)"),
             ("none", "none: No such file or directory (os error 2)"),
             ("../x", "it is not below the workdir"),
         ];
