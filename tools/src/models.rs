@@ -25,6 +25,9 @@ impl Models for LmModels {
         let model = Model::open(base).map_err(error)?;
         let loaded = Adapter::load(adapter, &model.config).map_err(error)?;
         loaded.check(&model.config).map_err(error)?;
+        if let Some(name) = loaded.not_finite() {
+            return Err(ModelError(format!("{name} holds numbers that are not finite")));
+        }
         let trained_on = train::base_of(adapter).map_err(|why| ModelError(format!("{why:#}")))?;
         if trained_on != model.sha256 {
             return Err(ModelError(format!("the adapter was trained on another base ({trained_on})")));
