@@ -1,4 +1,10 @@
-//! The decoder of `tunesmith_lm` as the grader's language model.
+//! The decoder of `tunesmith_lm` as the grader's language model, and as that of eval tasks.
+
+mod conventions;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod text;
 
 use std::path::Path;
 
@@ -9,6 +15,8 @@ use tunesmith_lm::{
     lora::Adapter,
     model::Model,
 };
+
+pub use text::TextModel;
 
 use crate::{encode::Encoder, train};
 
