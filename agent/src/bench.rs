@@ -13,7 +13,7 @@ mod args;
 mod attempt;
 mod baseline;
 mod board;
-mod junit;
+pub(crate) mod junit;
 mod pages;
 mod results;
 

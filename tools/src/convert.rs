@@ -395,6 +395,7 @@ mod tests {
             kind: Format::Gguf,
             quant: Quant::F16,
             bytes: 45,
+            adapter_sha256: None,
             sha256: "a".into(),
             mark: Some(mark(&path).unwrap()),
             agreement: 1.0,

@@ -90,7 +90,7 @@ fn properties<'a>(xml: &mut String, indent: &str, of: impl Iterator<Item = (&'a 
 }
 
 /// Text for content and attributes. XML cannot hold control characters at all, so they are written out first.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in visible(text).chars() {
         match c {

@@ -3,8 +3,8 @@
 
 mod cli;
 mod cli_bench;
-mod cli_compare;
 mod cli_cheats;
+mod cli_compare;
 mod cli_hand;
 mod cli_input;
 mod cli_kills;

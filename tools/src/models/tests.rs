@@ -93,6 +93,7 @@ fn settings(value: &Value) -> Generation {
         temperature: 0.0,
         top_p: 1.0,
         top_k: None,
+        repeat: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The decoder as eval tasks ask it: texts as they are, with the conventions of lm-eval's `HFLM`.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 use tunesmith_harness::{
     eval::request::Generation,
@@ -62,8 +62,8 @@ impl TextModel {
         Conventions::new(&self.tokenizer, self.session.max_length())
     }
 
-    /// The settings of one request. `repeat` counts the same request within a call.
-    fn sampling(&self, context: &str, settings: &Generation, repeat: usize) -> Result<Sampling, ModelError> {
+    /// The settings of one request.
+    fn sampling(&self, context: &str, settings: &Generation) -> Result<Sampling, ModelError> {
         let max_new_tokens = settings.max_gen_toks.unwrap_or(MAX_GEN_TOKS);
         if max_new_tokens >= self.session.max_length() {
             return Err(ModelError(format!(
@@ -82,15 +82,14 @@ impl TextModel {
             top_k: settings.top_k,
             stop_ids: self.tokenizer.stops.clone(),
             stop,
-            seed: seed(context, settings, repeat),
+            seed: seed(context, settings),
         })
     }
 }
 
-/// The seed of a request's draws: of what is asked alone, so that neither batch nor order matters. The same request
-/// again in a call is another draw.
-fn seed(context: &str, settings: &Generation, repeat: usize) -> u64 {
-    let hash = sha256(format!("{repeat}\n{settings:?}\n{context}").as_bytes());
+/// The seed of a request's draws: of what is asked and its repetition alone, so that neither batch nor order matters.
+fn seed(context: &str, settings: &Generation) -> u64 {
+    let hash = sha256(format!("{settings:?}\n{context}").as_bytes());
     u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
 }
 
@@ -128,12 +127,9 @@ impl LanguageModel for TextModel {
         on: OnProgress<'_>,
     ) -> Result<Vec<String>, ModelError> {
         let conventions = self.conventions()?;
-        let mut asked: HashMap<String, usize> = HashMap::new();
         let mut prompts = Vec::with_capacity(requests.len());
         for (context, settings) in requests {
-            let repeat = asked.entry(format!("{settings:?}\n{context}")).or_default();
-            let sampling = self.sampling(context, settings, *repeat)?;
-            *repeat += 1;
+            let sampling = self.sampling(context, settings)?;
             let ids = conventions.prompt(context, self.session.max_length() - sampling.max_new_tokens)?;
             prompts.push((ids, sampling));
         }
