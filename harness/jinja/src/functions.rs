@@ -144,11 +144,15 @@ fn join(values: &Value, separator: Option<Value>, attribute: Option<Value>, more
     Ok(out)
 }
 
-/// Jinja's `int(default=0, base=10)`, which gives the default for lists and maps too.
+/// Jinja's `int(default=0, base=10)`: the default stands for all that is no number, and white space around one is allowed.
 fn int(state: &State, value: &Value, default: Option<Value>, base: Option<u32>, more: Kwargs) -> Result<Value, Error> {
-    let none = Value::from(());
-    let convertible = !matches!(value.kind(), ValueKind::Seq | ValueKind::Map);
-    filters::int(state, if convertible { value } else { &none }, default, base, more)
+    let value = match (value.kind(), value.as_str()) {
+        (ValueKind::Seq | ValueKind::Map, _) => Value::from(()),
+        (ValueKind::String, Some(text)) => strings::strip(text).into(),
+        _ => value.clone(),
+    };
+    let default = default.or(more.get("default")?).unwrap_or_else(|| Value::from(0));
+    filters::int(state, &value, Some(default), base, more)
 }
 
 /// Jinja's `trim(chars=None)`: Python's `strip`.
