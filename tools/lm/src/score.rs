@@ -216,8 +216,8 @@ mod tests {
                 let mut progress = Vec::new();
                 let got = session.score_in(&questions, limits, &mut |done, all| progress.push((done, all))).unwrap();
                 for ((got, (want, margin)), question) in got.iter().zip(&expected).zip(&questions) {
-                    // An f32 has seven digits, and these models give sums of hundreds.
-                    let close = 1e-5 * (1.0 + want.sum.abs() / 50.0);
+                    // Other cuts are other orders of sums in f32, and these models' logits are large.
+                    let close = 1e-5 * want.tokens as f64;
                     assert!((got.sum - want.sum).abs() < close, "{name} {limits:?} {question:?} {got:?} {want:?}");
                     assert_eq!(got.tokens, want.tokens);
                     assert!(got.greedy == want.greedy || *margin < 1e-4);
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn questions_that_cannot_be_answered_are_refused() {
         let session = session("llama/tied");
-        let mut ask = |tokens: Vec<u32>, from| {
+        let ask = |tokens: Vec<u32>, from| {
             session.score(&[Question { tokens, from }], 1, &mut |_, _| {}).unwrap_err().to_string()
         };
         let refused = [ask(vec![1, 2], 0), ask(vec![1, 2], 2), ask(vec![1, u32::MAX], 1), ask(vec![1; 130], 1)];
