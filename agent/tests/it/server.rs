@@ -85,18 +85,26 @@ pub fn finish(reason: &str) -> Value {
 }
 
 impl Server {
-    /// Serves `answers` in order, one per connection, and then 500.
+    /// Serves `answers` in order, one per connection, and then 501.
     pub async fn start(answers: Vec<Answer>) -> Server {
+        let mut answers = VecDeque::from(answers);
+        Server::answering(move |_| {
+            answers.pop_front().unwrap_or_else(|| Answer::status(501, "no more answers in this test"))
+        })
+        .await
+    }
+
+    /// Serves what `answer` makes of each request's body.
+    pub async fn answering(mut answer: impl FnMut(&Value) -> Answer + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         tokio::spawn(async move {
-            let mut answers = VecDeque::from(answers);
             while let Ok((mut socket, _)) = listener.accept().await {
                 let request = read(&mut socket).await;
+                let answer = answer(&request.body);
                 log.lock().unwrap().push(request);
-                let answer = answers.pop_front().unwrap_or_else(|| Answer::status(501, "no more answers in this test"));
                 write(&mut socket, answer).await;
             }
         });
