@@ -21,10 +21,13 @@ pub enum Port {
     /// `doc_to_text`, `doc_to_target` or `doc_to_choice`: a value from a row.
     Doc(fn(&Doc) -> Result<Value, String>),
     /// `process_results`: the values of metrics from a row and the filtered answers to its requests.
-    Results(fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>),
+    Results(ResultsPort),
     /// `fewshot_config.samples`: rows of its own.
     Samples(fn() -> Vec<Doc>),
 }
+
+/// A native port of `process_results`: values of metrics from a row and the filtered answers.
+pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>;
 
 /// The ports that a program has.
 #[derive(Clone, Debug, Default)]

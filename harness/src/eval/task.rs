@@ -7,10 +7,8 @@ use serde_json::Value;
 use super::{
     config::{Field, OutputType, TaskConfig},
     fewshot::{Shots, processed},
-    filters::Answer,
-    functions::{Functions, Port},
+    functions::{Functions, Port, ResultsPort},
     generation::generation,
-    metrics::Item,
     prompt::{ChatTemplate, Maker, Question, Resolved, Turn, index, maybe_delimit, render},
     python::{
         random::Random,
@@ -41,9 +39,6 @@ pub struct EvalTask {
     multiple_input: bool,
     multiple_target: bool,
 }
-
-/// A native port of a task's `process_results`: values of metrics from a row and the filtered answers.
-pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>;
 
 /// How questions are asked.
 #[derive(Clone, Copy, Default)]
