@@ -32,9 +32,6 @@ pub enum Port {
     Samples(fn() -> Vec<Doc>),
 }
 
-/// A native port of `process_results`: values of metrics from a row and the filtered answers.
-pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>;
-
 /// The ports that a program has.
 #[derive(Clone, Debug, Default)]
 pub struct Functions(BTreeMap<(String, String), Port>);
