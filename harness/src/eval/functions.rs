@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{config::Function, filters::Answer, metrics::Item, python::source::function_source, request::Doc};
-use crate::hash::sha256;
+use crate::{hash::sha256, rows::not_a_file};
 
 /// Longest Python file that is read.
 const LONGEST_FILE: u64 = 4 << 20;
@@ -48,6 +48,9 @@ impl Functions {
         let read = |e: &dyn std::fmt::Display| {
             format!("names the Python function `{name}` of {file}, which cannot be read: {e}")
         };
+        if let Some(what) = not_a_file(&function.file) {
+            return Err(read(&format!("it {what}")));
+        }
         let length = std::fs::metadata(&function.file).map_err(|e| read(&e))?.len();
         if length > LONGEST_FILE {
             return Err(read(&"the file is too long"));

@@ -194,22 +194,26 @@ impl Planned {
     ) -> Figure {
         let clusters: Option<Vec<usize>> =
             self.clusters.as_ref().map(|all| ids.iter().map(|id| all.get(*id).copied().unwrap_or(*id)).collect());
-        let interval = interval(score, metric, items, clusters.as_deref());
-        Figure {
+        let found = interval(score, metric, items, clusters.as_deref());
+        let mut figure = Figure {
             task: self.task.config.task.clone(),
             depth: 0,
             filter: score.filter.clone(),
             metric: score.metric.clone(),
             n_shot: Some(self.n_shot),
             value: Some(score.value).filter(|value| value.is_finite()),
-            interval: interval.map(|(interval, _)| interval),
-            method: interval.map(|(_, method)| method.to_owned()),
+            interval: None,
+            method: None,
             stderr: score.stderr.filter(|stderr| stderr.is_finite()),
             n: score.n,
             higher_is_better: score.higher_is_better,
             chance: self.chance(&score.metric, ids),
             format_failures,
+        };
+        if let Some((interval, method)) = found.and_then(|(ends, how)| Some((figure.within_range(ends)?, how))) {
+            (figure.interval, figure.method) = (Some(interval), Some(method.to_owned()));
         }
+        figure
     }
 
     /// What choosing at random reaches: the mean share of right choices.

@@ -41,6 +41,9 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
     let spec = spec(tasks, args.limit)?;
     tasks.outputs.check()?;
     let model = match args.model.as_str() {
+        name @ ("constant" | "random") if args.adapter.is_some() => {
+            return Err(usage(format!("--model {name} takes no --adapter; leave it out")));
+        }
         "constant" => Answering::Constant,
         "random" => Answering::Random,
         name => {
