@@ -165,7 +165,12 @@ impl Job {
             Answering::Model { base, adapter } => bases::reads(base).into_iter().chain(adapter.clone()).collect(),
             _ => Vec::new(),
         };
-        folders.chain([self.spec.folder.clone()]).chain(self.spec.include.clone()).chain(self.spec.datasets.values().cloned()).chain(model).collect()
+        folders
+            .chain([self.spec.folder.clone()])
+            .chain(self.spec.include.clone())
+            .chain(self.spec.datasets.values().cloned())
+            .chain(model)
+            .collect()
     }
 
     /// What it writes beside its directory.
@@ -193,7 +198,7 @@ impl Job {
         let registry = Registry::index(&self.spec.include)?;
         let selected = registry.select(&self.spec.tasks)?;
         let datasets = Datasets { local: spec.datasets.clone(), folder: spec.folder.clone() };
-        let functions = Functions::default();
+        let functions = Functions::native();
         let mut tasks = Vec::new();
         for config in selected.tasks {
             let name = config.task.clone();

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    config::{OutputType, TaskConfig},
+    config::{Field, OutputType, TaskConfig},
+    functions::{Functions, Port},
     refusal::Refusal,
     settings::{self, Settings},
 };
@@ -132,6 +133,18 @@ impl Aggregation {
         }
     }
 
+    /// What a task file says: a name, or a function that has a port.
+    fn given(given: Option<Value>, functions: &Functions) -> Result<Self, Refusal> {
+        match given.as_ref().map(Field::deserialize) {
+            Some(Ok(Field::Function { function })) => match functions.port(&function) {
+                Ok(Port::Aggregation(aggregation)) => Ok(aggregation),
+                Ok(_) => Err(Refusal::Function { what: "aggregation", name: function.name }),
+                Err(why) => Err(Refusal::setting("aggregation", why)),
+            },
+            _ => Self::named(settings::name("aggregation", given)?),
+        }
+    }
+
     fn named(name: String) -> Result<Self, Refusal> {
         const ALL: [Aggregation; 14] = [
             Bypass,
@@ -191,14 +204,23 @@ impl Item {
 
 impl Metric {
     /// The metrics of a task, or those of its output type where it names none.
-    pub fn read(config: &TaskConfig) -> Result<Vec<Self>, Refusal> {
-        Self::of(config.output_type, config.metric_list.as_deref(), config.process_results.is_some())
+    pub fn read(config: &TaskConfig, functions: &Functions) -> Result<Vec<Self>, Refusal> {
+        Self::all(config.output_type, config.metric_list.as_deref(), config.process_results.is_some(), functions)
     }
 
     /// The metrics of a list as written.
     ///
     /// With `own_rules` a function of the task judges the answers, and names and settings of metrics are its matter.
     pub fn of(output_type: OutputType, metric_list: Option<&[Value]>, own_rules: bool) -> Result<Vec<Self>, Refusal> {
+        Self::all(output_type, metric_list, own_rules, &Functions::default())
+    }
+
+    fn all(
+        output_type: OutputType,
+        metric_list: Option<&[Value]>,
+        own_rules: bool,
+        functions: &Functions,
+    ) -> Result<Vec<Self>, Refusal> {
         let usual: &[&str] = match output_type {
             OutputType::Loglikelihood => &["perplexity", "acc"],
             OutputType::LoglikelihoodRolling => &["word_perplexity", "byte_perplexity", "bits_per_byte"],
@@ -212,7 +234,7 @@ impl Metric {
         for entry in entries {
             // lm-eval asks metrics how a text is judged only where texts are written and no function judges them.
             let judges = output_type == OutputType::GenerateUntil && !own_rules;
-            let metric = Self::read_one(entry, own_rules, judges)?;
+            let metric = Self::read_one(entry, own_rules, judges, functions)?;
             match metrics.iter_mut().find(|other| other.name == metric.name) {
                 Some(other) => *other = metric,
                 None => metrics.push(metric),
@@ -221,7 +243,7 @@ impl Metric {
         Ok(metrics)
     }
 
-    fn read_one(entry: &Value, own_rules: bool, judges: bool) -> Result<Self, Refusal> {
+    fn read_one(entry: &Value, own_rules: bool, judges: bool, functions: &Functions) -> Result<Self, Refusal> {
         let mut settings = Settings::new("metric_list", entry)?;
         let name = settings::name("metric", settings.take("metric"))?;
         let mut settings = settings.called(format!("metric `{name}`"));
@@ -234,7 +256,7 @@ impl Metric {
         let aggregation = match (settings.take("aggregation"), &usual) {
             (None, Some(usual)) => usual.aggregation,
             (None, None) => return Err(settings.wrong("aggregation", "given")),
-            (given, _) => Aggregation::named(settings::name("aggregation", given)?)?,
+            (given, _) => Aggregation::given(given, functions)?,
         };
         let higher_is_better = match settings.take("higher_is_better") {
             None => usual.and_then(|usual| usual.higher_is_better),

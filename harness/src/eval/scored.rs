@@ -90,7 +90,7 @@ impl Planned {
         bootstrap: Bootstrap,
     ) -> Result<Scored, String> {
         let config = &self.task.config;
-        let metrics = Metric::read(config).map_err(|e| e.to_string())?;
+        let metrics = self.task.metrics().map_err(|e| e.to_string())?;
         let pipelines = Pipeline::read(config.filter_list.as_deref()).map_err(|e| e.to_string())?;
         let given = given(instances, answers)?;
         let docs = instances.iter().map(|i| self.task.docs.get(i.doc_id)).collect::<Option<Vec<&Doc>>>();
@@ -98,10 +98,10 @@ impl Planned {
         let (mut scores, mut figures, mut samples, mut rows) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for pipeline in &pipelines {
             let filtered = pipeline.apply(given.clone(), &docs).map_err(|e| e.to_string())?;
-            let judged = self.judge(instances, &given, &filtered, &metrics, &pipeline.name)?;
+            let judged = self.judge(instances, &given, &filtered, metrics, &pipeline.name)?;
             rows = judged.len();
             let failures = format_failures(pipeline, &judged);
-            for (metric, items, ids) in columns(&judged, &metrics) {
+            for (metric, items, ids) in columns(&judged, metrics) {
                 let score = aggregate(&metric, &pipeline.name, &items, bootstrap).map_err(|e| e.to_string())?;
                 figures.push(self.figure(&score, &metric, &items, &ids, failures));
                 scores.push(score);

@@ -7,16 +7,16 @@ use serde_json::Value;
 use super::{
     config::{Field, OutputType, TaskConfig},
     fewshot::{Shots, processed},
-    filters::Answer,
-    functions::{Functions, Port},
+    functions::{Functions, Port, ResultsPort},
     generation::generation,
-    metrics::Item,
+    metrics::Metric,
     prompt::{ChatTemplate, Maker, Question, Resolved, Turn, index, maybe_delimit, render},
     python::{
         random::Random,
         repr::{dumps, str_of},
         strings,
     },
+    refusal::Refusal,
     request::{Doc, Generation, Instance, Request},
 };
 use crate::{hash::sha256, model::ModelError};
@@ -38,12 +38,11 @@ pub struct EvalTask {
     shots: Shots,
     settings: Generation,
     results: Option<ResultsPort>,
+    /// Or why they are not computed; it matters only where answers are scored.
+    metrics: Result<Vec<Metric>, Refusal>,
     multiple_input: bool,
     multiple_target: bool,
 }
-
-/// A native port of a task's `process_results`: values of metrics from a row and the filtered answers.
-pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>;
 
 /// How questions are asked.
 #[derive(Clone, Copy, Default)]
@@ -142,6 +141,7 @@ impl EvalTask {
             settings: generation(config.generation_kwargs.as_ref(), &config.fewshot_delimiter)
                 .map_err(|e| format!("generation_kwargs: {e}"))?,
             results,
+            metrics: Metric::read(&config, functions),
             multiple_input: false,
             multiple_target: false,
             config,
@@ -287,6 +287,11 @@ impl EvalTask {
     /// Whether the task has choices.
     pub fn has_choices(&self) -> bool {
         self.choice.is_some()
+    }
+
+    /// The metrics of the task, or why they are not computed.
+    pub fn metrics(&self) -> Result<&[Metric], &Refusal> {
+        self.metrics.as_deref()
     }
 
     /// The native port that scores the task's answers, if it has one.

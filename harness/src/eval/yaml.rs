@@ -105,7 +105,9 @@ fn unbroken<'a>(text: Cow<'a, str>, style: ScalarStyle, last_line: &str) -> Cow<
     let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
     match text.strip_suffix('\n') {
         // A comment may stand below it.
-        Some(cut) if block && !last_line.trim().is_empty() && cut.ends_with(last_line.trim_start()) => cut.to_owned().into(),
+        Some(cut) if block && !last_line.trim().is_empty() && cut.ends_with(last_line.trim_start()) => {
+            cut.to_owned().into()
+        }
         _ => text,
     }
 }
