@@ -36,6 +36,8 @@ pub enum Port {
     Doc(fn(&Doc) -> Result<Value, String>),
     /// `process_results`: the values of metrics from a row and the filtered answers to its requests.
     Results(ResultsPort),
+    /// The same, and why it cannot judge a row, whatever is answered.
+    CheckedResults(ResultsPort, fn(&Doc) -> Result<(), String>),
     /// `fewshot_config.samples`: rows of its own.
     Samples(fn() -> Vec<Doc>),
     /// `aggregation` of a metric: how the values of all rows become one.

@@ -46,6 +46,8 @@ pub enum Item {
     Texts(String, String),
     /// Several right texts and the one written.
     References(Vec<String>, String),
+    /// What is true of the row: whether each of its instructions is followed.
+    Truths(Vec<bool>),
     /// Nothing: `bypass`.
     Nothing,
 }
@@ -83,11 +85,13 @@ pub enum Aggregation {
     ChrfPlusPlus,
     /// Translation edit rate.
     Ter,
+    /// The share of what is true of all rows; only a function stands for it in task files.
+    Truths,
 }
 
 use Aggregation::{
     BitsPerByte, Bleu, BrierScore, Bypass, Chrf, ChrfPlusPlus, F1, MatthewsCorrcoef, Mean, Median, Nanmean, Perplexity,
-    Ter, WeightedPerplexity,
+    Ter, Truths, WeightedPerplexity,
 };
 
 /// lm-eval's metrics: their name, usual aggregation and direction.
@@ -130,6 +134,7 @@ impl Aggregation {
             Chrf => "chrf",
             ChrfPlusPlus => "chrf++",
             Ter => "ter",
+            Truths => "agg_inst_level_acc",
         }
     }
 
@@ -191,6 +196,7 @@ impl Item {
                     let probabilities = second?.as_array()?.iter().map(Value::as_f64).collect::<Option<_>>()?;
                     Some(Self::Probabilities(whole(first)?, probabilities))
                 }
+                Truths => value.as_array()?.iter().map(Value::as_bool).collect::<Option<_>>().map(Self::Truths),
                 Bleu | Chrf | ChrfPlusPlus | Ter => match text(first) {
                     Some(wanted) => Some(Self::Texts(wanted, text(second)?)),
                     None => Some(Self::References(texts(first)?, text(second)?)),

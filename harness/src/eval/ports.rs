@@ -5,6 +5,7 @@
 //! | [`arithmetic`] | arithmetic |
 //! | [`gpqa`] | GPQA without examples, with reasoning, and of the leaderboard |
 //! | [`hellaswag`] | HellaSwag and its translations |
+//! | [`ifeval`] | IFEval, as far as its instructions need neither language detection nor NLTK's data |
 //! | [`race`] | RACE |
 //! | [`truthfulqa`] | the second kind of TruthfulQA's multiple choice |
 //! | [`wikitext`] | WikiText |
@@ -15,6 +16,7 @@
 mod arithmetic;
 mod gpqa;
 mod hellaswag;
+mod ifeval;
 mod race;
 mod truthfulqa;
 mod wikitext;
@@ -26,10 +28,11 @@ use super::{functions::Native, python::repr::str_of, request::Doc};
 
 /// All ports there are.
 pub(super) fn all() -> impl Iterator<Item = &'static Native> {
-    let families: [&[Native]; 7] = [
+    let families: [&[Native]; 8] = [
         arithmetic::PORTS,
         gpqa::PORTS,
         hellaswag::PORTS,
+        ifeval::PORTS,
         race::PORTS,
         truthfulqa::PORTS,
         wikitext::PORTS,

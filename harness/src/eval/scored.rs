@@ -322,6 +322,10 @@ fn interval(
     items: &[Item],
     clusters: Option<&[usize]>,
 ) -> Option<((f64, f64), &'static str)> {
+    if metric.aggregation == Aggregation::Truths {
+        let (truths, rows) = truths(items, clusters);
+        return Some((stats::clustered_share(&truths, &rows, ALPHA)?, "clustered"));
+    }
     let numbers: Option<Vec<f64>> = match metric.aggregation {
         Aggregation::Mean => {
             items.iter().map(|item| if let Item::Number(x) = item { Some(*x) } else { None }).collect()
@@ -350,6 +354,16 @@ fn interval(
             }
         },
     }
+}
+
+/// What is true of rows, each with its row or cluster: what is true of the same row is not independent.
+fn truths(items: &[Item], clusters: Option<&[usize]>) -> (Vec<bool>, Vec<usize>) {
+    let cluster = |row: usize| clusters.and_then(|clusters| clusters.get(row)).copied().unwrap_or(row);
+    let truths = items.iter().enumerate().flat_map(|(row, item)| match item {
+        Item::Truths(truths) => truths.iter().map(|truth| (*truth, cluster(row))).collect(),
+        _ => Vec::new(),
+    });
+    truths.unzip()
 }
 
 fn weights(items: &[Item]) -> Option<Vec<(f64, f64)>> {

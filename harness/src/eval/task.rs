@@ -127,6 +127,12 @@ impl EvalTask {
             Some(Field::Function { function }) => {
                 match functions.port(function).map_err(|e| format!("process_results: {e}"))? {
                     Port::Results(port) => Some(port),
+                    Port::CheckedResults(port, check) => {
+                        for (at, doc) in docs.iter().enumerate() {
+                            check(doc).map_err(|why| format!("process_results: row {}: {why}", at + 1))?;
+                        }
+                        Some(port)
+                    }
                     _ => return Err(format!("process_results: `{}` is not a function of results", function.name)),
                 }
             }

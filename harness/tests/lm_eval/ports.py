@@ -120,6 +120,79 @@ def truthfulqa():
     yield [{"mc2_targets": None}, [[-1.0, True]]]
 
 
+INSTRUCTIONS = [
+    ("keywords:existence", {"keywords": ["b.ld", "word"]}), ("keywords:existence", {"keywords": ["STRASSE|naïve"]}),
+    ("keywords:frequency", {"keyword": " the ", "frequency": 2, "relation": "less than"}),
+    ("keywords:frequency", {"keyword": "a", "frequency": 3, "relation": "at least"}),
+    ("keywords:frequency", {"keyword": "(a)(b)|é", "frequency": 1.0, "relation": "at least"}),
+    ("keywords:forbidden_words", {"forbidden_words": ["the", "naïve"]}), ("keywords:forbidden_words", {"forbidden_words": ["a_b", "日本"]}),
+    ("keywords:letter_frequency", {"letter": "S", "let_frequency": 3, "let_relation": "at least"}),
+    ("keywords:letter_frequency", {"letter": "k", "let_frequency": 1, "let_relation": "less than"}),
+    ("length_constraints:number_paragraphs", {"num_paragraphs": 1}), ("length_constraints:number_paragraphs", {"num_paragraphs": 2}),
+    ("length_constraints:number_paragraphs", {"num_paragraphs": 3}),
+    ("length_constraints:number_words", {"num_words": 3, "relation": "at least"}), ("length_constraints:number_words", {"num_words": 9, "relation": "less than"}),
+    ("length_constraints:nth_paragraph_first_word", {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "Bold"}),
+    ("length_constraints:nth_paragraph_first_word", {"num_paragraphs": 1, "nth_paragraph": 1, "first_word": "the"}),
+    ("length_constraints:nth_paragraph_first_word", {"num_paragraphs": 3, "nth_paragraph": 1, "first_word": "ΟΔΟσ"}),
+    ("detectable_content:number_placeholders", {"num_placeholders": 1}), ("detectable_content:number_placeholders", {"num_placeholders": 3}),
+    ("detectable_content:postscript", {"postscript_marker": "P.S."}), ("detectable_content:postscript", {"postscript_marker": " P.P.S "}),
+    ("detectable_content:postscript", {"postscript_marker": "NB:"}),
+    ("detectable_format:number_bullet_lists", {"num_bullets": 2}), ("detectable_format:number_bullet_lists", {"num_bullets": 1}),
+    ("detectable_format:constrained_response", {}), ("detectable_format:number_highlighted_sections", {"num_highlights": 1}),
+    ("detectable_format:number_highlighted_sections", {"num_highlights": 3}),
+    ("detectable_format:multiple_sections", {"section_spliter": "SECTION", "num_sections": 2}),
+    ("detectable_format:multiple_sections", {"section_spliter": " (Day|Tag) ", "num_sections": 3}),
+    ("detectable_format:json_format", {}), ("detectable_format:title", {}), ("combination:two_responses", {}),
+    ("combination:repeat_prompt", {"prompt_to_repeat": " Say THE word "}),
+    ("startend:end_checker", {"end_phrase": " Any other questions? "}), ("startend:end_checker", {"end_phrase": " "}),
+    ("startend:quotation", {}), ("punctuation:no_comma", {}),
+]
+ANSWERS = [
+    "", " \n ", "bold word", "the end", "a b.ld NB: word", "One *** two***three", "Odos ΟΔΟΣ", "ΟΔΟσ, x\n\nb\n\nc", "Day 1 Day2 Tag 3", "word", "The bold word, the STRASSE.", "the\n\nBold, text", "'\"The\" end", "The first\n\n\n\n\"bold\"! x", "ΟΔΟΣ x\n\nb\n\nc",
+    "naïve naï ab éÉ aaa", "sSſ K k", "one *** two", "*** one***two ***", "a *** *** b", "***", "******", "x****** x ", "x ****** y", " ****** x ****** y ******",
+    "x****** ******y", "[a] [b\nc] [d] []", "[[x]", "text\nP.S. more", "text p. s. x", "P. P.S", "p.p.s", "p.s", "nb: x", "İnb:",
+    "* one\n- two", "*one\n* two\n** three", "  * x\n\n-\n---", "\u3000* x", "My answer is yes.", "xMy answer is maybe. ", "my answer is no.",
+    "*a* **b** * * ****", "*a\nb*", "**a* *b**", "***x***", "*a* *b* **c** *d*", "SECTION 1 a SECTION 2", "SECTION1SECTION2 SECTION3", "Day 1 Tag ٣ x", "SECTION x",
+    "<<title>>", "<<>>", "<< \n>>", "<<<<>>>>", "<<a\nb>> <<c>>", "<<> >>", "say the WORD and more", " \"Say the word\" ",
+    "... Any OTHER questions?", "\"any other questions?\"", "\" any other questions? \" ", '"quoted"', '"', '""', ' "a" ', "“a”", "a,b", "a，b", "日本 a_b 日本語",
+    "line one\nkeep *this*, one\nlast", "first\n{\"a\": 1}\nlast", "intro:\n\"quoted\"", "\"quoted\"\n-- me", "a\nb", "\n", "*", "**,**",
+    '{"a": [1, 2.5, -0, 1e5, "x\\u00e9\\n"], "b": {}, "c": null}', "```json\n[1]\n```", "```JSON [] ```", "``` {} ", "```json```json[]", "[1,]", '{"a":1,}', "01",
+    "1.", "-", "-1.5E+3", "NaN", "-Infinity", "[Infinity, true]", "tru", "'a'", '"\t"', '"\\x"', '"\\u12g4"', '"\\ud800"', "[1] x", "[" * 50 + "]" * 50, "[" * 50 + "]" * 49,
+    "{}", '{"a" 1}', '{a: 1}', '{"a": {"b": [{}, []]}}', "1" * 4300, "1" * 4301, "1" * 4301 + ".0", "\ufeff1", "[1 2]", "[]]", '{"a":1]', "1e", "1e999", "+1", ".5", "\u00a0[1]\u00a0", "[\u00a01]",
+]
+
+
+def ifeval():
+    ids, settings = [i for i, _ in INSTRUCTIONS], [k for _, k in INSTRUCTIONS]
+    everything = {"num_bullets": None, "keyword": "", "frequency": 0, "keywords": []}
+    doc = {"key": 1, "prompt": "p", "instruction_id_list": ids, "kwargs": [{**everything, **k} for k in settings]}
+    for answer in ANSWERS:
+        yield [doc, [answer]]
+    yield [{**doc, "instruction_id_list": [], "kwargs": []}, ["x"]]
+    wrong = [
+        ("detectable_format:title", {"num": 1}), ("unknown:thing", {}), ("keywords:existence", {"keywords": ["("]}), ("keywords:existence", {"keywords": [3]}),
+        ("length_constraints:number_words", {"num_words": "3", "relation": "at least"}),
+        ("length_constraints:number_words", {"num_words": 3, "relation": "at most"}), ("combination:repeat_prompt", {}),
+        ("detectable_format:multiple_sections", {"section_spliter": 3, "num_sections": 1}), ("startend:end_checker", {"end_phrase": 3}),
+    ]
+    for name, settings in wrong:
+        yield [{"key": 1, "prompt": "p", "instruction_id_list": [name], "kwargs": [settings]}, ["answer 1"]]
+    yield [{"key": 1, "prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": []}, ["x"]]
+    yield [{"key": 1, "prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [None]}, ["x"]]
+    yield [{"key": 1, "instruction_id_list": [], "kwargs": []}, ["x"]]
+
+
+def import_ifeval():
+    """Packages that the instructions below do not use need not be there, nor NLTK's data."""
+    import types
+
+    import nltk
+
+    nltk.data.find = lambda *_: None
+    for name, content in [("langdetect", {}), ("immutabledict", {"immutabledict": dict})]:
+        sys.modules.setdefault(name, types.SimpleNamespace(**content))
+
+
 # File, function, what it calls there, what it is called for, and with what.
 CALLS = [
     ("hellaswag/utils.py", "process_docs", ["preprocess"], "docs", hellaswag),
@@ -136,6 +209,8 @@ CALLS = [
     ("race/preprocess_race.py", "doc_to_target", ["process_ast", "last_problem"], "doc", race),
     ("race/preprocess_race.py", "doc_to_choice", ["process_ast", "last_problem"], "doc", race),
     ("truthfulqa/utils.py", "process_results_mc2", [], "results", truthfulqa),
+    ("ifeval/utils.py", "process_results", ["test_instruction_following_strict", "test_instruction_following_loose", "instructions_registry"], "results", ifeval),
+    ("ifeval/utils.py", "agg_inst_level_acc", [], "aggregation", lambda: [[[True], [False, True, True], [False]], [[False]]]),
 ]
 
 
@@ -170,11 +245,14 @@ def call(function, kind, given):
         return list(function(datasets.Dataset.from_list(given)))
     if kind == "doc":
         return function(given)
+    if kind == "aggregation":
+        return function(given)
     doc, answers = given
     return function(doc, [tuple(answer) if isinstance(answer, list) else answer for answer in answers])
 
 
 def main():
+    import_ifeval()
     with open(sys.argv[1], "w") as out:
         for file, name, helpers, kind, inputs in CALLS:
             path = os.path.join(ROOT, file)
@@ -185,11 +263,16 @@ def main():
             line = {"of": file.split("/")[0], "name": name, "sha256": sha256(inspect.getsource(function))}
             line["helpers"] = {helper: sha256(source(module, helper)) for helper in helpers}
             line["kind"], line["cases"] = kind, []
+            before = None
             for given in inputs():
                 try:
                     case = {"given": given, "gives": plain(call(function, kind, given))}
                 except Exception:
                     case = {"given": given, "raises": True}
+                # A row that is asked about again is written once.
+                if kind == "results":
+                    case["given"] = [None if given[0] is before else given[0], given[1]]
+                    before = given[0]
                 line["cases"].append(case)
             out.write(json.dumps(line) + "\n")
 
