@@ -1,9 +1,6 @@
 //! Hands a run's result to the sealed grader, after every job of the run has ended.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 use serde_json::Value;
 use tunesmith_harness::{
@@ -23,6 +20,10 @@ use tunesmith_tools::{
 };
 
 use crate::run::{DATA, SEALED};
+
+mod intake;
+
+pub use intake::keep;
 
 /// What a run hands in, as paths relative to its workdir.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub async fn grade(
     (deadline, cancel): (Option<Instant>, &Cancel),
     on: &(dyn Fn(Progress) + Send + Sync),
 ) -> Graded {
-    let (job, _scratch, dir) = match prepare(run, submitted) {
+    let (job, _places, dir) = match prepare(run, submitted) {
         Ok(ready) => ready,
         Err((outcome, why)) => return Graded::None(outcome, why),
     };
@@ -106,12 +107,14 @@ pub async fn grade(
 
 type Refused = (Outcome, String);
 
-fn prepare(run: &Run, submitted: &Submitted) -> Result<(grading::Job, tempfile::TempDir, Workdir), Refused> {
+/// The grader's copies of what was handed in, which it may read, and the directory that it may write.
+type Places = [tempfile::TempDir; 2];
+
+fn prepare(run: &Run, submitted: &Submitted) -> Result<(grading::Job, Places, Workdir), Refused> {
     let internal = |e: &dyn std::fmt::Display| (Outcome::Internal, format!("the result cannot be graded: {e}"));
     let events = tunesmith_harness::log::scan(&run.log()).map_err(|e| internal(&e))?.events;
     let manifest = run.manifest().map_err(|e| internal(&e))?;
     let work = Workdir::open(&run.work()).map_err(|e| internal(&e))?;
-    let inside = |path: &String| work.join(path).map_err(|e| internal(&e));
     let scope = scope(&events).map_err(|why| (Outcome::NotMet, why))?;
     let recipe = recipe(&events, &work, &scope).map_err(|why| (Outcome::NotMet, why))?;
     let (open, sealed) = (run.dir().join(DATA), run.dir().join(SEALED));
@@ -127,19 +130,24 @@ fn prepare(run: &Run, submitted: &Submitted) -> Result<(grading::Job, tempfile::
     if scope.base_sha256 != hash {
         return Err(internal(&format!("{} is not the base that the run began with", base.display())));
     }
-    let artifacts = submitted.artifacts.iter().map(|(path, kind)| Ok((inside(path)?, kind.clone())));
+    // Beside the run's own files there is room for them; a run that may only be read is graded all the same.
+    let place = tempfile::tempdir_in(run.dir()).or_else(|_| tempfile::tempdir()).map_err(|e| internal(&e))?;
     let scratch = tempfile::tempdir().map_err(|e| internal(&e))?;
     let dir = Workdir::open(scratch.path()).map_err(|e| internal(&e))?;
+    let taken =
+        intake::Intake { run, work: &work, events: &events, base_sha256: &hash, place: place.path() }.take(submitted);
     let job = grading::Job {
-        root: run.dir().to_owned(),
+        root: place.path().to_owned(),
         recipe,
         base,
-        adapter: submitted.adapter.as_ref().map(inside).transpose()?,
-        artifacts: artifacts.collect::<Result<Vec<(PathBuf, String)>, Refused>>()?,
+        adapter: taken.adapter,
+        artifacts: taken.artifacts,
+        refused: taken.refused,
+        trained: taken.trained,
         sealed,
         open,
     };
-    Ok((job, scratch, dir))
+    Ok((job, [place, scratch], dir))
 }
 
 /// The scope as it was frozen and then changed with the user's permission.

@@ -20,7 +20,8 @@ use tunesmith_harness::{
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
     registry,
-    tool::{Cx, Progress},
+    tool::{Cx, Progress, Tool},
+    train,
 };
 
 use crate::{
@@ -187,8 +188,8 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
 }
 
 /// The manifest and the log with its first event. From then on a run can be shown, so its directory stays.
-fn begin<'a>(options: &Options, prepared: &Prepared, watch: &'a dyn Watch) -> Result<Recorder<'a>, Failure> {
-    let mut journal = Recorder { log: prepared.run.create_log()?, watch };
+fn begin<'a>(options: &Options, prepared: &'a Prepared, watch: &'a dyn Watch) -> Result<Recorder<'a>, Failure> {
+    let mut journal = Recorder { log: prepared.run.create_log()?, run: &prepared.run, watch };
     let layers = prepare::layers(&options.jobs);
     prepared.write_manifest(options, &layers)?;
     journal.record(Kind::Started {
@@ -212,7 +213,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let scratch = scratch()?;
     let options = Options { dir: scratch.path().to_owned(), ..options.clone() };
     let prepared = Prepared::new(&options)?;
-    let mut journal = Recorder { log: prepared.run.create_log()?, watch: &Silent };
+    let mut journal = Recorder { log: prepared.run.create_log()?, run: &prepared.run, watch: &Silent };
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
@@ -351,11 +352,17 @@ fn finish(run: &Run, mut journal: Recorder<'_>, outcome: Outcome, why: String) -
 /// Writes events to the log and shows them.
 struct Recorder<'a> {
     log: Log,
+    run: &'a Run,
     watch: &'a dyn Watch,
 }
 
 impl Journal for Recorder<'_> {
     fn record(&mut self, kind: Kind) -> Result<(), LogError> {
+        if let Kind::Returned { tool, ok: true, output, .. } = &kind
+            && tool == train::Train::NAME
+        {
+            grading::keep(self.run, output);
+        }
         let event = self.log.append(kind, Timestamp::now())?;
         self.watch.event(&event);
         Ok(())

@@ -134,7 +134,9 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, 
     shown.insert("ok".into(), step.result.is_ok().into());
     match &step.result {
         Ok(output) => {
-            let output = redact::value(share.view(output));
+            let mut output = redact::value(share.view(output));
+            // Hashes for the grader; a model pays for each of their letters.
+            output.as_object_mut().map(|fields| fields.remove("provenance"));
             let text = output.to_string();
             if text.chars().count() > MOST {
                 shown.insert("output_cut".into(), truncate_middle(&text, MOST).into());

@@ -7,19 +7,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The oracle of every task: suite, task, script. A new task is a line here.
-const ORACLES: &[(&str, &str, &str)] = &[
-    ("smoke", "routing", include_str!("../suites/smoke/oracle/routing.jsonl")),
-    ("smoke", "orders", include_str!("../suites/smoke/oracle/orders.jsonl")),
-    ("smoke", "reports", include_str!("../suites/smoke/oracle/reports.jsonl")),
-];
-
 /// The script of the null agent, which hands in nothing.
 pub const NULL: &str = include_str!("../suites/null.jsonl");
 
 /// The script that must pass a task.
 pub fn oracle(suite: &str, task: &str) -> Option<&'static str> {
-    ORACLES.iter().find(|(s, t, _)| (*s, *t) == (suite, task)).map(|(.., script)| *script)
+    crate::suite::oracle(suite, task)
 }
 
 /// One turn of a planner: what it says and what it calls.

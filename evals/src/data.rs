@@ -1,8 +1,16 @@
 //! Makers of rows: seeded, so that a suite can draw rows that no planner has seen before.
 
+mod choices;
+mod commands;
+mod diaries;
+mod layouts;
 mod museum;
 mod orders;
+mod radio;
 mod reports;
+mod sightings;
+mod sums;
+mod tales;
 pub mod tickets;
 
 use std::collections::BTreeSet;
@@ -17,6 +25,14 @@ const GENERATORS: &[Generator] = &[
     Generator { name: "museum", columns: ["message", "team"], most: 5_000, draw: museum::draw },
     Generator { name: "orders", columns: ["text", "json"], most: 2_000, draw: orders::draw },
     Generator { name: "reports", columns: ["command", "report"], most: 2_000, draw: reports::draw },
+    Generator { name: "radio", columns: ["message", "desk"], most: 5_000, draw: radio::draw },
+    Generator { name: "sightings", columns: ["note", "json"], most: 5_000, draw: sightings::draw },
+    Generator { name: "diaries", columns: ["line", "told"], most: 5_000, draw: diaries::draw },
+    Generator { name: "sums", columns: ["question", "answer"], most: 5_000, draw: sums::draw },
+    Generator { name: "choices", columns: ["question", "answer"], most: 5_000, draw: choices::draw },
+    Generator { name: "commands", columns: ["spoken", "json"], most: 5_000, draw: commands::draw },
+    Generator { name: "layouts", columns: ["line", "laid_out"], most: 5_000, draw: layouts::draw },
+    Generator { name: "tales", columns: ["text", "rest"], most: 5_000, draw: tales::draw },
 ];
 
 /// Draws one row after the other: an input and its answer.
@@ -165,6 +181,20 @@ mod tests {
                 assert!(!text.is_empty() && !text.contains(['{', '}', '[', ']', '|']), "{text:?}");
                 assert!(!row[generator.columns[1]].as_str().unwrap().is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_rows_with_distinct_inputs_and_another_seed_gives_others() {
+        for generator in GENERATORS {
+            let rows = generator.rows(5, 200);
+            let input = |row: &Row| row[generator.columns[0]].as_str().unwrap().to_lowercase();
+            let inputs: BTreeSet<String> = rows.iter().map(input).collect();
+            assert_eq!(inputs.len(), 200, "{}", generator.name);
+            assert_eq!(rows, generator.rows(5, 200), "{}", generator.name);
+            let others = generator.rows(6, 200);
+            let shared = others.iter().filter(|row| inputs.contains(&input(row))).count();
+            assert!(shared < 40, "{}: {shared} of 200 rows come back under another seed", generator.name);
         }
     }
 

@@ -5,10 +5,12 @@
 //! | [`suite`] | which tasks does a suite hold |
 //! | [`data`] | where do a task's rows come from |
 //! | [`agents`] | what must pass a task, and what must not |
+//! | [`cheats`] | who must gain nothing |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod agents;
+pub mod cheats;
 pub mod data;
 pub mod suite;
 

@@ -7,12 +7,8 @@ use tunesmith_harness::{grade, recipe::Row, task::Goal};
 
 use crate::data::{self, Generator};
 
-/// Every task of every suite: suite, file name, text. A new task is its file and a line here.
-const FILES: &[(&str, &str, &str)] = &[
-    ("smoke", "routing.toml", include_str!("../suites/smoke/routing.toml")),
-    ("smoke", "orders.toml", include_str!("../suites/smoke/orders.toml")),
-    ("smoke", "reports.toml", include_str!("../suites/smoke/reports.toml")),
-];
+// `TASKS` and `ORACLES`: suite, name of the file without its ending, text. `build.rs` lists what is in `suites/`.
+include!(concat!(env!("OUT_DIR"), "/suites.rs"));
 
 /// A named list of tasks.
 #[derive(Clone, Debug)]
@@ -100,10 +96,10 @@ pub enum SuiteError {
         /// What it may be.
         range: String,
     },
-    /// Two tasks of one name.
-    #[error("{file}: another task of the suite is called {id:?}; choose another id")]
-    DuplicateId {
-        /// The second file.
+    /// A task that is not called what its file is, by which its oracle is found.
+    #[error("{file}: the id is {id:?}; it must be the file's name without its ending")]
+    OtherId {
+        /// The task file.
         file: String,
         /// The id.
         id: String,
@@ -112,17 +108,23 @@ pub enum SuiteError {
 
 /// The names of all suites.
 pub fn names() -> Vec<&'static str> {
-    let names: BTreeSet<&str> = FILES.iter().map(|(suite, ..)| *suite).collect();
+    let names: BTreeSet<&str> = TASKS.iter().map(|(suite, ..)| *suite).collect();
     names.into_iter().collect()
+}
+
+/// The script of `suites/<suite>/oracle/<task>.jsonl`.
+pub(crate) fn oracle(suite: &str, task: &str) -> Option<&'static str> {
+    ORACLES.iter().find(|(s, t, _)| (*s, *t) == (suite, task)).map(|(.., script)| *script)
 }
 
 /// Reads a suite, with every task checked.
 pub fn suite(name: &str) -> Result<Suite, SuiteError> {
     let mut tasks: Vec<Task> = Vec::new();
-    for (_, file, text) in FILES.iter().filter(|(suite, ..)| *suite == name) {
-        let task = read(file, text)?;
-        if tasks.iter().any(|t| t.id == task.id) {
-            return Err(SuiteError::DuplicateId { file: (*file).to_owned(), id: task.id });
+    for (_, stem, text) in TASKS.iter().filter(|(suite, ..)| *suite == name) {
+        let file = format!("{stem}.toml");
+        let task = read(&file, text)?;
+        if task.id != *stem {
+            return Err(SuiteError::OtherId { file, id: task.id });
         }
         tasks.push(task);
     }
@@ -192,7 +194,7 @@ fn read(file: &str, text: &str) -> Result<Task, SuiteError> {
         count: written.data.rows,
         goal,
         minutes: written.minutes,
-        notes: written.notes,
+        notes: written.notes.trim().to_owned(),
     })
 }
 
@@ -230,8 +232,14 @@ goal = { metric = "accuracy", at_least = 0.5 }
     }
 
     #[test]
+    fn the_limits_of_the_quick_suite_add_up_to_less_than_five_minutes() {
+        let minutes: f64 = suite("quick").unwrap().tasks.iter().map(|task| task.minutes).sum();
+        assert!(minutes <= 4.9, "{minutes}");
+    }
+
+    #[test]
     fn an_unknown_suite_names_the_known_ones() {
-        assert_eq!(suite("smok").unwrap_err().to_string(), r#"there is no suite "smok"; the suites are: smoke"#);
+        assert_eq!(suite("smok").unwrap_err().to_string(), r#"there is no suite "smok"; the suites are: quick, smoke"#);
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub struct Rows {
     pub open: usize,
     /// Rows set aside for the grader.
     pub sealed: usize,
-    /// Rows dropped because they repeat a sealed row exactly or nearly (with a user's own test file).
+    /// Rows dropped because a sealed row stands in them, or with a user's own test file because they nearly repeat one.
     pub dropped: usize,
     /// Open rows so alike that near-copies of sealed rows may be among them, see [`crate::seal::Split::templated`].
     #[serde(default)]

@@ -5,7 +5,10 @@ mod files;
 mod measure;
 mod outcome;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,7 @@ use self::{
 use crate::{
     baselines, metrics,
     model::{ChatLanguageModel, ModelError, Models},
+    overlap::{Overlap, Search},
     recipe::{Example, Recipe, Row},
     task::JobKind,
 };
@@ -38,6 +42,10 @@ pub struct Submission {
     pub adapter: Option<PathBuf>,
     /// Shipped files with their kind: `gguf`, `safetensors` or `adapter`.
     pub artifacts: Vec<(PathBuf, String)>,
+    /// Outputs that may not be looked at, with the reason; each of them counts as failed.
+    pub refused: BTreeMap<PathBuf, String>,
+    /// Files of rows, as JSON lines, that the adapter was trained on.
+    pub trained: Vec<PathBuf>,
     /// The rows that nobody has seen.
     pub sealed: Vec<Row>,
     /// The rows that the run could use.
@@ -84,9 +92,13 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
     if classification && s.recipe.labels.is_empty() {
         return Err(GradeError::NoLabels);
     }
-    let cases = Cases::of(&s.recipe, &s.sealed);
+    let (seen, refusal) = contamination(s);
+    let mut cases = Cases::of(&s.recipe, &unseen(s, &seen, &refusal));
     if !cases.any_usable(&s.recipe) {
         return Err(GradeError::NoRows(s.sealed.len()));
+    }
+    if let (count @ 1.., None) = (seen.seen().len(), &refusal) {
+        cases.unusable.push((SEEN.to_owned(), count));
     }
     let base = models
         .open(&s.base, None)
@@ -107,7 +119,10 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
     on(GradeProgress::Partial(Box::new(grade.clone())));
     let adapter = s.adapter.as_ref().map(|adapter| files::of_adapter(s, adapter));
     if let Some(adapter) = &s.adapter {
-        add_tuned(&mut grade, s, adapter, &cases, &base, models, on);
+        match refusal.filter(|_| !s.refused.contains_key(adapter)) {
+            Some(why) => grade.artifacts[files::of_adapter(s, adapter)].failed = Some(why),
+            None => add_tuned(&mut grade, s, adapter, &cases, &base, models, on),
+        }
         on(GradeProgress::Partial(Box::new(grade.clone())));
     }
     for at in 0..grade.artifacts.len() {
@@ -117,6 +132,32 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
         }
     }
     Ok(grade)
+}
+
+/// Why a sealed row is not scored.
+const SEEN: &str = "stands whole or in part in data that the run brought in";
+
+/// What the adapter was trained on, held against the sealed rows, and why nothing may be claimed on them.
+fn contamination(s: &Submission) -> (Overlap, Option<String>) {
+    let mut search = Search::new(&s.recipe, &s.sealed, s.open.iter());
+    for file in &s.trained {
+        if let Err(error) = search.see_file(file) {
+            return (
+                Overlap::default(),
+                Some(format!("contamination: what it was trained on cannot be read: {error}")),
+            );
+        }
+    }
+    let overlap = search.found();
+    let refusal = overlap.refusal(s.sealed.len());
+    (overlap, refusal)
+}
+
+/// The sealed rows that are scored: those that the run brought in too are left out, so that they gain it nothing.
+fn unseen(s: &Submission, overlap: &Overlap, refusal: &Option<String>) -> Vec<Row> {
+    let seen = if refusal.is_none() { overlap.seen() } else { Default::default() };
+    let rows = s.sealed.iter().enumerate().filter(|(place, _)| !seen.contains(place));
+    rows.map(|(_, row)| row.clone()).collect()
 }
 
 /// Scores a model on prepared examples with the grader's own measures, for scores during a run; with up to ten wrong rows.

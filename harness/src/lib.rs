@@ -15,6 +15,7 @@
 //! | [`log`], [`run`] | where is that kept |
 //! | [`rows`] | what is in the user's files |
 //! | [`seal`] | which rows nobody may see before the end |
+//! | [`overlap`] | did a run train on them all the same |
 //! | [`budget`] | how much may a run use |
 //! | [`redact`] | which words are secrets, and are shown nowhere |
 //! | [`hash`], [`text`], [`figures`] | how are bytes named, and texts and numbers shown |
@@ -30,6 +31,7 @@ pub mod hash;
 pub mod log;
 pub mod metrics;
 pub mod model;
+pub mod overlap;
 pub mod recipe;
 pub mod redact;
 pub mod report;

@@ -1,5 +1,7 @@
 //! What a model must offer to be scored. Implemented by `tools::models`.
 
+pub mod calibration;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};

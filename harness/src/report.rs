@@ -7,6 +7,8 @@ mod sentence;
 mod step;
 mod view;
 
+pub use render::{html_page, markdown_page};
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},

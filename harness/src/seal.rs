@@ -9,7 +9,7 @@
 //! seal allows: new rows that come before it in the order can push it behind the last place, and a new near-copy can
 //! move its group. Who compares runs on a growing file keeps a test file of their own ([`with_test`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::recipe::Row;
 
@@ -32,6 +32,8 @@ pub const AT_MOST: usize = 2_000;
 const NEAR: Jaccard = Jaccard { num: 4, den: 5 };
 /// The likeness that counts within groups that are too large (see [`Split::templated`]).
 const VERY_NEAR: Jaccard = Jaccard { num: 9, den: 10 };
+/// Fewest words of a text for its standing in another one to mean a copy.
+const HELD_WORDS: usize = 5;
 /// Fewest words of a leading text for its repetition to mean that a row repeats.
 const LEAD_WORDS: usize = 8;
 
@@ -42,6 +44,8 @@ pub struct Split {
     pub open: Vec<usize>,
     /// Rows for the grader alone.
     pub sealed: Vec<usize>,
+    /// Rows on no side, because a sealed row stands in them whole.
+    pub held: usize,
     /// Rows whose normalised text an earlier row already has.
     pub exact_duplicates: usize,
     /// Groups of different rows that nearly repeat each other, kept on one side.
@@ -56,7 +60,7 @@ pub struct Split {
 pub struct Cleaned {
     /// Rows that tools and planner may use; indices in file order.
     pub open: Vec<usize>,
-    /// Rows dropped because they equal or nearly equal a row of the test file.
+    /// Rows dropped because they equal, nearly equal or hold a row of the test file.
     pub dropped: usize,
     /// Rows kept although they nearly equal a test row, because more than half of all rows do: a template fills them.
     pub templated: usize,
@@ -112,10 +116,14 @@ pub fn split(rows: &[Row], share: Option<f64>) -> Result<Split, SealError> {
         }
     }
     sealed.sort_unstable();
-    let open = (0..rows.len()).filter(|row| sealed.binary_search(row).is_err()).collect();
+    let aside: BTreeSet<usize> = sealed.iter().map(|&row| contents.doc_of[row]).collect();
+    let held = holding(&contents.docs, &aside.iter().map(|&doc| &contents.docs[doc]).collect::<Vec<_>>());
+    let open = (0..rows.len()).filter(|row| sealed.binary_search(row).is_err());
+    let (held, open): (Vec<usize>, Vec<usize>) = open.partition(|&row| held[contents.doc_of[row]]);
     Ok(Split {
         open,
         sealed,
+        held: held.len(),
         exact_duplicates: rows.len() - contents.docs.len(),
         near_groups: grouped.near_groups,
         templated: grouped.templated,
@@ -142,6 +150,7 @@ pub fn with_test(rows: &[Row], test: &[Row]) -> Result<Cleaned, SealError> {
     }
     let same = |doc: &Content| theirs.docs.binary_search_by(|d| d.key.cmp(&doc.key)).is_ok();
     mark(&ours.docs.iter().map(same).collect::<Vec<_>>(), 3);
+    mark(&holding(&ours.docs, &theirs.docs.iter().collect::<Vec<_>>()), 3);
     for (_, sharing) in leads(&docs, docs.len()) {
         if sharing.iter().any(|&doc| doc >= border) {
             let mut near = vec![false; border];
@@ -218,6 +227,44 @@ fn group(contents: &Contents, rows: usize) -> Grouped {
     let near_groups = union.groups().iter().filter(|members| members.len() > 1).count();
     let templated = contents.doc_of.iter().filter(|&&doc| templated[doc]).count();
     Grouped { root: (0..docs.len()).map(|doc| union.find(doc)).collect(), near_groups, templated }
+}
+
+/// For each of `ours`, whether all texts of one of `theirs` stand in it, word by word.
+///
+/// Likeness does not tell: the rest of the row may be long.
+fn holding(ours: &[Content], theirs: &[&Content]) -> Vec<bool> {
+    let mut starts: HashMap<&str, Vec<(&str, &Content)>> = HashMap::new();
+    for doc in theirs {
+        let longest = doc.cells.iter().max_by_key(|cell| cell.len());
+        if let Some((start, cell)) = longest.and_then(|cell| Some((first_words(cell)?, cell))) {
+            starts.entry(start).or_default().push((cell, doc));
+        }
+    }
+    let whole =
+        |text: &str, cell: &str| text.strip_prefix(cell).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+    let begins =
+        |text: &'_ str| std::iter::once(0).chain(text.match_indices(' ').map(|(at, _)| at + 1)).collect::<Vec<_>>();
+    let has = |doc: &Content, cell: &str| {
+        doc.cells.iter().any(|text| begins(text).into_iter().any(|at| whole(&text[at..], cell)))
+    };
+    let holds = |doc: &Content| {
+        doc.cells.iter().any(|text| {
+            begins(text).into_iter().any(|at| {
+                let known = first_words(&text[at..]).and_then(|start| starts.get(start));
+                known
+                    .into_iter()
+                    .flatten()
+                    .any(|(cell, theirs)| whole(&text[at..], cell) && theirs.cells.iter().all(|cell| has(doc, cell)))
+            })
+        })
+    };
+    ours.iter().map(holds).collect()
+}
+
+/// The first words of a normalised text that has that many.
+fn first_words(text: &str) -> Option<&str> {
+    let end = text.match_indices(' ').map(|(at, _)| at).chain([text.len()]).nth(HELD_WORDS - 1)?;
+    Some(&text[..end])
 }
 
 /// Documents that share their leading text, where it is long and shared by so few that it is no standing instruction.

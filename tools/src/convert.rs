@@ -14,7 +14,7 @@ use tunesmith_lm::{
     generate::{Sampling, Session},
     gguf,
     lora::Adapter,
-    model::Model,
+    model::{Model, hash_file},
     train::faults::template,
     weights::Dtype,
 };
@@ -28,7 +28,7 @@ use crate::{
     files::{existing, inside, name, read_examples, relative, score, typed},
     model_files,
     tool::{Cx, FieldError, Tool, ToolError},
-    train::check_origin,
+    train::{WEIGHTS, check_origin},
     worker::{Live, Work, run_work},
 };
 
@@ -112,6 +112,9 @@ pub struct Output {
     /// Size of the model's file and a hash of parts of it, by which its step is checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
+    /// SHA-256 of the adapter's weights that were merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_sha256: Option<String>,
     /// Share of prompts on which the written model says exactly what its source says.
     pub agreement: f64,
     /// Prompts compared.
@@ -236,8 +239,10 @@ impl Job {
     /// Merges, writes, opens again and compares.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         let mut model = Model::open(&self.base).context("the base cannot be used")?;
+        let mut adapter_sha256 = None;
         if let Some(dir) = &self.adapter {
             check_origin(dir, &model)?;
+            adapter_sha256 = Some(hash_file(&dir.join(WEIGHTS))?);
             let adapter = Adapter::load(dir, &model.config)?;
             (model.config, model.weights) = adapter.merge(&model.weights, &model.config)?;
         }
@@ -260,6 +265,7 @@ impl Job {
             bytes: size(&self.out)?,
             sha256: written.sha256,
             mark: Some(mark(&file(self.to, &self.out))?),
+            adapter_sha256,
             agreement: compared.agreement,
             prompts: compared.prompts,
             max_logit_difference: compared.difference,
@@ -389,6 +395,7 @@ mod tests {
             kind: Format::Gguf,
             quant: Quant::F16,
             bytes: 45,
+            adapter_sha256: None,
             sha256: "a".into(),
             mark: Some(mark(&path).unwrap()),
             agreement: 1.0,

@@ -26,7 +26,7 @@ use tunesmith_harness::{
     },
 };
 
-use crate::{bases, files::write_json, memory, models::LmModel, worker::Live};
+use crate::{bases, files::write_json, memory, models::TextModel, worker::Live};
 
 /// The requests of an evaluation whose model answers elsewhere, in its directory.
 pub const REQUESTS: &str = "requests.jsonl";
@@ -46,6 +46,8 @@ pub struct Job {
     pub resume: bool,
     /// Answers of earlier evaluations.
     pub cache: Option<PathBuf>,
+    /// Sequences that are computed side by side.
+    pub batch: usize,
     /// Which part of the work.
     pub part: Part,
 }
@@ -187,9 +189,12 @@ impl Job {
         Ok(match (&self.model, self.part) {
             // Only a template is needed of a model that is not asked.
             (Answering::Model { .. }, Part::Plan | Part::TryScore | Part::Score) if !self.spec.chat_template => None,
-            (Answering::Model { base, adapter }, _) => Some(Box::new(LmModel::open(base, adapter.as_deref())?)),
-            (Answering::Constant, _) => Some(Box::new(Constant)),
-            (Answering::Random, _) => Some(Box::new(Random::new(0))),
+            (Answering::Model { base, adapter }, _) => {
+                let model = TextModel::open(base, adapter.as_deref())?;
+                Some(Box::new(model.batch(self.batch)))
+            }
+            (Answering::Constant, _) => Some(Box::new(Constant { text: String::new() })),
+            (Answering::Random, _) => Some(Box::new(Random { seed: 0 })),
             (Answering::Elsewhere, _) => None,
         })
     }

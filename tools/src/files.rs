@@ -50,6 +50,42 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Opens a file below `dir` that a run hands in. No component is followed where it is a link, and the file has no other
+/// name that something could change it by.
+#[cfg(unix)]
+pub fn open_declared(dir: &Path, rel: &Path) -> Result<File, String> {
+    use rustix::fs::{Mode, OFlags, openat};
+    use std::os::unix::fs::MetadataExt;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::open(dir).map_err(|e| e.to_string())?;
+    let (mut seen, mut parts) = (dir.to_owned(), rel.components().peekable());
+    while let Some(part) = parts.next() {
+        let std::path::Component::Normal(part) = part else { return Err("it is not below the workdir".into()) };
+        seen.push(part);
+        let more = if parts.peek().is_some() { OFlags::DIRECTORY } else { OFlags::empty() };
+        file = openat(&file, part, flags | more, Mode::empty()).map(File::from).map_err(|error| {
+            let link = std::fs::symlink_metadata(&seen).is_ok_and(|meta| meta.is_symlink());
+            if link {
+                format!("{} is a link; ship the file itself", name(&seen))
+            } else {
+                format!("{}: {error}", name(&seen))
+            }
+        })?;
+    }
+    let meta = file.metadata().map_err(|e| e.to_string())?;
+    match () {
+        () if !meta.is_file() => Err(format!("{} is not a regular file", name(&seen))),
+        () if meta.nlink() > 1 => Err(format!("{} has a second name (a hard link); ship a copy", name(&seen))),
+        () => Ok(file),
+    }
+}
+
+/// The same where descriptors of directories are not to be had.
+#[cfg(not(unix))]
+pub fn open_declared(dir: &Path, rel: &Path) -> Result<File, String> {
+    open_regular(&dir.join(rel)).map_err(|e| e.to_string())
+}
+
 /// The text of a small file that a job may have made; one of more than `cap` bytes is an error.
 pub fn read_small(path: &Path, cap: u64) -> io::Result<String> {
     let mut text = String::new();
@@ -164,6 +200,36 @@ mod tests {
         assert_eq!(read_small(&at("file"), 4).unwrap_err().to_string(), "it has more than 4 bytes");
         for name in ["link", "pipe", "missing", "."] {
             assert!(open_regular(&at(name)).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_handed_in_is_a_file_of_its_own_behind_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("train")).unwrap();
+        for name in ["train/file", "train/one"] {
+            std::fs::write(at(name), "12345").unwrap();
+        }
+        std::fs::hard_link(at("train/one"), at("two")).unwrap();
+        std::os::unix::fs::symlink(at("train/file"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("train"), at("folder")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let open = |rel: &str| open_declared(dir.path(), Path::new(rel)).map(|file| file.metadata().unwrap().len());
+        assert_eq!(open("train/file"), Ok(5));
+        let refused = [
+            ("link", "link is a link; ship the file itself"),
+            ("folder/file", "folder is a link; ship the file itself"),
+            ("two", "two has a second name (a hard link); ship a copy"),
+            ("pipe", "pipe is not a regular file"),
+            ("train", "train is not a regular file"),
+            ("train/file/x", "file: Not a directory (os error 20)"),
+            ("none", "none: No such file or directory (os error 2)"),
+            ("../x", "it is not below the workdir"),
+        ];
+        for (rel, why) in refused {
+            assert_eq!(open(rel), Err(why.to_owned()), "{rel}");
         }
     }
 }

@@ -137,6 +137,7 @@ impl Job {
             max_new_tokens: self.max_new_tokens,
             temperature: self.temperature,
             top_p: self.top_p,
+            top_k: None,
             stop_ids: encoder.stops(),
             stop: self.stop.iter().filter(|stop| !stop.is_empty()).cloned().collect(),
             seed: self.seed,

@@ -1,7 +1,7 @@
 //! Grading a run: the grader's logic of `tunesmith_harness` over the decoder of `tunesmith_lm`, in a worker, because
 //! adapters and model files come out of a sandbox and may hold anything.
 
-use std::{path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::{
@@ -31,6 +31,12 @@ pub struct Job {
     pub adapter: Option<PathBuf>,
     /// Shipped files with their kind.
     pub artifacts: Vec<(PathBuf, String)>,
+    /// Outputs that were not taken, with the reason.
+    #[serde(default)]
+    pub refused: BTreeMap<PathBuf, String>,
+    /// Copies of the files of rows that the adapter was trained on.
+    #[serde(default)]
+    pub trained: Vec<PathBuf>,
     /// The sealed rows, one JSON object per line.
     pub sealed: PathBuf,
     /// The open rows, one JSON object per line.
@@ -46,6 +52,8 @@ impl Job {
             base: self.base.clone(),
             adapter: self.adapter.clone(),
             artifacts: self.artifacts.clone(),
+            refused: self.refused.clone(),
+            trained: self.trained.clone(),
             sealed: read_jsonl::<Row>(&self.sealed)?,
             open: read_jsonl::<Row>(&self.open)?,
         };
@@ -57,10 +65,11 @@ impl Job {
         Ok(grade(&submission, &LmModels, &mut on)?)
     }
 
-    /// What the worker must read.
+    /// What the worker must read; nothing of what was refused.
     fn reads(&self) -> Vec<PathBuf> {
-        let one = [&self.sealed, &self.open].into_iter().chain(&self.adapter);
-        let rest = one.chain(self.artifacts.iter().map(|(path, _)| path)).cloned();
+        let handed_in = self.adapter.iter().chain(self.artifacts.iter().map(|(path, _)| path));
+        let taken = handed_in.filter(|path| !self.refused.contains_key(*path));
+        let rest = [&self.sealed, &self.open].into_iter().chain(&self.trained).chain(taken).cloned();
         bases::reads(&self.base).into_iter().chain(rest).collect()
     }
 }

@@ -1,4 +1,10 @@
-//! The decoder of `tunesmith_lm` as the grader's language model.
+//! The decoder of `tunesmith_lm` as the grader's language model, and as that of eval tasks.
+
+mod conventions;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod text;
 
 use std::path::Path;
 
@@ -9,6 +15,8 @@ use tunesmith_lm::{
     lora::Adapter,
     model::Model,
 };
+
+pub use text::TextModel;
 
 use crate::{encode::Encoder, train};
 
@@ -25,6 +33,9 @@ impl Models for LmModels {
         let model = Model::open(base).map_err(error)?;
         let loaded = Adapter::load(adapter, &model.config).map_err(error)?;
         loaded.check(&model.config).map_err(error)?;
+        if let Some(name) = loaded.not_finite() {
+            return Err(ModelError(format!("{name} holds numbers that are not finite")));
+        }
         let trained_on = train::base_of(adapter).map_err(|why| ModelError(format!("{why:#}")))?;
         if trained_on != model.sha256 {
             return Err(ModelError(format!("the adapter was trained on another base ({trained_on})")));

@@ -1,6 +1,9 @@
 //! `train`: a LoRA adapter on the prepared examples.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use schemars::JsonSchema;
@@ -189,11 +192,29 @@ impl From<Args> for Settings {
     }
 }
 
+/// Where an adapter comes from, as the process that made it saw it. The grader takes an adapter only with what is here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// SHA-256 of the base.
+    pub base_sha256: String,
+    /// The seed.
+    pub seed: u64,
+    /// The file of rows or the prepared directory, relative to the workdir.
+    pub data: String,
+    /// SHA-256 of each file that was trained on, by its name.
+    pub data_sha256: BTreeMap<String, String>,
+    /// Size and SHA-256 of each file of the adapter, by its name.
+    pub files: BTreeMap<String, (u64, String)>,
+}
+
 /// What training did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// The adapter's directory, relative to the workdir.
     pub adapter: String,
+    /// What it was made of, and the files that were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// Examples trained on and validated on.
     pub rows: (usize, usize),
     /// What happened to the rows of a file; null for prepared ones.
@@ -307,7 +328,7 @@ impl Tool for Train {
         let out = directory(cx.dir, args.name.as_deref())?;
         let job = Job {
             base: cx.base.to_path_buf(),
-            data,
+            data: data.clone(),
             out: out.clone(),
             settings: args.into(),
             seed: cx.seed,
@@ -320,7 +341,8 @@ impl Tool for Train {
         let reads = bases::reads(cx.base);
         let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
         let output: Output = typed(result?)?;
-        Ok(Output { adapter: relative(cx.dir, &out), ..output })
+        let provenance = output.provenance.map(|made| Provenance { data: relative(cx.dir, &data), ..made });
+        Ok(Output { adapter: relative(cx.dir, &out), provenance, ..output })
     }
 
     fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
@@ -394,8 +416,14 @@ pub fn cpu() -> String {
     "cpu".to_owned()
 }
 
+/// The file of an adapter that holds its numbers.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+
 /// The file beside an adapter that says how it was made.
 const RECORD: &str = "training.json";
+
+/// The files of an adapter: what it changes, its numbers, and how it was made.
+pub const FILES: [&str; 3] = ["adapter_config.json", WEIGHTS, RECORD];
 
 /// How an adapter was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

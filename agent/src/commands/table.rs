@@ -23,7 +23,7 @@ pub fn table(rows: &[Vec<String>]) -> Vec<String> {
 }
 
 fn figure(cell: &str) -> bool {
-    cell.is_empty() || cell == NONE || cell.starts_with(|c: char| c.is_ascii_digit() || "+-<".contains(c))
+    cell.is_empty() || cell == NONE || cell.starts_with(|c: char| c.is_ascii_digit() || "+-<$".contains(c))
 }
 
 /// What is not known or does not apply.

@@ -10,6 +10,9 @@ use tunesmith_harness::task::JobKind;
 pub const SMOKE_STEPS: usize = 4;
 /// Learning rates for LoRA on small bases, the one that is most often best first.
 pub const RATES: [f64; 3] = [2e-3, 3e-3, 1e-3];
+/// The rate that is tried first where a training has fewer than [`FEW`] steps, which lower rates do not bring to an end.
+const BRISK: f64 = 4e-3;
+const FEW: usize = 300;
 /// LoRA's rank, with an alpha of twice as much. On held-out training rows of three draws of ten banking77 intents, `nano`
 /// reached 91.6 % on average with rank 16 (rate 2e-3), 93.0 % with rank 32 for a sixth more time, and 92.9 % with rank 64.
 const RANK: usize = 32;
@@ -74,7 +77,7 @@ pub fn choose(kind: JobKind, speed: &Speed, time: Option<Duration>) -> Option<Re
     // Long free texts are dear and gain little from a second learning rate.
     let most = if kind == JobKind::Generation && speed.train_tokens > 1_000_000 { 1 } else { RATES.len() };
     let recipe = |candidates: usize, epochs: usize, max_steps: Option<usize>, needed: Duration| Recipe {
-        rates: RATES[..candidates].to_vec(),
+        rates: rates(candidates, max_steps.unwrap_or(epochs * speed.train_rows.div_ceil(BATCH))),
         epochs,
         max_steps,
         seconds: needed.as_secs_f64(),
@@ -90,6 +93,12 @@ pub fn choose(kind: JobKind, speed: &Speed, time: Option<Duration>) -> Option<Re
         let needed = speed.training(1, epochs);
         (epochs <= 1.0 && fits(needed)).then(|| recipe(1, 1, Some(steps), needed))
     })
+}
+
+/// The learning rates of so many candidates that train for at most `steps` steps each.
+fn rates(candidates: usize, steps: usize) -> Vec<f64> {
+    let first = (steps < FEW).then_some(BRISK);
+    first.into_iter().chain(RATES).take(candidates).collect()
 }
 
 impl Recipe {
@@ -158,6 +167,16 @@ mod tests {
             let needed = rung.map(|(n, e, s)| speed.training(n, s.map_or(e as f64, |s| (s * BATCH) as f64 / 1_000.0)));
             assert!(needed.is_none_or(|needed| needed.as_secs_f64() <= seconds));
         }
+    }
+
+    #[test]
+    fn few_steps_are_taken_at_a_higher_rate() {
+        let rates = |rows, seconds| {
+            let recipe = choose(JobKind::Extraction, &speed(rows, 5_000.0), Some(Duration::from_secs(seconds)));
+            recipe.map(|recipe| (recipe.epochs, recipe.rates))
+        };
+        assert_eq!(rates(240, 34), Some((10, vec![4e-3, 2e-3])));
+        assert_eq!(rates(1_000, 70), Some((10, vec![2e-3])));
     }
 
     #[test]

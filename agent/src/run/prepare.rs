@@ -230,7 +230,7 @@ impl Prepared {
     pub fn notes(&self, options: &Options) -> Vec<String> {
         let rows = self.rows;
         let dropped = if rows.dropped > 0 {
-            format!(", {} dropped as repeats of test rows", rows.dropped)
+            format!(", {} dropped as repeats of sealed rows", rows.dropped)
         } else {
             String::new()
         };
@@ -395,7 +395,8 @@ impl Parts {
         let (open, sealed, rows) = match test {
             None => {
                 let split = seal::split(&read.rows, task.test_share).map_err(|e| Failure::new(5, e))?;
-                let rows = Rows { templated: split.templated, near_groups: split.near_groups, ..rows };
+                let (templated, near_groups, dropped) = (split.templated, split.near_groups, split.held);
+                let rows = Rows { templated, near_groups, dropped, ..rows };
                 (pick(&read.rows, &split.open), pick(&read.rows, &split.sealed), rows)
             }
             Some(test) => {

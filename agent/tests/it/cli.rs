@@ -150,12 +150,13 @@ fn usage_errors_are_two_lines_with_exit_code_2() {
         &["run", "x", "--planner", "gpt"],
         &format!("error: unknown planner \"gpt\"; use one of: {}\n", tunesmith::model::spec::FORMS),
     );
-    check(&["bench", "smok"], "error: there is no suite \"smok\"; the suites are: smoke\n");
+    check(&["bench", "smok"], "error: there is no suite \"smok\"; the suites are: quick, smoke\n");
     check(
         &["bench", "smoke", "--only", "x"],
-        "error: smoke has no task \"x\"; its tasks are: routing, orders, reports\n",
+        "error: smoke has no task \"x\"; its tasks are: orders, reports, routing\n",
     );
     check(&["bench", "smoke", "--junit", "."], "error: --junit .: is a directory, not a file; name another file\n");
+    check(&["bench", "smoke", "--html", "."], "error: --html .: is a directory, not a file; name another file\n");
     check(
         &["bench", "smoke", "--junit", "/proc/none/place.xml"],
         "error: --junit /proc/none/place.xml: cannot be written: No such file or directory (os error 2); name another file\n",

@@ -1,4 +1,4 @@
-//! The suite `smoke`: its oracle passes every task, its null agent fails every task.
+//! The suites `smoke` and `quick`: their oracles pass every task, their null agents fail every task.
 
 use std::fs;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::cli::{Said, tunesmith};
 
-fn bench(more: &[&str]) -> (Said, tempfile::TempDir) {
+fn bench(suite: &str, more: &[&str]) -> (Said, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let mut args = vec!["bench", "smoke", "--json", "--junit", "made/junit.xml", "--sealed-seed", "11"];
+    let mut args = vec!["bench", suite, "--json", "--junit", "made/junit.xml", "--sealed-seed", "11"];
     args.extend(more);
     (tunesmith(dir.path(), &args), dir)
 }
@@ -18,29 +18,106 @@ fn outcomes(results: &Value) -> Vec<(&str, &str)> {
     tasks.map(|task| (task["id"].as_str().unwrap(), task["outcome"].as_str().unwrap_or("none"))).collect()
 }
 
+/// The tasks of `quick`.
+const QUICK: [&str; 8] = [
+    "arithmetic",
+    "classification",
+    "extraction",
+    "format",
+    "multiple_choice",
+    "raw_text",
+    "tool_calls",
+    "transformation",
+];
+
 #[test]
 fn the_null_agent_fails_every_task() {
-    let (said, dir) = bench(&["--planner", "null"]);
+    let (said, dir) =
+        bench("smoke", &["--planner", "null", "--markdown", "made/board.md", "--html", "made/board.html"]);
     assert_eq!(said.code, 3, "{said:?}");
     let results = said.json();
-    assert_eq!(outcomes(&results), [("routing", "not_met"), ("orders", "not_met"), ("reports", "not_met")]);
+    assert_eq!(outcomes(&results), [("orders", "not_met"), ("reports", "not_met"), ("routing", "not_met")]);
     let head = ["suite", "planner", "seed", "sealed_seed", "met"].map(|field| results[field].clone());
     assert_eq!(head, [json!("smoke"), json!("null"), json!(0), json!(11), json!(false)]);
     let fields: Vec<&String> = results["tasks"][0].as_object().unwrap().keys().collect();
-    assert_eq!(fields, ["id", "outcome", "why", "metric", "goal", "base", "tuned", "seconds", "run"]);
-    let xml = fs::read_to_string(dir.path().join("made/junit.xml")).unwrap();
+    let want = [
+        "id",
+        "seed",
+        "outcome",
+        "why",
+        "metric",
+        "goal",
+        "base",
+        "tuned",
+        "interval",
+        "rows",
+        "chance",
+        "gap",
+        "tokens",
+        "usd",
+        "seconds",
+        "cpu_seconds",
+        "run",
+        "right",
+    ];
+    assert_eq!(fields, want);
+    let total = &results["total"];
+    assert_eq!([&total["met"], &total["runs"], &total["share"]], [&json!(0), &json!(3), &json!(0.0)]);
+    let made = |name: &str| fs::read_to_string(dir.path().join("made").join(name)).unwrap();
+    let xml = made("junit.xml");
     assert_eq!(xml.matches("<failure message=\"goal not met\">").count(), 3, "{xml}");
     assert!(xml.contains("tests=\"3\" failures=\"3\" errors=\"0\""), "{xml}");
+    assert!(made("board.md").contains("| orders | exact match |") && made("board.html").contains("<td>orders</td>"));
+    let (said, _) = bench("quick", &["--planner", "null"]);
+    assert_eq!((said.code, outcomes(&said.json())), (3, QUICK.map(|id| (id, "not_met")).to_vec()));
 }
 
 #[test]
 fn the_oracle_passes_every_task() {
-    let (said, dir) = bench(&["--planner", "oracle"]);
+    let (said, dir) = bench("smoke", &["--planner", "oracle"]);
     let results = said.json();
-    assert_eq!(outcomes(&results), [("routing", "met"), ("orders", "met"), ("reports", "met")], "{results:#}");
+    assert_eq!(outcomes(&results), [("orders", "met"), ("reports", "met"), ("routing", "met")], "{results:#}");
     assert_eq!((said.code, &results["met"]), (0, &json!(true)));
     let xml = fs::read_to_string(dir.path().join("made/junit.xml")).unwrap();
     assert!(xml.contains("tests=\"3\" failures=\"0\" errors=\"0\""), "{xml}");
+    for task in results["tasks"].as_array().unwrap() {
+        assert_eq!(task["right"].as_str().unwrap().len() as u64, task["rows"].as_u64().unwrap(), "{task:#}");
+        assert!(task["cpu_seconds"].as_f64().unwrap() > 0.0, "{task:#}");
+    }
+    let of = |field: &str| results["total"][field].clone();
+    assert_eq!(["tokens", "usd", "share"].map(of), [json!(0), json!(0.0), json!(1.0)]);
+    worse_than(&results, &dir);
+}
+
+/// The null agent is a regression from these results, on the same rows.
+fn worse_than(results: &Value, dir: &tempfile::TempDir) {
+    fs::write(dir.path().join("stored.json"), results.to_string()).unwrap();
+    let null = ["bench", "smoke", "--planner", "null", "--sealed-seed", "11", "--baseline", "stored.json"];
+    let said = tunesmith(dir.path(), &null);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.contains("\norders: worse than the baseline, "), "{said:?}");
+    let other = tunesmith(dir.path(), &["bench", "quick", "--baseline", "stored.json"]);
+    assert!(other.refused(2).contains("it holds results of the suite \"smoke\""), "{other:?}");
+}
+
+#[test]
+fn the_oracle_passes_a_task_of_the_quick_suite() {
+    let (said, _) = bench("quick", &["--planner", "oracle", "--only", "extraction", "--minutes", "10"]);
+    assert_eq!(outcomes(&said.json()), [("extraction", "met")], "{said:?}");
+}
+
+#[test]
+#[ignore = "three draws of eight trainings; prints what each came to"]
+fn soak_the_oracle_passes_every_task_of_the_quick_suite_whatever_is_drawn() {
+    for seed in ["11", "12", "13"] {
+        let dir = tempfile::tempdir().unwrap();
+        let args = ["bench", "quick", "--planner", "oracle", "--minutes", "20", "--sealed-seed", seed, "--json"];
+        let results = tunesmith(dir.path(), &args).json();
+        for task in results["tasks"].as_array().unwrap() {
+            println!("{seed} {} {} {} {}", task["id"], task["tuned"], task["goal"], task["cpu_seconds"]);
+        }
+        assert_eq!(outcomes(&results), QUICK.map(|id| (id, "met")), "{results:#}");
+    }
 }
 
 #[test]

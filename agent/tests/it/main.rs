@@ -3,6 +3,7 @@
 
 mod cli;
 mod cli_bench;
+mod cli_cheats;
 mod cli_compare;
 mod cli_hand;
 mod cli_input;

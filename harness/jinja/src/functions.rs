@@ -1,7 +1,7 @@
 //! The functions that transformers gives to chat templates.
 
 use minijinja::{
-    Environment, Error, ErrorKind, Output, State, Value, escape_formatter, functions,
+    Environment, Error, ErrorKind, Output, State, Value, escape_formatter, filters, functions,
     value::{Kwargs, ValueKind},
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn register(environment: &mut Environment<'static>, today: Option<Tod
     environment.add_filter("indent", indent);
     environment.add_filter("capitalize", |text: Value| strings::capitalize(&repr::str_of_value(&text)));
     environment.add_filter("trim", trim);
+    environment.add_filter("int", int);
     for name in ["length", "count"] {
         environment.add_filter(name, length);
     }
@@ -141,6 +142,17 @@ fn join(values: &Value, separator: Option<Value>, attribute: Option<Value>, more
         limit(out.len())?;
     }
     Ok(out)
+}
+
+/// Jinja's `int(default=0, base=10)`: the default stands for all that is no number, and white space around one is allowed.
+fn int(state: &State, value: &Value, default: Option<Value>, base: Option<u32>, more: Kwargs) -> Result<Value, Error> {
+    let value = match (value.kind(), value.as_str()) {
+        (ValueKind::Seq | ValueKind::Map, _) => Value::from(()),
+        (ValueKind::String, Some(text)) => strings::strip(text).into(),
+        _ => value.clone(),
+    };
+    let default = default.or(more.get("default")?).unwrap_or_else(|| Value::from(0));
+    filters::int(state, &value, Some(default), base, more)
 }
 
 /// Jinja's `trim(chars=None)`: Python's `strip`.

@@ -52,7 +52,8 @@ impl Options {
         Self { trim: true, keep_trailing_newline: false, strict: false, today: None, fuel: 5_000_000 }
     }
 
-    /// As evaluation prompts are rendered by lm-eval.
+    /// As evaluation prompts are rendered by lm-eval, with one known difference: `~` shows floats below 1e-4 and from 1e16
+    /// on without an exponent.
     pub fn eval() -> Self {
         Self { trim: false, keep_trailing_newline: true, strict: true, today: None, fuel: 5_000_000 }
     }

@@ -186,5 +186,9 @@ fn eval_templates_have_lm_evals_filter_and_pythons_methods() {
         matches!(render("{{ s | regex_replace('(', '') }}"), Err(Error::Render(line)) if line.contains("not closed"))
     );
     assert!(matches!(render("{{ nothing }}"), Err(Error::Render(line)) if line.contains("undefined")));
+    assert_eq!(
+        render("{{ l|int }} {{ '7 '|int }} {{ none|int(3) }} {{ l|map(attribute='x')|list }}").unwrap(),
+        "0 7 3 [Undefined, Undefined]"
+    );
     assert_eq!(render("{{ 'y' if nothing is defined else 'n' }}{{ 1 if l is not none }}").unwrap(), "n1");
 }

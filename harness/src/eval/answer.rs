@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     journal::{Journal, JournalError, key},
-    request::{Instance, Request, Response},
+    request::{Generation, Instance, Request, Response},
 };
 use crate::model::{LanguageModel, Loglikelihood, ModelError, OnProgress};
 
@@ -158,7 +158,9 @@ fn ask(
         match &question.request {
             Request::Loglikelihood { context, continuation } => pairs.push((context.clone(), continuation.clone())),
             Request::LoglikelihoodRolling { text } => texts.push(text.clone()),
-            Request::GenerateUntil { context, settings } => prompts.push((context.clone(), settings.clone())),
+            Request::GenerateUntil { context, settings } => {
+                prompts.push((context.clone(), Generation { repeat: question.repeat, ..settings.clone() }));
+            }
         }
     }
     let scored = |l: Loglikelihood| Response::Loglikelihood { sum: l.sum, greedy: l.greedy };
@@ -181,7 +183,7 @@ fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{eval::request::Generation, model::Message};
+    use crate::model::Message;
 
     /// Answers from the request alone and counts what it was asked; it fails at one request.
     #[derive(Default)]
@@ -306,6 +308,7 @@ mod tests {
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,
+            repeat: 0,
         };
         let request = Request::GenerateUntil { context: "a".into(), settings };
         let batches = batches(&[Instance { doc_id: 0, idx: 0, repeats: 1, request }]);

@@ -24,8 +24,11 @@ use crate::hash::sha256;
 /// Longest Python file that is read.
 const LONGEST_FILE: u64 = 4 << 20;
 
-/// A native port of a task's `process_results`: values of metrics from a row and the filtered answers.
-pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Vec<(String, Item)>, String>;
+/// Values of metrics from a row and the filtered answers to its requests.
+pub type ResultsPort = fn(&Doc, &[Answer]) -> Result<Items, String>;
+
+/// Metrics by name, with what each says about a row.
+pub type Items = Vec<(String, Item)>;
 
 /// A native port, by what lm-eval calls it for.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +98,7 @@ impl Functions {
             return Err(read(&"the file is too long"));
         }
         let text = std::fs::read_to_string(&function.file).map_err(|e| read(&e))?;
-        let Some(source) = function_source(&text, name) else {
+        let Some(source) = bound_source(&text, name) else {
             return Err(format!("names the Python function `{name}`, which {file} does not define"));
         };
         let hash = sha256(source.as_bytes());
@@ -103,7 +106,7 @@ impl Functions {
             format!("needs the Python function `{name}` of {file} (source {hash}), which has no native port; use a task without it")
         })?;
         let same = |(name, hash): &(String, String)| {
-            helper_source(&text, name).is_some_and(|source| sha256(source.as_bytes()) == *hash)
+            bound_source(&text, name).is_some_and(|source| sha256(source.as_bytes()) == *hash)
         };
         let found = ports.iter().find(|(helpers, _)| helpers.iter().all(same));
         let Some((_, port)) = found else {
@@ -119,7 +122,7 @@ impl Functions {
 }
 
 /// The source of a function, or else the line that binds the name outside of all functions.
-fn helper_source<'a>(file: &'a str, name: &str) -> Option<Cow<'a, str>> {
+fn bound_source<'a>(file: &'a str, name: &str) -> Option<Cow<'a, str>> {
     if let Some(source) = function_source(file, name) {
         return Some(source.into());
     }

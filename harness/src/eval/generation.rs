@@ -29,6 +29,7 @@ pub(super) fn generation(kwargs: Option<&Map<String, Value>>, fewshot_delimiter:
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,
+            repeat: 0,
         });
     };
     let mut settings = Generation {
@@ -38,6 +39,7 @@ pub(super) fn generation(kwargs: Option<&Map<String, Value>>, fewshot_delimiter:
         temperature: 0.0,
         top_p: 1.0,
         top_k: None,
+        repeat: 0,
     };
     for key in MOST_TOKENS {
         if let (None, Some(value)) = (settings.max_gen_toks, kwargs.get(key).filter(|value| !value.is_null())) {

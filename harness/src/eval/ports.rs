@@ -6,6 +6,8 @@
 //! | [`gpqa`] | GPQA without examples, with reasoning, and of the leaderboard |
 //! | [`hellaswag`] | HellaSwag and its translations |
 //! | [`ifeval`] | IFEval, as far as its instructions need neither language detection nor NLTK's data |
+//! | [`logiqa`] | LogiQA |
+//! | [`mmlu_pro`] | MMLU-Pro |
 //! | [`race`] | RACE |
 //! | [`truthfulqa`] | the second kind of TruthfulQA's multiple choice |
 //! | [`wikitext`] | WikiText |
@@ -17,6 +19,8 @@ mod arithmetic;
 mod gpqa;
 mod hellaswag;
 mod ifeval;
+mod logiqa;
+mod mmlu_pro;
 mod race;
 mod truthfulqa;
 mod wikitext;
@@ -28,11 +32,13 @@ use super::{functions::Native, python::repr::str_of, request::Doc};
 
 /// All ports there are.
 pub(super) fn all() -> impl Iterator<Item = &'static Native> {
-    let families: [&[Native]; 8] = [
+    let families: [&[Native]; 10] = [
         arithmetic::PORTS,
         gpqa::PORTS,
         hellaswag::PORTS,
         ifeval::PORTS,
+        logiqa::PORTS,
+        mmlu_pro::PORTS,
         race::PORTS,
         truthfulqa::PORTS,
         wikitext::PORTS,

@@ -46,6 +46,9 @@ pub struct Generation {
     pub top_p: f64,
     /// Number of the most likely tokens that are drawn from; `None` is all.
     pub top_k: Option<usize>,
+    /// Which repetition of the request this is: each is another draw.
+    #[serde(skip)]
+    pub repeat: usize,
 }
 
 /// One answer of a model.

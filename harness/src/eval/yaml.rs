@@ -1,7 +1,8 @@
 //! YAML 1.1 as PyYAML reads it, on the events of a YAML 1.2 parser.
 //!
-//! What lm-eval sees is a Python value; here it is a JSON value, with four differences that JSON asks for:
-//! keys that are no texts become the text that Python's `str()` gives (`None`, `True`, `1`); `.inf` and `.nan` become
+//! What lm-eval sees is a Python value; here it is a JSON value, with these differences that JSON asks for:
+//! keys that are no texts become the text that Python's `str()` gives (`None`, `True`, `1`; so 1 and true stay apart, which
+//! are one key in Python); `.inf` and `.nan` become
 //! the texts `inf`, `-inf` and `nan`, which Python's `float()` reads; dates and times stay the text that was written;
 //! `!function a.b` becomes `{"!function": {"file": "…/a.py", "name": "b"}}`, as [`Field`](super::config::Field) reads it.
 
@@ -164,10 +165,11 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, YamlError> {
         let built = match tag.map(|tag| format!("{}{}", tag.handle, tag.suffix)).as_deref() {
+            None if text == "=" && self.at_key() => Ok(text.into()),
             None if style == ScalarStyle::Plain => scalars::plain(text),
-            // libyaml resolves a plain scalar after a lone ! as one without a tag.
-            Some("!") if style == ScalarStyle::Plain => scalars::plain(text),
-            None | Some("!") => Ok(text.into()),
+            // libyaml resolves what stands after a lone ! as if it were plain.
+            Some("!") => scalars::plain(text),
+            None => Ok(text.into()),
             Some("!function") => self.function(text),
             Some(tag) => match tag.strip_prefix("tag:yaml.org,2002:") {
                 Some(kind) => scalars::tagged(kind, text),
@@ -175,6 +177,11 @@ impl Builder<'_> {
             },
         };
         built.map_err(|what| YamlError { line, what })
+    }
+
+    /// Whether a key comes next.
+    fn at_key(&self) -> bool {
+        matches!(self.open.last(), Some(Level { open: Open::Map { key: None, .. }, .. }))
     }
 
     fn function(&self, name: &str) -> Result<Value, String> {

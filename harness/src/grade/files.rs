@@ -55,6 +55,10 @@ pub(super) fn check(
 ) {
     let Some(path) = s.artifacts.get(at).map(|(path, _)| path).or(s.adapter.as_ref()) else { return };
     let artifact = &mut grade.artifacts[at];
+    if let Some(why) = s.refused.get(path) {
+        artifact.failed = Some(why.clone());
+        return;
+    }
     artifact.failed = examine(artifact, path, s, cases, models, on).err();
     if artifact.failed.is_none()
         && let (Some(file), Some(tuned)) = (&artifact.measured, &grade.tuned)

@@ -21,6 +21,16 @@ fn render(escape: AutoEscape, template: &str, report: &Report) -> String {
     page(escape, template, View::of(report))
 }
 
+/// Lays out one of the program's own HTML templates; texts in `context` cannot act on the page.
+pub fn html_page(template: &str, context: impl Serialize) -> String {
+    page(AutoEscape::Html, template, context)
+}
+
+/// Lays out one of the program's own Markdown templates; texts in `context` stay words.
+pub fn markdown_page(template: &str, context: impl Serialize) -> String {
+    page(in_markdown(), template, context)
+}
+
 /// Lays out one of the program's own templates with `context`, in which every text is escaped.
 pub(crate) fn page(escape: AutoEscape, template: &str, context: impl Serialize) -> String {
     render_with(escape, template, context).unwrap_or_else(|error| format!("the page cannot be laid out: {error:#}\n"))

@@ -262,3 +262,22 @@ fn near_repeats_are_counted_once_and_across_the_border() {
     assert_eq!(near_repeats(&texts[1..], 1), (0, 0));
     assert_eq!(near_repeats(&[], 0), (0, 0));
 }
+
+#[test]
+fn a_row_that_holds_a_sealed_one_is_dropped_and_counted() {
+    let sealed: Vec<Row> = (0..4).map(|n| row(json!({"text": sentence(n, 9), "label": "x"}))).collect();
+    let of = |text: String| row(json!({"text": text, "label": "x"}));
+    let holding = of(format!("{} And once more: {}!", sentence(50, 60), sentence(2, 9).to_uppercase()));
+    let half: String = sentence(3, 9).split(' ').take(4).collect::<Vec<_>>().join(" ");
+    let rows = [of(sentence(60, 9)), holding, of(format!("{} {half}", sentence(70, 40)))];
+    assert_eq!(with_test(&rows, &sealed).unwrap(), Cleaned { open: vec![0, 2], dropped: 1, templated: 0 });
+    // The same where the harness draws the rows: each of these long ones holds one of the short ones.
+    let short: Vec<Row> = (0..60).map(|n| of(sentence(n, 9))).collect();
+    let long = (0..60).map(|n| of(format!("{} {} {}", sentence(n + 100, 30), sentence(n, 9), sentence(n + 200, 30))));
+    let all: Vec<Row> = short.into_iter().chain(long).collect();
+    let got = split(&all, Some(0.25)).unwrap();
+    let held = got.sealed.iter().filter(|&&n| n < 60 && !got.sealed.contains(&(n + 60))).count();
+    assert!(held > 0);
+    assert_eq!((got.held, got.open.len()), (held, all.len() - got.sealed.len() - held));
+    assert!(got.open.iter().all(|n| *n < 60 || !got.sealed.contains(&(n - 60))));
+}

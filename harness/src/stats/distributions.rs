@@ -32,7 +32,7 @@ pub fn t_quantile(p: f64, df: f64) -> Option<f64> {
 
 /// The quantile of the beta distribution with these shapes, to the precision of its distribution function.
 pub(super) fn beta_quantile(p: f64, a: f64, b: f64) -> Option<f64> {
-    if !inside(p) || !(a > 0.0 && b > 0.0) {
+    if !(inside(p) && a > 0.0 && b > 0.0) {
         return None;
     }
     // The inverse is accurate to a few digits only, so it is a first guess for a bisection that cannot fail.

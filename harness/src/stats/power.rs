@@ -41,7 +41,7 @@ pub fn items_needed(n: usize, detectable: f64, effect: f64) -> Option<usize> {
     // Rounding may leave a hair above a whole number.
     let items =
         if items - 1.0 >= n as f64 * (detectable / effect).powi(2) * (1.0 - 1e-12) { items - 1.0 } else { items };
-    (items.is_finite() && items >= 1.0 && items < 1e15).then_some(items as usize)
+    (1.0..1e15).contains(&items).then_some(items as usize)
 }
 
 /// The difference that two runs of the same thing reach by noise alone, from repeated runs of it.

@@ -32,7 +32,7 @@ DOCUMENTS = [
     "{\"a\":1, b: , c}",
     "? a\n: b\n? c\n",
     "a: 1\nb: 2\na: 3",
-    "1: a\ntrue: b\n~: c\n1.5: d\nno: e",
+    "2: a\ntrue: b\n~: c\n1.5: d\nno: e",
     "base: &b {x: 1, y: 2}\nnew: {<<: *b, y: 3, z: 4}\nold:\n  z: 0\n  <<: *b\n",
     "one: &o {x: 1}\ntwo: &t {x: 2, y: 2}\nall:\n  <<: [*o, *t]\n  w: 0\n",
     "'<<': {x: 1}",

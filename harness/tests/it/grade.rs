@@ -1,6 +1,7 @@
 //! The grader over models that are tables, so that every figure can be told by hand.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -121,6 +122,8 @@ fn submission(dir: &TempDir) -> Submission {
         base: root.join("base"),
         adapter: Some(work.join("train-1")),
         artifacts: vec![(work.join("good.gguf"), "gguf".into())],
+        refused: BTreeMap::new(),
+        trained: Vec::new(),
         root,
         sealed,
         open,
@@ -170,6 +173,65 @@ fn short(grade: &Grade) -> String {
     value.as_object_mut().unwrap().remove("items");
     round(&mut value);
     serde_json::to_string_pretty(&value).unwrap()
+}
+
+/// Examples as a training step would have had them, of these inputs.
+fn trained_on(dir: &TempDir, inputs: &[String]) -> Vec<PathBuf> {
+    let path = dir.path().join("trained.jsonl");
+    let line =
+        |input: &String| json!({"prompt": format!("{input} Intent:"), "completion": "refund"}).to_string() + "\n";
+    fs::write(&path, inputs.iter().map(line).collect::<String>()).unwrap();
+    vec![path]
+}
+
+/// Inputs with words of their own.
+fn told(count: usize) -> Vec<String> {
+    let word = |n: usize| format!("w{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40);
+    (0..count)
+        .map(|at| (0..8).map(|n| word(8 * at + n)).fold(format!("case {}", at % 3), |text, w| text + " " + &w))
+        .collect()
+}
+
+#[test]
+fn nothing_is_claimed_on_rows_that_were_trained_on() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    let inputs = told(120);
+    let labels = ["card_arrival", "refund", "lost_pin"];
+    s.sealed = inputs.iter().enumerate().map(|(at, input)| row(input, labels[at % 3])).collect();
+    s.trained = trained_on(&dir, &inputs[..60]);
+    let got = graded(&s);
+    let why =
+        "contamination: 60 rows that the run brought in and trained on hold 60 of 120 sealed rows whole and 60 in part";
+    assert_eq!((got.base.n, &got.tuned, &got.gain), (120, &None, &None));
+    assert_eq!(got.artifacts.last().unwrap().failed.as_deref(), Some(why));
+    let (met, said) = outcome(&got, &[], &[]);
+    assert!(!met && said.contains(why), "{said}");
+    // A few rows in part are left out of every figure instead.
+    s.trained = trained_on(&dir, &inputs[..20].iter().map(|input| input[..34].to_uppercase()).collect::<Vec<_>>());
+    let got = graded(&s);
+    assert_eq!((got.base.n, got.tuned.as_ref().unwrap().n, got.items.len()), (100, 100, 100));
+    let left_out = "stands whole or in part in data that the run brought in".to_owned();
+    assert_eq!(got.unusable, [(left_out, 20)]);
+    // What the run was given may be trained on.
+    s.open = inputs[..60].iter().map(|input| row(input, "refund")).collect();
+    s.trained = trained_on(&dir, &inputs[..60]);
+    assert_eq!((graded(&s).base.n, graded(&s).unusable), (120, vec![]));
+    s.trained = vec![dir.path().join("gone.jsonl")];
+    let failed = graded(&s).artifacts.last().unwrap().failed.clone().unwrap();
+    assert!(failed.starts_with("contamination: what it was trained on cannot be read: No such file"), "{failed}");
+}
+
+#[test]
+fn what_was_not_taken_in_is_not_opened() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    let (adapter, file) = (dir.path().join("work/train-1"), dir.path().join("work/good.gguf"));
+    s.refused = BTreeMap::from([(adapter, "lineage: a".to_owned()), (file, "lineage: b".to_owned())]);
+    fs::remove_dir_all(dir.path().join("work")).unwrap();
+    let got = graded(&s);
+    let failed: Vec<Option<&str>> = got.artifacts.iter().map(|artifact| artifact.failed.as_deref()).collect();
+    assert_eq!((failed, got.tuned), (vec![Some("lineage: b"), Some("lineage: a")], None));
 }
 
 #[test]

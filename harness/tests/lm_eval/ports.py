@@ -120,6 +120,28 @@ def truthfulqa():
     yield [{"mc2_targets": None}, [[-1.0, True]]]
 
 
+def logiqa():
+    for i in range(14):
+        yield {"context": TEXTS[i], "question": TEXTS[13 - i], "options": TEXTS[i : i + 5], "label": ["a", " b\n", "c", "d"][i % 4]}
+    for wrong in [{"label": "e"}, {"label": None}, {"options": None}, {"options": ["a", None, 2, 1.5]}, {"context": None}]:
+        yield {"context": "x", "question": "y", "options": ["1"], "label": "a", **wrong}
+
+
+def mmlu_pro():
+    for i in range(14):
+        thoughts = f"A: Let's think step by step. {TEXTS[i]}A: Let's think step by step. A: Let's think step by step."
+        yield {"question": TEXTS[i], "options": (TEXTS * 2)[i : i + i], "cot_content": thoughts}
+    for wrong in [{"question": None}, {"options": None}, {"options": ["a", None]}, {"cot_content": None}]:
+        yield {"question": "x", "options": ["1"] * 12, "cot_content": "y", **wrong}
+
+
+def mmlu_pro_rows():
+    subjects = ["biology", "law", None, "Law", "computer science", "math", "law ", "other", "physics", "psychology", "health", "history"]
+    subjects += ["business", "chemistry", "economics", "engineering", "philosophy", "law", "computer_science"]
+    yield [{"category": subject, "n": i} for i, subject in enumerate(subjects)]
+    yield [{"n": 1}]
+
+
 INSTRUCTIONS = [
     ("keywords:existence", {"keywords": ["b.ld", "word"]}), ("keywords:existence", {"keywords": ["STRASSE|naïve"]}),
     ("keywords:frequency", {"keyword": " the ", "frequency": 2, "relation": "less than"}),
@@ -193,6 +215,8 @@ def import_ifeval():
         sys.modules.setdefault(name, types.SimpleNamespace(**content))
 
 
+SUBJECTS = "biology business chemistry computer_science economics engineering health history law math other philosophy physics psychology".split()
+
 # File, function, what it calls there, what it is called for, and with what.
 CALLS = [
     ("hellaswag/utils.py", "process_docs", ["preprocess"], "docs", hellaswag),
@@ -208,6 +232,12 @@ CALLS = [
     ("race/preprocess_race.py", "doc_to_text", ["process_ast", "last_problem", "get_answer_option"], "doc", race),
     ("race/preprocess_race.py", "doc_to_target", ["process_ast", "last_problem"], "doc", race),
     ("race/preprocess_race.py", "doc_to_choice", ["process_ast", "last_problem"], "doc", race),
+    ("logiqa/utils_logiqa.py", "doc_to_text", [], "doc", logiqa),
+    ("logiqa/utils_logiqa.py", "doc_to_target", [], "doc", logiqa),
+    ("mmlu_pro/utils.py", "doc_to_text", ["format_cot_example", "choices", "partial"], "doc", mmlu_pro),
+    ("mmlu_pro/utils.py", "fewshot_to_text", ["format_cot_example", "choices", "partial"], "doc", mmlu_pro),
+    ("mmlu_pro/utils.py", "fewshot_to_target", ["format_cot_target", "partial"], "doc", mmlu_pro),
+    *[("mmlu_pro/utils.py", f"process_{subject}", ["process_docs", "partial"], "docs", mmlu_pro_rows) for subject in SUBJECTS],
     ("truthfulqa/utils.py", "process_results_mc2", [], "results", truthfulqa),
     ("ifeval/utils.py", "process_results", ["test_instruction_following_strict", "test_instruction_following_loose", "instructions_registry"], "results", ifeval),
     ("ifeval/utils.py", "agg_inst_level_acc", [], "aggregation", lambda: [[[True], [False, True, True], [False]], [[False]]]),
@@ -220,11 +250,11 @@ def sha256(text):
 
 def source(module, name):
     """The source of a function, or the line that binds the name."""
-    function = getattr(module, name)
-    if inspect.isfunction(function):
-        return inspect.getsource(function)
     with open(module.__file__) as text:
-        return [line.rstrip("\n") for line in text if re.match(rf"({name}\s*=|from \S+ import {name}$|import {name}$)", line)][-1]
+        lines = text.read().splitlines()
+    if any(line.startswith(f"def {name}(") for line in lines):
+        return inspect.getsource(getattr(module, name))
+    return [line for line in lines if re.match(rf"({name}\s*=|from \S+ import {name}$|import {name}$)", line)][-1]
 
 
 def plain(value):
@@ -260,7 +290,7 @@ def main():
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             function = getattr(module, name)
-            line = {"of": file.split("/")[0], "name": name, "sha256": sha256(inspect.getsource(function))}
+            line = {"of": file.split("/")[0], "name": name, "sha256": sha256(source(module, name))}
             line["helpers"] = {helper: sha256(source(module, helper)) for helper in helpers}
             line["kind"], line["cases"] = kind, []
             before = None

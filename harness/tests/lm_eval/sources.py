@@ -24,8 +24,12 @@ with open(sys.argv[1], "w") as out:
     for file, name in sorted(named):
         if not os.path.exists(file):
             continue
-        with open(file) as text:
-            code = compile(text.read(), file, "exec")
+        with open(file) as opened:
+            text = opened.read()
+        code = compile(text, file, "exec")
         found = [c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == name]
-        sha256 = hashlib.sha256(inspect.getsource(found[-1]).encode()).hexdigest() if found else None
+        # `inspect.getsource` itself looks for a `def` above a class that has not been run.
+        lines = text.splitlines(keepends=True)
+        block = found and "".join(inspect.getblock(lines[found[-1].co_firstlineno - 1 :]))
+        sha256 = hashlib.sha256(block.encode()).hexdigest() if found else None
         out.write(json.dumps({"file": file, "name": name, "sha256": sha256}) + "\n")

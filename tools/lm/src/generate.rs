@@ -37,9 +37,12 @@ pub struct Sampling {
     pub temperature: f32,
     /// Only the most likely tokens that together have this probability are drawn from; 1 is all.
     pub top_p: f32,
+    /// Only so many of the most likely tokens are drawn from; `None` is all.
+    pub top_k: Option<usize>,
     /// Tokens that end the text.
     pub stop_ids: Vec<u32>,
-    /// Strings that end the text; they are cut off.
+    /// Strings that end the text, also where they are special tokens; they are cut off. An empty one ends it after one
+    /// token.
     pub stop: Vec<String>,
     /// Seed of the draws; each prompt has its own stream.
     pub seed: u64,
@@ -48,7 +51,7 @@ pub struct Sampling {
 impl Sampling {
     /// Greedy decoding.
     pub fn greedy(max_new_tokens: usize, stop_ids: Vec<u32>) -> Self {
-        Sampling { max_new_tokens, temperature: 0.0, top_p: 1.0, stop_ids, stop: Vec::new(), seed: 0 }
+        Sampling { max_new_tokens, temperature: 0.0, top_p: 1.0, top_k: None, stop_ids, stop: Vec::new(), seed: 0 }
     }
 }
 
@@ -94,6 +97,15 @@ impl Session {
     /// Longest sequence in tokens.
     pub fn max_length(&self) -> usize {
         self.decoder.config().max_position_embeddings
+    }
+
+    /// Tokens of the vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.decoder.config().vocab_size
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
     /// Logits after each token of `tokens`: `[tokens, vocab]`.
@@ -171,43 +183,64 @@ impl Session {
     }
 
     /// The same; `each(prompt, token)` is told every token as it is chosen.
-    pub fn generate_streaming(
+    pub fn generate_streaming<'s>(
         &self,
-        prompts: &[Vec<u32>],
-        sampling: &Sampling,
+        prompts: &'s [Vec<u32>],
+        sampling: &'s Sampling,
         on: OnProgress<'_>,
         each: &mut dyn FnMut(usize, u32),
     ) -> Result<Vec<Completion>> {
-        check(prompts, sampling)?;
-        let mut waiting = by_length(prompts.iter().map(Vec::len)).into_iter();
-        let mut done: Vec<Option<Completion>> = vec![None; prompts.len()];
+        let each_prompt = |(i, prompt): (usize, &'s Vec<u32>)| Asked { prompt, sampling, rng: stream_of(sampling, i) };
+        self.decode(prompts.iter().enumerate().map(each_prompt).collect(), BATCH, on, each)
+    }
+
+    /// A text for each prompt with its own settings, in order. What is drawn depends on the prompt's seed alone. `batch`
+    /// sequences are decoded side by side.
+    pub fn generate_each(
+        &self,
+        prompts: &[(Vec<u32>, Sampling)],
+        batch: usize,
+        on: OnProgress<'_>,
+    ) -> Result<Vec<Completion>> {
+        let asked = prompts.iter().map(|(prompt, sampling)| Asked { prompt, sampling, rng: stream_of(sampling, 0) });
+        self.decode(asked.collect(), batch.max(1), on, &mut |_, _| {})
+    }
+
+    fn decode(
+        &self,
+        asked: Vec<Asked<'_>>,
+        batch: usize,
+        on: OnProgress<'_>,
+        each: &mut dyn FnMut(usize, u32),
+    ) -> Result<Vec<Completion>> {
+        asked.iter().try_for_each(check)?;
+        let mut waiting = by_length(asked.iter().map(|asked| asked.prompt.len())).into_iter();
+        let mut done: Vec<Option<Completion>> = vec![None; asked.len()];
         let mut active: Vec<Active> = Vec::new();
         loop {
-            active.extend(
-                waiting.by_ref().take(BATCH - active.len()).map(|i| Active::new(i, &prompts[i], sampling.seed)),
-            );
+            active.extend(waiting.by_ref().take(batch - active.len()).map(|i| Active::new(i, &asked[i])));
             if active.is_empty() {
                 break;
             }
-            self.step(&mut active, sampling)?;
+            self.step(&mut active)?;
             let mut still = Vec::new();
             for sequence in active {
                 if let Some(token) = sequence.pending.first() {
                     each(sequence.index, *token);
                 }
-                match self.ended(&sequence, sampling)? {
+                match self.ended(&sequence)? {
                     Some(completion) => done[sequence.index] = Some(completion),
                     None => still.push(sequence),
                 }
             }
             active = still;
-            on(done.iter().flatten().count(), prompts.len());
+            on(done.iter().flatten().count(), done.len());
         }
         Ok(done.into_iter().flatten().collect())
     }
 
     /// Feeds each sequence what is pending and chooses its next token, which is pending then.
-    fn step(&self, active: &mut [Active], sampling: &Sampling) -> Result<()> {
+    fn step(&self, active: &mut [Active<'_>]) -> Result<()> {
         let mut fed: Vec<(&[u32], &mut Cache)> =
             active.iter_mut().map(|a| (a.pending.as_slice(), &mut a.cache)).collect();
         let hidden = self.decoder.forward(&mut fed)?;
@@ -216,9 +249,9 @@ impl Session {
         let mut logits = Vec::new();
         self.decoder.head().logits(&last, &mut logits);
         for (sequence, row) in active.iter_mut().zip(logits.chunks_exact(self.decoder.config().vocab_size)) {
-            let token = choose(row, sampling, &mut sequence.rng);
+            let token = choose(row, sequence.sampling, &mut sequence.rng);
             sequence.pending.clear();
-            match sampling.stop_ids.contains(&token) {
+            match sequence.sampling.stop_ids.contains(&token) {
                 true => sequence.stopped = true,
                 false => {
                     sequence.ids.push(token);
@@ -230,24 +263,46 @@ impl Session {
     }
 
     /// The finished text, if the sequence is finished.
-    fn ended(&self, sequence: &Active, sampling: &Sampling) -> Result<Option<Completion>> {
-        let full = sequence.ids.len() >= sampling.max_new_tokens || sequence.cache.len() >= self.max_length();
-        if !sequence.stopped && !full && sampling.stop.is_empty() {
+    fn ended(&self, sequence: &Active<'_>) -> Result<Option<Completion>> {
+        let Active { ids, sampling, .. } = sequence;
+        let full = ids.len() >= sampling.max_new_tokens || sequence.cache.len() >= self.max_length();
+        let stopped = sequence.stopped || self.has_stop(sequence)?;
+        if !stopped && !full {
             return Ok(None);
         }
-        let mut text = self.tokenizer.decode_skip(&sequence.ids)?;
-        let cut = sampling.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
-        if let Some(at) = cut {
-            text.truncate(at);
+        let mut text = self.tokenizer.decode_skip(ids)?;
+        for stop in sampling.stop.iter().filter(|stop| !stop.is_empty()) {
+            let cut = text.find(stop.as_str()).unwrap_or(text.len());
+            text.truncate(cut);
         }
-        let stopped = sequence.stopped || cut.is_some();
-        Ok((stopped || full).then(|| Completion { ids: sequence.ids.clone(), text, stopped }))
+        Ok(Some(Completion { ids: ids.clone(), text, stopped }))
+    }
+
+    /// Whether a stop string has been written.
+    fn has_stop(&self, Active { ids, sampling, .. }: &Active<'_>) -> Result<bool> {
+        if sampling.stop.is_empty() {
+            return Ok(false);
+        }
+        let written = [self.tokenizer.decode_skip(ids)?, self.tokenizer.decode(ids)?];
+        Ok(sampling.stop.iter().any(|stop| written.iter().any(|text| text.contains(stop.as_str()))))
     }
 }
 
+/// A prompt with its settings and its stream of draws.
+struct Asked<'a> {
+    prompt: &'a [u32],
+    sampling: &'a Sampling,
+    rng: Rng,
+}
+
+fn stream_of(sampling: &Sampling, prompt: usize) -> Rng {
+    Rng::new(sampling.seed, &format!("prompt {prompt}"))
+}
+
 /// One sequence being decoded.
-struct Active {
+struct Active<'a> {
     index: usize,
+    sampling: &'a Sampling,
     cache: Cache,
     /// Tokens not yet fed: the prompt at first, then the last chosen token.
     pending: Vec<u32>,
@@ -256,10 +311,10 @@ struct Active {
     rng: Rng,
 }
 
-impl Active {
-    fn new(index: usize, prompt: &[u32], seed: u64) -> Self {
-        let rng = Rng::new(seed, &format!("prompt {index}"));
-        Active { index, cache: Cache::default(), pending: prompt.to_vec(), ids: Vec::new(), stopped: false, rng }
+impl<'a> Active<'a> {
+    fn new(index: usize, &Asked { prompt, sampling, rng }: &Asked<'a>) -> Self {
+        let (cache, pending) = (Cache::default(), prompt.to_vec());
+        Active { index, sampling, cache, pending, ids: Vec::new(), stopped: false, rng }
     }
 }
 
@@ -273,6 +328,7 @@ fn choose(logits: &[f32], sampling: &Sampling, rng: &mut Rng) -> u32 {
     let mut ranked: Vec<(u32, f32)> =
         logits.iter().enumerate().map(|(i, v)| (i as u32, ((v - best.1) / sampling.temperature).exp())).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    ranked.truncate(sampling.top_k.unwrap_or(usize::MAX));
     let total: f32 = ranked.iter().map(|r| r.1).sum();
     let mut kept = 0.0;
     let cut = ranked.iter().position(|r| {
@@ -297,12 +353,12 @@ fn by_length(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
     order.into_iter().map(|(_, i)| i).collect()
 }
 
-fn check(prompts: &[Vec<u32>], sampling: &Sampling) -> Result<()> {
-    if prompts.iter().any(Vec::is_empty) {
+fn check(Asked { prompt, sampling, .. }: &Asked<'_>) -> Result<()> {
+    if prompt.is_empty() {
         return Err(Error::Generate("a prompt is empty".into()));
     }
-    if sampling.max_new_tokens == 0 {
-        return Err(Error::Generate("at least one new token must be allowed".into()));
+    if sampling.max_new_tokens == 0 || sampling.top_k == Some(0) {
+        return Err(Error::Generate("at least one new token, and top_k of at least 1, must be allowed".into()));
     }
     let in_range = sampling.temperature >= 0.0
         && sampling.temperature.is_finite()

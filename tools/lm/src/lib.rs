@@ -10,6 +10,7 @@
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
 //! | [`train`] | the loop, its checkpoints and what it tells |
 //! | [`cost`], [`events`] | what a step costs, TensorBoard's files |
+//! | [`generate`], [`score`] | what does a model write, and how likely is a text |
 //! | [`rng`] | where does randomness come from |
 //! | [`gguf`] | how does it reach llama.cpp |
 //! | [`error`] | what can go wrong |
@@ -31,6 +32,7 @@ mod peft;
 pub mod pretrain;
 pub mod rng;
 pub mod rows;
+pub mod score;
 mod storage;
 pub mod tokens;
 pub mod train;

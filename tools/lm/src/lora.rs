@@ -118,6 +118,16 @@ pub struct Adapter {
 }
 
 impl Adapter {
+    /// A module or tensor with a number that is infinite or none.
+    pub fn not_finite(&self) -> Option<&str> {
+        let broken = |values: &[f32]| values.iter().any(|value| !value.is_finite());
+        let pairs = self.tensors.iter().map(|(name, LoraPair { a, b, magnitude })| {
+            (name, broken(a) || broken(b) || magnitude.as_deref().is_some_and(broken))
+        });
+        let saved = self.saved.iter().map(|(name, values)| (name, broken(values)));
+        pairs.chain(saved).find(|(_, broken)| *broken).map(|(name, _)| name.as_str())
+    }
+
     /// Checks that the adapter changes exactly the modules it says, with the shapes of the base's `config`.
     pub fn check(&self, config: &Config) -> Result<()> {
         self.config.check()?;

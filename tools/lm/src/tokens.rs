@@ -40,6 +40,8 @@ pub struct Tokenizer {
     pub pad: Option<u32>,
     /// Whether llama.cpp should put `bos` before a text; templates that write it themselves say no.
     pub add_bos: bool,
+    /// Whether `bos` is put before a text although `tokenizer.json` has no rule for it, as in a GGUF file.
+    pub(crate) puts_bos: bool,
 }
 
 impl Tokenizer {
@@ -103,12 +105,21 @@ impl Tokenizer {
             stops: Vec::new(),
             pad: None,
             add_bos: false,
+            puts_bos: false,
         })
     }
 
     /// Token ids of `text`. Special tokens written in it become their ids; none is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         encode(&self.inner, text)
+    }
+
+    /// Token ids of `text` with the tokens that are put around a text unless told otherwise. As in transformers,
+    /// `tokenizer.json` alone decides; `add_bos_token` beside it changes nothing.
+    pub fn encode_with_added(&self, text: &str) -> Result<Vec<u32>> {
+        let fail = |e| Error::Tokenizer(printable(&format!("cannot encode: {e}")));
+        let ids = self.inner.encode_fast(text, true).map_err(fail)?;
+        Ok(self.bos.filter(|_| self.puts_bos).into_iter().chain(ids.get_ids().iter().copied()).collect())
     }
 
     /// Token ids of `text` where special tokens written in it stay ordinary text.

@@ -83,10 +83,11 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
         target.distinct <= MOST_LABELS && cells >= ROWS_OF_LABEL * target.distinct && target.lengths[3] <= LABEL_LENGTH;
     let (kind, answer_after, why) = if target.cells == Cells::Json {
         (JobKind::Extraction, None, "the answers are JSON objects".to_owned())
+    } else if marked > 0.95 {
+        // Before labels: a few hundred worked answers repeat, and are no less worked for that.
+        (JobKind::Generation, Some("####".to_owned()), "the answers are texts with the result after ####".to_owned())
     } else if few {
         (JobKind::Classification, None, format!("the answers are {} different labels", target.distinct))
-    } else if marked > 0.95 {
-        (JobKind::Generation, Some("####".to_owned()), "the answers are texts with the result after ####".to_owned())
     } else if labelled {
         return Err(no_labels(target, cells));
     } else {

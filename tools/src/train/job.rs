@@ -8,7 +8,7 @@ use tunesmith_lm::{
     cost,
     engine::{batch::Sequence, device::compute, params::Method},
     generate::{Sampling, Session},
-    model::Model,
+    model::{Model, hash_file},
     train::{
         Checkpoint, Control, Progress, Report, Setup, Stopped, Trained,
         faults::{self, Finding, General, Signal},
@@ -20,7 +20,7 @@ use tunesmith_lm::{
 };
 
 use super::{
-    Goal, Job, Outlook, Output, RECORD, Record,
+    FILES, Goal, Job, Outlook, Output, Provenance, RECORD, Record,
     data::Data,
     outlook::{self, Held},
     telemetry::{Telemetry, peak_memory},
@@ -105,6 +105,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         device: job.device.clone(),
     };
     write_json(&job.out.join(RECORD), &record)?;
+    let provenance = Some(provenance(job, record, &data)?);
     // What there is no time for is not tried; then nothing is claimed about it either.
     let (mut ended, mut general_loss) = ((0, 0), None);
     if trained.report.stopped != Stopped::Deadline {
@@ -123,7 +124,24 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     }
     trained.report.findings = findings;
     let output = output(job, trained.report, counts(job, &data), (seconds, &telemetry), ended);
-    Ok(Output { tally: data.tally, general_loss, estimate: Some(estimate), ..output })
+    Ok(Output { tally: data.tally, general_loss, estimate: Some(estimate), provenance, ..output })
+}
+
+/// What was made of what: hashes of the rows as they were read, and of the files as they were written.
+fn provenance(job: &Job, record: Record, data: &Data) -> anyhow::Result<Provenance> {
+    let there = FILES.iter().map(|file| (file, job.out.join(file))).filter(|(_, path)| path.is_file());
+    let hashed = there.map(|(file, path)| {
+        let bytes = std::fs::metadata(&path).with_context(|| format!("cannot read {file}"))?.len();
+        Ok(((*file).to_owned(), (bytes, hash_file(&path)?)))
+    });
+    let text = |hash: &Value| hash.as_str().unwrap_or_default().to_owned();
+    Ok(Provenance {
+        base_sha256: record.base_sha256,
+        seed: job.seed,
+        data: name(&job.data),
+        data_sha256: data.hashes.iter().map(|(file, hash)| (file.clone(), text(hash))).collect(),
+        files: hashed.collect::<anyhow::Result<_>>()?,
+    })
 }
 
 /// Rows that are trained on and validated on; a pair of answers is one.
@@ -230,6 +248,7 @@ fn output(
     let (valid_loss, valid_exact) = (at_best(&report.valid_curve), at_best(&report.exact_curve));
     Output {
         adapter: name(&job.out),
+        provenance: None,
         rows,
         tally: None,
         steps: report.steps,

@@ -6,6 +6,7 @@ fn output() -> Output {
     let curve: Vec<(usize, f64)> = (1..=20).map(|step| (step, 4.0 / step as f64)).collect();
     Output {
         adapter: "train-1".into(),
+        provenance: None,
         tally: None,
         rows: (90, 10),
         steps: (20, 20),

@@ -49,6 +49,10 @@ async fn the_kind_follows_from_the_answers() {
         (0..9).map(|i| json!({"question": format!("What is {i} and 2?"), "answer": format!("It is\n#### {}", i + 2)}));
     let found = proposal(maths.collect()).await;
     assert_eq!([&found["kind"], &found["answer_after"]], ["generation", "####"]);
+    // Worked answers that come back are no labels.
+    let sums = (0..30).map(|i| json!({"question": format!("{i} or {}?", i % 3), "answer": format!("#### {}", i % 3)}));
+    let found = proposal(sums.collect()).await;
+    assert_eq!([&found["kind"], &found["answer_after"]], ["generation", "####"]);
     let free = (0..9).map(|i| json!({"prompt": format!("Reverse {i}1"), "completion": format!("1{i}")}));
     let found = proposal(free.collect()).await;
     assert_eq!([&found["kind"], &found["input"], &found["target"]], ["generation", "prompt", "completion"]);

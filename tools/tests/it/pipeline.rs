@@ -78,6 +78,8 @@ async fn graded(place: &Place) {
         base: base().into(),
         adapter: Some(place.path("train-1")),
         artifacts: vec![(place.path("model-q8_0.gguf"), "gguf".into())],
+        refused: Default::default(),
+        trained: Vec::new(),
         sealed,
         open: place.path("data/train.jsonl"),
     };

@@ -18,7 +18,6 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{
-    bases,
     eval_tasks::{Answering, Job, Output, Part},
     worker::Work,
 };
@@ -58,7 +57,8 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
         named: json!({"model": args.model, "adapter": args.adapter}),
         out: out.path().to_owned(),
         resume: tasks.resume,
-        cache: tasks.cache.as_deref().map(|cache| Ok(directory(cache)?.path().to_owned())).transpose()?,
+        cache: tasks.cache.as_deref().map(folder_of).transpose()?,
+        batch: tasks.batch_size,
         part: if tasks.dry_run { Part::Plan } else { Part::Whole },
     };
     let done = work(&bench, job, &out).await?;
@@ -113,6 +113,11 @@ fn folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
         true => Ok(folder),
         false => Err(usage(format!("--data-dir {}: is not a directory", folder.display()))),
     }
+}
+
+/// The folder of a cache, which is made where it is not there.
+fn folder_of(cache: &Path) -> Result<PathBuf, Failure> {
+    Ok(directory(cache)?.path().to_owned())
 }
 
 /// What would be asked.
@@ -185,6 +190,7 @@ pub async fn score(args: Score, cancel: &Cancel) -> Result<u8, Failure> {
         out: out.path().to_owned(),
         resume: true,
         cache: None,
+        batch: 1,
         part: Part::Score,
     };
     let done = work(&bench, job, &out).await?;

@@ -49,6 +49,7 @@ fn write(out: &mut String, value: &Value, depth: usize) {
     }
     match value.kind() {
         ValueKind::None => out.push_str("None"),
+        ValueKind::Undefined => out.push_str("Undefined"),
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::Number => match value.is_integer() {
             true => out.push_str(&value.to_string()),

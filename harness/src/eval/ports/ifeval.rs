@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{column, texts};
 use crate::eval::{
     filters::Answer,
-    functions::{Native, Port},
+    functions::{Items, Native, Port},
     metrics::{Aggregation, Item},
     python::strings::strip,
     request::Doc,
@@ -37,7 +37,7 @@ pub(super) const PORTS: &[Native] = &[
     },
 ];
 
-fn process_results(doc: &Doc, answers: &[Answer]) -> Result<Vec<(String, Item)>, String> {
+fn process_results(doc: &Doc, answers: &[Answer]) -> Result<Items, String> {
     let rules = rules(doc)?;
     let Some(Answer::Text(answer)) = answers.first() else {
         return Err("its filtered answer must be a text".into());

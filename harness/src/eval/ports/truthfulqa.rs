@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::column;
 use crate::eval::{
     filters::Answer,
-    functions::{Native, Port},
+    functions::{Items, Native, Port},
     metrics::Item,
     request::Doc,
 };
@@ -17,7 +17,7 @@ pub(super) const PORTS: &[Native] = &[Native {
     port: Port::Results(process_results),
 }];
 
-fn process_results(doc: &Doc, answers: &[Answer]) -> Result<Vec<(String, Item)>, String> {
+fn process_results(doc: &Doc, answers: &[Answer]) -> Result<Items, String> {
     let probability = |answer: &Answer| match answer {
         Answer::Loglikelihood { sum, .. } => Ok(sum.exp()),
         _ => Err("its filtered answers must be log-likelihoods"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::text;
 use crate::eval::{
     filters::Answer,
-    functions::{Native, Port},
+    functions::{Items, Native, Port},
     metrics::Item,
     process::parts,
     python::regex::{Error, Regex},
@@ -87,7 +87,7 @@ fn replaced(text: String, table: &[(&str, &str)]) -> String {
     table.iter().fold(text, |text, (from, to)| text.replace(from, to))
 }
 
-fn process_results(doc: &Doc, answers: &[Answer]) -> Result<Vec<(String, Item)>, String> {
+fn process_results(doc: &Doc, answers: &[Answer]) -> Result<Items, String> {
     let [Answer::Rolling(sum)] = answers else {
         return Err("its filtered answer must be one log-likelihood of a text".into());
     };

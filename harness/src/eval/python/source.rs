@@ -1,6 +1,6 @@
-//! `inspect.getsource`: the text of one function in a Python file.
+//! `inspect.getsource`: the text of one function or class in a Python file.
 
-/// The text of the function `name` in `file`, with its decorators and its indentation, or `None` without one.
+/// The text of the function or class `name` in `file`, with its decorators and its indentation, or `None` without one.
 ///
 /// Where several have the name, the last of the least indented counts, as it does when Python runs the file.
 pub fn function_source(file: &str, name: &str) -> Option<String> {
@@ -9,8 +9,9 @@ pub fn function_source(file: &str, name: &str) -> Option<String> {
     let defines = |line: &str| {
         let rest = line.trim_start();
         let rest = rest.strip_prefix("async ").map(str::trim_start).unwrap_or(rest);
-        let rest = rest.strip_prefix("def ").map(str::trim_start).and_then(|rest| rest.strip_prefix(name));
-        rest.is_some_and(|rest| rest.trim_start().starts_with(['(', '[']))
+        let rest = rest.strip_prefix("def ").or_else(|| rest.strip_prefix("class "));
+        let rest = rest.map(str::trim_start).and_then(|rest| rest.strip_prefix(name));
+        rest.is_some_and(|rest| rest.trim_start().starts_with(['(', '[', ':']))
     };
     let found = (0..lines.len()).filter(|&i| starts[i] && defines(lines[i]));
     let at = found.min_by_key(|&i| (indentation(lines[i]), usize::MAX - i))?;

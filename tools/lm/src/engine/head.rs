@@ -53,6 +53,22 @@ impl Head<'_> {
         self.weight.forward((rows, self.vocab, hidden), out, &normed, false);
     }
 
+    /// For each group of rows of `x` and tokens that may follow: the log-probability of each token, and whether it is the
+    /// most likely one. The logits of a row are made once.
+    pub fn score(&self, x: &[f32], groups: &[(usize, &[u32])]) -> Vec<(f32, bool)> {
+        let hidden = self.norm.len();
+        let mut rows = Vec::with_capacity(groups.len() * hidden);
+        groups.iter().for_each(|(row, _)| rows.extend_from_slice(&x[row * hidden..(row + 1) * hidden]));
+        let mut logits = Vec::new();
+        self.logits(&rows, &mut logits);
+        let mut scores = Vec::new();
+        for (row, (_, tokens)) in logits.chunks_exact_mut(self.vocab).zip(groups) {
+            let (lse, best) = math::log_sum_exp(row, None);
+            scores.extend(tokens.iter().map(|&token| (row[token as usize] - lse, best == token as usize)));
+        }
+        scores
+    }
+
     /// The weighted cross-entropy of `targets` — `(row of x, token, weight)` — and, where asked, its gradients.
     pub fn cross_entropy(&self, x: &[f32], targets: &[(usize, u32, f32)], mut grads: Option<HeadGrads>) -> Loss {
         let (hidden, vocab) = (self.norm.len(), self.vocab);

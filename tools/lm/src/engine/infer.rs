@@ -1,6 +1,10 @@
 //! The whole model with a key/value cache: what generation and scoring run on.
 
+mod branches;
+
 use rayon::prelude::*;
+
+pub use branches::Run;
 
 use super::{
     attention,

@@ -99,6 +99,16 @@ pub fn all_row_norms(shape: &Shape, weights: &LayerWeights, slots: &LayerSlots, 
 }
 
 impl Saved {
+    /// Rotated queries, rotated keys and values of all rows.
+    pub fn projected(&self) -> (&[f32], &[f32], &[f32]) {
+        (&self.q, &self.k, &self.v)
+    }
+
+    /// Where the result of attention goes.
+    pub fn attended(&mut self) -> &mut Vec<f32> {
+        &mut self.attended
+    }
+
     /// Drops what is cheap to make again: a third of what the layer keeps until its backward pass.
     pub fn shrink(&mut self) {
         self.normed = Default::default();
@@ -181,9 +191,16 @@ impl<'a> Layer<'a> {
         s: &mut Saved,
         attend: &mut Attend<'_>,
     ) {
-        let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
+        self.project((x, keys), segments, s);
+        attend(&s.q, &s.k, &s.v, &mut s.attended);
+        self.finish((x, keys), y, s);
+    }
+
+    /// The part of [`Layer::forward`] before attention: rotated queries and keys, and values.
+    pub fn project(&self, (x, keys): (&[f32], &[u64]), segments: &[Segment], s: &mut Saved) {
+        let rows = x.len() / self.shape.hidden;
         let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
-        let [kept_q, kept_k, kept_v, kept_o, kept_gate, kept_up, kept_down] = &mut s.kept;
+        let [kept_q, kept_k, kept_v, ..] = &mut s.kept;
         self.norm(0, x, &mut s.normed[0], &mut s.inverse[0]);
         self.linears[Q].forward(rows, &s.normed[0], &mut s.q, kept_q, &drop(Q));
         self.linears[K].forward(rows, &s.normed[0], &mut s.k, kept_k, &drop(K));
@@ -199,7 +216,13 @@ impl<'a> Layer<'a> {
             self.rope.rotate(&mut s.k[k], self.heads.kv, segment.start, 1.0);
         }
         s.attended.resize(rows * self.linears[O].inp, 0.0);
-        attend(&s.q, &s.k, &s.v, &mut s.attended);
+    }
+
+    /// The part of [`Layer::forward`] after attention.
+    pub fn finish(&self, (x, keys): (&[f32], &[u64]), y: &mut [f32], s: &mut Saved) {
+        let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
+        let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
+        let [_, _, _, kept_o, kept_gate, kept_up, kept_down] = &mut s.kept;
         self.linears[O].forward(rows, &s.attended, &mut s.middle, kept_o, &drop(O));
         if let Some([norm, _]) = self.post_norms {
             self.norm_rows(norm, &mut s.middle, &mut s.given[0], &mut s.given_inverse[0]);

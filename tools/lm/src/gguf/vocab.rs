@@ -220,6 +220,7 @@ pub(super) fn to_tokenizer(file: &File<'_>) -> Result<Tokenizer, String> {
     tokenizer.stops.dedup();
     tokenizer.add_bos =
         matches!(file.values.get("tokenizer.ggml.add_bos_token"), Some(super::bytes::Value::Bool(true)));
+    tokenizer.puts_bos = tokenizer.add_bos;
     Ok(tokenizer)
 }
 

@@ -202,6 +202,18 @@ fn peft_adapters_are_read_and_written_without_a_change() {
 }
 
 #[test]
+fn numbers_that_are_none_are_found_in_an_adapter() {
+    let of = |b: f32, saved: f32| Adapter {
+        config: LoraConfig::default(),
+        tensors: [("x".to_owned(), LoraPair { a: vec![1.0, 2.0], b: vec![0.0, b], magnitude: None })].into(),
+        saved: [("y".to_owned(), vec![saved])].into(),
+    };
+    let found = |b, saved| of(b, saved).not_finite().map(str::to_owned);
+    assert_eq!([found(1.0, 1.0), found(f32::NAN, 1.0)], [None, Some("x".to_owned())]);
+    assert_eq!(found(1.0, f32::INFINITY).as_deref(), Some("y"));
+}
+
+#[test]
 fn merging_adds_the_scaled_product() {
     let config = config("shards");
     let base = Weights::load(&golden("llama/shards"), &config).unwrap();
