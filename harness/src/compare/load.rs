@@ -13,7 +13,7 @@ use super::{
     json::{self, wrong},
     run,
 };
-use crate::{hash::sha256, stats::Sums};
+use crate::{eval::evaluation::samples_file, hash::sha256, stats::Sums};
 
 /// Fields of a task's configuration that say nothing about what was asked.
 const INCIDENTAL: [&str; 4] = ["metadata", "task_alias", "tag", "task"];
@@ -111,8 +111,7 @@ fn results(path: &Path, name: &str, cluster: Option<&str>) -> Result<Results, Co
         };
         let mut found =
             TaskResults { facts: facts(&read, task), metrics: metrics(entries, &read["higher_is_better"][task]) };
-        let candidates =
-            [date.map(|date| format!("samples_{task}_{date}.jsonl")), Some(format!("samples_{task}.jsonl"))];
+        let candidates = [date.map(|date| format!("samples_{task}_{date}.jsonl")), Some(samples_file(task))];
         match candidates.into_iter().flatten().find(|file| files.contains(file)) {
             Some(file) => add_items(&mut found, task, &dir.join(file), cluster, &mut all.notes)?,
             None => all.notes.push(format!("{task}: its samples are not there, so its values are compared unpaired")),

@@ -38,6 +38,9 @@ pub const RESULTS: &str = "results.json";
 /// The largest manifest that is read, in bytes.
 const MOST_MANIFEST: u64 = 64 << 20;
 
+/// The longest name of a task that is a part of a file's name as it is, in bytes.
+const LONGEST_NAME: usize = 200;
+
 /// What is evaluated, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -251,10 +254,14 @@ pub fn evaluate(
     Ok(results)
 }
 
-/// The file of a task's samples.
+/// The file of a task's samples. A name that no file can have, or that is too long for one, gets a part of its hash.
 pub fn samples_file(task: &str) -> String {
     let name: String = task.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-    format!("samples_{name}.jsonl")
+    if name == task && name.len() <= LONGEST_NAME {
+        return format!("samples_{name}.jsonl");
+    }
+    let begin: String = name.chars().take(LONGEST_NAME / 4).collect();
+    format!("samples_{begin}-{}.jsonl", &sha256(task.as_bytes())[..16])
 }
 
 /// What an evaluation's directory says it is.
@@ -387,6 +394,9 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EvaluationError> {
         Ok(bytes) if bytes > MOST_MANIFEST => return Err(wrong("is too large".into())),
         _ => {}
     }
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => wrong("is not there; name the --out directory of `tunesmith eval --tasks`".into()),
+        _ => wrong(error.to_string()),
+    })?;
     serde_json::from_str(&text).map_err(|error| wrong(format!("is damaged ({error}); name another --out")))
 }

@@ -41,6 +41,19 @@ impl Figure {
         SHARES.contains(&self.metric.as_str()) || self.metric.ends_with("_acc")
     }
 
+    /// The interval of these ends, within what the metric can be; `None` where an end is no number.
+    pub(super) fn within_range(&self, (low, high): (f64, f64)) -> Option<(f64, f64)> {
+        let (least, most) = match self.metric.as_str() {
+            _ if self.is_share() => (0.0, 1.0),
+            "mcc" => (-1.0, 1.0),
+            "bleu" | "chrf" => (0.0, 100.0),
+            "ter" => (0.0, f64::INFINITY),
+            metric if metric.contains("perplexity") => (1.0, f64::INFINITY),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
+        };
+        (low.is_finite() && high.is_finite()).then(|| (low.clamp(least, most), high.clamp(least, most)))
+    }
+
     /// The value as people read it.
     pub fn shown(&self) -> String {
         self.value.map_or_else(|| "unknown".to_owned(), |value| self.number(value))

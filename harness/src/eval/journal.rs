@@ -13,7 +13,7 @@ use super::request::{Request, Response};
 use crate::{hash::sha256, rows::not_a_file};
 
 /// The largest journal that is read, in bytes: its answers are held in memory.
-const MOST_BYTES: u64 = 8 << 30;
+const MOST_BYTES: u64 = 2 << 30;
 
 /// What names a request: the SHA-256 of its text and of the number of its repetition.
 pub fn key(request: &Request, repeat: usize) -> String {

@@ -71,7 +71,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
     /// Nothing is called that.
-    #[error("no task, group or tag is called {name:?}{}", .near.as_ref().map_or_else(String::new, |n| format!("; did you mean {n:?}?")))]
+    #[error("no task, group or tag is called {name:?}{}", .near.as_ref().map_or_else(|| "; name a task file, or folders of them with --include".to_owned(), |n| format!("; did you mean {n:?}?")))]
     Unknown {
         /// What was asked for.
         name: String,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     aggregate::{Score, TaskScores, aggregate_group},
     figure::Figure,
+    python::repr::str_of,
     registry::Group,
     scored::{Planned, Scored},
 };
@@ -123,8 +124,9 @@ impl Results {
         }
         self.results.insert(group.name.clone(), whole);
         self.group_subtasks.insert(group.name.clone(), group.members.clone());
-        let version = group.metadata.get("version").cloned().unwrap_or_else(|| json!("N/A"));
-        self.versions.insert(group.name.clone(), version);
+        // lm-eval writes versions of groups as text, those of tasks as they are.
+        let version = group.metadata.get("version").map_or_else(|| "N/A".to_owned(), |v| str_of(v.clone()));
+        self.versions.insert(group.name.clone(), json!(version));
         let shots: Option<Vec<usize>> = group.members.iter().map(|child| self.n_shot.get(child).copied()).collect();
         if let Some([first, rest @ ..]) = shots.as_deref()
             && rest.iter().all(|n| n == first)
@@ -176,21 +178,24 @@ impl Results {
 
     fn group_figure(&self, group: &Group, score: &Score, depth: usize) -> Figure {
         let half = score.stderr.filter(|e| e.is_finite()).zip(stats::normal_quantile(0.975)).map(|(e, z)| e * z);
-        Figure {
+        let mut figure = Figure {
             task: group.name.clone(),
             depth,
             filter: score.filter.clone(),
             metric: score.metric.clone(),
             n_shot: self.n_shot.get(&group.name).copied(),
             value: Some(score.value).filter(|value| value.is_finite()),
-            interval: half.map(|half| (score.value - half, score.value + half)),
-            method: half.map(|_| "pooled, normal".to_owned()),
+            interval: None,
+            method: None,
             stderr: score.stderr.filter(|e| e.is_finite()),
             n: score.n,
             higher_is_better: score.higher_is_better,
             chance: None,
             format_failures: None,
-        }
+        };
+        figure.interval = half.and_then(|half| figure.within_range((score.value - half, score.value + half)));
+        figure.method = figure.interval.map(|_| "pooled, normal".to_owned());
+        figure
     }
 }
 
@@ -203,7 +208,8 @@ fn metrics(name: &str, alias: &str, rows: usize, scores: &[Score]) -> Value {
     ]);
     for score in scores {
         all.insert(format!("{},{}", score.metric, score.filter), json!(score.value));
-        let stderr = score.stderr.map_or_else(|| json!("N/A"), |stderr| json!(stderr));
+        // JSON has no word for what is no number, and readers of these files expect one or this text.
+        let stderr = score.stderr.filter(|e| e.is_finite()).map_or_else(|| json!("N/A"), |stderr| json!(stderr));
         all.insert(format!("{}_stderr,{}", score.metric, score.filter), stderr);
     }
     Value::Object(all)

@@ -139,7 +139,7 @@ mod tests {
         let answers = model.loglikelihood(&pairs(8), &mut |_, _| {}).unwrap();
         assert!(answers.iter().all(|answer| *answer == answers[0]));
         let text = "héllo".to_string();
-        let sums = model.loglikelihood_rolling(&[text.clone()], &mut |_, _| {}).unwrap();
+        let sums = model.loglikelihood_rolling(std::slice::from_ref(&text), &mut |_, _| {}).unwrap();
         assert!((-sums[0] / text.len() as f64 / 2f64.ln() - 8.0).abs() < 1e-12);
     }
 

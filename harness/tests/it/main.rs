@@ -3,6 +3,7 @@
 
 mod eval_prompts;
 mod eval_python;
+mod evaluation;
 mod grade;
 mod lm_eval_tasks;
 mod report;

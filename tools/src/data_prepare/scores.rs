@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn each_way_to_fail_is_named() {
-        let table: [(&dyn Fn(&mut Output), &str); 10] = [
+        type Case<'a> = (&'a dyn Fn(&mut Output), &'a str);
+        let table: [Case<'_>; 10] = [
             (&|o| quality(o).leaked = 3, "data.leakage fail: 3 of 10 validation inputs are also trained on"),
             (
                 &|o| quality(o).nearly_leaked = 6,

@@ -155,13 +155,15 @@ fn draws_depend_on_the_request_and_its_repeat_alone() {
         max_gen_toks: Some(12),
         ..settings(&serde_json::json!({"until": []}))
     };
-    let ask = |contexts: &[&str], batch: usize| {
-        let requests: Vec<_> = contexts.iter().map(|context| (context.to_string(), drawn.clone())).collect();
+    let ask = |contexts: &[(&str, usize)], batch: usize| {
+        let request =
+            |(context, repeat): &(&str, usize)| (context.to_string(), Generation { repeat: *repeat, ..drawn.clone() });
+        let requests: Vec<_> = contexts.iter().map(request).collect();
         TextModel::open(&tied(), None).unwrap().batch(batch).generate_until(&requests, &mut quiet()).unwrap()
     };
-    let all = ask(&["the sun", "a cat", "the sun"], 1);
+    let all = ask(&[("the sun", 0), ("a cat", 0), ("the sun", 1)], 1);
     assert_ne!(all[0], all[2]);
-    assert_eq!(ask(&["a cat", "the sun", "the sun"], 4), [&all[1], &all[0], &all[2]].map(String::clone));
+    assert_eq!(ask(&[("a cat", 0), ("the sun", 1), ("the sun", 0)], 4), [&all[1], &all[2], &all[0]].map(String::clone));
 }
 
 #[test]

@@ -115,16 +115,17 @@ async fn rows_are_cleaned_split_and_written() {
     assert_eq!(output["recipe_sha256"], json!(sha256_file(&place.path("prepared/recipe.json")).unwrap()));
     let scores = place.scores("data_prepare", &output);
     let verdicts: Vec<(&str, Verdict)> = scores.iter().map(|score| (score.scorer.as_str(), score.verdict)).collect();
-    let names = [
-        "data.files",
-        "data.dropped",
-        "data.length",
-        "data.duplicates",
-        "data.leakage",
-        "data.stop_token",
-        "data.balance",
+    // One row of 66 is too long, and the made-up tickets repeat their few sentences.
+    let want = [
+        ("data.files", Verdict::Pass),
+        ("data.dropped", Verdict::Pass),
+        ("data.length", Verdict::Warn),
+        ("data.duplicates", Verdict::Pass),
+        ("data.leakage", Verdict::Warn),
+        ("data.stop_token", Verdict::Pass),
+        ("data.balance", Verdict::Pass),
     ];
-    assert_eq!(verdicts, names.map(|name| (name, Verdict::Pass)));
+    assert_eq!(verdicts, want);
 
     let files = ["recipe.json", "train.jsonl", "valid.jsonl"].map(|file| format!("prepared/{file}"));
     let read = || files.clone().map(|file| fs::read(place.path(&file)).unwrap());

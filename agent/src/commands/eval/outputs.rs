@@ -99,11 +99,11 @@ fn junit(figures: &[Figure], worse: &[Row]) -> String {
             None => format!("{} on {}", figure.shown(), figure.n),
         });
         // Writing to a string cannot fail.
-        let _ = write!(xml, "    <testcase classname=\"{}\" name=\"{name}\">\n", escaped(&figure.task));
+        let _ = writeln!(xml, "    <testcase classname=\"{}\" name=\"{name}\">", escaped(&figure.task));
         if let Some(row) = failed(figure) {
-            let _ = write!(xml, "      <failure message=\"{}\"/>\n", escaped(&row.why));
+            let _ = writeln!(xml, "      <failure message=\"{}\"/>", escaped(&row.why));
         }
-        let _ = write!(xml, "      <system-out>{shown}</system-out>\n    </testcase>\n");
+        let _ = writeln!(xml, "      <system-out>{shown}</system-out>\n    </testcase>");
     }
     xml + "  </testsuite>\n</testsuites>\n"
 }

@@ -42,6 +42,9 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
     tasks.outputs.check()?;
     let endpoint = endpoint::named(&args.model)?;
     let model = match args.model.as_str() {
+        name @ ("constant" | "random") if args.adapter.is_some() => {
+            return Err(usage(format!("--model {name} takes no --adapter; leave it out")));
+        }
         "constant" => Answering::Constant,
         "random" => Answering::Random,
         _ if endpoint.is_some() && args.adapter.is_some() => {

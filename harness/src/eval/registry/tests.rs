@@ -68,7 +68,8 @@ fn a_group_brings_its_tasks_with_changed_keys() {
 #[test]
 fn what_cannot_be_selected_is_named() {
     assert_eq!(select(&["thre"]).unwrap_err(), "no task, group or tag is called \"thre\"; did you mean \"three\"?");
-    assert_eq!(select(&["xyzxyzxyz"]).unwrap_err(), "no task, group or tag is called \"xyzxyzxyz\"");
+    let far = "no task, group or tag is called \"xyzxyzxyz\"; name a task file, or folders of them with --include";
+    assert_eq!(select(&["xyzxyzxyz"]).unwrap_err(), far);
     assert_eq!(select(&["lost"]).unwrap_err(), "no task, group or tag is called \"twoo\"; did you mean \"two\"?");
     assert!(select(&["old"]).unwrap_err().starts_with("task \"old\" is a Python class ("));
     assert!(select(&["loop"]).unwrap_err().contains("or a group contains itself"));
