@@ -13,6 +13,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Cancel;
 
 use crate::{
+    cli::{Said, command},
     dialogue::{endpoint, quick},
     server::{Answer, Server},
 };
@@ -160,4 +161,57 @@ async fn a_cancelled_evaluation_waits_for_no_answer() {
     let failed = tokio::task::block_in_place(|| model.loglikelihood(&[pair("Q", "a")], &mut |_, _| {})).unwrap_err();
     assert_eq!(failed.to_string(), "stopped while the endpoint answered");
     accepted.await.unwrap().unwrap();
+}
+
+const TASK: &str = "
+task: said
+dataset_path: json
+dataset_kwargs: {data_files: {test: rows.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: '{{q}}'
+doc_to_choice: c
+doc_to_target: a
+metric_list: [{metric: acc}]
+";
+
+/// The server's prompts, which tell what was asked.
+fn prompts(server: &Server) -> Vec<String> {
+    server.asked().iter().filter_map(|asked| asked.body["prompt"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evaluation_that_failed_goes_on_with_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |n: usize| json!({"q": format!("Q{n:03}:"), "c": ["a", "b"], "a": n % 2}).to_string();
+    std::fs::write(dir.path().join("rows.jsonl"), (0..100).map(row).collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::write(dir.path().join("said.yaml"), TASK).unwrap();
+    let eval = async |model: &str, more: &[&str]| {
+        let base = ["eval", "--model", model, "--tasks", "said.yaml", "--out", "out", "--batch-size", "4", "--json"];
+        let mut command = command(dir.path(), &[base.as_slice(), more].concat());
+        tokio::task::spawn_blocking(move || Said::from(command.output().unwrap())).await.unwrap()
+    };
+    let mut asked = 0;
+    let server = Server::answering(move |body| {
+        asked += 1;
+        if asked == 90 { Answer::status(400, "out of order") } else { echoed(body["prompt"].as_str().unwrap()) }
+    })
+    .await;
+    let model = format!("url:{}#m", server.base);
+    let said = eval(&model, &[]).await;
+    assert!(said.refused(5).contains("the provider declined the request (http 400): out of order"), "{said:?}");
+    assert!(eval(&model, &[]).await.refused(2).contains("go on with --resume"));
+    let before = prompts(&server).len();
+    assert!((90..94).contains(&before), "{before}");
+
+    let results = eval(&model, &["--resume"]).await.ok().json();
+    // `a` is the likelier answer to each, and right for every other row.
+    assert_eq!(results["results"]["said"]["acc,none"], json!(0.5));
+    let note = results["tunesmith"]["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("m answered at http://127.0.0.1:") && note.contains("/v1/completions"), "{note}");
+    // At most the answers of one piece of 16 requests are asked for again.
+    let after = prompts(&server).len() - before;
+    assert!((200 - 89..=200 - 89 + 15).contains(&after), "{after}");
+    let all: std::collections::BTreeSet<String> = prompts(&server).into_iter().collect();
+    assert_eq!(all.len(), 200);
 }

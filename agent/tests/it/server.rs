@@ -94,18 +94,21 @@ impl Server {
         .await
     }
 
-    /// Serves what `answer` makes of each request's body.
-    pub async fn answering(mut answer: impl FnMut(&Value) -> Answer + Send + 'static) -> Server {
+    /// Serves what `answer` makes of each request's body, each connection by itself: one that breaks ends no other.
+    pub async fn answering(answer: impl FnMut(&Value) -> Answer + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = asked.clone();
+        let (log, answer) = (asked.clone(), Arc::new(Mutex::new(answer)));
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                let request = read(&mut socket).await;
-                let answer = answer(&request.body);
-                log.lock().unwrap().push(request);
-                write(&mut socket, answer).await;
+                let (log, answer) = (log.clone(), answer.clone());
+                tokio::spawn(async move {
+                    let request = read(&mut socket).await;
+                    let answer = (answer.lock().unwrap())(&request.body);
+                    log.lock().unwrap().push(request);
+                    write(&mut socket, answer).await;
+                });
             }
         });
         Server { base, asked }
