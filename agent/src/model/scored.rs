@@ -143,9 +143,14 @@ impl Scored {
     }
 
     async fn generate(&self, (context, settings): &(String, Generation)) -> Result<String, ModelError> {
+        // OpenAI's newer models take no other name for it, and other servers take no other than the old one.
+        let most = match self.api {
+            Api::Chat if self.model.base().starts_with("https://api.openai.com/") => "max_completion_tokens",
+            _ => "max_tokens",
+        };
         let mut body = json!({
             "model": self.model.name(),
-            "max_tokens": settings.max_gen_toks.unwrap_or(MAX_GEN_TOKS),
+            most: settings.max_gen_toks.unwrap_or(MAX_GEN_TOKS),
             "temperature": if settings.do_sample { settings.temperature } else { 0.0 },
             // Each repetition is another draw.
             "seed": SEED + settings.repeat,
