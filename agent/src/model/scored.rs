@@ -28,6 +28,9 @@ const MOST_STOPS: usize = 4;
 /// lm-eval's seed of every request.
 const SEED: usize = 1234;
 
+/// What fingerprints of endpoints begin with; those of models here are hashes.
+const FINGERPRINT: &str = "endpoint ";
+
 /// Which of an endpoint's two ways to answer is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -64,7 +67,12 @@ pub struct Scored {
 impl Scored {
     /// What names the model of an endpoint: address, name and way of asking.
     pub fn fingerprint(base: &str, model: &str, api: Api) -> String {
-        format!("endpoint {base}{} {model}", api.path())
+        format!("{FINGERPRINT}{base}{} {model}", api.path())
+    }
+
+    /// Whether such a model gave the answers of this fingerprint.
+    pub fn gave(fingerprint: &str) -> bool {
+        fingerprint.starts_with(FINGERPRINT)
     }
 
     /// The answers to `requests`, in their order; the first error ends them all.

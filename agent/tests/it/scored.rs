@@ -175,6 +175,18 @@ doc_to_target: a
 metric_list: [{metric: acc}]
 ";
 
+const CHAT: &str = "
+task: said
+dataset_path: json
+dataset_kwargs: {data_files: {test: rows.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: '{{q}}'
+doc_to_target: '{{c[a]}}'
+generation_kwargs: {until: ['.'], max_gen_toks: 4}
+metric_list: [{metric: exact_match}]
+";
+
 /// A directory with the task and `rows` rows.
 fn task(rows: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -251,4 +263,27 @@ async fn an_endpoint_that_cannot_be_asked_is_refused_before_anything_is_sent() {
         let said = eval(&dir, model, more).await;
         assert!(said.refused(code).contains(why), "{said:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_is_evaluated_and_scored_again_without_asking() {
+    let server = Server::answering(|_| {
+        json_answer(&json!({"choices": [{"message": {"content": "a. And so on"}, "finish_reason": "stop"}]}))
+    })
+    .await;
+    let dir = task(4);
+    std::fs::write(dir.path().join("said.yaml"), CHAT).unwrap();
+    let options = ["--chat-template", "--system", "Be brief.", "--out", "out", "--json"];
+    let results = eval(&dir, &format!("url:{}#m", server.base), &options).await.ok().json();
+    assert_eq!(results["results"]["said"]["exact_match,none"], json!(0.5));
+    let asked = server.asked();
+    let first = asked.iter().find(|asked| asked.body.to_string().contains("Q000")).unwrap();
+    let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q000:"}]);
+    assert_eq!((&first.line[..25], &first.body["messages"]), ("POST /v1/chat/completions", &messages));
+
+    std::fs::write(dir.path().join("said.yaml"), CHAT.replace("exact_match", "bleu")).unwrap();
+    let mut again = command(dir.path(), &["score", "out", "--json"]);
+    let again = tokio::task::spawn_blocking(move || Said::from(again.output().unwrap())).await.unwrap().ok().json();
+    assert!(again["results"]["said"]["bleu,none"].is_number(), "{again}");
+    assert_eq!(server.asked().len(), asked.len());
 }
