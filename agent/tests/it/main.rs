@@ -19,5 +19,6 @@ mod intake;
 mod loop_ends;
 mod planned;
 mod prompt;
+mod scored;
 mod server;
 mod spec;
