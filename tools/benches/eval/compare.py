@@ -2,7 +2,7 @@
 
     cargo build
     TUNESMITH_BENCH_PYTHON=PYTHON python3 tools/benches/eval/compare.py target/debug/tunesmith
-        [--shape small|135M] [--items N] [--rounds N] [--batches 1,8,16,32]
+        [--shape small|135M] [--items N] [--rounds N] [--batches 1,8,16,32] [--shots 0,5]
 
 PYTHON is one that has lm-eval (with torch and transformers). Both sides are what users start: `tunesmith eval --tasks` and
 `python -m lm_eval --model hf`, in f32 on the CPU, on the same model with random weights and the same two task files with
@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--items", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", default="1,8,16,32")
+    parser.add_argument("--shots", default="0,5")
     args = parser.parse_args()
     python = os.environ.get("TUNESMITH_BENCH_PYTHON")
     if not python:
@@ -46,7 +47,7 @@ def main():
         data = os.path.join(folder, "data")
         make = [python, "-W", "ignore", os.path.join(HERE, "make.py"), data, args.shape, str(args.items)]
         subprocess.run(make, check=True, stderr=subprocess.DEVNULL)
-        for shots in (0, 5):
+        for shots in args.shots.split(","):
             compare(args, python, folder, data, shots)
 
 
