@@ -33,6 +33,7 @@ pub mod functions;
 mod generation;
 pub mod journal;
 pub mod metrics;
+mod ports;
 pub mod process;
 mod prompt;
 pub mod python;

@@ -296,7 +296,8 @@ impl Summary {
 /// Writes a file so that readers see all of it or none, also after a crash.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let write = || -> io::Result<()> {
-        let dir = path.parent().unwrap_or(Path::new("."));
+        // The parent of a bare name is empty.
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;

@@ -203,7 +203,7 @@ impl Job {
         let registry = Registry::index(&self.spec.include)?;
         let selected = registry.select(&self.spec.tasks)?;
         let datasets = Datasets { local: spec.datasets.clone(), folder: spec.folder.clone() };
-        let functions = Functions::default();
+        let functions = Functions::native();
         let mut tasks = Vec::new();
         for config in selected.tasks {
             let name = config.task.clone();

@@ -9,7 +9,7 @@ use tunesmith::{
 };
 use tunesmith_harness::{
     budget::{Budget, Caps, Spend},
-    event::{JobRecord, Kind},
+    event::{Fault, JobRecord, Kind},
     score::{Score, Verdict},
 };
 use tunesmith_tools::tool::AnyTool;
@@ -36,7 +36,9 @@ fn called(step: u32, id: &str, tool: &str, args: Value) -> Kind {
 }
 
 fn returned(step: u32, id: &str, tool: &str, ok: bool, output: Value) -> Kind {
-    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0, jobs: Vec::new(), fault: None }
+    let invalid = output.as_str().is_some_and(|why| why.starts_with("invalid arguments"));
+    let fault = (!ok).then_some(if invalid { Fault::Invalid } else { Fault::Failed });
+    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0, jobs: Vec::new(), fault }
 }
 
 fn said(text: &str) -> Kind {

@@ -127,6 +127,7 @@ fn closed(metric: &Metric, items: &[Item]) -> Result<f64, Refusal> {
         Aggregation::Bypass => Ok(999.0),
         Aggregation::WeightedPerplexity => Ok((-weighted_mean(metric, items)?).exp()),
         Aggregation::BitsPerByte => Ok(-weighted_mean(metric, items)? / std::f64::consts::LN_2),
+        Aggregation::Truths => Ok(mean(&truths(metric, items)?)),
         Aggregation::BrierScore => Ok(mean(&brier_distances(metric, items)?)),
         _ => Ok(mean(&numbers(metric, items)?)),
     }
@@ -159,6 +160,16 @@ fn numbers(metric: &Metric, items: &[Item]) -> Result<Vec<f64>, Refusal> {
         _ => Err(other_items(metric, "a number per row")),
     };
     items.iter().map(number).collect()
+}
+
+/// What is true of all rows; there must be something.
+fn truths(metric: &Metric, items: &[Item]) -> Result<Vec<f64>, Refusal> {
+    let mut all = Vec::new();
+    for item in items {
+        let Item::Truths(truths) = item else { return Err(other_items(metric, "truth values")) };
+        all.extend(truths.iter().map(|truth| f64::from(u8::from(*truth))));
+    }
+    if all.is_empty() { Err(other_items(metric, "at least one instruction")) } else { Ok(all) }
 }
 
 fn weighted_mean(metric: &Metric, items: &[Item]) -> Result<f64, Refusal> {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    config::{OutputType, TaskConfig},
+    config::{Field, OutputType, TaskConfig},
+    functions::{Functions, Port},
     refusal::Refusal,
     settings::{self, Settings},
 };
@@ -45,6 +46,8 @@ pub enum Item {
     Texts(String, String),
     /// Several right texts and the one written.
     References(Vec<String>, String),
+    /// What is true of the row: whether each of its instructions is followed.
+    Truths(Vec<bool>),
     /// Nothing: `bypass`.
     Nothing,
 }
@@ -82,11 +85,13 @@ pub enum Aggregation {
     ChrfPlusPlus,
     /// Translation edit rate.
     Ter,
+    /// The share of what is true of all rows; only a function stands for it in task files.
+    Truths,
 }
 
 use Aggregation::{
     BitsPerByte, Bleu, BrierScore, Bypass, Chrf, ChrfPlusPlus, F1, MatthewsCorrcoef, Mean, Median, Nanmean, Perplexity,
-    Ter, WeightedPerplexity,
+    Ter, Truths, WeightedPerplexity,
 };
 
 /// lm-eval's metrics: their name, usual aggregation and direction.
@@ -129,6 +134,19 @@ impl Aggregation {
             Chrf => "chrf",
             ChrfPlusPlus => "chrf++",
             Ter => "ter",
+            Truths => "agg_inst_level_acc",
+        }
+    }
+
+    /// What a task file says: a name, or a function that has a port.
+    fn given(given: Option<Value>, functions: &Functions) -> Result<Self, Refusal> {
+        match given.as_ref().map(Field::deserialize) {
+            Some(Ok(Field::Function { function })) => match functions.port(&function) {
+                Ok(Port::Aggregation(aggregation)) => Ok(aggregation),
+                Ok(_) => Err(Refusal::Function { what: "aggregation", name: function.name }),
+                Err(why) => Err(Refusal::setting("aggregation", why)),
+            },
+            _ => Self::named(settings::name("aggregation", given)?),
         }
     }
 
@@ -178,6 +196,7 @@ impl Item {
                     let probabilities = second?.as_array()?.iter().map(Value::as_f64).collect::<Option<_>>()?;
                     Some(Self::Probabilities(whole(first)?, probabilities))
                 }
+                Truths => value.as_array()?.iter().map(Value::as_bool).collect::<Option<_>>().map(Self::Truths),
                 Bleu | Chrf | ChrfPlusPlus | Ter => match text(first) {
                     Some(wanted) => Some(Self::Texts(wanted, text(second)?)),
                     None => Some(Self::References(texts(first)?, text(second)?)),
@@ -191,14 +210,23 @@ impl Item {
 
 impl Metric {
     /// The metrics of a task, or those of its output type where it names none.
-    pub fn read(config: &TaskConfig) -> Result<Vec<Self>, Refusal> {
-        Self::of(config.output_type, config.metric_list.as_deref(), config.process_results.is_some())
+    pub fn read(config: &TaskConfig, functions: &Functions) -> Result<Vec<Self>, Refusal> {
+        Self::all(config.output_type, config.metric_list.as_deref(), config.process_results.is_some(), functions)
     }
 
     /// The metrics of a list as written.
     ///
     /// With `own_rules` a function of the task judges the answers, and names and settings of metrics are its matter.
     pub fn of(output_type: OutputType, metric_list: Option<&[Value]>, own_rules: bool) -> Result<Vec<Self>, Refusal> {
+        Self::all(output_type, metric_list, own_rules, &Functions::default())
+    }
+
+    fn all(
+        output_type: OutputType,
+        metric_list: Option<&[Value]>,
+        own_rules: bool,
+        functions: &Functions,
+    ) -> Result<Vec<Self>, Refusal> {
         let usual: &[&str] = match output_type {
             OutputType::Loglikelihood => &["perplexity", "acc"],
             OutputType::LoglikelihoodRolling => &["word_perplexity", "byte_perplexity", "bits_per_byte"],
@@ -212,7 +240,7 @@ impl Metric {
         for entry in entries {
             // lm-eval asks metrics how a text is judged only where texts are written and no function judges them.
             let judges = output_type == OutputType::GenerateUntil && !own_rules;
-            let metric = Self::read_one(entry, own_rules, judges)?;
+            let metric = Self::read_one(entry, own_rules, judges, functions)?;
             match metrics.iter_mut().find(|other| other.name == metric.name) {
                 Some(other) => *other = metric,
                 None => metrics.push(metric),
@@ -221,7 +249,7 @@ impl Metric {
         Ok(metrics)
     }
 
-    fn read_one(entry: &Value, own_rules: bool, judges: bool) -> Result<Self, Refusal> {
+    fn read_one(entry: &Value, own_rules: bool, judges: bool, functions: &Functions) -> Result<Self, Refusal> {
         let mut settings = Settings::new("metric_list", entry)?;
         let name = settings::name("metric", settings.take("metric"))?;
         let mut settings = settings.called(format!("metric `{name}`"));
@@ -234,7 +262,7 @@ impl Metric {
         let aggregation = match (settings.take("aggregation"), &usual) {
             (None, Some(usual)) => usual.aggregation,
             (None, None) => return Err(settings.wrong("aggregation", "given")),
-            (given, _) => Aggregation::named(settings::name("aggregation", given)?)?,
+            (given, _) => Aggregation::given(given, functions)?,
         };
         let higher_is_better = match settings.take("higher_is_better") {
             None => usual.and_then(|usual| usual.higher_is_better),

@@ -57,7 +57,7 @@ pub fn process_results(truth: &Truth, metrics: &[Metric], answers: &[Answer]) ->
 }
 
 /// Number of parts of Python's `re.split(r"\s+", text)`, empty ones at the ends included.
-fn parts(text: &str) -> usize {
+pub(super) fn parts(text: &str) -> usize {
     let spaces = text.chars().map(strings::is_space);
     let before = std::iter::once(false).chain(spaces.clone());
     1 + spaces.zip(before).filter(|(space, before)| *space && !before).count()

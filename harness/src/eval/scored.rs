@@ -90,7 +90,7 @@ impl Planned {
         bootstrap: Bootstrap,
     ) -> Result<Scored, String> {
         let config = &self.task.config;
-        let metrics = Metric::read(config).map_err(|e| e.to_string())?;
+        let metrics = self.task.metrics().map_err(|e| e.to_string())?;
         let pipelines = Pipeline::read(config.filter_list.as_deref()).map_err(|e| e.to_string())?;
         let given = given(instances, answers)?;
         let docs = instances.iter().map(|i| self.task.docs.get(i.doc_id)).collect::<Option<Vec<&Doc>>>();
@@ -98,10 +98,10 @@ impl Planned {
         let (mut scores, mut figures, mut samples, mut rows) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for pipeline in &pipelines {
             let filtered = pipeline.apply(given.clone(), &docs).map_err(|e| e.to_string())?;
-            let judged = self.judge(instances, &given, &filtered, &metrics, &pipeline.name)?;
+            let judged = self.judge(instances, &given, &filtered, metrics, &pipeline.name)?;
             rows = judged.len();
             let failures = format_failures(pipeline, &judged);
-            for (metric, items, ids) in columns(&judged, &metrics) {
+            for (metric, items, ids) in columns(&judged, metrics) {
                 let score = aggregate(&metric, &pipeline.name, &items, bootstrap).map_err(|e| e.to_string())?;
                 figures.push(self.figure(&score, &metric, &items, &ids, failures));
                 scores.push(score);
@@ -326,6 +326,10 @@ fn interval(
     items: &[Item],
     clusters: Option<&[usize]>,
 ) -> Option<((f64, f64), &'static str)> {
+    if metric.aggregation == Aggregation::Truths {
+        let (truths, rows) = truths(items, clusters);
+        return Some((stats::clustered_share(&truths, &rows, ALPHA)?, "clustered"));
+    }
     let numbers: Option<Vec<f64>> = match metric.aggregation {
         Aggregation::Mean => {
             items.iter().map(|item| if let Item::Number(x) = item { Some(*x) } else { None }).collect()
@@ -354,6 +358,16 @@ fn interval(
             }
         },
     }
+}
+
+/// What is true of rows, each with its row or cluster: what is true of the same row is not independent.
+fn truths(items: &[Item], clusters: Option<&[usize]>) -> (Vec<bool>, Vec<usize>) {
+    let cluster = |row: usize| clusters.and_then(|clusters| clusters.get(row)).copied().unwrap_or(row);
+    let truths = items.iter().enumerate().flat_map(|(row, item)| match item {
+        Item::Truths(truths) => truths.iter().map(|truth| (*truth, cluster(row))).collect(),
+        _ => Vec::new(),
+    });
+    truths.unzip()
 }
 
 fn weights(items: &[Item]) -> Option<Vec<(f64, f64)>> {

@@ -9,12 +9,14 @@ use super::{
     fewshot::{Shots, processed},
     functions::{Functions, Port, ResultsPort},
     generation::generation,
+    metrics::Metric,
     prompt::{ChatTemplate, Maker, Question, Resolved, Turn, index, maybe_delimit, render},
     python::{
         random::Random,
         repr::{dumps, str_of},
         strings,
     },
+    refusal::Refusal,
     request::{Doc, Generation, Instance, Request},
 };
 use crate::{hash::sha256, model::ModelError};
@@ -36,6 +38,8 @@ pub struct EvalTask {
     shots: Shots,
     settings: Generation,
     results: Option<ResultsPort>,
+    /// Or why they are not computed; it matters only where answers are scored.
+    metrics: Result<Vec<Metric>, Refusal>,
     multiple_input: bool,
     multiple_target: bool,
 }
@@ -123,6 +127,12 @@ impl EvalTask {
             Some(Field::Function { function }) => {
                 match functions.port(function).map_err(|e| format!("process_results: {e}"))? {
                     Port::Results(port) => Some(port),
+                    Port::CheckedResults(port, check) => {
+                        for (at, doc) in docs.iter().enumerate() {
+                            check(doc).map_err(|why| format!("process_results: row {}: {why}", at + 1))?;
+                        }
+                        Some(port)
+                    }
                     _ => return Err(format!("process_results: `{}` is not a function of results", function.name)),
                 }
             }
@@ -137,6 +147,7 @@ impl EvalTask {
             settings: generation(config.generation_kwargs.as_ref(), &config.fewshot_delimiter)
                 .map_err(|e| format!("generation_kwargs: {e}"))?,
             results,
+            metrics: Metric::read(&config, functions),
             multiple_input: false,
             multiple_target: false,
             config,
@@ -282,6 +293,11 @@ impl EvalTask {
     /// Whether the task has choices.
     pub fn has_choices(&self) -> bool {
         self.choice.is_some()
+    }
+
+    /// The metrics of the task, or why they are not computed.
+    pub fn metrics(&self) -> Result<&[Metric], &Refusal> {
+        self.metrics.as_deref()
     }
 
     /// The native port that scores the task's answers, if it has one.

@@ -188,6 +188,7 @@ fn same_item(item: &Item, want: &Value) -> bool {
         Item::Probabilities(gold, values) => label(&want[0]) == *gold && all(values, &want[1]),
         Item::Texts(wanted, text) => *want == json!([wanted, text]),
         Item::References(wanted, text) => *want == json!([wanted, text]),
+        Item::Truths(truths) => *want == json!(truths),
         Item::Nothing => want.is_null(),
     }
 }
