@@ -98,7 +98,8 @@ fn an_evaluation_is_gone_on_with_scored_again_and_compared() {
 fn being_worse_than_the_baseline_beyond_noise_is_three() {
     let dir = place();
     // Of many rows with the first choice right, answers that are all alike get every one.
-    let rows: String = (0..200).map(|i| json!({"q": format!("Is {} even?", 2 * i), "a": 0}).to_string() + "\n").collect();
+    let rows: String =
+        (0..200).map(|i| json!({"q": format!("Is {} even?", 2 * i), "a": 0}).to_string() + "\n").collect();
     fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
     let eval = |model: &str, more: &[&str]| {
         tunesmith(dir.path(), &[&["eval", "--model", model, "--tasks", "even.yaml"][..], more].concat())

@@ -53,7 +53,9 @@ fn survive(kills: usize, seed: u64) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("kills.yaml"), TASK).unwrap();
     fs::write(dir.path().join("texts.yaml"), ROLLING).unwrap();
-    let row = |i: usize| format!("{{\"q\": \"{} {i}.\", \"a\": {}}}\n", "Look at this number, please:".repeat(1 + i % 7), i % 2);
+    let row = |i: usize| {
+        format!("{{\"q\": \"{} {i}.\", \"a\": {}}}\n", "Look at this number, please:".repeat(1 + i % 7), i % 2)
+    };
     fs::write(dir.path().join("rows.jsonl"), (0..400).map(row).collect::<String>()).unwrap();
     let began = Instant::now();
     assert!(start(dir.path(), "unbroken").wait().unwrap().success());
@@ -95,7 +97,11 @@ fn survive(kills: usize, seed: u64) {
         }
         round += 1;
     }
-    assert_eq!(distinct(&unbroken), unbroken.iter().map(|line| batch(line)).sum::<usize>(), "a request was answered twice");
+    assert_eq!(
+        distinct(&unbroken),
+        unbroken.iter().map(|line| batch(line)).sum::<usize>(),
+        "a request was answered twice"
+    );
     // Had every kill met a process that had not begun, or was done, nothing would be proved.
     assert!(in_the_middle * 4 >= kills, "only {in_the_middle} of {kills} kills met an evaluation in the middle");
     println!("{kills} kills in {round} evaluations of {} batches, {in_the_middle} in the middle", unbroken.len() - 1);
@@ -103,7 +109,18 @@ fn survive(kills: usize, seed: u64) {
 
 fn start(dir: &Path, out: &str) -> std::process::Child {
     let base = base().to_str().unwrap();
-    let args = ["eval", "--model", base, "--tasks", "kills.yaml,texts.yaml", "--out", out, "--resume", "--bootstrap-iters", "100"];
+    let args = [
+        "eval",
+        "--model",
+        base,
+        "--tasks",
+        "kills.yaml,texts.yaml",
+        "--out",
+        out,
+        "--resume",
+        "--bootstrap-iters",
+        "100",
+    ];
     command(dir, &args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

@@ -154,7 +154,10 @@ fn an_evaluation_writes_lm_evals_results_and_samples() {
     assert!(read.remove("tunesmith").is_some());
     insta::assert_snapshot!("evaluation_results", serde_json::to_string_pretty(&read).unwrap());
     let table: Vec<String> = render::cells(&results.tunesmith.figures).iter().map(|row| row.join(" | ")).collect();
-    insta::assert_snapshot!("evaluation_table", format!("{}\n{}", table.join("\n"), results.tunesmith.notes.join("\n")));
+    insta::assert_snapshot!(
+        "evaluation_table",
+        format!("{}\n{}", table.join("\n"), results.tunesmith.notes.join("\n"))
+    );
     let samples = |task: &str| fs::read_to_string(dir.path().join(samples_file(task))).unwrap();
     insta::assert_snapshot!("evaluation_samples", samples("own_choices") + &samples("own_rolling"));
 }
@@ -166,7 +169,9 @@ fn a_place_holds_one_evaluation_of_one_model() {
     let asked = plan(&spec).unwrap();
     run(&asked, &mut random(), dir.path(), false, None).unwrap();
     let before = written(dir.path());
-    let again = |plan: &Plan, model: &mut dyn LanguageModel, resume| said(run(plan, model, dir.path(), resume, None), dir.path());
+    let again = |plan: &Plan, model: &mut dyn LanguageModel, resume| {
+        said(run(plan, model, dir.path(), resume, None), dir.path())
+    };
     let refused = "D/evaluation.json: an evaluation is here already; go on with --resume, or name another --out";
     assert_eq!(again(&asked, &mut random(), false), refused);
     let other_model = "D/evaluation.json: the evaluation here is of another model or adapter; name another --out";
@@ -187,7 +192,10 @@ fn a_place_holds_one_evaluation_of_one_model() {
     assert_eq!((model.asked, written(dir.path())), (0, before));
     fs::write(dir.path().join(MANIFEST), "{\"spec\":").unwrap();
     let damaged = again(&asked, &mut random(), true);
-    assert!(damaged.starts_with("D/evaluation.json: is damaged (EOF") && damaged.ends_with("name another --out"), "{damaged}");
+    assert!(
+        damaged.starts_with("D/evaluation.json: is damaged (EOF") && damaged.ends_with("name another --out"),
+        "{damaged}"
+    );
 }
 
 /// Answers and files of an evaluation that nothing interrupted, and how much it asked.
@@ -321,14 +329,18 @@ fn every_number_has_its_interval() {
     // Clopper-Pearson: one of one reaches down to half of 5 %.
     assert!((one[2][0].as_f64().unwrap() - 0.025).abs() < 1e-12 && one[2][1] == 1.0, "{one}");
     let wilson = figure(None, 100);
-    assert_eq!([&wilson[0], &wilson[1], &wilson[4], &wilson[5]], [&json!(0.5), &json!("wilson"), &json!(0.5), &json!(100)]);
+    assert_eq!(
+        [&wilson[0], &wilson[1], &wilson[4], &wilson[5]],
+        [&json!(0.5), &json!("wilson"), &json!(0.5), &json!(100)]
+    );
     // Wilson (1927): 50 of 100 at 95 %.
     let (low, high) = (wilson[2][0].as_f64().unwrap(), wilson[2][1].as_f64().unwrap());
     assert!((low - 0.403_832).abs() < 1e-6 && (high - 0.596_168).abs() < 1e-6, "{wilson}");
     assert!((wilson[3].as_f64().unwrap() - (0.25f64 / 99.0).sqrt()).abs() < 1e-15);
     assert_eq!(figure(Some("from"), 100)[1], "clustered");
     let error = own(json!({}), rows(9), &Spec { cluster: Some("who".into()), ..spec(&[]) }).err().unwrap();
-    let expected = "the task `own` has rows without the column `who` that --cluster names; leave it out or name another";
+    let expected =
+        "the task `own` has rows without the column `who` that --cluster names; leave it out or name another";
     assert_eq!(error.to_string(), expected);
 }
 
