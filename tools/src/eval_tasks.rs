@@ -16,7 +16,7 @@ use tunesmith_harness::{
         functions::Functions,
         journal::Journal,
         registry::Registry,
-        request::{Doc, Instance},
+        request::{self, Doc, Instance},
         results::Results,
         task::EvalTask,
     },
@@ -210,9 +210,11 @@ impl Job {
             let splits = splits(&datasets, &config, spec).with_context(|| format!("the task `{name}`"))?;
             tasks.push(EvalTask::new(config, &splits, &functions)?);
         }
-        let chat = |messages: &[Message]| match model {
-            Some(model) => model.chat_prompt(messages),
-            None => Err(ModelError("there is no chat template here; leave out --chat-template".into())),
+        let chat = |messages: &[Message]| match (model, &self.model) {
+            (Some(model), _) => model.chat_prompt(messages),
+            // Whoever is asked elsewhere has the template there.
+            (None, Answering::Elsewhere) => request::chat(messages),
+            (None, _) => Err(ModelError("there is no chat template here; leave out --chat-template".into())),
         };
         Ok(Plan::new(spec, tasks, selected.groups, Some(&chat))?)
     }

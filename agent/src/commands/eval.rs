@@ -9,6 +9,7 @@ use tunesmith_sandbox::Cancel;
 use super::{numbers, require::Require, usage};
 use crate::run::Failure;
 
+mod endpoint;
 mod examples;
 mod outputs;
 mod tasks;
@@ -103,9 +104,9 @@ struct Tasks {
     /// Keep answers of this model here for later evaluations, and use those that are there
     #[arg(long, value_name = "DIR", requires = "tasks")]
     cache: Option<PathBuf>,
-    /// Sequences that are computed side by side; fewer need less memory
-    #[arg(long, value_name = "N", requires = "tasks", default_value_t = 32, value_parser = numbers::whole(1..=4_096))]
-    batch_size: usize,
+    /// Sequences computed side by side, or requests to an endpoint; fewer need less memory [default: 32; endpoints 8]
+    #[arg(long, value_name = "N", requires = "tasks", value_parser = numbers::whole(1..=4_096))]
+    batch_size: Option<usize>,
     /// Say what would be asked, and ask nothing
     #[arg(long, requires = "tasks")]
     dry_run: bool,

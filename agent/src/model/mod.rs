@@ -4,6 +4,7 @@
 
 pub mod intake;
 pub mod openai;
+pub mod scored;
 pub mod scripted;
 pub mod spec;
 mod transport;

@@ -101,6 +101,16 @@ impl OpenAi {
         Ok(OpenAi { endpoint, address, client, http, pace, seed })
     }
 
+    /// The base address.
+    pub fn base(&self) -> &str {
+        &self.address.base
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.endpoint.model
+    }
+
     /// One request, and its whole reply. `spent` is set once it may have cost something.
     async fn once(
         &self,
@@ -218,7 +228,8 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn is_loopback(base: &str) -> bool {
+/// Whether an address is this machine's own.
+pub fn is_loopback(base: &str) -> bool {
     let host = reqwest::Url::parse(base).ok().and_then(|url| url.host_str().map(str::to_owned));
     host.is_some_and(|host| {
         let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -280,5 +291,6 @@ impl Config for Address {
     }
 }
 
+mod post;
 #[cfg(test)]
 mod tests;

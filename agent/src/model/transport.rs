@@ -72,7 +72,7 @@ impl Service<HttpRequestFactory> for Transport {
 }
 
 /// The error of an answer that is not a success.
-async fn refusal(response: Response, idle: Duration) -> ModelError {
+pub async fn refusal(response: Response, idle: Duration) -> ModelError {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers());
     let mut body = Vec::new();
@@ -206,7 +206,8 @@ pub fn too_large() -> ModelError {
     ModelError::new(ErrorKind::Protocol, format!("the reply is longer than {MOST_BYTES} bytes"))
 }
 
-fn silent(what: &str, limit: Duration) -> ModelError {
+/// The error of a server that says nothing for so long.
+pub fn silent(what: &str, limit: Duration) -> ModelError {
     ModelError::new(ErrorKind::Network, format!("no {what} for {} s", limit.as_secs()))
 }
 

@@ -196,7 +196,7 @@ fn text_of(content: &Value) -> String {
 }
 
 /// An error that a server sends after a 200.
-fn error_in_stream(error: &Value) -> ModelError {
+pub fn error_in_stream(error: &Value) -> ModelError {
     let status = ["status", "code", "http_code"].iter().find_map(|field| {
         let code = error.get(field)?;
         code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())

@@ -21,5 +21,6 @@ mod intake;
 mod loop_ends;
 mod planned;
 mod prompt;
+mod scored;
 mod server;
 mod spec;

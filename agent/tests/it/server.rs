@@ -85,19 +85,30 @@ pub fn finish(reason: &str) -> Value {
 }
 
 impl Server {
-    /// Serves `answers` in order, one per connection, and then 500.
+    /// Serves `answers` in order, one per connection, and then 501.
     pub async fn start(answers: Vec<Answer>) -> Server {
+        let mut answers = VecDeque::from(answers);
+        Server::answering(move |_| {
+            answers.pop_front().unwrap_or_else(|| Answer::status(501, "no more answers in this test"))
+        })
+        .await
+    }
+
+    /// Serves what `answer` makes of each request's body, each connection by itself: one that breaks ends no other.
+    pub async fn answering(answer: impl FnMut(&Value) -> Answer + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = asked.clone();
+        let (log, answer) = (asked.clone(), Arc::new(Mutex::new(answer)));
         tokio::spawn(async move {
-            let mut answers = VecDeque::from(answers);
             while let Ok((mut socket, _)) = listener.accept().await {
-                let request = read(&mut socket).await;
-                log.lock().unwrap().push(request);
-                let answer = answers.pop_front().unwrap_or_else(|| Answer::status(501, "no more answers in this test"));
-                write(&mut socket, answer).await;
+                let (log, answer) = (log.clone(), answer.clone());
+                tokio::spawn(async move {
+                    let request = read(&mut socket).await;
+                    let answer = (answer.lock().unwrap())(&request.body);
+                    log.lock().unwrap().push(request);
+                    write(&mut socket, answer).await;
+                });
             }
         });
         Server { base, asked }

@@ -110,6 +110,9 @@ pub struct Manifest {
     pub fingerprint: String,
     /// Hash over all requests.
     pub questions: String,
+    /// What a reader has to know about the model beside its numbers.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Where an evaluation is kept, and what goes with it.
@@ -152,6 +155,15 @@ pub enum EvaluationError {
     },
 }
 
+impl Place<'_> {
+    /// The answers of this evaluation, and those of earlier ones where they are kept. While they are open, no other
+    /// process reads them.
+    pub fn journals(&self, fingerprint: &str) -> Result<(Journal, Option<Journal>), EvaluationError> {
+        let journal = Journal::open(&self.out.join(ANSWERS), fingerprint)?;
+        Ok((journal, self.cache.map(|cache| cached(cache, fingerprint)).transpose()?))
+    }
+}
+
 impl Plan {
     /// The requests of `tasks`; `chat` renders by the model's template where the spec asks for it.
     pub fn new(
@@ -191,8 +203,8 @@ impl Plan {
         for planned in &self.tasks {
             tasks.push((planned, planned.score(&planned.instances, journal.answers(), bootstrap)?));
         }
-        let results =
-            Results::of(&tasks, &self.groups, (config(manifest), &manifest.fingerprint), notes(&tasks, &self.spec));
+        let notes = manifest.notes.iter().cloned().chain(notes(&tasks, &self.spec)).collect();
+        let results = Results::of(&tasks, &self.groups, (config(manifest), &manifest.fingerprint), notes);
         for (planned, scored) in &tasks {
             let mut lines = String::new();
             for sample in &scored.samples {
@@ -227,10 +239,10 @@ pub fn evaluate(
         model: place.model.clone(),
         fingerprint: fingerprint.clone(),
         questions: plan.questions(),
+        notes: Vec::new(),
     };
     begin(&manifest, place)?;
-    let mut journal = Journal::open(&place.out.join(ANSWERS), &fingerprint)?;
-    let mut cache = place.cache.map(|cache| cached(cache, &fingerprint)).transpose()?;
+    let (mut journal, mut cache) = place.journals(&fingerprint)?;
     let first = batches(plan.tasks.iter().flat_map(Planned::first_row));
     answer(&first, model, &mut journal, cache.as_mut(), &mut |done, total| on("first rows", done, total))?;
     plan.try_score(&journal)?;
@@ -293,8 +305,8 @@ fn clusters(task: &EvalTask, column: &str) -> Result<Vec<usize>, Error> {
     })
 }
 
-/// Makes sure that the directory is new or holds this very evaluation.
-fn begin(manifest: &Manifest, place: &Place<'_>) -> Result<(), EvaluationError> {
+/// Makes sure that the directory is new or holds this very evaluation, and writes down what is evaluated.
+pub fn begin(manifest: &Manifest, place: &Place<'_>) -> Result<(), EvaluationError> {
     let path = place.out.join(MANIFEST);
     if path.symlink_metadata().is_err() {
         return write_json(&path, manifest);

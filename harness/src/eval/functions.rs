@@ -87,8 +87,8 @@ impl Functions {
         self.0.entry((name.to_owned(), source_sha256.to_owned())).or_default().push((helpers, port));
     }
 
-    /// The port of a function, whose file is read for its hash.
-    pub(super) fn port(&self, function: &Function) -> Result<Port, String> {
+    /// The port of a function, whose file is read for the hashes of its sources; or why there is none.
+    pub fn port(&self, function: &Function) -> Result<Port, String> {
         let (name, file) = (&function.name, function.file.display());
         let read = |e: &dyn std::fmt::Display| {
             format!("names the Python function `{name}` of {file}, which cannot be read: {e}")
@@ -102,7 +102,9 @@ impl Functions {
         }
         let text = std::fs::read_to_string(&function.file).map_err(|e| read(&e))?;
         let Some(source) = bound_source(&text, name) else {
-            return Err(format!("names the Python function `{name}`, which {file} does not define"));
+            return Err(format!(
+                "names the Python function `{name}`, which {file} does not define with `def` or on one line"
+            ));
         };
         let hash = sha256(source.as_bytes());
         let ports = self.0.get(&(name.clone(), hash.clone())).ok_or_else(|| {

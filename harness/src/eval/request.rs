@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model::{Message, ModelError};
+
 /// One row of a data set, columns in the order of the file.
 pub type Doc = serde_json::Map<String, Value>;
 
@@ -89,6 +91,16 @@ mod number {
             Written::Word(word) => word.parse().map_err(D::Error::custom),
         }
     }
+}
+
+/// A conversation as the text of a request, for a model that renders it where it runs: its messages as JSON.
+pub fn chat(messages: &[Message]) -> Result<String, ModelError> {
+    serde_json::to_string(messages).map_err(|error| ModelError(error.to_string()))
+}
+
+/// The conversation in a text that [`chat`] made.
+pub fn messages(text: &str) -> Result<Vec<Message>, ModelError> {
+    serde_json::from_str(text).map_err(|error| ModelError(format!("a prompt is no conversation ({error})")))
 }
 
 /// A request with its place in a task: lm-eval's `Instance`.

@@ -89,7 +89,7 @@ fn differences(lines: &str) -> (usize, Vec<String>) {
 #[test]
 #[ignore = "needs lm-eval"]
 fn soak_requests_of_the_package_s_tasks_are_lm_evals() {
-    let lines = written("prompts.py", "LM_EVAL_PROMPTS");
+    let lines = written("prompts.py", &[], "LM_EVAL_PROMPTS");
     let (count, wrong) = differences(&lines);
     assert!(count >= 40, "only {count} tasks");
     assert!(wrong.is_empty(), "{} of {count} tasks differ:\n{}", wrong.len(), wrong.join("\n"));
@@ -169,21 +169,21 @@ fn a_python_function_is_known_by_its_source() {
 }
 
 /// What a script of `tests/lm_eval` writes, run by the interpreter in `LM_EVAL_PYTHON`, or the file in the variable `made`.
-fn written(script: &str, made: &str) -> String {
+pub fn written(script: &str, options: &[&str], made: &str) -> String {
     if let Ok(file) = std::env::var(made) {
         return std::fs::read_to_string(file).unwrap();
     }
     let out = tempfile::NamedTempFile::new().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lm_eval").join(script);
     let python = std::env::var("LM_EVAL_PYTHON").expect("LM_EVAL_PYTHON names an interpreter with lm-eval");
-    assert!(Command::new(python).arg(script).arg(out.path()).status().unwrap().success());
+    assert!(Command::new(python).arg(script).arg(out.path()).args(options).status().unwrap().success());
     std::fs::read_to_string(out.path()).unwrap()
 }
 
 #[test]
 #[ignore = "needs lm-eval"]
 fn soak_templates_of_the_package_render_as_jinja2_renders_them() {
-    let lines = written("templates.py", "LM_EVAL_TEMPLATES");
+    let lines = written("templates.py", &[], "LM_EVAL_TEMPLATES");
     let mut wrong = Vec::new();
     let mut templates = std::collections::BTreeSet::new();
     for line in lines.lines() {
@@ -206,7 +206,7 @@ fn soak_templates_of_the_package_render_as_jinja2_renders_them() {
 #[test]
 #[ignore = "needs lm-eval"]
 fn soak_sources_of_functions_are_what_inspect_cuts_out() {
-    let lines = written("sources.py", "LM_EVAL_SOURCES");
+    let lines = written("sources.py", &[], "LM_EVAL_SOURCES");
     let mut wrong = Vec::new();
     for line in lines.lines() {
         let case: Value = serde_json::from_str(line).unwrap();

@@ -1,7 +1,10 @@
-"""What lm-eval's own Python functions give for rows that we made: `python ports.py OUT.jsonl`.
+"""What lm-eval's own Python functions give for rows that we made: `python ports.py OUT.jsonl [--tasks]`.
 
 One line of JSON for each call: the function's name, the SHA-256 of its source and of what it calls, its input, and its output
 or the fact that it raises. This is how golden/eval/ports.jsonl is made, with lm-eval 0.4.13.
+
+With --tasks, whole tasks of the package are evaluated on such rows with a model that answers by the hash of the question:
+one line for each, with its rows, samples and results.
 """
 
 import hashlib
@@ -281,8 +284,87 @@ def call(function, kind, given):
     return function(doc, [tuple(answer) if isinstance(answer, list) else answer for answer in answers])
 
 
+# Name, file, number of examples, and rows.
+TASKS = [
+    ("hellaswag", "hellaswag/hellaswag.yaml", 2, lambda: next(hellaswag())),
+    ("winogrande", "winogrande/default.yaml", 2, lambda: list(winogrande())[:5]),
+    ("wikitext", "wikitext/wikitext.yaml", 0, lambda: [doc for doc in wikitext()[:-2] if doc["page"]]),
+    ("arithmetic_1dc", "arithmetic/arithmetic_1dc.yaml", 2, lambda: next(arithmetic())),
+    ("race", "race/race.yaml", 0, lambda: [doc for doc in list(race())[:8] if doc["article"]]),
+    ("truthfulqa_mc2", "truthfulqa/truthfulqa_mc2.yaml", 0, lambda: [
+        {"question": f"{i}?", "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]},
+         "mc2_targets": {"choices": [f"{k} {TEXTS[k % 14]}" for k in range(i + 1)], "labels": [k % 3 % 2 for k in range(i + 1)]}}
+        for i in range(1, 20)
+    ]),
+    ("gpqa_main_zeroshot", "gpqa/zeroshot/gpqa_main_zeroshot.yaml", 0, lambda: next(gpqa())),
+    ("gpqa_diamond_generative_n_shot", "gpqa/generative/gpqa_diamond_generative_n_shot.yaml", 2, lambda: next(gpqa())),
+    ("leaderboard_gpqa_main", "leaderboard/gpqa/gpqa_main_zeroshot.yaml", 0, lambda: next(gpqa())),
+    ("ifeval", "ifeval/ifeval.yaml", 0, lambda: [
+        {"key": i, "prompt": f"Do {i}.", "instruction_id_list": [a[0], b[0]], "kwargs": [a[1], b[1]]}
+        for i, (a, b) in enumerate(zip(INSTRUCTIONS, INSTRUCTIONS[7:]))
+    ]),
+    ("logiqa", "logiqa/logiqa.yaml", 2, lambda: [{**doc, "options": doc["options"][:4]} for doc in list(logiqa())[:9]]),
+    ("mmlu_pro_law", "mmlu_pro/mmlu_pro_law.yaml", 2, lambda: [
+        {**doc, "answer": "B", "category": "law" if i % 3 else "math"} for i, doc in enumerate(list(mmlu_pro())[:14])
+    ]),
+]
+
+
+def model():
+    from lm_eval.api.model import LM
+
+    def number(request):
+        return int(sha256(json.dumps(request.args))[:12], 16)
+
+    class Hashes(LM):
+        def loglikelihood(self, requests):
+            return [(-(number(r) % 100_003) / 977, number(r) % 3 == 0) for r in requests]
+
+        def loglikelihood_rolling(self, requests):
+            return [-(number(r) % 100_003) / 977 for r in requests]
+
+        def generate_until(self, requests):
+            texts = ANSWERS + ["The answer is (B).", "answer is B", "Answer: (A)", "(B)", "(C) is it", "The correct answer is (D)"] * 20
+            return [texts[number(r) % len(texts)] for r in requests]
+
+    return Hashes()
+
+
+def evaluated(name, file, shots, rows):
+    """One task, its data in files as a user's would be, so that `datasets` keeps what it made of them."""
+    import tempfile
+
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    raw = load_yaml(os.path.join(ROOT, file))
+    splits = {raw.get(f"{split}_split") for split in ("training", "validation", "test", "fewshot")} - {None}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "rows.jsonl")
+        with open(path, "w") as out:
+            out.writelines(json.dumps(row) + "\n" for row in rows)
+        files = {split: path for split in sorted(splits)}
+        datasets.config.HF_DATASETS_CACHE = folder
+        raw = {k: v for k, v in raw.items() if k not in ("tag", "dataset_name")}
+        raw.update(dataset_path="json", dataset_kwargs={"data_files": files})
+        made = lm_eval.simple_evaluate(model=model(), tasks=[raw], num_fewshot=shots or None, bootstrap_iters=10)
+        loaded = [row for row in datasets.load_dataset("json", data_files=path, split="train")]
+    keys = ["doc_id", "filter", "arguments", "resps", "doc_hash", "prompt_hash", "target_hash", "metrics"]
+    samples = [{k: s[k] for k in keys + list(s["metrics"])} for s in made["samples"][name]]
+    results = {k: v for k, v in made["results"][name].items() if "," in k}
+    return {"task": name, "shots": shots, "splits": {split: loaded for split in files}, "samples": samples, "results": results}
+
+
+def tasks(out):
+    for name, file, shots, rows in TASKS:
+        out.write(json.dumps(evaluated(name, file, shots, rows()), default=float) + "\n")
+
+
 def main():
     import_ifeval()
+    if "--tasks" in sys.argv:
+        with open(sys.argv[1], "w") as out:
+            tasks(out)
+        return
     with open(sys.argv[1], "w") as out:
         for file, name, helpers, kind, inputs in CALLS:
             path = os.path.join(ROOT, file)

@@ -22,7 +22,7 @@ use tunesmith_tools::{
     worker::Work,
 };
 
-use super::{Args, Tasks};
+use super::{Args, Tasks, endpoint};
 use crate::{
     commands::{
         print, print_json,
@@ -40,12 +40,17 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
     let tasks = &args.tasks;
     let spec = spec(tasks, args.limit)?;
     tasks.outputs.check()?;
+    let endpoint = endpoint::named(&args.model)?;
     let model = match args.model.as_str() {
         name @ ("constant" | "random") if args.adapter.is_some() => {
             return Err(usage(format!("--model {name} takes no --adapter; leave it out")));
         }
         "constant" => Answering::Constant,
         "random" => Answering::Random,
+        _ if endpoint.is_some() && args.adapter.is_some() => {
+            return Err(usage("--adapter needs a model that is here; leave it out for an endpoint"));
+        }
+        _ if endpoint.is_some() => Answering::Elsewhere,
         name => {
             Answering::Model { base: bench.model(name)?, adapter: args.adapter.as_deref().map(adapter).transpose()? }
         }
@@ -61,10 +66,13 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
         out: out.path().to_owned(),
         resume: tasks.resume,
         cache: tasks.cache.as_deref().map(folder_of).transpose()?,
-        batch: tasks.batch_size,
+        batch: tasks.batch_size.unwrap_or(BATCH),
         part: if tasks.dry_run { Part::Plan } else { Part::Whole },
     };
-    let done = work(&bench, job, &out).await?;
+    let done = match endpoint.filter(|_| !tasks.dry_run) {
+        Some(hosted) => endpoint::evaluate(&bench, &hosted, job, (&out, tasks.batch_size), cancel).await?,
+        None => work(&bench, job, &out).await?,
+    };
     let Some(results) = done.results else {
         planned(args.json, &done)?;
         return Ok(0);
@@ -75,7 +83,11 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
     Ok(if worse.is_empty() { 0 } else { 3 })
 }
 
-async fn work(bench: &Bench<'_>, job: Job, out: &Workdir) -> Result<Output, Failure> {
+/// Sequences that a model here computes side by side.
+const BATCH: usize = 32;
+
+/// Does a part of the work in a worker.
+pub(super) async fn work(bench: &Bench<'_>, job: Job, out: &Workdir) -> Result<Output, Failure> {
     let reads = job.reads();
     bench.run(&Work::EvalTasks(job), out, reads, "eval").await
 }

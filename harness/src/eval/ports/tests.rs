@@ -141,9 +141,10 @@ fn json_that_is_nested_without_end_is_refused() {
     let doc =
         json!({"key": 1, "prompt": "p", "instruction_id_list": ["detectable_format:json_format"], "kwargs": [{}]});
     let judged = |answer: String| {
+        let answer = Answer::Text(answer);
         let doc = doc.as_object().unwrap();
         let ports = all().filter_map(|native| match native.port {
-            Port::CheckedResults(port, _) => Some(port(doc, &[Answer::Text(answer.clone())]).map(written)),
+            Port::CheckedResults(port, _) => Some(port(doc, std::slice::from_ref(&answer)).map(written)),
             _ => None,
         });
         ports.last().unwrap()

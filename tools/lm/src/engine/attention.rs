@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::config::Config;
 
-use super::math::{Strides, causal_softmax, product, softmax_backward};
+use super::math::{Strides, causal_softmax, product, product_by_rows, softmax_backward};
 
 /// Sizes of an attention block, and how far back it sees.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ impl Heads {
     fn probabilities(&self, h: usize, block: &Block, start: usize, q: &[f32], k: &[f32], p: &mut [f32]) {
         let (len, total) = (block.rows.len(), block.keys.len());
         let (sq, sk) = (self.q * self.dim, self.kv * self.dim);
-        product(
+        product_by_rows(
             (len, total, self.dim),
             p,
             Strides(total, 1),
@@ -76,8 +76,12 @@ struct Block {
     keys: Range<usize>,
 }
 
+/// Keys whose values are summed in one go. Sums begin at multiples of it, so that a row has the same bits whichever rows
+/// are worked on together with it.
+const KEYS: usize = 256;
+
 /// `out[len, ·] = softmax(scale · q kᵀ) v`, causal and within the window. `q` has `len` rows; `k` and `v` have
-/// `start + len`.
+/// `start + len`. A row has the same bits whatever rows come with it.
 pub fn forward(
     heads: Heads,
     (len, start): (usize, usize),
@@ -87,22 +91,41 @@ pub fn forward(
 ) {
     let (sq, sk, dim) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim);
     for h in 0..heads.q {
-        for block in heads.blocks(len, start) {
+        for mut block in heads.blocks(len, start) {
+            block.keys.start -= block.keys.start % KEYS;
             let (n, total) = (block.rows.len(), block.keys.len());
             p.resize(n * total, 0.0);
             heads.probabilities(h, &block, start, q, k, p);
-            product(
-                (n, dim, total),
-                &mut out[block.rows.start * sq + h * dim..],
-                Strides(sq, 1),
-                p,
-                Strides(total, 1),
-                &v[block.keys.start * sk + heads.group(h) * dim..],
-                Strides(sk, 1),
-                false,
-                1.0,
-            );
+            for first in (0..total).step_by(KEYS) {
+                product_by_rows(
+                    (n, dim, KEYS.min(total - first)),
+                    &mut out[block.rows.start * sq + h * dim..],
+                    Strides(sq, 1),
+                    &p[first..],
+                    Strides(total, 1),
+                    &v[(block.keys.start + first) * sk + heads.group(h) * dim..],
+                    Strides(sk, 1),
+                    first > 0,
+                    1.0,
+                );
+            }
         }
+    }
+}
+
+/// The same for one new row after `start` earlier ones, as each step of a generation has it: faster, in another order of
+/// sums.
+pub fn step(heads: Heads, start: usize, (q, k, v): (&[f32], &[f32], &[f32]), out: &mut [f32], p: &mut Vec<f32>) {
+    let (sk, dim) = (heads.kv * heads.dim, heads.dim);
+    let unseen = heads.window.map_or(0, |window| (start + 1).saturating_sub(window));
+    let total = start + 1 - unseen;
+    p.resize(total, 0.0);
+    for (h, (q, out)) in q.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
+        let first = unseen * sk + heads.group(h) * dim;
+        let (wide, tall) = (Strides(dim, 1), Strides(sk, 1));
+        product((1, total, dim), p, Strides(total, 1), q, wide, &k[first..], Strides(1, sk), false, heads.scale);
+        causal_softmax(p, total, total - 1, None);
+        product((1, dim, total), out, wide, p, Strides(total, 1), &v[first..], tall, false, 1.0);
     }
 }
 

@@ -54,11 +54,13 @@ impl Head<'_> {
     }
 
     /// For each group of rows of `x` and tokens that may follow: the log-probability of each token, and whether it is the
-    /// most likely one. The logits of a row are made once.
+    /// most likely one. The logits of a row are made once, and are the same whatever rows come with it.
     pub fn score(&self, x: &[f32], groups: &[(usize, &[u32])]) -> Vec<(f32, bool)> {
         let hidden = self.norm.len();
         let mut rows = Vec::with_capacity(groups.len() * hidden);
         groups.iter().for_each(|(row, _)| rows.extend_from_slice(&x[row * hidden..(row + 1) * hidden]));
+        // The product of a single row sums in another order: an empty one beside it makes it one of several.
+        rows.resize(rows.len().max(2 * hidden), 0.0);
         let mut logits = Vec::new();
         self.logits(&rows, &mut logits);
         let mut scores = Vec::new();

@@ -147,7 +147,7 @@ impl Decoder {
         let fed: Vec<(&[u32], usize)> = sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)).collect();
         let mut p = Vec::new();
         let hidden = self.layers(&fed, &mut |layer, index, segment, qkv, out| {
-            self.attend(layer, segment, &mut sequences[index].1.layers[layer], qkv, out, &mut p);
+            self.attend((layer, true), segment, &mut sequences[index].1.layers[layer], qkv, out, &mut p);
         });
         for (tokens, cache) in sequences.iter_mut() {
             cache.len += tokens.len();
@@ -165,7 +165,7 @@ impl Decoder {
                 joined.0.extend_from_slice(keys);
                 joined.1.extend_from_slice(values);
             }
-            self.attend(layer, segment, &mut joined, qkv, out, &mut p);
+            self.attend((layer, false), segment, &mut joined, qkv, out, &mut p);
         })
     }
 
@@ -194,10 +194,11 @@ impl Decoder {
         segments.iter().map(|s| x[s.rows.start * hidden..s.rows.end * hidden].to_vec()).collect()
     }
 
-    /// Appends the segment's keys and values to its cache and attends over all of it.
+    /// Appends the segment's keys and values to its cache and attends over all of it. `for_speed` lets a single row have
+    /// other bits than it would have among others.
     fn attend(
         &self,
-        layer: usize,
+        (layer, for_speed): (usize, bool),
         Segment { rows, start }: &Segment,
         (keys, values): &mut (Vec<f32>, Vec<f32>),
         (q, k, v): Projected<'_>,
@@ -209,6 +210,10 @@ impl Decoder {
         let (wide, narrow) = (part(heads.q * heads.dim), part(heads.kv * heads.dim));
         keys.extend_from_slice(&k[narrow.clone()]);
         values.extend_from_slice(&v[narrow]);
-        attention::forward(heads, (rows.len(), *start), (&q[wide.clone()], keys, values), &mut out[wide], p);
+        let (inputs, out) = ((&q[wide.clone()], keys.as_slice(), values.as_slice()), &mut out[wide]);
+        match (rows.len(), for_speed) {
+            (1, true) => attention::step(heads, *start, inputs, out, p),
+            (len, _) => attention::forward(heads, (len, *start), inputs, out, p),
+        }
     }
 }

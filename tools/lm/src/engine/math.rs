@@ -11,9 +11,37 @@ use crate::config::{Activation, Config};
 #[derive(Clone, Copy, Debug)]
 pub struct Strides(pub usize, pub usize);
 
+/// Sums of up to so many terms are made in one go by the library, on every machine.
+const TERMS: usize = 512;
+
+/// Columns up to which the library cuts longer sums by the number of rows; those of more columns it cuts into equal parts.
+const NARROW: usize = 64;
+
 /// `dst = a·b` (or `dst += a·b` when `add`), scaled: `dst` is m×n, `a` m×k, `b` k×n, each with its strides.
+///
+/// Every row of `dst` has the same bits however many rows there are, as long as there are two at least: for one alone the
+/// library has other loops, which are faster and sum in another order.
 #[allow(clippy::too_many_arguments)]
 pub fn product(
+    dims: (usize, usize, usize),
+    dst: &mut [f32],
+    ds: Strides,
+    a: &[f32],
+    sa: Strides,
+    b: &[f32],
+    sb: Strides,
+    add: bool,
+    scale: f32,
+) {
+    match dims.0 {
+        0 | 1 => multiply(dims, dst, ds, (a, sa), (b, sb), (add, scale), false),
+        _ => product_by_rows(dims, dst, ds, a, sa, b, sb, add, scale),
+    }
+}
+
+/// The same, and a single row too has the bits that it would have among others.
+#[allow(clippy::too_many_arguments)]
+pub fn product_by_rows(
     (m, n, k): (usize, usize, usize),
     dst: &mut [f32],
     ds: Strides,
@@ -24,6 +52,27 @@ pub fn product(
     add: bool,
     scale: f32,
 ) {
+    if n > NARROW || k <= TERMS {
+        return multiply((m, n, k), dst, ds, (a, sa), (b, sb), (add, scale), true);
+    }
+    let size = k.div_ceil(k.div_ceil(TERMS));
+    for first in (0..k).step_by(size) {
+        let (a, b) = ((&a[first * sa.1..], sa), (&b[first * sb.0..], sb));
+        multiply((m, n, size.min(k - first)), dst, ds, a, b, (add || first > 0, scale), true);
+    }
+}
+
+/// Calls the library. It has loops of their own for vectors and for very small products; `general` keeps it to those
+/// that all others take.
+fn multiply(
+    (m, n, k): (usize, usize, usize),
+    dst: &mut [f32],
+    ds: Strides,
+    (a, sa): (&[f32], Strides),
+    (b, sb): (&[f32], Strides),
+    (add, scale): (bool, f32),
+    general: bool,
+) {
     if m == 0 || n == 0 {
         return;
     }
@@ -32,11 +81,20 @@ pub fn product(
     if k > 0 {
         assert!(last(m, k, sa) < a.len() && last(k, n, sb) < b.len(), "product: operand too short");
     }
+    // The conjugate of a real number is the number, but only the general loops know conjugates. What calls this function
+    // for all types leaves that argument out, so it is called directly, as there: with the transposed operands where
+    // the result is stored by rows.
+    let product = gemm_f32::gemm::f32::get_gemm_fn();
+    let flip = |s: Strides| Strides(s.1, s.0);
+    let ((m, n), ds, (a, sa), (b, sb)) = match ds.1 < ds.0 {
+        true => ((n, m), flip(ds), (b, flip(sb)), (a, flip(sa))),
+        false => ((m, n), ds, (a, sa), (b, sb)),
+    };
     // SAFETY: the asserts above bound every address that the strides can reach, `dst` is borrowed mutably and so
     // overlaps neither operand, and all three are initialised.
     #[allow(unsafe_code)]
     unsafe {
-        gemm::gemm(
+        product(
             m,
             n,
             k,
@@ -50,9 +108,9 @@ pub fn product(
             b.as_ptr(),
             sb.1 as isize,
             sb.0 as isize,
-            1.0f32,
+            1.0,
             scale,
-            false,
+            general,
             false,
             false,
             Parallelism::None,

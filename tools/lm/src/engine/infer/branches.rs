@@ -50,8 +50,7 @@ struct Part {
     saved: Saved,
 }
 
-/// Parts for so many rows: enough to share among threads, none so small that a product is slow. It depends on nothing
-/// else, so that sums are made in one order.
+/// Parts for so many rows: enough to share among threads, none so small that a product is slow.
 fn parts(rows: usize) -> usize {
     match rows {
         0..32 => 1,
@@ -64,9 +63,9 @@ fn parts(rows: usize) -> usize {
 impl Decoder {
     /// Takes `runs` through the model: the first goes on from `stem`, each other branches off the sequence of the run
     /// before it. Returns the hidden row of every token, `[tokens, hidden]`, before the last norm. `stem` then holds the
-    /// first `keep` tokens of the last sequence.
+    /// first `keep` tokens of the last sequence. All bits are the same however sequences are cut into passes.
     pub fn branches(&self, stem: &mut Cache, runs: &[Run<'_>], keep: usize) -> Result<Vec<f32>> {
-        self.costs(runs.iter().map(|run| (run.tokens, run.start)))?;
+        let rows: usize = self.costs(runs.iter().map(|run| (run.tokens, run.start)))?.iter().sum();
         stem.layers.resize_with(self.weights.layers.len(), Default::default);
         let (mut parts, mut kept) = self.lay_out(stem.len, runs);
         kept.truncate(keep);
@@ -92,7 +91,9 @@ impl Decoder {
             });
         }
         stem.len = kept.stem + kept.rows.iter().map(Range::len).sum::<usize>();
-        Ok(parts.into_iter().flat_map(|part| part.x).collect())
+        let mut hidden: Vec<f32> = parts.into_iter().flat_map(|part| part.x).collect();
+        hidden.truncate(rows * self.config.hidden_size);
+        Ok(hidden)
     }
 
     /// Cuts the rows of `runs` into parts. Returns them and where the tokens of the last sequence are.
@@ -117,7 +118,12 @@ impl Decoder {
                 (rest, start, row) = (later, start + now.len(), row + now.len());
             }
         }
-        all.iter_mut().for_each(|part| part.y.resize(part.x.len(), 0.0));
+        for part in &mut all {
+            // The product of a single row sums in another order: an empty one beside it makes it one of several.
+            let numbers = part.x.len().max(2 * self.config.hidden_size);
+            part.x.resize(numbers, 0.0);
+            part.y.resize(numbers, 0.0);
+        }
         (all, path)
     }
 
@@ -130,7 +136,7 @@ impl Decoder {
         for segment in &part.segments {
             joined.0.truncate(segment.start * width);
             joined.1.truncate(segment.start * width);
-            self.attend(layer, segment, &mut joined, part.saved.projected(), out, &mut p);
+            self.attend((layer, false), segment, &mut joined, part.saved.projected(), out, &mut p);
         }
     }
 }
