@@ -11,6 +11,7 @@ mod reports;
 mod sightings;
 mod sums;
 mod tales;
+pub mod tasks;
 pub mod tickets;
 
 use std::collections::BTreeSet;

@@ -20,6 +20,7 @@ const EXAMPLE: &str = "\
 Examples:
   tunesmith eval --model nano --adapter adapter --data adapter/prepared
   tunesmith eval --model nano --tasks evals/tasks/museum.yaml --out scores
+  tunesmith eval --model nano --include evals/tasks --tasks tunesmith --markdown scores.md
   tunesmith eval --model MODEL --tasks 'mmlu_*,arc_easy' --include LM_EVAL/tasks --dataset allenai/ai2_arc=arc --fewshot 5
 
 --data is a directory made by `data prepare` (its validation part), a file of examples with recipe.json beside it, or
@@ -91,7 +92,8 @@ struct Tasks {
     #[arg(long, value_name = "COLUMN", requires = "tasks")]
     cluster: Option<String>,
     /// Resamples behind standard errors that have no formula
-    #[arg(long, value_name = "N", requires = "tasks", default_value_t = Bootstrap::ITERATIONS)]
+    #[arg(long, value_name = "N", requires = "tasks", default_value_t = Bootstrap::ITERATIONS,
+        value_parser = numbers::whole(0..=Bootstrap::MOST as u64))]
     bootstrap_iters: usize,
     /// Keep answers, results and samples here
     #[arg(long, value_name = "DIR", requires = "tasks")]

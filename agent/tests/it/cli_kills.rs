@@ -143,7 +143,7 @@ fn text(dir: &Path) -> String {
 }
 
 /// The processes that work in a directory, or have it for a home.
-fn kin(dir: &Path) -> Vec<String> {
+pub fn kin(dir: &Path) -> Vec<String> {
     let mark = format!("HOME={}", dir.to_str().unwrap());
     let ours = |pid: &String| {
         let process = Path::new("/proc").join(pid);

@@ -5,6 +5,8 @@ mod cli;
 mod cli_bench;
 mod cli_cheats;
 mod cli_compare;
+mod cli_eval;
+mod cli_eval_kills;
 mod cli_hand;
 mod cli_input;
 mod cli_kills;

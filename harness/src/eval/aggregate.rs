@@ -45,6 +45,8 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// lm-eval's number of resamples.
     pub const ITERATIONS: usize = 100_000;
+    /// Most resamples that are drawn: all of them are held in memory.
+    pub const MOST: usize = 10_000_000;
     /// Most resamples for metrics of translations.
     const FOR_TRANSLATIONS: usize = 100;
 

@@ -19,7 +19,8 @@ mod files;
 /// Where data sets lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Datasets {
-    /// Local copies: `NAME` or `NAME:CONFIG` of a data set to a folder, or to the one file of its only split.
+    /// Local copies: `NAME` or `NAME:CONFIG` of a data set to a folder, or to the one file of its only split; the
+    /// address of a file to that file.
     pub local: BTreeMap<String, PathBuf>,
     /// The folder that relative paths of task files start from.
     pub folder: PathBuf,
@@ -95,7 +96,7 @@ impl Datasets {
         let place = if builder { self.folder.clone() } else { self.place(path, task.dataset_name.as_deref())? };
         let place = folder.map_or(place.clone(), |folder| place.join(folder));
         match settings.get("data_files").filter(|files| !files.is_null()) {
-            Some(patterns) => files::named(&place, patterns, split),
+            Some(patterns) => files::named(&place, patterns, split, &self.local),
             None if place.is_file() => Ok(vec![place]),
             None if builder && folder.is_none() => {
                 Err(setting("data_files", "is missing; name the files of each split"))

@@ -219,7 +219,7 @@ impl Plan {
     fn bootstrap(&self, iterations: usize) -> Bootstrap {
         // The result does not depend on the number of threads.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Bootstrap { iterations, threads }
+        Bootstrap { iterations: iterations.min(Bootstrap::MOST), threads }
     }
 }
 

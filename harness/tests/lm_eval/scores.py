@@ -1,9 +1,9 @@
 """Whole evaluations of lm-eval and of `tunesmith eval --tasks`, side by side.
 
-    python scores.py TUNESMITH FOLDER [--ported]
+    python scores.py TUNESMITH FOLDER
 
 TUNESMITH is the binary, FOLDER an empty place for models, data and results. Both evaluate the installed package's task files
-that are named below, and our own in golden/eval/tasks, on rows that we make here (see prompts.py), with two small models
+that are named below (some with functions that have native ports), and our own in golden/eval/tasks, on rows that we make here (see prompts.py), with two small models
 in float32, with 0 and 3 examples. What is compared, for each task:
 
   prompts     all arguments of all requests are equal; so are rows, targets, hashes and the keys of samples
@@ -29,7 +29,11 @@ logging.disable(logging.CRITICAL)
 os.environ["TQDM_DISABLE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# The models are so small that threads only wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import datasets
+import ports
 import prompts
 from lm_eval import evaluator
 from lm_eval.api.metrics import stderr_for_metric
@@ -45,14 +49,16 @@ ITERATIONS = 1000
 
 # Tasks and groups of the package, by the names that it gives them.
 NAMES = """
-arc_easy arc_challenge piqa openbookqa sciq commonsense_qa swag lambada_openai lambada_openai_cloze_yaml gsm8k gsm8k_cot nq_open
-triviaqa xnli_en cola mrpc sst2 qnli rte qqp mnli boolq boolq-seq2seq cb copa wic wsc pile_arxiv pile_github
-blimp_adjunct_island mmlu_anatomy mmlu_stem bbh_fewshot_snarks bbh_cot_fewshot_navigate asdiv prost qa4mre_2011 logiqa2 medmcqa
-mc_taco toxigen webqs headqa_es belebele_deu_Latn xcopa_it xstorycloze_en xwinograd_en kobest_copa kmmlu_direct_accounting
-cmmlu_anatomy ceval-valid_accountant copal_id_standard lambada_openai_mt_stablelm_de wmt16-de-en anagrams1 swde mathqa
-agieval_sat_math model_written_evals anli_r1 coqa wikitext hellaswag paws_de m_mmlu_de truthfulqa_gen
+arc_easy arc_challenge piqa openbookqa sciq commonsense_qa swag lambada_openai lambada_openai_cloze_yaml gsm8k
+gsm8k_cot nq_open triviaqa xnli_en cola mrpc sst2 qnli rte qqp boolq boolq-seq2seq pile_arxiv pile_github
+blimp_adjunct_island mmlu_anatomy mmlu_stem bbh_fewshot_snarks bbh_cot_fewshot_navigate asdiv qa4mre_2011 mc_taco
+xstorycloze_en ceval-valid_accountant lambada_openai_mt_stablelm_de wmt16-de-en anagrams1 anli_r1 m_mmlu_de
 """.split()
-PORTED = "hellaswag winogrande wikitext arithmetic_2da arithmetic_1dc race truthfulqa_mc2 gpqa_main_zeroshot gpqa_diamond_n_shot ifeval".split()
+# Tasks with Python functions that have native ports; their rows are made below.
+PORTED = [
+    "hellaswag", "winogrande", "wikitext", "arithmetic_2da", "arithmetic_1dc", "race", "truthfulqa_mc2", "gpqa_main_zeroshot", "ifeval",
+    "logiqa",
+]
 
 
 def models(folder):
@@ -74,18 +80,19 @@ class Data:
         self.splits = {}
         datasets.load_dataset = self.load
 
-    def load(self, path=None, name=None, **_):
-        splits = self.splits[(path, name)]
+    def load(self, path=None, name=None, data_files=None, **_):
+        splits = self.splits[key_of({"dataset_path": path, "dataset_name": name, "dataset_kwargs": {"data_files": data_files}})]
         return {split: datasets.Dataset.from_list(rows) for split, rows in splits.items()}
 
     def add(self, config, splits):
-        key = (config["dataset_path"], config.get("dataset_name"))
+        key = key_of(config)
         if key in self.splits:
             return
         self.splits[key] = splits
         place = self.place(key)
         place.mkdir(parents=True)
         for split, rows in splits.items():
+            split = "file" if is_address(key[0]) else split
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in datasets.Dataset.from_list(rows))
             (place / f"{split}.jsonl").write_text(lines)
 
@@ -94,7 +101,55 @@ class Data:
 
     def arguments(self, keys):
         named = lambda key: key[0] if key[1] is None else f"{key[0]}:{key[1]}"
-        return [word for key in keys for word in ("--dataset", f"{named(key)}={self.place(key)}")]
+        place = lambda key: self.place(key) / "file.jsonl" if is_address(key[0]) else self.place(key)
+        return [word for key in keys for word in ("--dataset", f"{named(key)}={place(key)}")]
+
+
+def is_address(name):
+    return "://" in name
+
+
+def key_of(config):
+    """What names a data set: its name and configuration, or the address of its only file."""
+    files = (config.get("dataset_kwargs") or {}).get("data_files")
+    if isinstance(files, dict) and len(files) == 1 and is_address(next(iter(files.values()))):
+        return next(iter(files.values())), None
+    return config["dataset_path"], config.get("dataset_name")
+
+
+class Manager(TaskManager):
+    """Keeps the tasks that were made last, which may hold rows that were drawn."""
+
+    def load(self, *arguments, **more):
+        self.last = super().load(*arguments, **more)
+        return self.last
+
+
+def ported_rows(name):
+    """Seven rows of a task with functions, as its data set has them."""
+    for i in range(7):
+        text, other, more = ports.TEXTS[i], ports.TEXTS[i + 4], ports.TEXTS[i + 7]
+        if name == "hellaswag":
+            yield {"activity_label": text, "ctx_a": other, "ctx_b": more or "x", "endings": [f"{t} {i}" for t in ports.TEXTS[i : i + 4]], "label": str(i % 4)}
+        elif name == "winogrande":
+            yield {"sentence": f"{text} Ann thanked Eva because _ was {other} kind.", "option1": "Ann", "option2": "Eva " + more, "answer": str(1 + i % 2)}
+        elif name == "wikitext":
+            yield {"page": ports.wikitext()[i]["page"]}
+        elif name.startswith("arithmetic"):
+            yield {"context": f"Question: What is {i} plus {i * 7}?\nAnswer:", "completion": f" {i * 8}"}
+        elif name == "race":
+            problems = [{"question": f"{text} _ .", "answer": "AB"[i % 2], "options": [other, more, "c", "d"]}, {"question": "Why?" if i % 2 else "It is  _  .", "answer": "ABCD"[i % 4], "options": ["a", other, more, "d"]}]
+            yield {"article": f"Once {text} upon", "problems": repr(problems)}
+        elif name == "truthfulqa_mc2":
+            choices = [f"{t} {k}" for k, t in enumerate(ports.TEXTS[: 3 + i])]
+            yield {"question": text, "mc1_targets": {"choices": choices, "labels": [1] + [0] * (2 + i)}, "mc2_targets": {"choices": choices, "labels": [1, 1] + [0] * (1 + i)}}
+        elif name == "gpqa_main_zeroshot":
+            yield {"Question": text, "Incorrect Answer 1": other, "Incorrect Answer 2": more, "Incorrect Answer 3": f"[title] x{i}", "Correct Answer": f"right {i}"}
+        elif name == "ifeval":
+            chosen = ports.INSTRUCTIONS[i * 5 : i * 5 + 1 + i % 3]
+            yield {"key": i, "prompt": f"{text} Write {other}.", "instruction_id_list": [n for n, _ in chosen], "kwargs": [k for _, k in chosen]}
+        elif name == "logiqa":
+            yield {"context": text, "question": other, "options": [f"{t}{k}" for k, t in enumerate(ports.TEXTS[i : i + 4])], "label": "abcd"[i % 4]}
 
 
 def rows_for(manager, name, data):
@@ -113,14 +168,17 @@ def rows_for(manager, name, data):
         raw = load(entry.yaml_path)
     except (Exception, SystemExit) as error:
         return f"lm-eval does not load it: {str(error)[:100]}"
+    if name in PORTED:
+        rows = list(ported_rows(name))
+        data.add(raw, {split: rows for split in prompts.splits_of({"fewshot_config": {}, **raw})})
+        return None
     if not prompts.function_free(raw) or "class" in raw:
         return "has Python functions"
     if any(metric.get("hf_evaluate") for metric in raw.get("metric_list") or []):
         return "has metrics of another package"
     if raw.get("dataset_path") in (None, "json", "csv", "parquet", "text") or raw.get("dataset_kwargs", {}).get("data_files"):
         return "names files for its rows"
-    key = (raw["dataset_path"], raw.get("dataset_name"))
-    if key in data.splits:
+    if key_of(raw) in data.splits:
         return None
     raw = prompts.prepare(raw)
     config = prompts.config_of(raw)
@@ -317,7 +375,8 @@ def evaluate(name, model, lm, shots, manager, data, arguments):
     theirs = evaluator.simple_evaluate(
         model=lm, tasks=[name], num_fewshot=shots, bootstrap_iters=ITERATIONS, task_manager=manager, log_samples=True
     )
-    keys = {(c["dataset_path"], c.get("dataset_name")) for c in theirs["configs"].values()}
+    keys = {key_of(c) for c in theirs["configs"].values()}
+    tasks = manager.last["tasks"]
     out = arguments.folder / "out" / model.name / f"{name}-{shots}"
     command = [arguments.tunesmith, "eval", "--model", str(model), "--tasks", name, "--fewshot", str(shots)]
     command += ["--include", str(arguments.tasks), "--include", str(OWN), "--out", str(out), "--bootstrap-iters", str(ITERATIONS)]
@@ -326,9 +385,6 @@ def evaluate(name, model, lm, shots, manager, data, arguments):
         found.wrong.append(f"exit code {ran.returncode}: {ran.stderr.strip()[-400:]}")
         return found
     ours = json.loads((out / "results.json").read_text())
-    tasks = manager.load([name])["tasks"]
-    for task in tasks.values():
-        task.set_fewshot_seed(1234)
     equal = [compare_task(n, task, ours, theirs, out, found) for n, task in tasks.items()]
     compare_results(ours, theirs, all(equal), found)
     if found.likelihood > 1e-4:
@@ -345,7 +401,8 @@ def main():
     arguments = parser.parse_args()
     arguments.tasks = Path(prompts.lm_eval.__file__).parent / "tasks"
     data = Data(arguments.folder)
-    manager = TaskManager(include_path=str(OWN))
+    ports.import_ifeval()
+    manager = Manager(include_path=str(OWN))
     own = []
     for path in sorted(OWN.glob("*.yaml")):
         raw = load(path)
@@ -353,7 +410,7 @@ def main():
             data.add(prompts.config_of(raw), json.loads(path.with_suffix(".json").read_text()))
         own.append(raw.get("task") if isinstance(raw.get("task"), str) else raw["group"])
     names, left_out = [], []
-    for name in arguments.only or NAMES + own:
+    for name in arguments.only or own + PORTED + NAMES:
         if name not in manager.task_index:
             left_out.append((name, "is no task of this version"))
             continue

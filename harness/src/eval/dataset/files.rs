@@ -1,6 +1,7 @@
 //! Which files hold a split.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
@@ -16,8 +17,14 @@ const EXTENSIONS: [&str; 6] = ["jsonl", "json", "parquet", "csv", "tsv", "txt"];
 /// Most files that one split may have.
 const MAX_FILES: usize = 10_000;
 
-/// The files of a split by `data_files`: a name, a pattern, a list of them, or one of these for each split.
-pub(super) fn named(folder: &Path, files: &Value, split: &str) -> Result<Vec<PathBuf>, DatasetError> {
+/// The files of a split by `data_files`: a name, a pattern, a list of them, or one of these for each split. Addresses are
+/// looked up in `local`.
+pub(super) fn named(
+    folder: &Path,
+    files: &Value,
+    split: &str,
+    local: &BTreeMap<String, PathBuf>,
+) -> Result<Vec<PathBuf>, DatasetError> {
     let no_split = || DatasetError::NoSplit { place: "data_files".into(), split: split.to_owned() };
     let files = match files {
         Value::Object(splits) => splits.get(split).ok_or_else(no_split)?,
@@ -33,7 +40,8 @@ pub(super) fn named(folder: &Path, files: &Value, split: &str) -> Result<Vec<Pat
     let mut found = Vec::new();
     for pattern in patterns.ok_or_else(|| setting("data_files", "takes names of files"))? {
         if pattern.contains("://") {
-            return Err(setting("data_files", "names an address; fetch the file and name its path"));
+            found.push(copy_of(pattern, local).ok_or_else(|| DatasetError::NotMapped { name: pattern.to_owned() })?);
+            continue;
         }
         let at = folder.join(pattern);
         if at.is_file() {
@@ -47,6 +55,17 @@ pub(super) fn named(folder: &Path, files: &Value, split: &str) -> Result<Vec<Pat
         }
     }
     Ok(found)
+}
+
+/// The local copy of an address: its own, or the file in that of the whole data set of the Hub.
+fn copy_of(address: &str, local: &BTreeMap<String, PathBuf>) -> Option<PathBuf> {
+    let in_set = || {
+        let mut parts = address.strip_prefix("hf://datasets/")?.splitn(3, '/');
+        let (owner, name, file) = (parts.next()?, parts.next()?, parts.next()?);
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
+        Some(local.get(&format!("{owner}/{name}"))?.join(file))
+    };
+    local.get(address).cloned().or_else(in_set).filter(|path| path.is_file())
 }
 
 /// The files that fit a pattern, in the order of their names. `**` stands for any folders.

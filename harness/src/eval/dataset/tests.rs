@@ -72,13 +72,28 @@ fn a_name_of_the_hub_is_its_local_copy() {
 }
 
 #[test]
+fn an_address_of_a_file_is_its_local_copy() {
+    let files = [("copy/a/x.jsonl", "{\"q\": 1}\n")];
+    let asked = |address: &str| {
+        let kwargs = json!({"data_files": {"test": address}});
+        rows(&files, json!({"dataset_path": "json", "dataset_kwargs": kwargs}), "test")
+    };
+    assert_eq!(asked("hf://datasets/org/mapped/a/x.jsonl"), Ok(json!([{"q": 1}])));
+    assert_eq!(asked("hf://datasets/org/mapped@main/a/x.jsonl"), Ok(json!([{"q": 1}])));
+    for other in ["hf://datasets/org/mapped/a/y.jsonl", "hf://datasets/org/mapped", "hf://datasets/org/other/a/x.jsonl"]
+    {
+        let said = format!("data set {other:?} has no local copy; fetch it and name it with: --dataset {other}=PATH");
+        assert_eq!(asked(other), Err(said));
+    }
+}
+
+#[test]
 fn what_is_not_followed_is_named() {
     let asked =
         |kwargs: Value| rows(&[], json!({"dataset_path": "json", "dataset_kwargs": kwargs}), "train").unwrap_err();
     assert!(asked(json!({"skiprows": 1})).starts_with("dataset_kwargs.skiprows is not followed"));
-    assert!(
-        asked(json!({"data_files": "https://host/x.json"})).starts_with("dataset_kwargs.data_files names an address")
-    );
+    let said = "data set \"https://host/x.json\" has no local copy; fetch it and name it with: --dataset https://host/x.json=PATH";
+    assert_eq!(asked(json!({"data_files": "https://host/x.json"})), said);
     assert!(asked(json!({"data_files": "*.json"})).ends_with("there is no such file; check data_files"));
     assert!(asked(json!({})).starts_with("dataset_kwargs.data_files is missing"));
 }
