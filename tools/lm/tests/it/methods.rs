@@ -163,7 +163,9 @@ fn a_quantised_or_mapped_base_trains_as_its_decoded_numbers_do() {
 
 /// Loss and gradients of DoRA are the same whether matrices are decoded at once or stay as they are stored.
 pub fn same_gradients(decoded: &Model, stored: &Model, dtype: Stored) {
-    assert_eq!((stored.weights.layers[0].q.dtype(), decoded.weights.layers[0].q.dtype()), (Some(dtype), None));
+    // A file's f32 is used where it is.
+    let decoding = Some(dtype).filter(|dtype| *dtype != Stored::F32);
+    assert_eq!((stored.weights.layers[0].q.dtype(), decoded.weights.layers[0].q.dtype()), (decoding, None));
     assert!(stored.weights.bytes(&stored.config) <= decoded.weights.bytes(&decoded.config));
     let lora = LoraConfig { r: 3, use_dora: true, ..LoraConfig::default() };
     let slots = Slots::new(&decoded.config, &Method::Lora(lora)).unwrap();
