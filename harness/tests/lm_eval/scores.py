@@ -67,7 +67,7 @@ def models(folder):
         to = folder / "models" / name.replace("/", "_")
         shutil.copytree(MODELS / name, to)
         config = json.loads((to / "config.json").read_text())
-        config["max_position_embeddings"] = 1024
+        config["max_position_embeddings"] = 2048
         (to / "config.json").write_text(json.dumps(config))
         yield to
 
@@ -128,7 +128,7 @@ class Manager(TaskManager):
 def ported_rows(name):
     """Seven rows of a task with functions, as its data set has them."""
     for i in range(7):
-        text, other, more = ports.TEXTS[i], ports.TEXTS[i + 4], ports.TEXTS[i + 7]
+        text, other, more = (ports.TEXTS[i + k] or "x" for k in (0, 4, 7))
         if name == "hellaswag":
             yield {"activity_label": text, "ctx_a": other, "ctx_b": more or "x", "endings": [f"{t} {i}" for t in ports.TEXTS[i : i + 4]], "label": str(i % 4)}
         elif name == "winogrande":
