@@ -28,6 +28,9 @@ const MOST_STOPS: usize = 4;
 /// lm-eval's seed of every request.
 const SEED: usize = 1234;
 
+/// What fingerprints of endpoints begin with; those of models here are hashes.
+const FINGERPRINT: &str = "endpoint ";
+
 /// Which of an endpoint's two ways to answer is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -64,7 +67,12 @@ pub struct Scored {
 impl Scored {
     /// What names the model of an endpoint: address, name and way of asking.
     pub fn fingerprint(base: &str, model: &str, api: Api) -> String {
-        format!("endpoint {base}{} {model}", api.path())
+        format!("{FINGERPRINT}{base}{} {model}", api.path())
+    }
+
+    /// Whether such a model gave the answers of this fingerprint.
+    pub fn gave(fingerprint: &str) -> bool {
+        fingerprint.starts_with(FINGERPRINT)
     }
 
     /// The answers to `requests`, in their order; the first error ends them all.
@@ -143,9 +151,14 @@ impl Scored {
     }
 
     async fn generate(&self, (context, settings): &(String, Generation)) -> Result<String, ModelError> {
+        // OpenAI's newer models take no other name for it, and other servers take no other than the old one.
+        let most = match self.api {
+            Api::Chat if self.model.base().starts_with("https://api.openai.com/") => "max_completion_tokens",
+            _ => "max_tokens",
+        };
         let mut body = json!({
             "model": self.model.name(),
-            "max_tokens": settings.max_gen_toks.unwrap_or(MAX_GEN_TOKS),
+            most: settings.max_gen_toks.unwrap_or(MAX_GEN_TOKS),
             "temperature": if settings.do_sample { settings.temperature } else { 0.0 },
             // Each repetition is another draw.
             "seed": SEED + settings.repeat,

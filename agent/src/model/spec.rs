@@ -164,7 +164,13 @@ impl Planner {
         match self {
             Planner::Playbook => Ok(None),
             Planner::Scripted(file) => Ok(Some(Box::new(Scripted::open(file)?))),
-            Planner::Hosted(hosted) => Ok(Some(Box::new(OpenAi::new(hosted.endpoint(env)?, seed)?))),
+            Planner::Hosted(hosted) => {
+                let endpoint = hosted.endpoint(env).map_err(|error| ModelError {
+                    message: format!("{}, or use --planner playbook", error.message),
+                    ..error
+                });
+                Ok(Some(Box::new(OpenAi::new(endpoint?, seed)?)))
+            }
         }
     }
 }
@@ -174,7 +180,7 @@ impl Hosted {
     pub fn endpoint(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Endpoint, ModelError> {
         let key = self.key.and_then(env).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
         if let (None, true, Some(variable)) = (&key, self.needs_key, self.key) {
-            let message = format!("no key for {}; set {variable}, or use --planner playbook", self.base);
+            let message = format!("no key for {}; set {variable}", self.base);
             return Err(ModelError::new(ErrorKind::Auth, message));
         }
         key.iter().for_each(|key| hide(key));

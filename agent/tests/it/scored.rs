@@ -175,6 +175,34 @@ doc_to_target: a
 metric_list: [{metric: acc}]
 ";
 
+const CHAT: &str = "
+task: said
+dataset_path: json
+dataset_kwargs: {data_files: {test: rows.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: '{{q}}'
+doc_to_target: '{{c[a]}}'
+generation_kwargs: {until: ['.'], max_gen_toks: 4}
+metric_list: [{metric: exact_match}]
+";
+
+/// A directory with the task and `rows` rows.
+fn task(rows: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |n: usize| json!({"q": format!("Q{n:03}:"), "c": ["a", "b"], "a": n % 2}).to_string();
+    std::fs::write(dir.path().join("rows.jsonl"), (0..rows).map(row).collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::write(dir.path().join("said.yaml"), TASK).unwrap();
+    dir
+}
+
+/// Evaluates on the task while the runtime serves.
+async fn eval(dir: &tempfile::TempDir, model: &str, more: &[&str]) -> Said {
+    let args = [["eval", "--model", model, "--tasks", "said.yaml"].as_slice(), more].concat();
+    let mut command = command(dir.path(), &args);
+    tokio::task::spawn_blocking(move || Said::from(command.output().unwrap())).await.unwrap()
+}
+
 /// The server's prompts, which tell what was asked.
 fn prompts(server: &Server) -> Vec<String> {
     server.asked().iter().filter_map(|asked| asked.body["prompt"].as_str().map(str::to_owned)).collect()
@@ -182,15 +210,7 @@ fn prompts(server: &Server) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_evaluation_that_failed_goes_on_with_what_is_missing() {
-    let dir = tempfile::tempdir().unwrap();
-    let row = |n: usize| json!({"q": format!("Q{n:03}:"), "c": ["a", "b"], "a": n % 2}).to_string();
-    std::fs::write(dir.path().join("rows.jsonl"), (0..100).map(row).collect::<Vec<_>>().join("\n")).unwrap();
-    std::fs::write(dir.path().join("said.yaml"), TASK).unwrap();
-    let eval = async |model: &str, more: &[&str]| {
-        let base = ["eval", "--model", model, "--tasks", "said.yaml", "--out", "out", "--batch-size", "4", "--json"];
-        let mut command = command(dir.path(), &[base.as_slice(), more].concat());
-        tokio::task::spawn_blocking(move || Said::from(command.output().unwrap())).await.unwrap()
-    };
+    let (dir, options) = (task(100), ["--out", "out", "--batch-size", "4", "--json"]);
     let mut asked = 0;
     let server = Server::answering(move |body| {
         asked += 1;
@@ -198,13 +218,13 @@ async fn an_evaluation_that_failed_goes_on_with_what_is_missing() {
     })
     .await;
     let model = format!("url:{}#m", server.base);
-    let said = eval(&model, &[]).await;
+    let said = eval(&dir, &model, &options).await;
     assert!(said.refused(5).contains("the provider declined the request (http 400): out of order"), "{said:?}");
-    assert!(eval(&model, &[]).await.refused(2).contains("go on with --resume"));
+    assert!(eval(&dir, &model, &options).await.refused(2).contains("go on with --resume"));
     let before = prompts(&server).len();
     assert!((90..94).contains(&before), "{before}");
 
-    let results = eval(&model, &["--resume"]).await.ok().json();
+    let results = eval(&dir, &model, &[options.as_slice(), &["--resume"]].concat()).await.ok().json();
     // `a` is the likelier answer to each, and right for every other row.
     assert_eq!(results["results"]["said"]["acc,none"], json!(0.5));
     let note = results["tunesmith"]["notes"][0].as_str().unwrap();
@@ -214,4 +234,56 @@ async fn an_evaluation_that_failed_goes_on_with_what_is_missing() {
     assert!((200 - 89..=200 - 89 + 15).contains(&after), "{after}");
     let all: std::collections::BTreeSet<String> = prompts(&server).into_iter().collect();
     assert_eq!(all.len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prompts_leave_this_machine_only_with_a_word_of_where_to() {
+    let server = Server::answering(|body| echoed(body["prompt"].as_str().unwrap())).await;
+    let dir = task(2);
+    let local = eval(&dir, &format!("url:{}#m", server.base), &[]).await.ok();
+    assert!(!local.err.contains("prompts are sent"), "{local:?}");
+    // To all appearances another machine, and yet this one.
+    let base = server.base.replace("127.0.0.1", "0.0.0.0");
+    let remote = eval(&dir, &format!("url:{base}#m"), &[]).await.ok();
+    assert!(remote.err.lines().any(|line| line == format!("prompts are sent to {base} (m)")), "{remote:?}");
+    assert_eq!(server.asked().len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_cannot_be_asked_is_refused_before_anything_is_sent() {
+    let dir = task(1);
+    let cases = [
+        ("openai:m", &[][..], 5, "no key for https://api.openai.com/v1; set OPENAI_API_KEY\n"),
+        ("openai:", &[], 2, "write openai:MODEL"),
+        ("url:http://u:p@localhost/v1#m", &[], 2, "must not hold a user or password"),
+        ("url:http://localhost/v1?key=x#m", &[], 2, "an address must not hold a query"),
+        ("ollama:m", &["--adapter", "a"], 2, "--adapter needs a model that is here"),
+    ];
+    for (model, more, code, why) in cases {
+        let said = eval(&dir, model, more).await;
+        assert!(said.refused(code).contains(why), "{said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_is_evaluated_and_scored_again_without_asking() {
+    let server = Server::answering(|_| {
+        json_answer(&json!({"choices": [{"message": {"content": "a. And so on"}, "finish_reason": "stop"}]}))
+    })
+    .await;
+    let dir = task(4);
+    std::fs::write(dir.path().join("said.yaml"), CHAT).unwrap();
+    let options = ["--chat-template", "--system", "Be brief.", "--out", "out", "--json"];
+    let results = eval(&dir, &format!("url:{}#m", server.base), &options).await.ok().json();
+    assert_eq!(results["results"]["said"]["exact_match,none"], json!(0.5));
+    let asked = server.asked();
+    let first = asked.iter().find(|asked| asked.body.to_string().contains("Q000")).unwrap();
+    let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q000:"}]);
+    assert_eq!((&first.line[..25], &first.body["messages"]), ("POST /v1/chat/completions", &messages));
+
+    std::fs::write(dir.path().join("said.yaml"), CHAT.replace("exact_match", "bleu")).unwrap();
+    let mut again = command(dir.path(), &["score", "out", "--json"]);
+    let again = tokio::task::spawn_blocking(move || Said::from(again.output().unwrap())).await.unwrap().ok().json();
+    assert!(again["results"]["said"]["bleu,none"].is_number(), "{again}");
+    assert_eq!(server.asked().len(), asked.len());
 }

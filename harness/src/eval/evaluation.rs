@@ -156,8 +156,7 @@ pub enum EvaluationError {
 }
 
 impl Place<'_> {
-    /// The answers of this evaluation, and those of earlier ones where they are kept. While they are open, no other
-    /// process reads them.
+    /// The answers of this evaluation, and those of earlier ones where they are kept. No other process can open them.
     pub fn journals(&self, fingerprint: &str) -> Result<(Journal, Option<Journal>), EvaluationError> {
         let journal = Journal::open(&self.out.join(ANSWERS), fingerprint)?;
         Ok((journal, self.cache.map(|cache| cached(cache, fingerprint)).transpose()?))

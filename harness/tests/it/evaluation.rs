@@ -78,7 +78,7 @@ fn random() -> Counting<Random> {
 /// The requests of tasks in `golden/eval/tasks`, whose rows lie beside them.
 fn plan(spec: &Spec) -> Result<Plan, EvaluationError> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/eval/tasks");
-    let selected = Registry::index(&[folder.clone()]).unwrap().select(&spec.tasks).unwrap();
+    let selected = Registry::index(std::slice::from_ref(&folder)).unwrap().select(&spec.tasks).unwrap();
     let load = |config: tunesmith_harness::eval::config::TaskConfig| {
         let name = config.task.trim_start_matches("own_");
         let rows = fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
@@ -200,7 +200,8 @@ fn a_place_holds_one_evaluation_of_one_model() {
 
 /// Answers and files of an evaluation that nothing interrupted, and how much it asked.
 fn unbroken() -> &'static (Vec<u8>, BTreeMap<PathBuf, Vec<u8>>, usize) {
-    static DONE: OnceLock<(Vec<u8>, BTreeMap<PathBuf, Vec<u8>>, usize)> = OnceLock::new();
+    type Done = (Vec<u8>, BTreeMap<PathBuf, Vec<u8>>, usize);
+    static DONE: OnceLock<Done> = OnceLock::new();
     DONE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let mut model = random();

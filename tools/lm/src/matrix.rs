@@ -145,11 +145,11 @@ impl Matrix {
         }
     }
 
-    /// How it is stored, where it is not f32 in memory.
+    /// How it is stored, where its numbers must be decoded in each use.
     pub fn dtype(&self) -> Option<Stored> {
         match &self.0 {
-            Data::Plain(_) => None,
-            Data::Stored { stored, .. } => Some(*stored),
+            Data::Stored { stored, .. } if self.plain().is_none() => Some(*stored),
+            _ => None,
         }
     }
 
@@ -194,15 +194,20 @@ impl Matrix {
         }
     }
 
+    /// The same where its numbers can be used where they are, else [`Matrix::decoded`].
+    pub(crate) fn in_place(self) -> Self {
+        if self.plain().is_some() { self } else { self.decoded() }
+    }
+
     /// Calls `f` with the numbers in parts of `part`, which is a multiple of the block.
     pub(crate) fn parts(&self, part: usize, mut f: impl FnMut(Range<usize>, &[f32])) {
         let mut scratch = Vec::new();
         let mut at = 0;
         while at < self.len() {
             let range = at..(at + part).min(self.len());
-            match &self.0 {
-                Data::Plain(values) => f(range.clone(), &values[range.clone()]),
-                Data::Stored { .. } => {
+            match self.plain() {
+                Some(values) => f(range.clone(), &values[range.clone()]),
+                None => {
                     scratch.resize(range.len(), 0.0);
                     self.read(range.clone(), &mut scratch);
                     f(range.clone(), &scratch);

@@ -51,9 +51,8 @@ impl Model {
         let tokenizer = Tokenizer::from_dir(path)?;
         check_vocabulary(&tokenizer, &config)?;
         let chat = ChatTemplate::from_dir(path)?;
-        let weights = Weights::load(path, &config)?;
-        let sha256 = hash_dir(path)?;
-        Ok(Self { config, weights, tokenizer, chat, path: path.into(), sha256 })
+        let (weights, sha256) = rayon::join(|| Weights::load(path, &config), || hash_dir(path));
+        Ok(Self { weights: weights?, config, tokenizer, chat, path: path.into(), sha256: sha256? })
     }
 }
 

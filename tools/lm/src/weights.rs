@@ -94,7 +94,7 @@ impl<'a> Numbers<'a> {
 /// Whether the matrices of a model are decoded to f32 when it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// They are: fastest, four bytes a number.
+    /// They are: fastest, four bytes a number. What the file has as f32 is used where it is.
     Decoded,
     /// They stay in the file as they are stored, and are decoded part by part in each use.
     Stored,
@@ -151,6 +151,10 @@ impl Weights {
             let view = file.tensor(name).map_err(|e| fail(e.to_string()))?;
             match keep {
                 Keep::Stored if shape.len() == 2 => storage::mapped(&view, map, shape).map_err(fail),
+                Keep::Decoded if shape.len() == 2 && view.dtype() == safetensors::Dtype::F32 => {
+                    // Numbers that do not begin at a multiple of four bytes cannot be used in place.
+                    Ok(storage::mapped(&view, map, shape).map_err(fail)?.in_place())
+                }
                 _ => Ok(storage::to_f32(&view, shape).map_err(fail)?.into()),
             }
         };

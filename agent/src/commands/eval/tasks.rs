@@ -31,6 +31,7 @@ use crate::{
         usage,
         work::{Bench, adapter, directory, input},
     },
+    model::scored::Scored,
     run::Failure,
 };
 
@@ -191,7 +192,8 @@ pub struct Score {
 pub async fn score(args: Score, cancel: &Cancel) -> Result<u8, Failure> {
     let dir = input(&args.dir)?;
     let manifest = evaluation::manifest(&dir).map_err(|error| usage(error.to_string()))?;
-    if manifest.spec.chat_template {
+    // Prompts to an endpoint are conversations; only a model here has made texts of them.
+    if manifest.spec.chat_template && !Scored::gave(&manifest.fingerprint) {
         return Err(usage(
             "prompts of a chat template need the model; use `tunesmith eval --resume` with the same options",
         ));

@@ -127,9 +127,12 @@ mod tests {
 
     use super::*;
 
-    /// An answer of these tokens, with the first as an added one where the prompt does not hold it.
-    fn answer(text: &str, tokens: &[(&str, usize, Option<f64>, f64)]) -> Value {
-        let list = |of: &dyn Fn(&(&str, usize, Option<f64>, f64)) -> Value| tokens.iter().map(of).collect::<Vec<_>>();
+    /// Text, offset, log-probability, and that of another token.
+    type Token = (&'static str, usize, Option<f64>, f64);
+
+    /// An answer of these tokens.
+    fn answer(text: &str, tokens: &[Token]) -> Value {
+        let list = |of: &dyn Fn(&Token) -> Value| tokens.iter().map(of).collect::<Vec<_>>();
         json!({"choices": [{"text": text, "logprobs": {
             "tokens": list(&|t| json!(t.0)),
             "text_offset": list(&|t| json!(t.1)),
@@ -138,11 +141,7 @@ mod tests {
         }}]})
     }
 
-    fn scored(
-        text: &str,
-        tokens: &[(&str, usize, Option<f64>, f64)],
-        pair: (&str, &str),
-    ) -> Result<(f64, usize, bool), String> {
+    fn scored(text: &str, tokens: &[Token], pair: (&str, &str)) -> Result<(f64, usize, bool), String> {
         loglikelihood(&answer(text, tokens), pair.0, pair.1).map(|l| (l.sum, l.tokens, l.greedy))
     }
 
