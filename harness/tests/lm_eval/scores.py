@@ -81,8 +81,10 @@ class Data:
         datasets.load_dataset = self.load
 
     def load(self, path=None, name=None, data_files=None, **_):
-        splits = self.splits[key_of({"dataset_path": path, "dataset_name": name, "dataset_kwargs": {"data_files": data_files}})]
-        return {split: datasets.Dataset.from_list(rows) for split, rows in splits.items()}
+        key = key_of({"dataset_path": path, "dataset_name": name, "dataset_kwargs": {"data_files": data_files}})
+        # From files, as data sets of the Hub are: only then `map` keeps what it made, and a row that a function shuffles is
+        # shuffled once.
+        return {split: datasets.load_from_disk(str(self.place(key) / "arrow" / split)) for split in self.splits[key]}
 
     def add(self, config, splits):
         key = key_of(config)
@@ -92,6 +94,7 @@ class Data:
         place = self.place(key)
         place.mkdir(parents=True)
         for split, rows in splits.items():
+            datasets.Dataset.from_list(rows).save_to_disk(str(place / "arrow" / split))
             split = "file" if is_address(key[0]) else split
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in datasets.Dataset.from_list(rows))
             (place / f"{split}.jsonl").write_text(lines)
