@@ -119,7 +119,8 @@ fn each_limit_ends_a_command_and_is_named() {
         (&["--output", "1K"], "yes", "too much output; allow more with --output\n"),
         (
             &["--memory", "40M"],
-            "head -c 200000000 /dev/zero | tail",
+            // Held until somebody looks, however long that takes on a busy machine.
+            "held=$(head -c 100000000 /dev/zero | tr '\\0' x); sleep 20",
             "the memory limit was reached; give more with --memory\n",
         ),
     ] {
