@@ -276,3 +276,44 @@ fn texts(answers: &[Answer]) -> Result<Vec<&str>, Refusal> {
     let texts = answers.iter().map(|answer| if let Answer::Text(text) = answer { Some(text.as_str()) } else { None });
     texts.collect::<Option<_>>().ok_or_else(|| Refusal::values("a list of answers holds more than texts"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    /// Ports of lm-eval have divided by tokens, or by the continuation with its delimiter.
+    #[test]
+    fn classic_bug_acc_norm_divides_by_the_characters_of_the_choice_alone() {
+        let choices = ["ab".to_owned(), "größer".to_owned()];
+        let answer = |sum: f64| Answer::Loglikelihood { sum, greedy: false };
+        let metric = |entry: &str| Metric::of(OutputType::MultipleChoice, Some(&[json!({"metric": entry})]), false);
+        let metrics: Vec<Metric> =
+            ["acc", "acc_norm", "acc_bytes"].into_iter().flat_map(|m| metric(m).unwrap()).collect();
+        let right = |gold: i64, sums: [f64; 2]| {
+            let gold = json!(gold);
+            let truth = Truth {
+                output_type: OutputType::MultipleChoice,
+                gold: &gold,
+                choices: Some(&choices),
+                multiple_target: false,
+            };
+            process_results(&truth, &metrics, &sums.map(answer)).unwrap()
+        };
+        let items = |values: [f64; 3]| {
+            ["acc", "acc_norm", "acc_bytes"]
+                .into_iter()
+                .zip(values)
+                .map(|(m, v)| (m.to_owned(), Item::Number(v)))
+                .collect()
+        };
+        // Per character -1.5 and -1.6, per byte -1.5 and -1.2.
+        let want: Vec<(String, Item)> = items([1.0, 1.0, 0.0]);
+        assert_eq!(right(0, [-3.0, -9.6]), want);
+        // Per character -1.5 and -1.33; with the blank before each choice it would be -1.0 and -1.14.
+        let want: Vec<(String, Item)> = items([0.0, 1.0, 1.0]);
+        assert_eq!(right(1, [-3.0, -8.0]), want);
+    }
+}
