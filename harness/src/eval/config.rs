@@ -10,6 +10,8 @@ use crate::text::visible;
 mod include;
 mod read;
 
+pub(super) use read::FEWSHOT_KEYS;
+
 pub(in crate::eval) use include::Included;
 
 /// Why a task file gives no task, in one line with what to do about it.

@@ -5,27 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    config::{Field, TaskConfig},
+    config::{FEWSHOT_KEYS, Field, TaskConfig},
     functions::{Functions, Port},
     prompt::{Maker, Question, Resolved, Turn, index, item},
     python::{random::Random, repr::str_of},
     request::Doc,
 };
-
-/// Keys that a task file may have in `fewshot_config`. `fewshot_indices` has no effect in lm-eval, and none here.
-const KEYS: [&str; 11] = [
-    "sampler",
-    "split",
-    "process_docs",
-    "fewshot_indices",
-    "samples",
-    "doc_to_text",
-    "doc_to_choice",
-    "doc_to_target",
-    "gen_prefix",
-    "fewshot_delimiter",
-    "target_delimiter",
-];
 
 /// The rows that examples come from, and how they are written: lm-eval's `FewshotConfig` and `ContextSampler`.
 #[derive(Debug)]
@@ -53,7 +38,7 @@ impl Shots {
         functions: &Functions,
     ) -> Result<Self, String> {
         let own = &config.fewshot_config;
-        if let Some(key) = own.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        if let Some(key) = own.keys().find(|key| !FEWSHOT_KEYS.contains(&key.as_str())) {
             return Err(format!("has an unknown key `{key}` in fewshot_config"));
         }
         let first = match own.get("sampler").map_or("default", |v| v.as_str().unwrap_or_default()) {

@@ -91,8 +91,8 @@ fn generation(
     Ok(Some(given))
 }
 
-/// The keys of lm-eval's `FewshotConfig`.
-const FEWSHOT: [&str; 11] = [
+/// The keys of lm-eval's `FewshotConfig`. `fewshot_indices` has no effect in lm-eval, and none here.
+pub(in crate::eval) const FEWSHOT_KEYS: [&str; 11] = [
     "sampler",
     "split",
     "process_docs",
@@ -107,7 +107,7 @@ const FEWSHOT: [&str; 11] = [
 ];
 
 fn fewshot(map: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    match map.keys().find(|key| !FEWSHOT.contains(&key.as_str())) {
+    match map.keys().find(|key| !FEWSHOT_KEYS.contains(&key.as_str())) {
         Some(key) => Err(format!("fewshot_config.{key} is no key of few-shot examples; check the spelling")),
         None => Ok(map),
     }
