@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::recipe::Row;
 
+mod ahead;
 mod batch;
 mod delimited;
 mod document;
@@ -30,11 +31,13 @@ mod parquet;
 mod problem;
 mod source;
 mod units;
+mod writer;
 
 pub use batch::{BadRow, Batch, Batches};
 pub use problem::{Problem, RowsError};
 pub(crate) use source::glob;
 pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source};
+pub use writer::{Codec, Layout, Writer, Written};
 
 /// Largest file of which everything is held in memory, in bytes, at several times its size.
 pub const MAX_BYTES: u64 = 2 << 30;
