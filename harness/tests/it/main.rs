@@ -9,6 +9,7 @@ mod grade;
 mod lm_eval_tasks;
 mod report;
 mod rows;
+mod rows_stages;
 mod rows_written;
 mod scoring;
 mod simulations;

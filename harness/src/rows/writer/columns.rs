@@ -219,6 +219,13 @@ impl Node {
 }
 
 fn fields(nodes: &[Node], mut object: Map<String, Value>, lists: i16, levels: (i16, i16), leaves: &mut [Leaf]) {
+    // Rows have their keys in one order as a rule.
+    if object.len() == nodes.len() && object.keys().zip(nodes).all(|(key, node)| *key == node.name) {
+        for (node, (_, value)) in nodes.iter().zip(object) {
+            node.take(value, lists, levels, leaves);
+        }
+        return;
+    }
     for node in nodes {
         let value = object.get_mut(&node.name).map_or(Value::Null, Value::take);
         node.take(value, lists, levels, leaves);
