@@ -40,7 +40,7 @@ fn main() {
         Writer::create(&path, Layout::of(&path).unwrap()).unwrap()
     };
     let mut writers = PARTS.map(create);
-    while let Some(passed) = flow.next() {
+    for passed in flow.by_ref() {
         for (writer, rows) in writers.iter_mut().zip(passed.unwrap().divided(PARTS.len())) {
             writer.write(rows).unwrap();
         }

@@ -55,6 +55,17 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The rows, in file order. Cells of CSV and TSV are strings.
     pub rows: Vec<Row>,
+    /// What the file was taken to be written in, where that is not UTF-8.
+    pub encoding: Option<&'static str>,
+}
+
+impl Table {
+    /// What is to be said of how the file was read.
+    pub fn note(&self) -> Option<String> {
+        self.encoding.map(|encoding| {
+            format!("read as {encoding}, which its bytes look like; convert the file to UTF-8 if letters are wrong")
+        })
+    }
 }
 
 /// How a file of rows is written.
@@ -85,7 +96,7 @@ pub fn read(path: &Path) -> Result<Table, RowsError> {
 fn read_within(path: &Path, limit: u64) -> Result<Table, RowsError> {
     let error = |problem| RowsError { path: path.into(), problem };
     let source = Source::file(path, &Reading::default())?;
-    let format = source.inputs[0].format;
+    let (format, encoding) = (source.inputs[0].format, source.inputs[0].encoding);
     if source.inputs[0].bytes > limit {
         return Err(error(Problem::TooLarge(source.inputs[0].bytes)));
     }
@@ -106,7 +117,8 @@ fn read_within(path: &Path, limit: u64) -> Result<Table, RowsError> {
             _ => "",
         })));
     }
-    Ok(Table { format, columns: columns(&rows), rows })
+    let encoding = (encoding != encoding_rs::UTF_8).then(|| encoding.name());
+    Ok(Table { format, columns: columns(&rows), rows, encoding })
 }
 
 /// The columns of rows, in the order of first sight.

@@ -235,6 +235,9 @@ impl Prepared {
             String::new()
         };
         let mut notes = vec![format!("{} rows: {} open, {} sealed{dropped}", rows.read, rows.open, rows.sealed)];
+        let said =
+            self.inputs.iter().filter_map(|input| Some(format!("{}: {}", shown(&input.path), input.note.as_ref()?)));
+        notes.extend(said);
         if rows.near_groups > 0 {
             notes.push(format!("{} groups of near-copies, each kept on one side", rows.near_groups));
         }
@@ -318,7 +321,7 @@ fn read_one(path: &Path) -> Result<(Read, Input), Failure> {
     let failure = |e: std::io::Error| Failure::new(2, format!("{}: {e}", shown(path)));
     let bytes = fs::metadata(path).map_err(failure)?.len();
     let sha256 = hash::sha256_file(path).map_err(failure)?;
-    let input = Input { path: path.to_owned(), sha256, bytes, rows: table.rows.len() };
+    let input = Input { path: path.to_owned(), sha256, bytes, rows: table.rows.len(), note: table.note() };
     Ok((Read { columns: table.columns, rows: table.rows }, input))
 }
 

@@ -135,7 +135,10 @@ fn read(path: &Path, builder: Option<&str>, settings: &Map<String, Value>) -> Re
         }
         _ => match settings.get("field").and_then(Value::as_str) {
             Some(field) => in_field(path, field),
-            None => Ok(rows::read(path)?.rows),
+            None => match rows::read(path)? {
+                table if table.encoding.is_none() => Ok(table.rows),
+                _ => Err(files::not_utf_8(path)),
+            },
         },
     }
 }

@@ -135,12 +135,6 @@ pub enum Problem {
     /// More files than are taken.
     #[error("holds more than {0} files; name a part of them")]
     TooManyFiles(usize),
-    /// The system refused to write.
-    #[error("cannot be written: {0}")]
-    Unwritten(io::Error),
-    /// More columns than are written.
-    #[error("has more than {0} columns; keep what varies in one column, as a list of keys and values")]
-    TooManyColumns(usize),
     /// A program error while rows were read or worked on.
     #[error("a row could not be worked on: an error in the program")]
     Panicked,

@@ -1,11 +1,14 @@
 //! Writing rows: JSON lines or Parquet, the same bytes for the same rows.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::{Compression, Problem, RowsError};
+use super::Compression;
 use crate::recipe::Row;
 use groups::Groups;
 use lines::Lines;
@@ -78,52 +81,51 @@ enum Out {
 
 impl Writer {
     /// Begins a file. Nothing is at its path until [`Writer::finish`].
-    pub fn create(path: &Path, layout: Layout) -> Result<Writer, RowsError> {
+    pub fn create(path: &Path, layout: Layout) -> io::Result<Writer> {
         let out = match layout {
-            Layout::JsonLines(compression) => {
-                Lines::create(path, compression).map(|lines| Out::JsonLines(Box::new(lines)))
-            }
-            Layout::Parquet(codec) => Ok(Out::Parquet(Box::new(Groups::new(path, codec)))),
+            Layout::JsonLines(compression) => Out::JsonLines(Box::new(Lines::create(path, compression)?)),
+            Layout::Parquet(codec) => Out::Parquet(Box::new(Groups::new(path, codec))),
         };
-        let out = out.map_err(|problem| RowsError { path: path.into(), problem })?;
         Ok(Writer { path: path.into(), rows: 0, out })
     }
 
     /// Writes rows behind those before. How they are divided among calls does not matter.
-    pub fn write(&mut self, rows: impl IntoIterator<Item = Row>) -> Result<(), RowsError> {
+    pub fn write(&mut self, rows: impl IntoIterator<Item = Row>) -> io::Result<()> {
         for row in rows {
             self.rows += 1;
-            let taken = match &mut self.out {
-                Out::JsonLines(lines) => lines.take(row),
-                Out::Parquet(groups) => groups.take(row),
-            };
-            taken.map_err(|problem| RowsError { path: self.path.clone(), problem })?;
+            match &mut self.out {
+                Out::JsonLines(lines) => lines.take(row)?,
+                Out::Parquet(groups) => groups.take(row)?,
+            }
         }
         Ok(())
     }
 
     /// Writes what is left and puts the file in its place.
-    pub fn finish(self) -> Result<Written, RowsError> {
+    pub fn finish(self) -> io::Result<Written> {
         let mut notes = Vec::new();
-        let finished = match self.out {
-            Out::JsonLines(lines) => lines.finish(),
-            Out::Parquet(groups) => groups.finish(&mut notes),
+        let file = match self.out {
+            Out::JsonLines(lines) => lines.finish()?,
+            Out::Parquet(groups) => groups.finish(&mut notes)?,
         };
-        let bytes = finished.and_then(|file| put(file, &self.path));
-        let bytes = bytes.map_err(|problem| RowsError { path: self.path, problem })?;
+        file.as_file().sync_data()?;
+        let bytes = file.as_file().metadata()?.len();
+        file.persist(&self.path)?;
         Ok(Written { rows: self.rows, bytes, notes })
     }
 }
 
 /// A file beside the one that is to be, which goes away unless it is put in its place.
-fn beside(path: &Path) -> Result<NamedTempFile, Problem> {
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new().prefix(".rows-").tempfile_in(folder).map_err(Problem::Unwritten)
+    let mut file = tempfile::Builder::new();
+    // Readable for whom the user's files are readable for, unlike a temporary file.
+    #[cfg(unix)]
+    file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    file.prefix(".rows-").tempfile_in(folder)
 }
 
-fn put(file: NamedTempFile, path: &Path) -> Result<u64, Problem> {
-    file.as_file().sync_data().map_err(Problem::Unwritten)?;
-    let bytes = file.as_file().metadata().map_err(Problem::Unwritten)?.len();
-    file.persist(path).map_err(|error| Problem::Unwritten(error.error))?;
-    Ok(bytes)
+/// What is said where the work for a part of a file broke down.
+fn broke_down() -> io::Error {
+    io::Error::other("an error in the program")
 }

@@ -18,8 +18,8 @@ use parquet::{
 use tempfile::NamedTempFile;
 
 use super::{
-    super::{Problem, Reading, Source, ahead::Ahead},
-    Codec, beside,
+    super::{Reading, Source, ahead::Ahead},
+    Codec, beside, broke_down,
     columns::{self, Encoded, Schema},
     kind::Fields,
 };
@@ -70,10 +70,13 @@ impl Groups {
     }
 
     /// Takes the next row.
-    pub fn take(&mut self, row: Row) -> Result<(), Problem> {
+    pub fn take(&mut self, row: Row) -> io::Result<()> {
         self.bytes += self.kinds.take(&row, 0, MOST_COLUMNS);
         if self.kinds.is_too_wide() {
-            return Err(Problem::TooManyColumns(MOST_COLUMNS));
+            let why = format!(
+                "a row brings the columns to more than {MOST_COLUMNS}; keep what varies as a list of keys and values"
+            );
+            return Err(io::Error::other(why));
         }
         self.pending.push(row);
         if self.bytes < GROUP.0 && self.pending.len() < GROUP.1 {
@@ -87,7 +90,7 @@ impl Groups {
     }
 
     /// Has the pending rows made into a row group.
-    fn ask(&mut self) -> Result<(), Problem> {
+    fn ask(&mut self) -> io::Result<()> {
         let columns = self.kinds.columns("", &mut Vec::new());
         let same = self.schema.take().filter(|schema| schema.columns == columns);
         let schema = same.map_or_else(|| Schema::new(columns).map(Arc::new), Ok).map_err(unwritten)?;
@@ -101,9 +104,9 @@ impl Groups {
     }
 
     /// Writes the next row group; `false` where none was asked for.
-    fn wait(&mut self) -> Result<bool, Problem> {
+    fn wait(&mut self) -> io::Result<bool> {
         let Some(group) = self.ahead.wait() else { return Ok(false) };
-        let (schema, encoded) = group.ok_or(Problem::Panicked)?;
+        let (schema, encoded) = group.ok_or_else(broke_down)?;
         if self.segment.as_ref().is_some_and(|(of, _)| !Arc::ptr_eq(of, &schema)) {
             self.close()?;
         }
@@ -124,7 +127,7 @@ impl Groups {
         Ok(true)
     }
 
-    fn close(&mut self) -> Result<(), Problem> {
+    fn close(&mut self) -> io::Result<()> {
         if let Some((_, file)) = self.segment.take() {
             self.done.push(file.into_inner().map_err(unwritten)?);
         }
@@ -132,7 +135,7 @@ impl Groups {
     }
 
     /// Writes what is left, and names what is not written as it was.
-    pub fn finish(mut self, notes: &mut Vec<String>) -> Result<NamedTempFile, Problem> {
+    pub fn finish(mut self, notes: &mut Vec<String>) -> io::Result<NamedTempFile> {
         self.end()?;
         self.kinds.columns("", notes);
         let mut segments = mem::take(&mut self.done);
@@ -140,10 +143,10 @@ impl Groups {
             self.again(&segments)?;
             segments = mem::take(&mut self.done);
         }
-        segments.pop().ok_or(Problem::Panicked)
+        segments.pop().ok_or_else(broke_down)
     }
 
-    fn end(&mut self) -> Result<(), Problem> {
+    fn end(&mut self) -> io::Result<()> {
         // A file without rows is one as well.
         if !self.pending.is_empty() || self.schema.is_none() {
             self.ask()?;
@@ -153,11 +156,11 @@ impl Groups {
     }
 
     /// Writes the rows of all segments with the widest schema, into one.
-    fn again(&mut self, segments: &[NamedTempFile]) -> Result<(), Problem> {
+    fn again(&mut self, segments: &[NamedTempFile]) -> io::Result<()> {
         for segment in segments {
-            let source = Source::file(segment.path(), &Reading::default()).map_err(|error| error.problem)?;
+            let source = Source::file(segment.path(), &Reading::default()).map_err(io::Error::other)?;
             for batch in source.batches() {
-                for row in batch.map_err(|error| error.problem)?.rows {
+                for row in batch.map_err(io::Error::other)?.rows {
                     self.take(row)?;
                 }
             }
@@ -166,6 +169,10 @@ impl Groups {
     }
 }
 
-fn unwritten(error: ParquetError) -> Problem {
-    Problem::Unwritten(io::Error::other(error))
+/// What the system refused stays what it is: a full disk is to be told apart.
+fn unwritten(error: ParquetError) -> io::Error {
+    match error {
+        ParquetError::External(error) => error.downcast().map_or_else(io::Error::other, |error| *error),
+        error => io::Error::other(error),
+    }
 }

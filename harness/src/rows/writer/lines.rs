@@ -10,8 +10,8 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::{
-    super::{Compression, Problem, ahead::Ahead},
-    beside,
+    super::{Compression, ahead::Ahead},
+    beside, broke_down,
 };
 use crate::recipe::Row;
 
@@ -33,18 +33,18 @@ enum Packed {
 }
 
 impl Lines {
-    pub fn create(path: &Path, compression: Compression) -> Result<Lines, Problem> {
+    pub fn create(path: &Path, compression: Compression) -> io::Result<Lines> {
         let file = beside(path)?;
         let file = match compression {
             Compression::None => Packed::None(BufWriter::new(file)),
             Compression::Gzip => Packed::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default())),
-            Compression::Zstd => Packed::Zstd(zstd::Encoder::new(file, 3).map_err(Problem::Unwritten)?),
+            Compression::Zstd => Packed::Zstd(zstd::Encoder::new(file, 3)?),
         };
         Ok(Lines { pending: Vec::new(), bytes: 0, ahead: Ahead::new(), file })
     }
 
     /// Takes the next row.
-    pub fn take(&mut self, row: Row) -> Result<(), Problem> {
+    pub fn take(&mut self, row: Row) -> io::Result<()> {
         self.bytes += weight(&row);
         self.pending.push(row);
         if self.bytes < PART {
@@ -69,27 +69,26 @@ impl Lines {
         });
     }
 
-    fn wait(&mut self) -> Result<bool, Problem> {
+    fn wait(&mut self) -> io::Result<bool> {
         let Some(part) = self.ahead.wait() else { return Ok(false) };
-        let text = part.ok_or(Problem::Panicked)?.map_err(|error| Problem::Unwritten(error.into()))?;
+        let text = part.ok_or_else(broke_down)??;
         let written = match &mut self.file {
             Packed::None(file) => file.write_all(&text),
             Packed::Gzip(file) => file.write_all(&text),
             Packed::Zstd(file) => file.write_all(&text),
         };
-        written.map(|()| true).map_err(Problem::Unwritten)
+        written.map(|()| true)
     }
 
     /// Writes what is left.
-    pub fn finish(mut self) -> Result<NamedTempFile, Problem> {
+    pub fn finish(mut self) -> io::Result<NamedTempFile> {
         self.ask();
         while self.wait()? {}
-        let file = match self.file {
+        match self.file {
             Packed::None(file) => file.into_inner().map_err(io::IntoInnerError::into_error),
             Packed::Gzip(file) => file.finish(),
             Packed::Zstd(file) => file.finish(),
-        };
-        file.map_err(Problem::Unwritten)
+        }
     }
 }
 
