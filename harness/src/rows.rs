@@ -7,8 +7,8 @@
 //!
 //! What is decided where a format leaves it open: a whole number beyond 64 bits, a key that stands twice in one object, NaN
 //! and nesting deeper than 127 make a row bad, because each would lose something; numbers with a fraction or an exponent
-//! are 64-bit floats; cells of CSV and TSV are strings, an empty one is an empty string; a Parquet column of bytes is left
-//! out.
+//! are 64-bit floats; cells of CSV and TSV are strings, an empty one is an empty string; NaN in a Parquet file is null, and
+//! a column of bytes is left out.
 
 use std::{
     collections::BTreeMap,
@@ -55,17 +55,8 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The rows, in file order. Cells of CSV and TSV are strings.
     pub rows: Vec<Row>,
-    /// What the file was taken to be written in, where that is not UTF-8.
-    pub encoding: Option<&'static str>,
-}
-
-impl Table {
-    /// What is to be said of how the file was read.
-    pub fn note(&self) -> Option<String> {
-        self.encoding.map(|encoding| {
-            format!("read as {encoding}, which its bytes look like; convert the file to UTF-8 if letters are wrong")
-        })
-    }
+    /// What is to be said of how the file was read, see [`Input::note`].
+    pub note: Option<String>,
 }
 
 /// How a file of rows is written.
@@ -96,9 +87,9 @@ pub fn read(path: &Path) -> Result<Table, RowsError> {
 fn read_within(path: &Path, limit: u64) -> Result<Table, RowsError> {
     let error = |problem| RowsError { path: path.into(), problem };
     let source = Source::file(path, &Reading::default())?;
-    let (format, encoding) = (source.inputs[0].format, source.inputs[0].encoding);
-    if source.inputs[0].bytes > limit {
-        return Err(error(Problem::TooLarge(source.inputs[0].bytes)));
+    let input = &source.inputs[0];
+    if input.bytes > limit {
+        return Err(error(Problem::TooLarge(input.bytes)));
     }
     let (mut rows, mut held) = (Vec::new(), 0);
     for batch in source.batches() {
@@ -111,14 +102,13 @@ fn read_within(path: &Path, limit: u64) -> Result<Table, RowsError> {
         rows.extend(batch.rows);
     }
     if rows.is_empty() {
-        return Err(error(Problem::NoRows(match format {
+        return Err(error(Problem::NoRows(match input.format {
             Format::Csv | Format::Tsv => " (only a header)",
             Format::Json => " (an empty array)",
             _ => "",
         })));
     }
-    let encoding = (encoding != encoding_rs::UTF_8).then(|| encoding.name());
-    Ok(Table { format, columns: columns(&rows), rows, encoding })
+    Ok(Table { format: input.format, columns: columns(&rows), rows, note: input.note() })
 }
 
 /// The columns of rows, in the order of first sight.

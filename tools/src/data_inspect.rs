@@ -165,7 +165,7 @@ impl Job {
     /// Looks at the file.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         let table = rows::read(&self.file)?;
-        live.note("read", table.note());
+        live.note("read", table.note.clone());
         Ok(inspect(&table))
     }
 }

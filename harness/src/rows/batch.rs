@@ -130,27 +130,27 @@ impl Parser {
 /// One file on its way.
 enum Stream {
     Text(Box<Units>, Arc<Parser>),
-    Parquet(parquet::Groups),
+    Parquet(parquet::Groups, Bad),
 }
 
 /// What is read in order and parsed in any.
 enum Piece {
     Text(Chunk, Arc<Parser>),
-    Parquet(parquet::Piece),
+    Parquet(parquet::Piece, Bad),
 }
 
 impl Piece {
     fn bytes(&self) -> usize {
         match self {
             Piece::Text(chunk, _) => chunk.bytes.len(),
-            Piece::Parquet(piece) => piece.bytes,
+            Piece::Parquet(piece, _) => piece.bytes,
         }
     }
 
     fn parse(self) -> Result<Batch, Problem> {
         match self {
             Piece::Text(mut chunk, parser) => parser.parse(&mut chunk),
-            Piece::Parquet(piece) => piece.parse(),
+            Piece::Parquet(piece, bad) => piece.parse(bad),
         }
     }
 }
@@ -158,7 +158,7 @@ impl Piece {
 impl Stream {
     fn open(file: usize, input: &Input, reading: &Reading) -> Result<Stream, Problem> {
         if input.format == Format::Parquet {
-            return parquet::Groups::open(file, &input.path).map(Stream::Parquet);
+            return parquet::Groups::open(file, &input.path).map(|groups| Stream::Parquet(groups, reading.bad));
         }
         let whole = reading.documents == Documents::Whole || input.format == Format::Markdown;
         let cutter = match input.format {
@@ -186,7 +186,7 @@ impl Stream {
     fn next(&mut self) -> Result<Option<Piece>, Problem> {
         match self {
             Stream::Text(units, parser) => Ok(units.next()?.map(|chunk| Piece::Text(chunk, parser.clone()))),
-            Stream::Parquet(groups) => Ok(groups.next()?.map(Piece::Parquet)),
+            Stream::Parquet(groups, bad) => Ok(groups.next()?.map(|piece| Piece::Parquet(piece, *bad))),
         }
     }
 }

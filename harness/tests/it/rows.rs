@@ -183,6 +183,17 @@ fn folders_and_patterns_give_their_files_of_rows_in_order_and_say_what_they_skip
 }
 
 #[test]
+fn columns_of_bytes_are_left_out_and_named() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parquet/plain.parquet");
+    let source = Source::find(&[golden], &Reading::default()).unwrap();
+    let said = source.inputs[0].note().unwrap_or_default();
+    assert!(said.starts_with("columns of bytes are left out: "), "{said}");
+    let left_out = &source.inputs[0].left_out;
+    let row = source.batches().next().unwrap().unwrap().rows.remove(0);
+    assert!(!left_out.is_empty() && left_out.iter().all(|column| !row.contains_key(column)), "{left_out:?}");
+}
+
+#[test]
 fn a_packed_file_that_is_cut_off_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let text = (0..10_000).map(|n| format!("{{\"a\":{n}}}\n")).collect::<String>();

@@ -128,6 +128,26 @@ fn values_without_a_common_type_become_texts_and_that_is_said() {
 }
 
 #[test]
+fn what_is_nested_too_deeply_for_types_is_kept_as_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.parquet");
+    let nested = |depth: usize| {
+        (0..depth).fold(json!(1), |inner, n| if n % 2 == 0 { json!([inner]) } else { json!({"a": inner}) })
+    };
+    let rows = [row(json!({"fits": nested(10), "deep": nested(100)}))];
+    let written = write(&path, Layout::Parquet(Codec::Snappy), &rows);
+    assert_eq!(written.notes.len(), 1);
+    assert!(written.notes[0].contains("nested too deeply"), "{:?}", written.notes);
+    let back = read(&path).unwrap().rows;
+    assert_eq!(back[0]["fits"], nested(10));
+    let mut inner = &back[0]["deep"];
+    for n in 0..10 {
+        inner = if n % 2 == 0 { &inner["a"] } else { &inner[0] };
+    }
+    assert_eq!(inner.as_str().map(str::to_owned), Some(nested(90).to_string()));
+}
+
+#[test]
 fn a_type_that_shows_up_late_is_that_of_the_whole_file() {
     let dir = tempfile::tempdir().unwrap();
     let pad = "x".repeat(1000);

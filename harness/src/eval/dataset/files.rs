@@ -117,7 +117,6 @@ pub(super) fn text(path: &Path) -> Result<String, DatasetError> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// What is said of a file whose letters would be guessed: a benchmark's rows are taken as they are or not at all.
 pub(super) fn not_utf_8(path: &Path) -> DatasetError {
     DatasetError::File { path: path.to_owned(), what: "is not UTF-8; convert it with: iconv".into() }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::{
-    basic::{IntType, LogicalType, Repetition, Type as Physical},
+    basic::{Compression, IntType, LogicalType, Repetition, Type as Physical},
     column::writer::{ColumnCloseResult, ColumnWriter, get_column_writer},
     data_type::ByteArray,
     errors::Result,
     file::{
-        properties::WriterPropertiesPtr,
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr},
         writer::{SerializedPageWriter, TrackedWrite},
     },
     schema::types::{SchemaDescriptor, Type, TypePtr},
@@ -19,6 +19,8 @@ use serde_json::{Map, Value};
 use super::kind::Column;
 use crate::recipe::Row;
 
+/// Bytes of a text from which on it is long.
+const LONG: usize = 64;
 /// The name of a file's root, which no reader looks at.
 const ROOT: &str = "schema";
 
@@ -77,8 +79,25 @@ fn field(name: &str, column: &Column) -> Result<TypePtr> {
 /// One column of a row group, encoded.
 pub(super) type Encoded = (Bytes, ColumnCloseResult);
 
+/// How columns are encoded: long texts neither with a dictionary, which they outgrow, nor with a least and a greatest one,
+/// which nobody asks for.
+pub(super) struct Properties {
+    pub usual: WriterPropertiesPtr,
+    long: WriterPropertiesPtr,
+}
+
+impl Properties {
+    /// Those of a file whose pages are compressed in this way.
+    pub fn new(packing: Compression) -> Properties {
+        let usual = WriterProperties::builder().set_compression(packing).set_created_by("tunesmith".into()).build();
+        let long = usual.clone().into_builder().set_dictionary_enabled(false);
+        let long = long.set_statistics_enabled(EnabledStatistics::None).build();
+        Properties { usual: Arc::new(usual), long: Arc::new(long) }
+    }
+}
+
 /// Encodes rows as a row group.
-pub(super) fn encode(rows: Vec<Row>, schema: &Schema, properties: &WriterPropertiesPtr) -> Result<Vec<Encoded>> {
+pub(super) fn encode(rows: Vec<Row>, schema: &Schema, properties: &Properties) -> Result<Vec<Encoded>> {
     let mut leaves = Vec::new();
     let root: Vec<Node> = schema.columns.iter().map(|(name, column)| Node::new(name, column, &mut leaves)).collect();
     for row in rows {
@@ -86,6 +105,7 @@ pub(super) fn encode(rows: Vec<Row>, schema: &Schema, properties: &WriterPropert
     }
     let descriptor = SchemaDescriptor::new(schema.root.clone());
     let encode = |(at, leaf): (usize, Leaf)| {
+        let properties = if leaf.is_long() { &properties.long } else { &properties.usual };
         let mut sink = TrackedWrite::new(Vec::new());
         let pages = Box::new(SerializedPageWriter::new(&mut sink));
         let mut writer = get_column_writer(descriptor.column(at), properties.clone(), pages);
@@ -135,6 +155,14 @@ impl Leaf {
             (Values::Text(values), Value::String(text)) => values.push(text.into_bytes().into()),
             (Values::Text(values), value) => values.push(value.to_string().into_bytes().into()),
             (Values::Null, _) => {}
+        }
+    }
+
+    /// Whether it holds texts that are long on average.
+    fn is_long(&self) -> bool {
+        match &self.values {
+            Values::Text(values) => values.iter().map(ByteArray::len).sum::<usize>() > LONG * values.len(),
+            _ => false,
         }
     }
 

@@ -10,17 +10,14 @@ use bytes::Bytes;
 use parquet::{
     basic::{Compression as Packing, ZstdLevel},
     errors::ParquetError,
-    file::{
-        properties::{WriterProperties, WriterPropertiesPtr},
-        writer::SerializedFileWriter,
-    },
+    file::writer::SerializedFileWriter,
 };
 use tempfile::NamedTempFile;
 
 use super::{
     super::{Reading, Source, ahead::Ahead},
     Codec, beside, broke_down,
-    columns::{self, Encoded, Schema},
+    columns::{self, Encoded, Properties, Schema},
     kind::Fields,
 };
 use crate::recipe::Row;
@@ -34,7 +31,7 @@ const MOST_COLUMNS: usize = 10_000;
 /// of them are written once more with the schema that holds them all.
 pub(super) struct Groups {
     path: PathBuf,
-    properties: WriterPropertiesPtr,
+    properties: Arc<Properties>,
     kinds: Fields,
     pending: Vec<Row>,
     bytes: usize,
@@ -55,10 +52,9 @@ impl Groups {
             Codec::Snappy => Packing::SNAPPY,
             Codec::Zstd => Packing::ZSTD(ZstdLevel::default()),
         };
-        let properties = WriterProperties::builder().set_compression(packing).set_created_by("tunesmith".into());
         Groups {
             path: path.into(),
-            properties: Arc::new(properties.build()),
+            properties: Arc::new(Properties::new(packing)),
             kinds: Fields::default(),
             pending: Vec::new(),
             bytes: 0,
@@ -113,7 +109,7 @@ impl Groups {
         let (of, mut file) = match self.segment.take() {
             Some(segment) => segment,
             None => {
-                let (file, properties) = (beside(&self.path)?, self.properties.clone());
+                let (file, properties) = (beside(&self.path)?, self.properties.usual.clone());
                 let file = SerializedFileWriter::new(file, schema.root.clone(), properties).map_err(unwritten)?;
                 (schema, file)
             }

@@ -6,8 +6,8 @@ use serde_json::{Map, Number, Value};
 
 /// Most fields of an object that become columns of their own; one with more is a table of its own, not a type.
 const MOST_FIELDS: usize = 256;
-/// Deepest nesting of lists and objects that becomes types.
-const DEEPEST: usize = 16;
+/// Deepest nesting of lists and objects that becomes types; each takes up to two levels of a schema.
+const DEEPEST: usize = 10;
 /// Whole numbers up to this have a float of their own.
 const EXACT: u64 = 1 << 53;
 
