@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tunesmith_harness::{
     budget::Budget,
-    event::{Event, Kind},
+    event::{Approver, Capability, Event, Kind},
     grade::outcome,
     log::{self, Log, LogError},
     report::Report,
@@ -79,8 +79,8 @@ pub trait Watch: Send + Sync {
     fn delta(&self, delta: &Delta<'_>);
     /// A line about the run itself.
     fn note(&self, line: &str);
-    /// Asks the user to approve `what`; `false` where nobody can be asked.
-    fn approve(&self, what: &str) -> bool;
+    /// Asks the user to approve `what`; `None` where nobody can be asked.
+    fn approve(&self, what: &str) -> Option<bool>;
 }
 
 /// A run that came to its end.
@@ -242,16 +242,21 @@ async fn plan(
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();
     let watch = journal.watch;
-    let approve = move |what: &str| match options.approve {
-        Approve::Auto => true,
-        Approve::Ask => watch.approve(what),
-        Approve::Never => false,
+    let approve = move |what: &str| {
+        let answer = if options.approve == Approve::Ask { watch.approve(what) } else { None };
+        match answer {
+            Some(granted) => (Approver::Person, granted),
+            None => (Approver::Policy, options.approve == Approve::Auto),
+        }
     };
     let Some(model) = prepared.model.as_deref() else {
         let steps = Steps::new(tools, cx, &scope_of, may_amend);
         return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&approve).await?);
     };
-    if !approve(&prepared.asks(options)) {
+    let what = prepared.asks(options);
+    let (by, granted) = approve(&what);
+    journal.record(Kind::Approved { step: None, what, capability: Capability::Plan, by, granted })?;
+    if !granted {
         return Ok(LoopEnd { end: End::Refused, why: NOT_APPROVED.into(), spent: budget.spent() });
     }
     drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend), journal).await
@@ -381,8 +386,8 @@ impl Watch for Silent {
     fn progress(&self, _: &Progress) {}
     fn delta(&self, _: &Delta<'_>) {}
     fn note(&self, _: &str) {}
-    fn approve(&self, _: &str) -> bool {
-        false
+    fn approve(&self, _: &str) -> Option<bool> {
+        None
     }
 }
 
