@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -69,7 +70,11 @@ fn start(
     }
     job.line_bytes = LINE;
     job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
-    jobs.spawn(dir, job).map_err(|e| ToolError::Failed(format!("the worker cannot be started: {e}")))
+    jobs.spawn(dir, job).map_err(|error| match error.kind() {
+        // What the caller named is refused; the worker is not at fault.
+        io::ErrorKind::InvalidInput => ToolError::Failed(error.to_string()),
+        _ => ToolError::Failed(format!("the worker cannot be started: {error}")),
+    })
 }
 
 /// The running program; on Linux also where its file was replaced meanwhile.

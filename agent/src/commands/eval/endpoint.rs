@@ -142,9 +142,7 @@ fn ask(model: &mut Scored, batches: Vec<Vec<Question>>, place: &Place<'_>, what:
 
 fn failure(error: AnswerError, cancelled: bool) -> Failure {
     match error {
-        AnswerError::Model(_) if cancelled => {
-            Failure::new(CANCELLED, "cancelled; with --out, --resume goes on with what is answered")
-        }
+        AnswerError::Model(_) if cancelled => Failure::new(CANCELLED, "cancelled"),
         AnswerError::Model(error) => Failure::new(5, error),
         AnswerError::Journal(error) => usage(error.to_string()),
     }

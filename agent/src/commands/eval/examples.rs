@@ -7,6 +7,7 @@ use tunesmith_harness::{
     figures::{percent, percents},
     recipe::Recipe,
     rows,
+    run::write_json,
     text::visible,
 };
 use tunesmith_sandbox::Cancel;
@@ -18,7 +19,6 @@ use crate::commands::{
     table::{NONE, short, table},
     usage,
     work::{Bench, adapter, input},
-    write_json,
 };
 use crate::run::{Failure, TMPDIR};
 
@@ -81,7 +81,7 @@ fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Fail
     }
     let file = scratch.join("examples.jsonl");
     rows::write_jsonl(&file, &examples).map_err(|error| Failure::unwritten(&file, &error, TMPDIR))?;
-    write_json(&scratch.join("recipe.json"), &read)?;
+    write_json(&scratch.join("recipe.json"), &read).map_err(|error| Failure::new(5, error))?;
     Ok(file)
 }
 
