@@ -326,7 +326,7 @@ fn is_run(dir: &Path) -> bool {
 fn io_error(path: &Path, error: io::Error) -> RunError {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and start again",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose another place with --dir",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose another place",
         io::ErrorKind::NotADirectory => "; a file stands where a directory should be",
         _ => "",
     };

@@ -49,6 +49,9 @@ fn examples(given: &Path, recipe: Option<&Path>, scratch: &Path) -> Result<PathB
     }
     let file = if data.is_dir() { data.join("valid.jsonl") } else { data };
     let recipe = file.with_file_name("recipe.json");
+    if let Some(what) = rows::not_a_file(&file) {
+        return Err(usage(format!("{}: {what}, not a file; name one of examples", file.display())));
+    }
     if !file.is_file() {
         return Err(usage(format!("{}: there is no such file; make it with `tunesmith data prepare`", file.display())));
     }
