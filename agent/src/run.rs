@@ -36,8 +36,10 @@ use crate::{
 };
 
 mod prepare;
+mod sealing;
 
-pub use prepare::{DATA, Prepared, SEALED, named};
+pub use prepare::{Prepared, named};
+pub use sealing::{DATA, SEALED};
 
 /// What a run is given.
 #[derive(Clone, Debug)]
