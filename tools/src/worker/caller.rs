@@ -184,12 +184,13 @@ fn result(finished: Finished, end: Option<Line>, said: Option<&String>, advice: 
 
 /// Rates since the start of what is being done now.
 #[derive(Default)]
-struct Rates {
+pub struct Rates {
     start: Option<(String, Instant, Tick)>,
 }
 
 impl Rates {
-    fn progress(&mut self, tick: Tick) -> Progress {
+    /// The tick with its rates.
+    pub fn progress(&mut self, tick: Tick) -> Progress {
         let now = Instant::now();
         // A note before the first step has no tokens yet, so that rates begin after it.
         let begins = |first: &Tick| first.what != tick.what || first.tokens.is_none() && tick.tokens.is_some();
