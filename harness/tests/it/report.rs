@@ -1,5 +1,7 @@
 //! Reports of whole, cut-off and hostile runs.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tunesmith_harness::{
@@ -361,6 +363,31 @@ fn report_json_is_stable_and_reads_back() {
     );
     assert_eq!(json["hashes"]["work/model-q8_0.gguf"], "9".repeat(64));
     assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+}
+
+#[test]
+fn folding_takes_a_time_that_grows_with_the_log() {
+    // Every step measures other rows, so that none is compared with another.
+    let log = |steps: u32| {
+        let step = |n: u32| {
+            let output = json!({"metric": "accuracy", "value": 0.5, "n": n, "interval": [0.4, 0.6]});
+            let args = json!({"data": format!("data/{n}.jsonl"), "limit": n});
+            let score = scored(n, "evaluate.rows", Some(0.5), Verdict::Pass, "as many as it says");
+            [call(n, "evaluate", args), returned(n, "evaluate", true, output, 1.0), score]
+        };
+        events([started("x"), scoped("nano")].into_iter().chain((1..=steps).flat_map(step)).collect())
+    };
+    let best = |events: &[Event]| {
+        let once = |_| {
+            let before = Instant::now();
+            assert_eq!(Report::fold(events).steps.len(), events.len() / 3);
+            before.elapsed()
+        };
+        (0..5).map(once).min().unwrap()
+    };
+    let (short, long) = (best(&log(2_000)), best(&log(16_000)));
+    // Eight times as long: work that grew with the square would take 64 times as long.
+    assert!(long < 24 * short, "{short:?} for 2,000 steps, {long:?} for 16,000");
 }
 
 #[test]

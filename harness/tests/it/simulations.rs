@@ -233,11 +233,11 @@ fn tries_cover(count: Count) {
     count.covers("pass@2 over tasks", covered);
 }
 
-fn mean(sums: &Sums) -> Option<f64> {
+fn mean(sums: &Sums<4>) -> Option<f64> {
     Some(sums[0] / sums[1])
 }
 
-fn summed(items: &[bool], size: usize) -> Vec<Sums> {
+fn summed(items: &[bool], size: usize) -> Vec<Sums<4>> {
     items.chunks(size).map(|c| [c.iter().filter(|right| **right).count() as f64, c.len() as f64, 0.0, 0.0]).collect()
 }
 
