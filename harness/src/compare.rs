@@ -283,6 +283,16 @@ fn alone(a: &Results, b: &Results, rows: &[Row]) -> Vec<String> {
             notes.push(format!("in {name} alone: {} ({})", counted(only.len(), "task"), only.join(", ")));
         }
     }
+    for (task, of_a) in &a.tasks {
+        let Some(of_b) = b.tasks.get(task) else { continue };
+        for (name, these, others) in [("A", of_a, of_b), ("B", of_b, of_a)] {
+            let keys = these.metrics.keys().filter(|key| !others.metrics.contains_key(*key));
+            let only: Vec<&str> = keys.map(String::as_str).collect();
+            if !only.is_empty() {
+                notes.push(format!("{task}: in {name} alone: {}", only.join(" and ")));
+            }
+        }
+    }
     for row in rows.iter().filter(|row| row.unmatched != (0, 0) && row.n > 0) {
         let (a, b) = row.unmatched;
         let note = format!(

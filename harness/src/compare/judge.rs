@@ -228,7 +228,13 @@ fn resampled(groups: usize, seed: u64, statistic: impl FnMut(&[usize]) -> Option
 }
 
 /// Decides a row whose adjusted p-value is known, among `tests` of them.
+///
+/// A value that B has lost, as where a model answers no numbers any more, is worse than any that A has.
 pub(super) fn verdict(row: &mut Row, alpha: f64, tests: usize) {
+    if row.a.value.is_some() && row.b.value.is_none() {
+        (row.verdict, row.why) = (Verdict::Worse, "worse: A has a value and B has none".to_owned());
+        return;
+    }
     let (Some(difference), Some(p)) = (row.difference, row.p_adjusted) else {
         row.why = "cannot tell: neither items nor a standard error are known; keep the samples of both".to_owned();
         return;

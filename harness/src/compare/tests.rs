@@ -349,3 +349,19 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_value_that_is_lost_is_worse_and_a_metric_of_one_side_is_said() {
+    let (_dir, a, b) = dirs();
+    let results = |value: Value| json!({"bits_per_byte,none": value, "bits_per_byte_stderr,none": 0.01});
+    written(&a, &[], &results(json!(1.25)), &json!({}));
+    let mut lost = results(json!("NaN"));
+    lost["acc,none"] = json!(0.5);
+    written(&b, &[], &lost, &json!({}));
+    let found = compared(&a, &b, &Options::default());
+    let said: Vec<(&str, Verdict, &str)> =
+        found.rows.iter().map(|row| (row.metric.as_str(), row.verdict, row.why.as_str())).collect();
+    assert_eq!(said, [("bits_per_byte", Verdict::Worse, "worse: A has a value and B has none")]);
+    assert!(found.notes.contains(&"t: in B alone: acc,none".to_owned()), "{:?}", found.notes);
+    assert_eq!(compared(&b, &a, &Options::default()).verdict, Verdict::CannotTell);
+}
