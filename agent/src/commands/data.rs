@@ -34,7 +34,7 @@ pub enum Data {
 /// `data inspect`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Inspect {
-    /// Rows: CSV, TSV, JSON or JSON lines
+    /// Rows: CSV, TSV, JSON, JSON lines, Parquet, text or Markdown (one row a file), also as .gz or .zst
     file: PathBuf,
     #[command(flatten)]
     require: Require,
@@ -47,7 +47,7 @@ pub struct Inspect {
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  tunesmith data prepare tickets.csv --out prepared")]
 pub struct Prepare {
-    /// Rows: CSV, TSV, JSON or JSON lines
+    /// Rows: CSV, TSV, JSON, JSON lines, Parquet, text or Markdown (one row a file), also as .gz or .zst
     file: PathBuf,
     /// New directory for recipe.json, train.jsonl and valid.jsonl
     #[arg(long, value_name = "DIR")]

@@ -10,6 +10,8 @@ mod grade;
 mod lm_eval_tasks;
 mod report;
 mod rows;
+mod rows_stages;
+mod rows_written;
 mod scoring;
 mod simulations;
 mod stats;

@@ -68,6 +68,9 @@ fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Fail
     let text = crate::commands::text(recipe)?;
     let read: Recipe = serde_json::from_str(&text).map_err(|error| wrong(format!("not a recipe: {error}")))?;
     let table = rows::read(data).map_err(|error| usage(error.to_string()))?;
+    if let Some(note) = &table.note {
+        eprintln!("{}: {note}", data.display());
+    }
     let examples: Vec<_> = table.rows.iter().filter_map(|row| read.example(row).ok()).collect();
     if examples.is_empty() {
         let columns = table.columns.join(", ");
