@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod data;
+#[path = "../fake_hub/mod.rs"]
+mod fake_hub;
+mod fake_hub_python;
 mod hub;
 mod pipeline;
 mod refusals;
