@@ -46,7 +46,7 @@ impl Shared {
         let id = format!("{owner}/{name}");
         let url = format!("{}/{prefix}{id}", self.endpoint);
         let mut state = self.state();
-        let known = state.repos.get(&(kind, id.clone())).is_some();
+        let known = state.repos.contains_key(&(kind, id.clone()));
         let answer = Answer::json(&json!({"url": url, "name": id, "id": "fake"}));
         if known {
             let message = "You already created this model repo";
