@@ -13,6 +13,7 @@ mod bar;
 pub mod download;
 mod info;
 mod preview;
+mod publish;
 mod search;
 
 /// Models and data sets of the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE are honoured)
@@ -26,6 +27,8 @@ pub enum Hub {
     Preview(preview::Args),
     /// Download a model or data set at one commit, and check every file
     Download(download::Args),
+    /// Publish an adapter, a model or rows, with a card, private unless you say otherwise
+    Publish(publish::Args),
 }
 
 /// Does it; `Ok` holds the exit code.
@@ -35,12 +38,12 @@ pub async fn main(hub: Hub, cancel: &Cancel) -> Result<u8, Failure> {
         Hub::Info(args) => info::main(args, cancel).await,
         Hub::Preview(args) => preview::main(args, cancel).await,
         Hub::Download(args) => download::main(args, cancel).await,
+        Hub::Publish(args) => publish::main(args, cancel).await,
     }
 }
 
 /// What to exit with, and what to say.
-pub fn failure(error: impl Into<HubError>) -> Failure {
-    let error = error.into();
+pub fn failure(error: HubError) -> Failure {
     let exit = match error {
         HubError::Name(_) | HubError::NoFile { .. } | HubError::NoRevision { .. } | HubError::Occupied(_) => 2,
         _ => 5,

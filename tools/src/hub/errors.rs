@@ -154,6 +154,33 @@ pub enum HubError {
     /// Another process writes the same file.
     #[error("{}: another process is downloading this; wait for it", .0.display())]
     Busy(PathBuf),
+    /// Publishing without a token.
+    #[error("publishing needs a token with the right to write: set HF_TOKEN, see {0}/settings/tokens")]
+    NoToken(String),
+    /// Something private would become public.
+    #[error("{id} is there already and public: say --public if everybody may see this, or name another repository")]
+    Public {
+        /// The repository.
+        id: String,
+    },
+    /// Large files have no place there.
+    #[error("the Hub at {endpoint} {why}: nothing was sent")]
+    NoStore {
+        /// The server.
+        endpoint: String,
+        /// Why not.
+        why: String,
+    },
+    /// What the Hub holds now is not what was shown.
+    #[error(
+        "{path} is on the Hub with other bytes than were shown: it changed while it was sent; look at {id}, and publish again"
+    )]
+    Changed {
+        /// The repository.
+        id: String,
+        /// The file.
+        path: String,
+    },
     /// A local file.
     #[error("{}: {error}", .path.display())]
     Io {

@@ -127,6 +127,12 @@ impl Hub {
         Ok(info)
     }
 
+    /// What may be done with a repository.
+    pub async fn terms(&self, kind: Kind, repo: &RepoId) -> Result<Terms, HubError> {
+        let (listed, _) = self.listed(kind, repo).await?;
+        Ok(Terms::of_card(listed.tags.as_deref(), listed.card_data.as_ref()))
+    }
+
     /// What the Hub says of a repository, and the commit that its revision means.
     pub(super) async fn listed(&self, kind: Kind, repo: &RepoId) -> Result<(Listed, String), HubError> {
         let url = self.client.url(&["api", kind.plural(), &repo.owner, &repo.name, "revision", repo.revision()]);

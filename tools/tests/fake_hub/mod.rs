@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]
 
 pub mod http;
+pub mod python;
 pub mod store;
 
 mod files;

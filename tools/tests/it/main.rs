@@ -7,6 +7,7 @@ mod data;
 mod fake_hub;
 mod fake_hub_python;
 mod hub;
+mod hub_publish;
 mod pipeline;
 mod refusals;
 mod support;
