@@ -69,9 +69,4 @@ impl Hub {
     pub fn is_offline(&self) -> bool {
         self.config.offline
     }
-
-    /// The server.
-    pub fn endpoint(&self) -> &str {
-        &self.config.endpoint
-    }
 }

@@ -71,9 +71,23 @@ fn kind(dataset: bool) -> Kind {
     if dataset { Kind::Dataset } else { Kind::Model }
 }
 
-/// `name: value` in lines, names in one width.
+/// Characters of a line.
+const WIDTH: usize = 110;
+
+/// A name and its value, values below each other; long ones go on in the next line.
 fn fact(name: &str, value: impl Display) -> String {
-    format!("{name:<12} {}", visible(&value.to_string()))
+    let (mut text, mut width) = (format!("{name:<12}"), 12);
+    for word in visible(&value.to_string()).split(' ') {
+        let length = word.chars().count();
+        if width > 12 && width + 1 + length > WIDTH {
+            text = format!("{}\n{:12}", text.trim_end(), "");
+            width = 12;
+        }
+        text += " ";
+        text += word;
+        width += 1 + length;
+    }
+    text
 }
 
 /// A licence and what it means.
@@ -81,5 +95,21 @@ fn terms(terms: &Terms) -> String {
     match &terms.licence {
         Some(licence) => format!("{licence} ({})", terms.class.words()),
         None => terms.class.words().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_goes_on_below_itself() {
+        assert_eq!(fact("licence", "mit"), "licence      mit");
+        let long = ["word"; 30].join(" ");
+        let lines: Vec<String> = fact("why", long).lines().map(str::to_owned).collect();
+        assert_eq!(
+            lines,
+            [format!("why          {}", ["word"; 19].join(" ")), format!("{:13}{}", "", ["word"; 11].join(" "))]
+        );
     }
 }

@@ -38,7 +38,8 @@ impl Kind {
 }
 
 /// A repository at a revision: `owner/name` or `owner/name@revision`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct RepoId {
     /// The user or organisation.
     pub owner: String,
@@ -66,6 +67,12 @@ impl fmt::Display for RepoId {
             None => write!(f, "{}/{}", self.owner, self.name),
             Some(revision) => write!(f, "{}/{}@{revision}", self.owner, self.name),
         }
+    }
+}
+
+impl From<RepoId> for String {
+    fn from(id: RepoId) -> String {
+        id.to_string()
     }
 }
 

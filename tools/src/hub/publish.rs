@@ -3,31 +3,26 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::Read,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
-use serde_json::Value;
-use tunesmith_harness::{eval::results::Results, hash, recipe::Recipe, redact, report::Report, run::Run};
+use tunesmith_harness::{hash, redact, run::Run};
 
 use super::{
-    Kind, RepoId,
-    card::{self, Facts, Figure, Named},
+    Kind, RepoId, card,
     licence::{self, Combined, Hidden, Part, Terms},
     names::inside,
 };
-use crate::files::{open_declared, read_small};
-use look::Looked;
+use known::{facts, parts, recipe};
 
+mod known;
 mod look;
-mod sealed;
+pub mod rows;
 mod send;
 
 pub use send::Published;
 
-/// Most bytes of a file that describes something.
-const SMALL: u64 = 16 << 20;
 /// Most files, and how deep they may stand.
 const FILES: usize = 10_000;
 const DEPTH: usize = 8;
@@ -102,7 +97,7 @@ pub struct Parcel {
     pub parts: Vec<Part>,
     /// What may be done with the whole.
     pub licence: Combined,
-    /// Whether its rows were held against a run's sealed ones; `None` where no run is known.
+    /// The sealed rows of a run that its rows were held against; `None` where it holds no rows or no run is known.
     pub sealed_checked: Option<usize>,
 }
 
@@ -149,39 +144,63 @@ fn unfit(path: &Path, why: impl Into<String>) -> Refusal {
     Refusal::Unfit { path: path.to_owned(), why: why.into() }
 }
 
-impl Parcel {
-    /// Gathers what would be sent. Links, unknown kinds of files, secrets and sealed rows are refused.
-    pub fn gather(wish: &Wish) -> Result<Parcel, Refusal> {
+/// What was gathered, before its rows are looked at.
+pub struct Gathered {
+    dir: PathBuf,
+    contents: Contents,
+    run: Option<Run>,
+    files: Vec<Outgoing>,
+    kept_back: Vec<(String, String)>,
+    /// Files of rows.
+    rows: Vec<String>,
+}
+
+impl Gathered {
+    /// Gathers what would be sent. Links, unknown kinds of files and secrets are refused.
+    pub fn of(wish: &Wish) -> Result<Gathered, Refusal> {
         let dir = wish.dir.canonicalize().map_err(|error| unfit(&wish.dir, error.to_string()))?;
         let paths = walk(&dir)?;
         let contents = contents(&dir, &paths)?;
         let run = run(wish, &dir)?;
-        let (mut files, mut kept_back, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sealed = run.as_ref().map(|run| sealed::Sealed::of(run, &dir)).transpose()?;
-        for path in &paths {
-            if let Some(why) = look::kept_back(contents, path) {
-                kept_back.push((path.clone(), why.to_owned()));
+        let mut gathered = Gathered { dir, contents, run, files: Vec::new(), kept_back: Vec::new(), rows: Vec::new() };
+        for path in paths {
+            if let Some(why) = look::kept_back(contents, &path) {
+                gathered.kept_back.push((path, why.to_owned()));
                 continue;
             }
-            let looked = look::file(contents, &dir, path, sealed.as_mut())?;
-            rows.extend(looked.rows.map(|rows| (path.clone(), rows)));
-            files.push(looked.outgoing);
+            gathered.files.push(look::file(contents, &gathered.dir, &path)?);
+            gathered.rows.extend(look::holds_rows(contents, &path).then_some(path));
         }
-        let sealed_checked = sealed.map(|sealed| sealed.verdict(&wish.dir)).transpose()?;
-        let facts = facts(wish, &dir, contents, run.as_ref(), rows)?;
+        Ok(gathered)
+    }
+
+    /// What a worker has to look at; `None` where there are no rows.
+    pub fn rows(&self) -> Option<rows::Job> {
+        let origin = |run: &Run| rows::Origin {
+            sealed: run.sealed().join("rows.jsonl"),
+            open: run.work().join("data/train.jsonl"),
+            recipe: recipe(&self.dir, Some(run)).and_then(|recipe| serde_json::from_value(recipe).ok()),
+        };
+        let files = self.rows.iter().map(|path| self.dir.join(path)).collect();
+        (!self.rows.is_empty()).then(|| rows::Job { files, run: self.run.as_ref().map(origin) })
+    }
+
+    /// Exactly what would be sent, with its card. `looked` is what the worker found.
+    pub fn parcel(self, wish: &Wish, looked: Option<rows::Output>) -> Result<Parcel, Refusal> {
+        let Gathered { dir, contents, run, mut files, kept_back, rows } = self;
+        let counts = looked.as_ref().map(|looked| looked.rows.clone()).unwrap_or_default();
+        let facts = facts(wish, &dir, contents, run.as_ref(), rows.into_iter().zip(counts).collect())?;
         let parts = parts(wish, &facts, contents);
         let licence = licence::combine(&parts, wish.licence.as_deref())?;
         let card = card::card(&facts, &parts, &licence);
         if redact::redacted(&card) != card {
-            return Err(unfit(
-                &wish.dir,
-                "what its card would say holds a secret; take it out of the recipe or the settings",
-            ));
+            let why = "its card would hold a secret; take it out of the recipe, the settings or the names";
+            return Err(unfit(&wish.dir, why));
         }
-        files.push(Looked::of("README.md", card.into_bytes()));
+        files.push(look::made("README.md", card.into_bytes()));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let bytes = files.iter().map(|file| file.size).sum();
-        let (to, private) = (wish.to.clone(), !wish.public);
+        let (to, private, sealed_checked) = (wish.to.clone(), !wish.public, looked.and_then(|looked| looked.sealed));
         Ok(Parcel { to, contents, private, files, bytes, kept_back, parts, licence, sealed_checked })
     }
 }
@@ -249,120 +268,6 @@ fn run(wish: &Wish, dir: &Path) -> Result<Option<Run>, Refusal> {
         Some(above) => Run::open(above).map(Some).map_err(|error| unfit(above, error.to_string())),
         None => Ok(None),
     }
-}
-
-fn json(dir: &Path, name: &str) -> Option<Value> {
-    let mut text = String::new();
-    let file = open_declared(dir, Path::new(name)).ok()?;
-    file.take(SMALL).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-/// The recipe that stands beside the result, or in the run.
-fn recipe(dir: &Path, run: Option<&Run>) -> Option<Value> {
-    let beside = [dir.join("prepared"), dir.to_owned(), dir.parent()?.join("prepared")];
-    let all = beside.into_iter().chain(run.map(|run| run.work().join("prepared")));
-    let mut found = all.filter_map(|dir| json(&dir, "recipe.json"));
-    found.find(|recipe| serde_json::from_value::<Recipe>(recipe.clone()).is_ok())
-}
-
-/// What is known of it.
-fn facts(
-    wish: &Wish,
-    dir: &Path,
-    contents: Contents,
-    run: Option<&Run>,
-    rows: Vec<(String, usize)>,
-) -> Result<Facts, Refusal> {
-    let report = run.and_then(|run| read_small(&run.report("json"), SMALL).ok());
-    let report: Option<Report> = report.and_then(|text| serde_json::from_str(&text).ok());
-    let scope = report.as_ref().and_then(|report| report.scope.as_ref());
-    let (config, training) = (json(dir, "adapter_config.json"), json(dir, "training.json"));
-    let text = |value: &Option<Value>, name: &str| Some(value.as_ref()?.get(name)?.as_str()?.to_owned());
-    let id = |name: &Option<String>| name.clone().filter(|name| name.parse::<RepoId>().is_ok());
-    let base = wish.base.0.clone().or_else(|| scope.map(|scope| scope.base.clone()));
-    let base = base.or_else(|| text(&config, "base_model_name_or_path"));
-    let data = wish.data.0.clone();
-    let named = |name: Option<String>, sha256: Option<String>, or: &str| {
-        let known = name.is_some() || sha256.is_some();
-        // A path would tell how the user's directories are called.
-        let shown = |name: &String| match name.parse::<RepoId>() {
-            Ok(_) => name.clone(),
-            Err(_) => {
-                Path::new(name).file_name().map_or_else(|| or.to_owned(), |name| name.to_string_lossy().into_owned())
-            }
-        };
-        known.then(|| Named { name: name.as_ref().map_or_else(|| or.to_owned(), shown), id: id(&name), sha256 })
-    };
-    let data_sha256 = scope.map(|scope| scope.data_sha256.clone()).or_else(|| text(&training, "data_sha256"));
-    let mut results: Vec<Figure> = report.as_ref().and_then(measured).into_iter().collect();
-    for path in &wish.results {
-        results.extend(evaluated(path)?);
-    }
-    Ok(Facts {
-        name: wish.to.name.clone(),
-        contents: contents.word().into(),
-        base: named(base, text(&training, "base_sha256"), "unnamed"),
-        data: named(data, data_sha256, "the rows of the training run"),
-        recipe: recipe(dir, run),
-        training: training.map(|mut training| {
-            // The numbers are in the table already.
-            training
-                .as_object_mut()
-                .into_iter()
-                .for_each(|all| drop((all.remove("base_sha256"), all.remove("data_sha256"))));
-            training
-        }),
-        verdict: report.as_ref().filter(|report| report.tuned.is_some()).map(Report::sentence),
-        results,
-        rows,
-    })
-}
-
-/// What the run measured on its sealed rows.
-fn measured(report: &Report) -> Option<Figure> {
-    let tuned = report.tuned.as_ref()?;
-    Some(Figure {
-        task: "sealed rows of the run".into(),
-        metric: report.metric.clone()?,
-        value: tuned.value,
-        interval: Some(tuned.interval),
-        n: tuned.n,
-        base: report.base.as_ref().map(|base| base.value),
-        chance: report.baselines.chance,
-    })
-}
-
-/// What an evaluation measured.
-fn evaluated(path: &Path) -> Result<Vec<Figure>, Refusal> {
-    let file = if path.is_dir() { path.join("results.json") } else { path.to_owned() };
-    let text = read_small(&file, SMALL).map_err(|error| unfit(path, error.to_string()))?;
-    let form = "are no results of `tunesmith eval --tasks ... --out DIR`; name that directory";
-    let results: Results = serde_json::from_str(&text).map_err(|_| unfit(path, form))?;
-    let figures = results.tunesmith.figures.into_iter().filter_map(|figure| {
-        Some(Figure {
-            value: figure.value.filter(|value| value.is_finite())?,
-            task: figure.task,
-            metric: figure.metric,
-            interval: figure.interval,
-            n: figure.n,
-            base: None,
-            chance: figure.chance,
-        })
-    });
-    Ok(figures.collect())
-}
-
-/// Base and data with their licences; what nobody has said is unknown.
-fn parts(wish: &Wish, facts: &Facts, contents: Contents) -> Vec<Part> {
-    let unknown = || Terms::of(None);
-    let part = |role: &str, named: &Option<Named>, terms: &Option<Terms>| Part {
-        role: role.into(),
-        name: named.as_ref().map_or("unknown", |named| named.id.as_deref().unwrap_or(&named.name)).to_owned(),
-        terms: terms.clone().unwrap_or_else(unknown),
-    };
-    let base = (contents != Contents::Dataset).then(|| part("base", &facts.base, &wish.base.1));
-    base.into_iter().chain([part("data", &facts.data, &wish.data.1)]).collect()
 }
 
 /// The hashes of bytes, by SHA-256 and as git names a file of them.

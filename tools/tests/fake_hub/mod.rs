@@ -133,6 +133,11 @@ impl FakeHub {
         self.shared.state().faults.push(Fault { part: part.into(), times, what });
     }
 
+    /// The address that large files are fetched from: another host.
+    pub fn elsewhere(&self) -> &str {
+        &self.shared.other
+    }
+
     /// The requests that came, as `METHOD target`.
     pub fn seen(&self) -> Vec<String> {
         self.shared.state().seen.iter().map(|request| format!("{} {}", request.method, request.target)).collect()

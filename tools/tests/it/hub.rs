@@ -127,6 +127,22 @@ async fn filters_that_the_hub_lacks_are_applied_here_over_all_pages_and_that_is_
 }
 
 #[tokio::test]
+async fn a_next_page_elsewhere_and_one_without_end_are_not_asked_for() {
+    let hub = filled();
+    let page = |items: serde_json::Value, next: &str| {
+        Failing::Answer(Answer::json(&items).with("link", &format!("<{next}>; rel=\"next\"")))
+    };
+    let filters = Filters { limit: 9, ..Filters::default() };
+    hub.fail("/api/models", 1, page(json!([{"id": "a/one"}]), &format!("{}/api/models", hub.elsewhere())));
+    let found = client(&hub, Some(TOKEN)).search_models("", &filters).await.unwrap();
+    assert_eq!((found.hits.len(), hub.fetched().len()), (1, 0));
+    hub.fail("/api/models", 9, page(json!([]), &format!("{}/api/models", hub.endpoint)));
+    let asked = hub.seen().len();
+    let found = client(&hub, Some(TOKEN)).search_models("", &filters).await.unwrap();
+    assert_eq!((found.hits.len(), hub.seen().len()), (0, asked + 1));
+}
+
+#[tokio::test]
 async fn a_planner_searches_as_far_as_the_user_allows() {
     let hub = filled();
     let mut place = Place::new();

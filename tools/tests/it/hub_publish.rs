@@ -7,7 +7,7 @@ use tunesmith_harness::run::Run;
 use tunesmith_tools::hub::{
     Hub, HubConfig, HubError,
     licence::Terms,
-    publish::{Parcel, Wish},
+    publish::{Gathered, Parcel, Wish},
 };
 
 use crate::fake_hub::{
@@ -28,6 +28,13 @@ fn wish(dir: &Path) -> Wish {
         run: None,
         results: Vec::new(),
     }
+}
+
+/// What would be sent, or why nothing is; rows are looked at in this process.
+fn gather(wish: &Wish) -> Result<Parcel, String> {
+    let gathered = Gathered::of(wish).map_err(|refusal| refusal.to_string())?;
+    let looked = gathered.rows().map(|job| job.run()).transpose().map_err(|error| error.to_string())?;
+    gathered.parcel(wish, looked).map_err(|refusal| refusal.to_string())
 }
 
 fn write(dir: &Path, files: &[(&str, &str)]) {
@@ -73,7 +80,7 @@ fn client(hub: &FakeHub, token: Option<&str>) -> Hub {
 async fn an_adapter_is_published_private_with_its_card_and_read_by_the_hubs_own_client() {
     let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
     adapter(dir.path());
-    let parcel = Parcel::gather(&wish(dir.path())).unwrap();
+    let parcel = gather(&wish(dir.path())).unwrap();
     let sent: Vec<&str> = parcel.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(sent, ["README.md", "adapter_config.json", "adapter_model.safetensors", "training.json"]);
     let kept: Vec<String> = parcel.kept_back.iter().map(|(path, why)| format!("{path}: {why}")).collect();
@@ -121,7 +128,7 @@ async fn results_with_intervals_stand_in_the_cards_head_as_the_hub_reads_them() 
         "n-samples": {}, "config": {}, "task_hashes": {},
         "tunesmith": {"version": "1", "fingerprint": "f", "figures": [figure], "notes": []}});
     fs::write(results.path().join("results.json"), all.to_string()).unwrap();
-    let parcel = Parcel::gather(&Wish { results: vec![results.path().to_owned()], ..wish(dir.path()) }).unwrap();
+    let parcel = gather(&Wish { results: vec![results.path().to_owned()], ..wish(dir.path()) }).unwrap();
     client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
     let card =
         String::from_utf8(hub.repo(Kind::Model, "org/made").unwrap().head().files["README.md"].bytes.clone()).unwrap();
@@ -144,7 +151,7 @@ fn what_must_not_leave_is_refused_with_its_place() {
         let dir = tempfile::tempdir().unwrap();
         adapter(dir.path());
         write(dir.path(), files);
-        let said = Parcel::gather(&wish(dir.path())).unwrap_err().to_string();
+        let said = gather(&wish(dir.path())).unwrap_err().to_string();
         assert!(said.ends_with(want), "{want} in {said}");
     };
     let token = "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";
@@ -163,19 +170,19 @@ fn what_must_not_leave_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     adapter(dir.path());
     fs::write(dir.path().join("adapter_model.safetensors"), tensors(token)).unwrap();
-    let said = Parcel::gather(&wish(dir.path())).unwrap_err().to_string();
+    let said = gather(&wish(dir.path())).unwrap_err().to_string();
     assert!(said.ends_with(&format!("adapter_model.safetensors: {secret}")), "{said}");
     adapter(dir.path());
     for (name, target) in [("link.json", "adapter_config.json"), ("way", "/etc")] {
         std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
-        let said = Parcel::gather(&wish(dir.path())).unwrap_err().to_string();
+        let said = gather(&wish(dir.path())).unwrap_err().to_string();
         assert!(said.ends_with(&format!("{name}: is a link; put the file itself there")), "{said}");
         fs::remove_file(dir.path().join(name)).unwrap();
     }
     fs::hard_link(dir.path().join("training.json"), dir.path().join("second.json")).unwrap();
-    let said = Parcel::gather(&wish(dir.path())).unwrap_err().to_string();
+    let said = gather(&wish(dir.path())).unwrap_err().to_string();
     assert!(said.contains("has a second name (a hard link); ship a copy"), "{said}");
-    let said = Parcel::gather(&wish(Path::new("/nonexistent"))).unwrap_err().to_string();
+    let said = gather(&wish(Path::new("/nonexistent"))).unwrap_err().to_string();
     assert!(said.starts_with("/nonexistent: No such file"), "{said}");
 }
 
@@ -196,14 +203,14 @@ fn sealed_rows_are_never_published() {
     write(run.dir(), &[("work/data/train.jsonl", &rows(0..8)), ("sealed/rows.jsonl", &rows(8..12))]);
     write(run.dir(), &[("work/out/train.jsonl", &rows(0..8))]);
     let out = run.work().join("out");
-    assert_eq!(Parcel::gather(&wish(&out)).unwrap().sealed_checked, Some(4));
+    assert_eq!(gather(&wish(&out)).unwrap().sealed_checked, Some(4));
     write(&out, &[("valid.jsonl", &rows(10..11))]);
-    let said = Parcel::gather(&wish(&out)).unwrap_err().to_string();
+    let said = gather(&wish(&out)).unwrap_err().to_string();
     assert!(
-        said.ends_with("holds 1 of the 4 sealed rows of its run, which are never published; take them out"),
+        said.ends_with("1 of the 4 sealed rows of the run are in it, which are never published; take them out"),
         "{said}"
     );
-    let said = Parcel::gather(&wish(&run.sealed())).unwrap_err().to_string();
+    let said = gather(&wish(&run.sealed())).unwrap_err().to_string();
     assert!(said.ends_with("holds a run's sealed rows, which are never published"), "{said}");
     // A copy elsewhere, of a run that is named.
     let copy = temp.path().join("copy");
@@ -212,8 +219,8 @@ fn sealed_rows_are_never_published() {
         &[("rows.csv", "text,label\n\"please close my account and this is message number 10 of the customer\",a\n")],
     );
     let named = Wish { run: Some(run.dir().to_owned()), ..wish(&copy) };
-    assert!(Parcel::gather(&named).unwrap_err().to_string().contains("holds 1 of the 4 sealed rows"));
-    assert_eq!(Parcel::gather(&wish(&copy)).unwrap().sealed_checked, None);
+    assert!(gather(&named).unwrap_err().to_string().contains("1 of the 4 sealed rows of the run are in it"));
+    assert_eq!(gather(&wish(&copy)).unwrap().sealed_checked, None);
 }
 
 #[tokio::test]
@@ -222,9 +229,9 @@ async fn a_data_set_is_published_as_one_and_its_licence_cannot_hide_another() {
     write(dir.path(), &[("train.jsonl", "{\"text\": \"hello\"}\n{\"text\": \"world\"}\n")]);
     let closed = Wish { data: (Some("o/set".into()), Some(Terms::of(Some("cc-by-nc-4.0")))), ..wish(dir.path()) };
     let free = Wish { licence: Some("mit".into()), ..closed.clone() };
-    let said = Parcel::gather(&free).unwrap_err().to_string();
+    let said = gather(&free).unwrap_err().to_string();
     assert!(said.starts_with("mit would hide that the data o/set is under cc-by-nc-4.0"), "{said}");
-    let parcel = Parcel::gather(&closed).unwrap();
+    let parcel = gather(&closed).unwrap();
     client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
     let card = String::from_utf8(hub.repo(Kind::Dataset, "org/made").unwrap().head().files["README.md"].bytes.clone())
         .unwrap();
@@ -236,7 +243,7 @@ async fn a_data_set_is_published_as_one_and_its_licence_cannot_hide_another() {
 async fn nothing_is_sent_where_it_should_not_go() {
     let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
     adapter(dir.path());
-    let parcel = Parcel::gather(&wish(dir.path())).unwrap();
+    let parcel = gather(&wish(dir.path())).unwrap();
     let say = async |token: Option<&str>| {
         let error = client(&hub, token).publish(&parcel, Box::new(|_| ())).await.unwrap_err();
         error.to_string().replace(&hub.endpoint, "HUB")
@@ -272,7 +279,7 @@ async fn nothing_is_sent_where_it_should_not_go() {
 async fn what_arrived_is_held_against_what_was_shown() {
     let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
     adapter(dir.path());
-    let parcel = Parcel::gather(&wish(dir.path())).unwrap();
+    let parcel = gather(&wish(dir.path())).unwrap();
     let tree: Vec<Value> = parcel
         .files
         .iter()

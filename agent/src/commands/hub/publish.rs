@@ -8,16 +8,19 @@ use std::{
 use serde_json::json;
 use tunesmith_harness::figures::{bytes, counted};
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::hub::{
-    Hub, HubError, Kind, RepoId,
-    download::Source,
-    licence::Terms,
-    publish::{Parcel, Wish},
+use tunesmith_tools::{
+    hub::{
+        Hub, HubError, Kind, RepoId,
+        download::Source,
+        licence::Terms,
+        publish::{Contents, Gathered, Parcel, Refusal, Wish},
+    },
+    worker::Work,
 };
 
 use super::{CANCELLED, bar::Bar, fact, failure, repo, unless_cancelled};
 use crate::{
-    commands::{print, print_json, table::table},
+    commands::{print, print_json, require::Require, table::table, work::Bench},
     run::Failure,
 };
 
@@ -64,6 +67,8 @@ pub struct Args {
     /// Say exactly what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    require: Require,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -90,7 +95,22 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         run: args.run.clone(),
         results: args.results.clone(),
     };
-    let parcel = Parcel::gather(&wish).map_err(|refusal| Failure::new(5, refusal))?;
+    let blocked = |refusal: Refusal| Failure::new(5, refusal);
+    let gathered = Gathered::of(&wish).map_err(blocked)?;
+    let looked = match gathered.rows() {
+        None => None,
+        Some(job) => {
+            let bench = Bench::new(&args.require, cancel)?;
+            let reads = job.reads();
+            let looked = bench.run(&Work::Outgoing(job), &bench.private()?, reads, "look at rows").await;
+            // What is in the rows stands in the way of publishing them.
+            Some(
+                looked
+                    .map_err(|failure| Failure { exit: if failure.exit == 2 { 5 } else { failure.exit }, ..failure })?,
+            )
+        }
+    };
+    let parcel = gathered.parcel(&wish, looked).map_err(blocked)?;
     if !args.json {
         lines(&parcel).iter().for_each(|line| print(line));
     }
@@ -151,12 +171,12 @@ fn lines(parcel: &Parcel) -> Vec<String> {
     }
     lines.push(fact("licence", format!("{} ({})", parcel.licence.licence, parcel.licence.class.words())));
     lines.extend(parcel.licence.limits.iter().map(|limit| fact("limit", limit)));
-    lines.push(fact(
-        "sealed",
-        match parcel.sealed_checked {
+    if parcel.contents == Contents::Dataset {
+        let sealed = match parcel.sealed_checked {
             Some(rows) => format!("none of the {rows} sealed rows of its run is in it"),
-            None => "it was made by no run that is known, so there are no sealed rows to look for".into(),
-        },
-    ));
+            None => "no run is known that it came from, so no sealed rows were looked for; --run names one".into(),
+        };
+        lines.push(fact("sealed", sealed));
+    }
     lines
 }

@@ -9,9 +9,9 @@ use std::{
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
-use tunesmith_harness::{redact::redacted, rows};
+use tunesmith_harness::redact::redacted;
 
-use super::{Bytes, Contents, Outgoing, Refusal, hashes, sealed::Sealed, unfit};
+use super::{Bytes, Contents, Outgoing, Refusal, hashes, unfit};
 use crate::files::open_declared;
 
 /// Files up to this size are sent from memory: the very bytes that were looked at.
@@ -23,19 +23,10 @@ const HEAD: u64 = 128 << 20;
 /// How much of a GGUF file's beginning is read as text: what it says of itself stands there.
 const GGUF: u64 = 64 << 20;
 
-/// What a file turned out to be.
-pub struct Looked {
-    pub outgoing: Outgoing,
-    /// Its rows, of a file of rows.
-    pub rows: Option<usize>,
-}
-
-impl Looked {
-    /// A file that is made here.
-    pub fn of(path: &str, bytes: Vec<u8>) -> Outgoing {
-        let (sha256, git) = hashes(&bytes);
-        Outgoing { path: path.into(), size: bytes.len() as u64, sha256, git, bytes: Bytes::Here(bytes) }
-    }
+/// A file that is made here.
+pub fn made(path: &str, bytes: Vec<u8>) -> Outgoing {
+    let (sha256, git) = hashes(&bytes);
+    Outgoing { path: path.into(), size: bytes.len() as u64, sha256, git, bytes: Bytes::Here(bytes) }
 }
 
 /// Kinds of files that are known.
@@ -79,8 +70,13 @@ fn form(contents: Contents, path: &str) -> Option<Form> {
     }
 }
 
+/// Whether a file holds rows, which are looked at in a worker.
+pub fn holds_rows(contents: Contents, path: &str) -> bool {
+    matches!(form(contents, path), Some(Form::Rows | Form::Parquet))
+}
+
 /// Looks at one file.
-pub fn file(contents: Contents, dir: &Path, path: &str, sealed: Option<&mut Sealed>) -> Result<Looked, Refusal> {
+pub fn file(contents: Contents, dir: &Path, path: &str) -> Result<Outgoing, Refusal> {
     let at = dir.join(path);
     let Some(form) = form(contents, path) else {
         let what = "is of a kind that is not published; take it away, or turn rows into .jsonl, .csv or .parquet";
@@ -95,24 +91,14 @@ pub fn file(contents: Contents, dir: &Path, path: &str, sealed: Option<&mut Seal
         Form::Gguf => gguf(file),
         Form::Parquet => Ok(()),
     };
-    clean.map_err(|why| unfit(&at, why))?;
-    let mut rows = None;
-    if matches!(form, Form::Rows | Form::Parquet) {
-        let table = rows::read(&at).map_err(|error| unfit(dir, error.to_string()))?;
-        for row in &table.rows {
-            if form == Form::Parquet && secret(&Value::Object(row.clone()).to_string()) {
-                return Err(unfit(&at, SECRET));
-            }
-        }
-        rows = Some(table.rows.len());
-        sealed.into_iter().for_each(|sealed| table.rows.iter().for_each(|row| sealed.see(row)));
-    }
-    Ok(Looked { outgoing, rows })
+    clean.map_err(|why| unfit(&at, why)).map(|()| outgoing)
 }
 
-const SECRET: &str = "holds what looks like a secret, such as a token or a key; take it out";
+/// What is said of a secret.
+pub const SECRET: &str = "holds what looks like a secret, such as a token or a key; take it out";
 
-fn secret(text: &str) -> bool {
+/// Whether a text holds what looks like one.
+pub fn secret(text: &str) -> bool {
     redacted(text) != text
 }
 
