@@ -21,7 +21,8 @@ Examples:
 Rows are drawn anew for each call, so that no planner can know them; the seed that is printed draws the same rows again.
 A baseline on the same rows (--sealed-seed of its file) is compared row by row, one on other rows by its shares alone,
 which takes larger differences to tell apart. Exit code 3: a task is below its threshold, or worse than the baseline.
-Planners: as for run, and two that check the tasks themselves: oracle must pass each, null must fail it.";
+Planners: as for run, and three that check the tasks themselves: oracle must pass each, null and cheat must get nothing.
+Score: how far a run came from the base (0) towards the goal (1).";
 
 /// Run a suite of tasks; exit code 0 only if every task reaches its threshold
 #[derive(Clone, Debug, clap::Args)]
@@ -29,7 +30,7 @@ Planners: as for run, and two that check the tasks themselves: oracle must pass 
 pub struct Args {
     /// The suite, for example smoke
     pub(super) suite: String,
-    /// Who plans: as for run, or oracle, or null
+    /// Who plans: as for run, or oracle, null or cheat
     #[arg(long, value_name = "SPEC", env = "TUNESMITH_PLANNER", default_value = "playbook")]
     pub(super) planner: String,
     /// Only this task; may be repeated [default: all]

@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+use serde_json::json;
 use tunesmith_evals::{Task, agents};
 use tunesmith_harness::task;
 use tunesmith_sandbox::{Cancel, Local};
@@ -45,7 +46,8 @@ pub(super) async fn attempt(
         },
         planner,
         dir: args.out.clone(),
-        share: Share::None,
+        // The rows are made for the suite, so they are nobody's secret.
+        share: Share::Samples,
         approve: Approve::Auto,
         allow: Vec::new(),
         jobs,
@@ -63,8 +65,10 @@ pub(super) enum Planner {
     Spec(String),
     /// The script that must pass the task.
     Oracle,
-    /// The script that must fail it.
+    /// The script that hands in nothing.
     Null,
+    /// The script that hands in a forgery.
+    Cheat,
 }
 
 impl Planner {
@@ -72,21 +76,25 @@ impl Planner {
         match text {
             "oracle" => Ok(Planner::Oracle),
             "null" => Ok(Planner::Null),
+            "cheat" => Ok(Planner::Cheat),
             _ if text.starts_with("scripted:") => run::named(text).map(|_| Planner::Spec(text.to_owned())),
             _ => spec::parse(text)
                 .map(|_| Planner::Spec(text.to_owned()))
-                .map_err(|error| usage(format!("{error}, or oracle, or null"))),
+                .map_err(|error| usage(format!("{error}, or oracle, null or cheat"))),
         }
     }
 
     /// The `--planner` of a task's run; a script is written beside its rows.
     pub(super) fn spec(&self, suite: &str, task: &Task, files: &Path) -> Result<String, Failure> {
+        let missing = || usage(format!("the task {} has no oracle", task.id));
         let (name, script) = match self {
             Planner::Spec(spec) => return Ok(spec.clone()),
-            Planner::Null => ("null", agents::NULL),
-            Planner::Oracle => {
-                let missing = || usage(format!("the task {} has no oracle", task.id));
-                ("oracle", agents::oracle(suite, &task.id).ok_or_else(missing)?)
+            Planner::Null => ("null", agents::NULL.to_owned()),
+            Planner::Oracle => ("oracle", agents::oracle(suite, &task.id).ok_or_else(missing)?.to_owned()),
+            Planner::Cheat => {
+                let turns = agents::cheat(suite, &task.id).ok_or_else(missing)?;
+                let turns = turns.map_err(|error| usage(error.to_string()))?;
+                ("cheat", turns.iter().map(|turn| json!(turn).to_string() + "\n").collect())
             }
         };
         let path = files.join(format!("{}.{name}.jsonl", task.id));

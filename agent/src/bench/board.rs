@@ -1,6 +1,6 @@
 //! The scoreboard: a row of cells per run, and the total in words.
 
-use tunesmith_harness::figures::{duration, percent, percents, points};
+use tunesmith_harness::figures::{duration, percent, percents};
 
 use super::results::{Results, TaskResult, Total};
 use crate::commands::table::{NONE, count, short, table};
@@ -14,7 +14,7 @@ pub(super) const COLUMNS: [(&str, bool); 12] = [
     ("95 % interval", true),
     ("chance", true),
     ("goal", true),
-    ("gap", true),
+    ("score", true),
     ("tokens", true),
     ("cost", true),
     ("time", true),
@@ -33,7 +33,7 @@ pub(super) fn cells(results: &Results, task: &TaskResult) -> Vec<String> {
         or_none(task.interval.map(percents)),
         share(task.chance),
         percent(task.goal),
-        or_none(task.gap.map(points)),
+        or_none(task.score.map(score)),
         or_none(task.tokens.map(count)),
         or_none(task.usd.map(dollars)),
         duration(task.seconds),
@@ -65,7 +65,7 @@ pub(super) fn failures(results: &Results) -> Vec<String> {
 
 /// The success share with its interval, and what several tries are worth.
 pub(super) fn total(results: &Results) -> Vec<String> {
-    let Total { met, runs, share, interval, seconds, tokens, usd } = &results.total;
+    let Total { met, runs, share, interval, score: mean, score_interval, seconds, tokens, usd } = &results.total;
     let noun = if results.repeated() { "runs" } else { "tasks" };
     let share = match (share, interval) {
         (Some(share), Some(interval)) => format!(", {} (95 % interval {})", percent(*share), percents(*interval)),
@@ -75,6 +75,11 @@ pub(super) fn total(results: &Results) -> Vec<String> {
     let usd = usd.map_or_else(|| "unknown cost".to_owned(), dollars);
     let mut lines =
         vec![format!("{met} of {runs} {noun} at their threshold{share}; {}, {tokens}, {usd}", duration(*seconds))];
+    if let Some(mean) = mean {
+        let interval =
+            score_interval.map_or_else(String::new, |(low, high)| format!(" (95 % interval {low:.2} to {high:.2})"));
+        lines.push(format!("score {}{interval}: 0 is the base, 1 the goal, as a mean over {noun}", score(*mean)));
+    }
     let with = |value: Option<f64>, interval: Option<(f64, f64)>| {
         let interval = interval.map_or_else(String::new, |interval| format!(" ({})", percents(interval)));
         value.map_or_else(|| NONE.to_owned(), |value| format!("{}{interval}", percent(value)))
@@ -89,4 +94,8 @@ pub(super) fn total(results: &Results) -> Vec<String> {
 /// Dollars with as many digits as small amounts need.
 fn dollars(usd: f64) -> String {
     if usd == 0.0 || usd >= 0.01 { format!("${usd:.2}") } else { format!("${usd:.4}") }
+}
+
+fn score(score: f64) -> String {
+    format!("{score:.2}")
 }

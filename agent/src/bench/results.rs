@@ -58,8 +58,11 @@ pub(super) struct TaskResult {
     pub rows: Option<usize>,
     /// What a guess reaches: one over the number of labels, else always giving the most frequent answer.
     pub chance: Option<f64>,
-    /// Tuned value minus goal.
-    pub gap: Option<f64>,
+    /// How far the run came from the base towards the goal: 0 at the base's value or below, 1 at the goal or above. Nothing
+    /// handed in is 0; null where there was no run.
+    pub score: Option<f64>,
+    /// 95 % interval of the score: that of the tuned value, with the base's value, on the same rows, taken as it is.
+    pub score_interval: Option<(f64, f64)>,
     /// Tokens of the planner.
     pub tokens: Option<u64>,
     /// Dollars of the planner.
@@ -84,6 +87,10 @@ pub(super) struct Total {
     pub share: Option<f64>,
     /// Its 95 % Wilson interval.
     pub interval: Option<(f64, f64)>,
+    /// Mean of the scores.
+    pub score: Option<f64>,
+    /// Its 95 % interval.
+    pub score_interval: Option<(f64, f64)>,
     pub seconds: f64,
     pub tokens: Option<u64>,
     pub usd: Option<f64>,
@@ -115,7 +122,8 @@ impl TaskResult {
             interval: None,
             rows: None,
             chance: None,
-            gap: None,
+            score: None,
+            score_interval: None,
             tokens: None,
             usd: None,
             seconds,
@@ -134,7 +142,8 @@ impl TaskResult {
                     TaskResult { outcome, why: done.why, tokens, usd, cpu_seconds, run: Some(done.dir), exit, ..none };
                 match grade {
                     Some(grade) => ran.graded(&grade),
-                    None => ran,
+                    // Nothing was handed in.
+                    None => TaskResult { score: Some(0.0), score_interval: Some((0.0, 0.0)), ..ran },
                 }
             }
         }
@@ -145,13 +154,21 @@ impl TaskResult {
         let base = Grade { tuned: Some(grade.base.clone()), gain: None, ..grade.clone() };
         let tuned = metric_value(grade, &self.metric);
         let right = grade.items.iter().map(|(_, tuned)| tuned.map(|right| if right { '1' } else { '0' })).collect();
+        // A gain is counted from the base, so the base's own is nothing.
+        let start = metric_value(&base, &self.metric).or((self.metric == "gain").then_some(0.0));
+        let interval = interval(grade, &self.metric);
+        let of = |value: f64| start.map(|start| score(value, start, self.goal));
         TaskResult {
             base: metric_value(&base, &self.metric),
             tuned,
-            interval: interval(grade, &self.metric),
+            interval,
             rows: Some(grade.base.n),
             chance: grade.baselines.chance.or(grade.baselines.majority),
-            gap: tuned.map(|value| value - self.goal),
+            score: tuned.map_or(Some(0.0), of),
+            score_interval: match tuned {
+                Some(_) => interval.and_then(|(low, high)| Some((of(low)?, of(high)?))),
+                None => Some((0.0, 0.0)),
+            },
             right,
             ..self
         }
@@ -161,6 +178,33 @@ impl TaskResult {
     pub(super) fn ended(&self) -> String {
         self.outcome.map_or_else(|| "no run".to_owned(), |outcome| outcome.to_string())
     }
+}
+
+/// The share of the way from the base's value to the goal, as PostTrainBench counts it, but for the goal in the place of a
+/// reference model. A base that is at the goal leaves no way: what is handed in is there or not.
+pub(super) fn score(value: f64, start: f64, goal: f64) -> f64 {
+    // The goal is held as the grader holds it.
+    match goal - start {
+        _ if value >= goal - 1e-12 => 1.0,
+        way if way <= 0.0 => 0.0,
+        way => ((value - start) / way).clamp(0.0, 1.0),
+    }
+}
+
+/// The mean of the scores with its 95 % interval, which is built from theirs: G. Y. Zou and A. Donner, "Construction of
+/// confidence limits about effect measures" (2008). No mean where a score is unknown, no interval where one of theirs is.
+fn mean(tasks: &[TaskResult]) -> (Option<f64>, Option<(f64, f64)>) {
+    let n = tasks.len() as f64;
+    let Some(scores) = tasks.iter().map(|task| task.score).collect::<Option<Vec<f64>>>() else { return (None, None) };
+    let mean = scores.iter().sum::<f64>() / n;
+    let intervals = tasks.iter().map(|task| task.score_interval).collect::<Option<Vec<_>>>();
+    let half = |distances: Vec<f64>| distances.iter().map(|d| d * d).sum::<f64>().sqrt() / n;
+    let interval = intervals.map(|intervals| {
+        let low = scores.iter().zip(&intervals).map(|(score, interval)| score - interval.0).collect();
+        let high = scores.iter().zip(&intervals).map(|(score, interval)| interval.1 - score).collect();
+        ((mean - half(low)).max(0.0), (mean + half(high)).min(1.0))
+    });
+    if tasks.is_empty() { (None, None) } else { (Some(mean), interval) }
 }
 
 /// The 95 % interval of a metric of the tuned model, where it has one.
@@ -208,7 +252,10 @@ impl Results {
     ) -> Self {
         let met = tasks.iter().filter(|task| task.outcome == Some(Outcome::Met)).count();
         let runs = tasks.len();
+        let (score, score_interval) = mean(&tasks);
         let total = Total {
+            score,
+            score_interval,
             met,
             runs,
             share: (runs > 0).then(|| met as f64 / runs as f64),

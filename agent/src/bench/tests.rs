@@ -25,7 +25,8 @@ fn result(id: &str, seed: u64, right: usize) -> TaskResult {
         interval: Some((tuned - 0.08, (tuned + 0.05).min(1.0))),
         rows: Some(100),
         chance: Some(0.2),
-        gap: Some(tuned - 0.8),
+        score: Some(((tuned - 0.25) / 0.55).clamp(0.0, 1.0)),
+        score_interval: Some((((tuned - 0.33) / 0.55).clamp(0.0, 1.0), ((tuned - 0.2) / 0.55).clamp(0.0, 1.0))),
         tokens: Some(12_345),
         usd: Some(0.0123),
         seconds: 12.34,
@@ -45,7 +46,8 @@ fn blocked(id: &str) -> TaskResult {
         interval: None,
         rows: None,
         chance: None,
-        gap: None,
+        score: None,
+        score_interval: None,
         tokens: None,
         usd: None,
         cpu_seconds: None,
@@ -164,4 +166,27 @@ fn what_is_printed_can_be_read_again() {
     let mut read = read;
     read.tasks.iter_mut().zip(&now.tasks).for_each(|(read, now)| read.exit = now.exit);
     assert_eq!(read, now);
+}
+
+#[test]
+fn a_score_is_the_share_of_the_way_from_the_base_to_the_goal() {
+    use super::results::score;
+    let cases = [(0.2, 0.2), (0.1, 0.2), (0.5, 0.2), (0.8, 0.2), (0.9, 0.2), (0.79, 0.8), (0.85, 0.9), (0.7, 0.9)];
+    let scores = cases.map(|(value, start)| (score(value, start, 0.8) * 1000.0).round() / 1000.0);
+    assert_eq!(scores, [0.0, 0.0, 0.5, 1.0, 1.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn a_suite_has_the_mean_of_the_scores_with_its_interval_where_all_are_known() {
+    let scored = |score, interval| TaskResult { score, score_interval: interval, ..result("a", 0, 90) };
+    let known = |score, low, high| scored(Some(score), Some((low, high)));
+    let total = |tasks: Vec<TaskResult>| {
+        let total = results(tasks).total;
+        (total.score, total.score_interval)
+    };
+    // The halves are the roots of 0.03^2 + 0.04^2 and of 0.05^2 + 0.12^2, over two tasks.
+    assert_eq!(total(vec![known(0.5, 0.47, 0.55), known(0.25, 0.21, 0.37)]), (Some(0.375), Some((0.35, 0.44))));
+    assert_eq!(total(vec![known(1.0, 0.9, 1.0), scored(Some(0.0), None)]), (Some(0.5), None));
+    assert_eq!(total(vec![known(1.0, 0.9, 1.0), blocked("b")]), (None, None));
+    assert_eq!(total(vec![]), (None, None));
 }

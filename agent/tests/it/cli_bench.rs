@@ -1,4 +1,4 @@
-//! The suites `smoke` and `quick`: their oracles pass every task, their null agents fail every task.
+//! The suites `smoke` and `quick`: their oracles pass every task, their null agents and cheats get nothing in any.
 
 use std::fs;
 
@@ -17,6 +17,15 @@ fn outcomes(results: &Value) -> Vec<(&str, &str)> {
     let tasks = results["tasks"].as_array().unwrap().iter();
     tasks.map(|task| (task["id"].as_str().unwrap(), task["outcome"].as_str().unwrap_or("none"))).collect()
 }
+
+/// The score of every task.
+fn scores(results: &Value) -> Vec<(&str, f64)> {
+    let tasks = results["tasks"].as_array().unwrap().iter();
+    tasks.map(|task| (task["id"].as_str().unwrap(), task["score"].as_f64().unwrap_or(f64::NAN))).collect()
+}
+
+/// The tasks of `smoke`.
+const SMOKE: [&str; 3] = ["orders", "reports", "routing"];
 
 /// The tasks of `quick`.
 const QUICK: [&str; 8] = [
@@ -52,7 +61,8 @@ fn the_null_agent_fails_every_task() {
         "interval",
         "rows",
         "chance",
-        "gap",
+        "score",
+        "score_interval",
         "tokens",
         "usd",
         "seconds",
@@ -62,22 +72,42 @@ fn the_null_agent_fails_every_task() {
     ];
     assert_eq!(fields, want);
     let total = &results["total"];
-    assert_eq!([&total["met"], &total["runs"], &total["share"]], [&json!(0), &json!(3), &json!(0.0)]);
+    let of_all = ["met", "runs", "share", "score", "score_interval"].map(|field| total[field].clone());
+    assert_eq!(of_all, [json!(0), json!(3), json!(0.0), json!(0.0), json!([0.0, 0.0])]);
+    assert_eq!(scores(&results), SMOKE.map(|id| (id, 0.0)));
     let made = |name: &str| fs::read_to_string(dir.path().join("made").join(name)).unwrap();
     let xml = made("junit.xml");
     assert_eq!(xml.matches("<failure message=\"goal not met\">").count(), 3, "{xml}");
     assert!(xml.contains("tests=\"3\" failures=\"3\" errors=\"0\""), "{xml}");
     assert!(made("board.md").contains("| orders | exact match |") && made("board.html").contains("<td>orders</td>"));
     let (said, _) = bench("quick", &["--planner", "null"]);
-    assert_eq!((said.code, outcomes(&said.json())), (3, QUICK.map(|id| (id, "not_met")).to_vec()));
+    let results = said.json();
+    assert_eq!((said.code, outcomes(&results)), (3, QUICK.map(|id| (id, "not_met")).to_vec()));
+    assert_eq!(scores(&results), QUICK.map(|id| (id, 0.0)));
+}
+
+#[test]
+fn a_forged_adapter_with_a_verdict_beside_it_gets_nothing_in_any_task() {
+    for (suite, tasks) in [("smoke", &SMOKE[..]), ("quick", &QUICK)] {
+        let (said, _) = bench(suite, &["--planner", "cheat", "--minutes", "10"]);
+        let results = said.json();
+        assert_eq!(scores(&results), tasks.iter().map(|id| (*id, 0.0)).collect::<Vec<_>>(), "{results:#}");
+        for task in results["tasks"].as_array().unwrap() {
+            assert!(
+                task["why"].as_str().unwrap().contains("adapter_model.safetensors is not what the training step wrote"),
+                "{task:#}"
+            );
+        }
+        assert_eq!(said.code, 3);
+    }
 }
 
 #[test]
 fn the_oracle_passes_every_task() {
     let (said, dir) = bench("smoke", &["--planner", "oracle"]);
     let results = said.json();
-    assert_eq!(outcomes(&results), [("orders", "met"), ("reports", "met"), ("routing", "met")], "{results:#}");
-    assert_eq!((said.code, &results["met"]), (0, &json!(true)));
+    assert_eq!(outcomes(&results), SMOKE.map(|id| (id, "met")), "{results:#}");
+    assert_eq!((said.code, &results["met"], scores(&results)), (0, &json!(true), SMOKE.map(|id| (id, 1.0)).to_vec()));
     let xml = fs::read_to_string(dir.path().join("made/junit.xml")).unwrap();
     assert!(xml.contains("tests=\"3\" failures=\"0\" errors=\"0\""), "{xml}");
     for task in results["tasks"].as_array().unwrap() {
@@ -101,9 +131,11 @@ fn worse_than(results: &Value, dir: &tempfile::TempDir) {
 }
 
 #[test]
-fn the_oracle_passes_a_task_of_the_quick_suite() {
-    let (said, _) = bench("quick", &["--planner", "oracle", "--only", "extraction", "--minutes", "10"]);
-    assert_eq!(outcomes(&said.json()), [("extraction", "met")], "{said:?}");
+fn the_oracle_passes_every_task_of_the_quick_suite() {
+    let (said, _) = bench("quick", &["--planner", "oracle", "--minutes", "10"]);
+    let results = said.json();
+    assert_eq!(outcomes(&results), QUICK.map(|id| (id, "met")), "{results:#}");
+    assert_eq!((said.code, scores(&results)), (0, QUICK.map(|id| (id, 1.0)).to_vec()));
 }
 
 #[test]
