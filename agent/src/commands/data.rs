@@ -52,7 +52,7 @@ pub struct Prepare {
     /// New directory for recipe.json, train.jsonl and valid.jsonl
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Model whose tokens count: nano, a directory or a .gguf file
+    /// Model whose tokens count: nano, a directory, a .gguf file or a Hub id
     #[arg(long, value_name = "MODEL", default_value = "nano")]
     base: String,
     #[command(flatten)]
@@ -117,7 +117,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
         }
         Data::Prepare(args) => {
             let bench = Bench::new(&args.require, cancel)?;
-            let (file, base) = (input(&args.file)?, bench.model(&args.base)?);
+            let (file, base) = (input(&args.file)?, bench.model(&args.base).await?);
             let out = Fresh::new(&args.out)?;
             let job = Job {
                 args: args.mapping.args(&bench, &file).await?,

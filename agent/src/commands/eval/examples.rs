@@ -25,7 +25,7 @@ use crate::run::{Failure, TMPDIR};
 /// Scores.
 pub(super) async fn main(args: &Args, data: &Path, limit: Option<usize>, cancel: &Cancel) -> Result<u8, Failure> {
     let bench = Bench::new(&args.require, cancel)?;
-    let base = bench.model(&args.model)?;
+    let base = bench.model(&args.model).await?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let dir = bench.private()?;
     let examples = examples(data, args.recipe.as_deref(), dir.path())?;
