@@ -38,6 +38,11 @@ impl<'a> Bench<'a> {
         Ok(Bench { jobs, scratch, cancel })
     }
 
+    /// Starts jobs.
+    pub fn jobs(&self) -> &Local {
+        &self.jobs
+    }
+
     /// The directory or file of a MODEL as the user names it.
     pub fn model(&self, name: &str) -> Result<PathBuf, Failure> {
         let base = bases::resolve(name, Path::new("")).map_err(|error| usage(error.to_string()))?;

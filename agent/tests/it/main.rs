@@ -10,6 +10,7 @@ mod cli_eval_kills;
 mod cli_hand;
 mod cli_input;
 mod cli_kills;
+mod cli_make;
 mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;

@@ -4,6 +4,7 @@
 
 mod data;
 mod hub;
+mod make;
 mod pipeline;
 mod refusals;
 mod support;
