@@ -1,7 +1,6 @@
 //! One run from request to report: rows are sealed, a planner works, the grader judges, the log keeps it all.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -11,7 +10,7 @@ use serde_json::Value;
 use tunesmith_harness::{
     ask::Ask,
     budget::Budget,
-    event::{Event, Kind},
+    event::{Approver, Capability, Event, Kind},
     grade::outcome,
     log::{self, Log, LogError},
     report::Report,
@@ -36,9 +35,14 @@ use crate::{
     steps::{Jobs, Journal, Steps},
 };
 
+mod failure;
 mod prepare;
+mod sealing;
 
-pub use prepare::{DATA, Prepared, SEALED, named};
+pub use failure::Failure;
+pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
+pub use prepare::{Prepared, named};
+pub use sealing::{DATA, SEALED};
 
 /// What a run is given.
 #[derive(Clone, Debug)]
@@ -80,8 +84,8 @@ pub trait Watch: Send + Sync {
     fn delta(&self, delta: &Delta<'_>);
     /// A line about the run itself.
     fn note(&self, line: &str);
-    /// Asks the user to approve `what`; `false` where nobody can be asked.
-    fn approve(&self, what: &str) -> bool;
+    /// Asks the user to approve `what`; `None` where nobody can be asked.
+    fn approve(&self, what: &str) -> Option<bool>;
 }
 
 /// A run that came to its end.
@@ -97,66 +101,6 @@ pub struct Finished {
     pub head: String,
     /// The report.
     pub report: Report,
-}
-
-/// A run that could not begin, or whose log cannot be written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// The exit code.
-    pub exit: u8,
-    /// What was wrong and what to do, in one or two lines.
-    pub message: String,
-}
-
-impl Failure {
-    /// A failure with this exit code.
-    pub fn new(exit: u8, message: impl ToString) -> Self {
-        Failure { exit, message: message.to_string() }
-    }
-
-    /// A place that cannot be written: a wrong name where nothing can stand there, else the surroundings, which block.
-    /// `elsewhere` says how to name another place.
-    pub fn unwritten(path: &Path, error: &io::Error, elsewhere: &str) -> Self {
-        use io::ErrorKind as Kind;
-        let (exit, why, advice) = match error.kind() {
-            Kind::AlreadyExists | Kind::NotADirectory => (2, "a file stands where a directory should be".into(), ""),
-            Kind::NotFound | Kind::InvalidFilename | Kind::InvalidInput => (2, plain(error), ""),
-            Kind::StorageFull | Kind::QuotaExceeded => {
-                (Outcome::Blocked.exit_code(), plain(error), "free some space or ")
-            }
-            _ => (Outcome::Blocked.exit_code(), plain(error), ""),
-        };
-        Failure::new(exit, format!("cannot write {}: {why}; {advice}{elsewhere}", shown(path)))
-    }
-}
-
-/// What the system said, without the path that the library for temporary files adds to it.
-pub(crate) fn plain(error: &io::Error) -> String {
-    let said = error.to_string();
-    said.split_once(" at path ").map_or(said.clone(), |(why, _)| why.to_owned())
-}
-
-/// How to name another place for runs.
-pub(crate) const ELSEWHERE: &str = "keep runs elsewhere with --dir";
-/// How to name another place for what is thrown away.
-pub(crate) const TMPDIR: &str = "name another directory for temporary files with TMPDIR";
-
-/// A directory for temporary files, removed at the end.
-pub(crate) fn scratch() -> Result<tempfile::TempDir, Failure> {
-    tempfile::tempdir().map_err(|error| Failure::unwritten(&std::env::temp_dir(), &error, TMPDIR))
-}
-
-impl From<LogError> for Failure {
-    fn from(error: LogError) -> Self {
-        match &error {
-            LogError::Io { path, error } => Failure::unwritten(path, error, ELSEWHERE),
-            LogError::Full { .. } => Failure::new(Outcome::Blocked.exit_code(), error),
-            LogError::Broken { .. } | LogError::Busy(_) | LogError::Unwritable { .. } => {
-                Failure::new(Outcome::Internal.exit_code(), error)
-            }
-        }
-    }
 }
 
 /// Does a whole run. An error means that there is no run, or that its log cannot be written.
@@ -255,16 +199,21 @@ async fn plan(
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();
     let watch = journal.watch;
-    let approve = move |what: &str| match options.approve {
-        Approve::Auto => true,
-        Approve::Ask => watch.approve(what),
-        Approve::Never => false,
+    let approve = move |what: &str| {
+        let answer = if options.approve == Approve::Ask { watch.approve(what) } else { None };
+        match answer {
+            Some(granted) => (Approver::Person, granted),
+            None => (Approver::Policy, options.approve == Approve::Auto),
+        }
     };
     let Some(model) = prepared.model.as_deref() else {
         let steps = Steps::new(tools, cx, &scope_of, may_amend);
         return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&approve).await?);
     };
-    if !approve(&prepared.asks(options)) {
+    let what = prepared.asks(options);
+    let (by, granted) = approve(&what);
+    journal.record(Kind::Approved { step: None, what, capability: Capability::Plan, by, granted })?;
+    if !granted {
         return Ok(LoopEnd { end: End::Refused, why: NOT_APPROVED.into(), spent: budget.spent() });
     }
     drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend), journal).await
@@ -394,33 +343,12 @@ impl Watch for Silent {
     fn progress(&self, _: &Progress) {}
     fn delta(&self, _: &Delta<'_>) {}
     fn note(&self, _: &str) {}
-    fn approve(&self, _: &str) -> bool {
-        false
+    fn approve(&self, _: &str) -> Option<bool> {
+        None
     }
 }
 
 /// A path as the user knows it, for messages.
 pub(crate) fn shown(path: &Path) -> String {
     tunesmith_harness::text::visible(&path.display().to_string()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_name_is_bad_input_and_a_full_disk_blocks() {
-        let failure = |error: io::Error| Failure::unwritten(Path::new("runs"), &error, ELSEWHERE);
-        let of = |code| failure(io::Error::from_raw_os_error(code));
-        let want =
-            |exit, why: &str| Failure::new(exit, format!("cannot write runs: {why}keep runs elsewhere with --dir"));
-        assert_eq!(of(17), want(2, "a file stands where a directory should be; "));
-        assert_eq!(of(20), want(2, "a file stands where a directory should be; "));
-        assert_eq!(of(28), want(5, "No space left on device (os error 28); free some space or "));
-        assert_eq!(of(30), want(5, "Read-only file system (os error 30); "));
-        assert_eq!(of(13), want(5, "Permission denied (os error 13); "));
-        // As some libraries wrap it, with a path that is not the user's.
-        let missing = tempfile::tempdir_in("/nowhere/at/all").unwrap_err();
-        assert_eq!(failure(missing), want(2, "No such file or directory (os error 2); "));
-    }
 }

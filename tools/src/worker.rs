@@ -15,6 +15,7 @@ use crate::{
 mod caller;
 mod serve;
 
+pub use caller::Rates;
 pub use serve::Live;
 
 /// The first argument of a worker.

@@ -105,8 +105,11 @@ fn generate(output: &Value) -> Option<String> {
 
 fn convert(output: &Value) -> Option<String> {
     let size = at(output, "bytes")?.as_u64()?;
-    let agreement = number(output, "agreement")?;
-    Some(format!("{}, {}, {} of answers as before", text(output, "path")?, bytes(size), percent(agreement)))
+    let compared = number(output, "agreement").map_or_else(
+        || "answers not compared".to_owned(),
+        |agreement| format!("{} of answers as before", percent(agreement)),
+    );
+    Some(format!("{}, {}, {compared}", text(output, "path")?, bytes(size)))
 }
 
 /// Of a tool that this program does not know: its plain fields.

@@ -93,7 +93,10 @@ fn a_forged_adapter_with_a_verdict_beside_it_gets_nothing_in_any_task() {
         let results = said.json();
         assert_eq!(scores(&results), tasks.iter().map(|id| (*id, 0.0)).collect::<Vec<_>>(), "{results:#}");
         for task in results["tasks"].as_array().unwrap() {
-            assert!(task["why"].as_str().unwrap().contains("oracle/adapter_model.safetensors"), "{task:#}");
+            assert!(
+                task["why"].as_str().unwrap().contains("adapter_model.safetensors is not what the training step wrote"),
+                "{task:#}"
+            );
         }
         assert_eq!(said.code, 3);
     }

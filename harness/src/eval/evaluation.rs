@@ -23,7 +23,7 @@ use crate::{
     hash::sha256,
     model::LanguageModel,
     rows::not_a_file,
-    run::{RunError, write_atomically},
+    run::{RunError, write_atomically, write_json},
 };
 
 /// The answers, in the directory of an evaluation.
@@ -308,7 +308,7 @@ fn clusters(task: &EvalTask, column: &str) -> Result<Vec<usize>, Error> {
 pub fn begin(manifest: &Manifest, place: &Place<'_>) -> Result<(), EvaluationError> {
     let path = place.out.join(MANIFEST);
     if path.symlink_metadata().is_err() {
-        return write_json(&path, manifest);
+        return Ok(write_json(&path, manifest)?);
     }
     let wrong = |why: &str| Err(EvaluationError::Place { path: path.clone(), why: why.to_owned() });
     if !place.resume {
@@ -322,7 +322,7 @@ pub fn begin(manifest: &Manifest, place: &Place<'_>) -> Result<(), EvaluationErr
         () if found.questions != manifest.questions => {
             wrong("the evaluation here asks something else (other tasks, rows, limit or examples); name another --out")
         }
-        () if found != *manifest => write_json(&path, manifest),
+        () if found != *manifest => Ok(write_json(&path, manifest)?),
         () => Ok(()),
     }
 }
@@ -376,12 +376,6 @@ fn notes(tasks: &[(&Planned, Scored)], spec: &Spec) -> Vec<String> {
 fn line(path: &Path, value: &impl Serialize) -> Result<String, EvaluationError> {
     let text = serde_json::to_string(value);
     text.map(|text| text + "\n").map_err(|error| EvaluationError::Place { path: path.into(), why: error.to_string() })
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), EvaluationError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| EvaluationError::Place { path: path.into(), why: error.to_string() })?;
-    Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EvaluationError> {

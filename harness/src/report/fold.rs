@@ -129,6 +129,11 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             let (field, from, to, reason) = (field.clone(), from.clone(), to.clone(), reason.clone());
             report.amended.push(Amendment { field, from, to, reason });
         }
+        Kind::Approved { step, capability, by, granted, .. } => {
+            if let Some(entry) = step.and_then(|step| entry(report, step)) {
+                entry.policies.push(Policy::Approval { capability: *capability, by: *by, granted: *granted });
+            }
+        }
         Kind::Guarded { guard, why } => {
             touched(report, Policy::Guarded { guard: guard.clone() });
             report.guards.push(Guard { guard: guard.clone(), why: why.clone() });

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    event::{Fault, JobRecord},
+    event::{Approver, Capability, Fault, JobRecord},
     figures::{bytes, duration, percent},
     score::{Score, Verdict},
     text::truncate_middle,
@@ -96,6 +96,15 @@ pub enum Policy {
     Unreached {
         /// The hosts.
         hosts: Vec<String>,
+    },
+    /// It needed an approval.
+    Approval {
+        /// For what.
+        capability: Capability,
+        /// Who decided.
+        by: Approver,
+        /// Whether it was given.
+        granted: bool,
     },
     /// It asked for what the run does not allow.
     Denied,
@@ -200,6 +209,19 @@ impl Policy {
             Policy::Network { hosts } if hosts.is_empty() => "network".to_owned(),
             Policy::Network { hosts } => format!("network: {}", hosts.join(", ")),
             Policy::Unreached { hosts } => format!("asked for hosts that it may not reach: {}", hosts.join(", ")),
+            Policy::Approval { capability, by, granted } => {
+                let what = match capability {
+                    Capability::Plan => "plan",
+                    Capability::Scope => "change of scope",
+                    Capability::Network => "network",
+                };
+                let by = match by {
+                    Approver::Policy => "--approve",
+                    Approver::Person => "a person",
+                    Approver::Flag => "--allow",
+                };
+                format!("{what} {} by {by}", if *granted { "approved" } else { "refused" })
+            }
             Policy::Denied => "not allowed".to_owned(),
             Policy::Limited => "stopped by a limit".to_owned(),
             Policy::Amended { field } => format!("changed the scope: {field}"),
@@ -295,7 +317,10 @@ impl Steps {
         entry.jobs = jobs.to_vec();
         match fault {
             // A network that was refused was not used.
-            Some(Fault::Denied) => entry.policies = vec![Policy::Denied],
+            Some(Fault::Denied) => {
+                entry.policies.retain(|policy| matches!(policy, Policy::Approval { .. }));
+                entry.policies.push(Policy::Denied);
+            }
             Some(Fault::Invalid) => entry.policies.clear(),
             Some(Fault::Limit) => entry.policies.push(Policy::Limited),
             _ => {}

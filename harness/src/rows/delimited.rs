@@ -1,109 +1,113 @@
 //! CSV and its relatives: fields between delimiters, quoted where needed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use csv::{ReaderBuilder, StringRecord};
+use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use serde_json::Value;
 
-use super::{Format, Problem, Table};
+use super::{
+    Problem,
+    batch::Sink,
+    units::{Chunk, Unit},
+};
 use crate::recipe::Row;
 
 /// Records looked at to find out the delimiter.
 const SNIFFED: usize = 20;
 
-/// Reads a header and records; without a delimiter it is the one that cuts the first records into equally many fields.
-pub(super) fn parse(text: &str, delimiter: Option<u8>) -> Result<Table, Problem> {
-    let delimiter = delimiter.unwrap_or_else(|| sniff(text));
-    if let Some(at) = open_quote(text.as_bytes(), delimiter) {
-        return Err(Problem::OpenQuote { line: line_of(text, at) });
+/// What the records of a file have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    columns: Arc<Vec<String>>,
+    delimiter: u8,
+}
+
+impl Header {
+    /// Reads the record that names the columns: trimmed, all different; a column without one is called by its number.
+    pub fn read(chunk: &Chunk, delimiter: u8) -> Result<Header, Problem> {
+        let mut record = StringRecord::new();
+        let text = str::from_utf8(&chunk.bytes)
+            .map_err(|e| Problem::NotUtf8 { line: chunk.line, offset: chunk.offset + e.valid_up_to() as u64 })?;
+        reader(text.as_bytes(), delimiter).read_record(&mut record).map_err(|e| Problem::Io(e.into()))?;
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let mut columns = Vec::with_capacity(record.len());
+        for (n, name) in record.iter().map(str::trim).enumerate() {
+            // Tables written with an index have a nameless first column, which is no reason to refuse them.
+            let name = if name.is_empty() { format!("column_{}", n + 1) } else { name.to_owned() };
+            if let Some(first) = seen.insert(name.clone(), n) {
+                return Err(Problem::DuplicateColumn { name, first: first + 1, second: n + 1 });
+            }
+            columns.push(name);
+        }
+        Ok(Header { columns: Arc::new(columns), delimiter })
     }
-    let mut reader = reader(text, delimiter);
-    let mut record = StringRecord::new();
-    let mut next = |record: &mut StringRecord| reader.read_record(record).map_err(|e| Problem::Io(e.into()));
-    if !next(&mut record)? {
-        return Err(Problem::Empty);
+
+    /// Reads records.
+    pub fn records(&self, chunk: &Chunk, sink: &mut Sink) -> Result<(), Problem> {
+        let mut reader = reader(&chunk.bytes, self.delimiter);
+        let mut record = ByteRecord::new();
+        let (mut at, mut line) = (0, chunk.line);
+        loop {
+            let read = reader.read_byte_record(&mut record).map_err(|e| Problem::Io(e.into()))?;
+            if !read {
+                return Ok(());
+            }
+            let start = record.position().map_or(at, |p| p.byte() as usize);
+            let end = reader.position().byte() as usize;
+            // Blank lines before a record belong to none.
+            let start = start + chunk.bytes[start..end].iter().take_while(|&&b| b == b'\n' || b == b'\r').count();
+            line += memchr::memchr_iter(b'\n', &chunk.bytes[at..start]).count() as u64;
+            at = start;
+            let unit = Unit { bytes: &chunk.bytes[start..end], line, number: 0, offset: chunk.offset + start as u64 };
+            sink.take(self.row(&unit, &record, sink), line, unit.bytes)?;
+        }
     }
-    let columns = header(&record)?;
-    let mut rows = Vec::new();
-    while next(&mut record)? {
-        if record.len() != columns.len() {
-            let at = record.position().map_or(0, |p| p.byte() as usize);
-            let words = match delimiter {
+
+    fn row(&self, unit: &Unit<'_>, record: &ByteRecord, sink: &Sink) -> Result<Row, Problem> {
+        sink.text(unit)?;
+        if record.len() != self.columns.len() {
+            let delimiter = match self.delimiter {
                 b'\t' => "tab",
                 b';' => "semicolon",
                 _ => "comma",
             };
-            let line = line_of(text, at);
-            return Err(Problem::Ragged { line, expected: columns.len(), got: record.len(), delimiter: words });
+            return Err(Problem::Ragged {
+                line: unit.line,
+                expected: self.columns.len(),
+                got: record.len(),
+                delimiter,
+            });
         }
-        rows.push(columns.iter().cloned().zip(record.iter().map(Value::from)).collect::<Row>());
+        let cells = record.iter().map(|cell| Value::from(String::from_utf8_lossy(cell)));
+        Ok(self.columns.iter().cloned().zip(cells).collect())
     }
-    if rows.is_empty() {
-        return Err(Problem::NoRows(" (only a header)"));
-    }
-    Ok(Table { format: if delimiter == b'\t' { Format::Tsv } else { Format::Csv }, columns, rows })
 }
 
-/// The column names: trimmed, all different; a column without one is called by its number.
-fn header(record: &StringRecord) -> Result<Vec<String>, Problem> {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let mut columns = Vec::with_capacity(record.len());
-    for (n, name) in record.iter().map(str::trim).enumerate() {
-        // Tables written with an index have a nameless first column, which is no reason to refuse them.
-        let name = if name.is_empty() { format!("column_{}", n + 1) } else { name.to_owned() };
-        if let Some(first) = seen.insert(name.clone(), n) {
-            return Err(Problem::DuplicateColumn { name, first: first + 1, second: n + 1 });
-        }
-        columns.push(name);
-    }
-    Ok(columns)
-}
-
-fn reader(text: &str, delimiter: u8) -> csv::Reader<&[u8]> {
-    ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes())
+fn reader(text: &[u8], delimiter: u8) -> csv::Reader<&[u8]> {
+    ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text)
 }
 
 /// The delimiter that gives the first records equally many fields, the more the better; a comma where none does.
-fn sniff(text: &str) -> u8 {
-    let fields = |delimiter: u8| {
-        let records = reader(text, delimiter).into_records().take(SNIFFED);
-        let lengths: Vec<usize> = records.map_while(Result::ok).map(|r| r.len()).collect();
-        let header = lengths.first().copied().unwrap_or(0);
-        let even = lengths.iter().all(|&n| n == header);
-        (header > 1 && even, if header > 1 { header } else { 0 })
-    };
+pub(super) fn sniff(text: &[u8]) -> u8 {
     let mut best = b',';
     for candidate in [b';', b'\t'] {
-        if fields(candidate) > fields(best) {
+        if fields(text, candidate) > fields(text, best) {
             best = candidate;
         }
     }
     best
 }
 
-/// Where a quoted field begins that runs to the end of the text. The reader would take all the rest as one field.
-fn open_quote(text: &[u8], delimiter: u8) -> Option<usize> {
-    let mut opened = None;
-    let mut field_start = true;
-    let mut at = 0;
-    while at < text.len() {
-        let byte = text[at];
-        match opened {
-            None if byte == b'"' && field_start => opened = Some(at),
-            None => {}
-            Some(_) if byte == b'"' && text.get(at + 1) == Some(&b'"') => at += 1,
-            Some(_) if byte == b'"' => opened = None,
-            Some(_) => {}
-        }
-        field_start = opened.is_none() && (byte == delimiter || byte == b'\n' || byte == b'\r');
-        at += 1;
-    }
-    opened
+/// Whether a delimiter cuts the first records into equally many fields, and into how many.
+fn fields(text: &[u8], delimiter: u8) -> (bool, usize) {
+    let records = reader(text, delimiter).into_byte_records().take(SNIFFED);
+    let lengths: Vec<usize> = records.map_while(Result::ok).map(|r| r.len()).collect();
+    let header = lengths.first().copied().unwrap_or(0);
+    let even = lengths.iter().all(|&n| n == header);
+    (header > 1 && even, if header > 1 { header } else { 0 })
 }
 
-/// The line of a record that begins at or, after blank lines, soon after byte `at`.
-fn line_of(text: &str, at: usize) -> usize {
-    let bytes = text.as_bytes();
-    let blank = bytes[at..].iter().take_while(|&&b| b == b'\n' || b == b'\r').count();
-    1 + bytes[..at + blank].iter().filter(|&&b| b == b'\n').count()
+/// Whether a text is a table of fields between tabs.
+pub(super) fn is_tabbed(text: &[u8]) -> bool {
+    fields(text, b'\t').0
 }

@@ -14,30 +14,90 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use parquet::{
     data_type::Decimal,
     file::{reader::FileReader, serialized_reader::SerializedFileReader},
-    record::{Field, Row as Record},
+    record::{Field, Row as Record, reader::RowIter},
     schema::types::Type,
 };
 use serde_json::{Map, Value};
 
-use super::{Format, MAX_BYTES, Problem, Table};
+use super::{Batch, Problem, open::io_problem};
 
 /// How a Parquet file begins and ends.
 pub(super) const MAGIC: &[u8] = b"PAR1";
 /// What one value takes in memory beside its text, in bytes, names and tables of its row included.
-const OVERHEAD: u64 = 128;
+const OVERHEAD: usize = 128;
 /// Deepest nesting of columns.
 const MAX_DEPTH: usize = 32;
+/// A piece ends with the first row that reaches this many bytes, or at this many rows.
+const PIECE: (usize, usize) = (4 << 20, 4096);
 
-/// Reads all rows of a file.
-pub(super) fn read(path: &Path) -> Result<Table, Problem> {
-    read_within(path, MAX_BYTES)
+/// The rows of a file, some at a time.
+pub(super) struct Groups {
+    file: usize,
+    rows: RowIter<'static>,
+    taken: u64,
+    total: u64,
+    bytes: u64,
 }
 
-fn read_within(path: &Path, limit: u64) -> Result<Table, Problem> {
-    let file = File::open(path).map_err(Problem::Io)?;
-    // The crate indexes and asserts on what a file says of itself; a file that lies must not end the program.
-    let read = catch_unwind(AssertUnwindSafe(|| rows(file, &mut Budget { spent: 0, limit })));
-    read.unwrap_or_else(|panic| Err(Problem::Parquet(told(panic.as_ref()))))
+/// Some rows, as the file has them.
+pub(super) struct Piece {
+    file: usize,
+    records: Vec<Record>,
+    first: u64,
+    /// What they take in memory.
+    pub bytes: usize,
+    read: u64,
+}
+
+impl Groups {
+    pub fn open(file: usize, path: &Path) -> Result<Groups, Problem> {
+        let handle = File::open(path).map_err(io_problem)?;
+        let bytes = handle.metadata().map_err(Problem::Io)?.len();
+        guarded(|| {
+            let reader = SerializedFileReader::new(handle)?;
+            let about = reader.metadata().file_metadata();
+            let total = u64::try_from(about.num_rows()).unwrap_or(0);
+            if depth(about.schema(), 0) > MAX_DEPTH {
+                let why = format!("columns are nested more than {MAX_DEPTH} deep");
+                return Err(parquet::errors::ParquetError::General(why));
+            }
+            Ok(Groups { file, rows: RowIter::from_file_into(Box::new(reader)), taken: 0, total, bytes })
+        })
+    }
+
+    pub fn next(&mut self) -> Result<Option<Piece>, Problem> {
+        guarded(|| {
+            let (mut records, mut bytes) = (Vec::new(), 0);
+            while bytes < PIECE.0 && records.len() < PIECE.1 {
+                let Some(record) = self.rows.next().transpose()? else { break };
+                bytes += record.get_column_iter().map(|(name, field)| name.len() + weight(field)).sum::<usize>();
+                records.push(record);
+            }
+            if records.is_empty() {
+                return Ok(None);
+            }
+            let first = self.taken + 1;
+            self.taken += records.len() as u64;
+            let read = (self.bytes as f64 * self.taken as f64 / self.total.max(self.taken) as f64) as u64;
+            Ok(Some(Piece { file: self.file, records, first, bytes, read }))
+        })
+    }
+}
+
+impl Piece {
+    pub fn parse(self) -> Result<Batch, Problem> {
+        let lines = (self.first..).take(self.records.len()).collect();
+        let rows = self.records.into_iter().map(object).collect::<Result<_, _>>()?;
+        Ok(Batch { file: self.file, rows, lines, bad: Vec::new(), bytes: self.bytes as u64, read: self.read })
+    }
+}
+
+/// The crate indexes and asserts on what a file says of itself; a file that lies must not end the program.
+fn guarded<T>(read: impl FnOnce() -> Result<T, parquet::errors::ParquetError>) -> Result<T, Problem> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| Problem::Parquet(error.to_string())),
+        Err(panic) => Err(Problem::Parquet(told(panic.as_ref()))),
+    }
 }
 
 fn told(panic: &(dyn Any + Send)) -> String {
@@ -46,28 +106,17 @@ fn told(panic: &(dyn Any + Send)) -> String {
     text.and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_else(|| "the file contradicts itself".into())
 }
 
-fn rows(file: File, budget: &mut Budget) -> Result<Table, Problem> {
-    let broken = |e: parquet::errors::ParquetError| Problem::Parquet(e.to_string());
-    let reader = SerializedFileReader::new(file).map_err(broken)?;
-    let schema = reader.metadata().file_metadata().schema();
-    if depth(schema, 0) > MAX_DEPTH {
-        return Err(Problem::Parquet(format!("columns are nested more than {MAX_DEPTH} deep")));
-    }
-    let declared =
-        reader.metadata().row_groups().iter().map(|group| u64::try_from(group.total_byte_size()).unwrap_or(0));
-    let declared = declared.fold(0, u64::saturating_add);
-    if declared > budget.limit {
-        return Err(Problem::TooLarge(declared));
-    }
-    let columns = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let mut rows = Vec::new();
-    for record in reader.get_row_iter(None).map_err(broken)? {
-        rows.push(object(record.map_err(broken)?, budget)?);
-    }
-    if rows.is_empty() {
-        return Err(Problem::NoRows(""));
-    }
-    Ok(Table { format: Format::Parquet, columns, rows })
+/// What a value takes in memory; a page of a few bytes can stand for any number of values.
+fn weight(field: &Field) -> usize {
+    OVERHEAD
+        + match field {
+            Field::Str(text) => text.len(),
+            Field::Bytes(bytes) => bytes.len(),
+            Field::Group(record) => record.get_column_iter().map(|(name, field)| name.len() + weight(field)).sum(),
+            Field::ListInternal(list) => list.elements().iter().map(weight).sum(),
+            Field::MapInternal(map) => map.entries().iter().map(|(key, item)| weight(key) + weight(item)).sum(),
+            _ => 0,
+        }
 }
 
 fn depth(schema: &Type, level: usize) -> usize {
@@ -78,32 +127,17 @@ fn depth(schema: &Type, level: usize) -> usize {
     schema.get_fields().iter().map(|field| depth(field, level + 1)).max().unwrap_or(level)
 }
 
-fn object(record: Record, budget: &mut Budget) -> Result<Map<String, Value>, Problem> {
+fn object(record: Record) -> Result<Map<String, Value>, Problem> {
     let mut object = Map::new();
     for (name, field) in record.into_columns() {
-        budget.spend(name.len())?;
-        if let Some(value) = value(field, budget)? {
+        if let Some(value) = value(field)? {
             object.insert(name, value);
         }
     }
     Ok(object)
 }
 
-/// What is held, and how much may be: a page of a few bytes can stand for any number of values.
-struct Budget {
-    spent: u64,
-    limit: u64,
-}
-
-impl Budget {
-    fn spend(&mut self, bytes: usize) -> Result<(), Problem> {
-        self.spent = self.spent.saturating_add(OVERHEAD + bytes as u64);
-        if self.spent > self.limit { Err(Problem::TooLarge(self.spent)) } else { Ok(()) }
-    }
-}
-
-fn value(field: Field, budget: &mut Budget) -> Result<Option<Value>, Problem> {
-    budget.spend(0)?;
+fn value(field: Field) -> Result<Option<Value>, Problem> {
     Ok(Some(match field {
         Field::Bytes(_) => return Ok(None),
         Field::Null => Value::Null,
@@ -121,20 +155,17 @@ fn value(field: Field, budget: &mut Budget) -> Result<Option<Value>, Problem> {
         Field::Float(n) => f64::from(n).into(),
         Field::Double(n) => n.into(),
         Field::Decimal(n) => decimal(&n)?.into(),
-        Field::Str(text) => {
-            budget.spend(text.len())?;
-            text.into()
-        }
+        Field::Str(text) => text.into(),
         Field::Date(days) => date(days)?.into(),
         Field::TimeMillis(n) => time(i64::from(n) * 1000)?.into(),
         Field::TimeMicros(n) => time(n)?.into(),
         Field::TimestampMillis(n) => timestamp(Timestamp::from_millisecond(n))?.into(),
         Field::TimestampMicros(n) => timestamp(Timestamp::from_microsecond(n))?.into(),
-        Field::Group(record) => object(record, budget)?.into(),
+        Field::Group(record) => object(record)?.into(),
         Field::ListInternal(list) => {
             let mut items = Vec::new();
             for item in list.elements() {
-                items.extend(value(item.clone(), budget)?);
+                items.extend(value(item.clone())?);
             }
             items.into()
         }
@@ -142,7 +173,7 @@ fn value(field: Field, budget: &mut Budget) -> Result<Option<Value>, Problem> {
         Field::MapInternal(map) => {
             let mut pairs = Vec::new();
             for (key, item) in map.entries() {
-                let pair = [value(key.clone(), budget)?, value(item.clone(), budget)?];
+                let pair = [value(key.clone())?, value(item.clone())?];
                 pairs.push(pair.into_iter().flatten().collect::<Value>());
             }
             pairs.into()

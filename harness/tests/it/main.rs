@@ -8,6 +8,7 @@ mod evaluation;
 mod grade;
 mod lm_eval_tasks;
 mod report;
+mod rows;
 mod scoring;
 mod simulations;
 mod stats;

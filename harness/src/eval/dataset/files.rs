@@ -10,12 +10,10 @@ use std::{
 use serde_json::Value;
 
 use super::{DatasetError, setting};
-use crate::{eval::registry::matches, rows};
+use crate::rows;
 
 /// What a split's file may end in, the first that exists first.
 const EXTENSIONS: [&str; 6] = ["jsonl", "json", "parquet", "csv", "tsv", "txt"];
-/// Most files that one split may have.
-const MAX_FILES: usize = 10_000;
 
 /// The files of a split by `data_files`: a name, a pattern, a list of them, or one of these for each split. Addresses are
 /// looked up in `local`.
@@ -48,10 +46,11 @@ pub(super) fn named(
             found.push(at);
             continue;
         }
-        let before = found.len();
-        expand(&at, &mut found)?;
-        if found.len() == before {
-            return Err(DatasetError::File { path: at, what: "there is no such file; check data_files".into() });
+        let fail = |what: &str| DatasetError::File { path: at.clone(), what: what.to_owned() };
+        match rows::glob(&at) {
+            None => return Err(fail("data_files fits too many files, or folders that are too deep")),
+            Some(fitting) if fitting.is_empty() => return Err(fail("there is no such file; check data_files")),
+            Some(fitting) => found.extend(fitting),
         }
     }
     Ok(found)
@@ -66,52 +65,6 @@ fn copy_of(address: &str, local: &BTreeMap<String, PathBuf>) -> Option<PathBuf> 
         Some(local.get(&format!("{owner}/{name}"))?.join(file))
     };
     local.get(address).cloned().or_else(in_set).filter(|path| path.is_file())
-}
-
-/// The files that fit a pattern, in the order of their names. `**` stands for any folders.
-fn expand(pattern: &Path, found: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
-    let parts: Vec<_> = pattern.components().collect();
-    let wild = |part: &std::path::Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    let fixed: PathBuf = parts.iter().take_while(|part| !wild(part)).collect();
-    let rest: Vec<String> =
-        parts.iter().skip_while(|part| !wild(part)).map(|p| p.as_os_str().to_string_lossy().into_owned()).collect();
-    let mut here = Vec::new();
-    if !rest.is_empty() {
-        walk(&fixed, &rest, 0, &mut here)?;
-    }
-    here.sort();
-    here.dedup();
-    found.extend(here);
-    Ok(())
-}
-
-fn walk(folder: &Path, parts: &[String], depth: usize, found: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
-    let Some((part, rest)) = parts.split_first() else { return Ok(()) };
-    if depth > 16 || found.len() > MAX_FILES {
-        let what = format!("data_files fits more than {MAX_FILES} files, or folders that are too deep");
-        return Err(DatasetError::File { path: folder.to_owned(), what });
-    }
-    if part == "**" {
-        walk(folder, rest, depth + 1, found)?;
-    }
-    for path in entries(folder) {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // Links to folders are not followed, so that there is no circle.
-        let is_folder = path.is_dir() && !path.is_symlink();
-        // Hidden files are left out, as `datasets` does.
-        if name.starts_with('.') && !part.starts_with('.') {
-            continue;
-        }
-        match part.as_str() {
-            "**" if is_folder => walk(&path, parts, depth + 1, found)?,
-            "**" => {}
-            _ if !matches(part, &name) => {}
-            _ if rest.is_empty() && path.is_file() => found.push(path),
-            _ if is_folder => walk(&path, rest, depth + 1, found)?,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// The files of a split in a folder, or in its folder `data`: `SPLIT.EXT`, or `SPLIT-….EXT` in pieces.

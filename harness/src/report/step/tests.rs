@@ -111,15 +111,29 @@ fn validity_and_rules_are_read_from_the_log() {
         let got = fold(step(1, tool, host.clone(), end.clone()).into()).remove(0);
         assert_eq!((got.valid, got.policies), (valid, policies), "{end:?}");
     }
+    let [called, returned] = step(1, "shell", host, Err(Fault::Denied));
+    let (capability, by, granted) = (Capability::Network, Approver::Flag, false);
+    let asked = Kind::Approved { step: Some(1), what: "reach a.test".into(), capability, by, granted };
+    let got = fold(vec![called, asked, returned]).remove(0);
+    assert_eq!(got.policies, [Policy::Approval { capability, by, granted }, Policy::Denied]);
+    assert_eq!(got.notes(), ["why", "network refused by --allow"]);
     let mut kinds: Vec<Kind> = step(1, "plan", json!({}), Ok(json!({}))).into();
     kinds.push(Kind::Amended { field: "method".into(), from: json!(1), to: json!(2), reason: "x".into() });
+    let approved =
+        |step, by, granted| Kind::Approved { step, what: "x".into(), capability: Capability::Scope, by, granted };
+    kinds.push(approved(Some(1), Approver::Flag, true));
+    kinds.push(approved(Some(7), Approver::Person, false));
+    kinds.push(approved(None, Approver::Policy, false));
     kinds.push(Kind::Guarded { guard: "repeat".into(), why: "x".into() });
     let score = |verdict| Score { scorer: "sandbox".into(), value: None, interval: None, verdict, why: "less".into() };
     kinds.push(Kind::Scored { step: Some(1), score: score(Verdict::Warn) });
     let got = fold(kinds).remove(0);
     let amended = Policy::Amended { field: "method".into() };
-    assert_eq!(got.policies, [amended, Policy::Guarded { guard: "repeat".into() }, Policy::Degraded]);
-    assert_eq!(got.notes(), ["sandbox warn: less", "changed the scope: method", "guard: repeat"]);
+    let approval = Policy::Approval { capability: Capability::Scope, by: Approver::Flag, granted: true };
+    assert_eq!(got.policies, [amended, approval, Policy::Guarded { guard: "repeat".into() }, Policy::Degraded]);
+    let notes =
+        ["sandbox warn: less", "changed the scope: method", "change of scope approved by --allow", "guard: repeat"];
+    assert_eq!(got.notes(), notes);
 }
 
 #[test]

@@ -1,0 +1,237 @@
+//! Rows read in batches, from any format, compression and encoding.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use proptest::{prelude::*, test_runner::RngSeed};
+use serde_json::{Value, json};
+use tunesmith_harness::rows::{Bad, BadRow, Batch, Documents, Format, Reading, RowsError, Source};
+
+const QUARANTINE: Reading = Reading { bad: Bad::Quarantine, documents: Documents::Whole };
+
+fn written(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = dir.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(content).unwrap();
+    out.finish().unwrap()
+}
+
+fn all(paths: &[PathBuf], reading: &Reading) -> Result<Vec<Batch>, RowsError> {
+    Source::find(paths, reading)?.batches().collect()
+}
+
+/// Rows with the lines they stand on.
+fn rows(path: &Path, reading: &Reading) -> Vec<(u64, Value)> {
+    let batches = all(&[path.to_owned()], reading).unwrap();
+    batches.into_iter().flat_map(|b| b.lines.into_iter().zip(b.rows)).map(|(line, row)| (line, row.into())).collect()
+}
+
+fn bad(path: &Path) -> Vec<(u64, String, String)> {
+    let batches = all(&[path.to_owned()], &QUARANTINE).unwrap();
+    batches.into_iter().flat_map(|b| b.bad).map(|BadRow { line, why, raw, .. }| (line, why, raw)).collect()
+}
+
+#[test]
+fn every_text_format_reads_the_same_packed_and_unpacked() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = [
+        (
+            "t.csv",
+            "a,b\n1,\"x\ny\"\n2,z\n",
+            vec![(2, json!({"a": "1", "b": "x\ny"})), (4, json!({"a": "2", "b": "z"}))],
+        ),
+        ("t.tsv", "a\tb\n1\tx\n", vec![(2, json!({"a": "1", "b": "x"}))]),
+        ("t.json", "[\n{\"a\":1},\n\n{\"a\":[2]}]", vec![(2, json!({"a": 1})), (4, json!({"a": [2]}))]),
+        ("t.jsonl", "\n{\"a\":1}\n{\"b\":{}}", vec![(2, json!({"a": 1})), (3, json!({"b": {}}))]),
+        ("t.txt", "\none\n\ntwo\n", vec![(1, json!({"text": "one\n\ntwo"}))]),
+        ("t.md", "---\ntitle: x\n---\n# One\n", vec![(1, json!({"text": "# One", "front_matter": "title: x"}))]),
+    ];
+    for (name, text, want) in table {
+        let utf_16: Vec<u8> =
+            [&[0xff, 0xfe], text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>().as_slice()].concat();
+        let two_members = [gzip(&text.as_bytes()[..4]), gzip(&text.as_bytes()[4..])].concat();
+        let paths = [
+            written(dir.path(), name, text),
+            written(dir.path(), &format!("{name}.gz"), two_members),
+            written(dir.path(), &format!("{name}.zst"), zstd::encode_all(text.as_bytes(), 1).unwrap()),
+            // Told by its first bytes, whatever it is called.
+            written(dir.path(), &format!("packed-{name}"), gzip(text.as_bytes())),
+            written(dir.path(), &format!("utf-16-{name}"), &utf_16),
+        ];
+        for path in paths {
+            assert_eq!(rows(&path, &Reading::default()), want, "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn paragraphs_are_rows_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = written(dir.path(), "t.txt", "\none\ntwo\n\n\n  three\n \nfour");
+    let paragraphs = Reading { documents: Documents::Paragraphs, ..Reading::default() };
+    let text = |text: &str| json!({"text": text});
+    assert_eq!(rows(&path, &paragraphs), [(2, text("one\ntwo")), (6, text("  three")), (8, text("four"))]);
+}
+
+#[test]
+fn bad_lines_are_set_apart_with_their_places_and_refused_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = b"{\"a\":\"\xc3\xbc\"}\n{\"a\":\n\n[1]\n{\"a\":\"\xff\"}\n{\"a\":2}\n{\"a\":1,\"a\":2}\n{\"a\":-Infinity}\n{\"a\":18446744073709551616}\n{\"a\":-1e30}\n{\"a\":\"\0\"}";
+    let path = written(dir.path(), "t.jsonl", text);
+    let want = [
+        (2, "line 2: not JSON: EOF while parsing a value (column 5); each line must be one whole object", "{\"a\":"),
+        (4, "line 4: an array, not an object; write each row as {\"column\": value, ...}", "[1]"),
+        (
+            5,
+            "line 5: byte 28 of the file is not UTF-8; convert it, for example with: iconv -f latin1 -t utf-8",
+            "{\"a\":\"\u{fffd}\"}",
+        ),
+        (
+            7,
+            "line 7: not JSON: the key \"a\" stands twice in one object (column 13); each line must be one whole object",
+            "{\"a\":1,\"a\":2}",
+        ),
+        (
+            8,
+            "line 8: not JSON: invalid number (column 7); NaN and Infinity are no JSON, write null",
+            "{\"a\":-Infinity}",
+        ),
+        (
+            9,
+            "line 9: not JSON: a whole number has more than 64 bits; write it as a string",
+            "{\"a\":18446744073709551616}",
+        ),
+        (11, "line 11: byte 115 of the file is NUL, so it is not text; check how the file was made", "{\"a\":\"\0\"}"),
+    ];
+    let want: Vec<_> = want.map(|(line, why, raw)| (line, why.to_owned(), raw.to_owned())).into();
+    assert_eq!(bad(&path), want);
+    assert_eq!(rows(&path, &QUARANTINE), [(1, json!({"a": "ü"})), (6, json!({"a": 2})), (10, json!({"a": -1e30}))]);
+    let refused = all(std::slice::from_ref(&path), &Reading::default()).unwrap_err().to_string();
+    assert_eq!(refused, format!("{}: {}", path.display(), want[0].1));
+}
+
+#[test]
+fn bad_records_and_elements_are_set_apart_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines =
+        |name: &str, text: &str| bad(&written(dir.path(), name, text)).into_iter().map(|b| b.0).collect::<Vec<_>>();
+    assert_eq!(lines("a.csv", "a,b\n1\n2,3\n\"4\n5,6\n7,8,9\n"), [2, 4, 6]);
+    assert_eq!(lines("a.json", "[{\"a\":1},\n2,\n{\"a\" 3},{\"a\":4},\n]\n{}"), [2, 3, 4, 5]);
+    assert_eq!(lines("b.json", "[{\"a\":1},\n{\"a\":"), [2]);
+    assert_eq!(lines("c.json", "[{\"a\":1},\n{\"a\":2}"), [2]);
+}
+
+#[test]
+fn a_line_that_is_too_long_is_set_apart_and_reading_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "x".repeat(17 << 20);
+    let path = written(dir.path(), "t.jsonl", format!("{{\"a\":1}}\n{{\"a\":\"{long}\"}}\n{{\"a\":2}}\n"));
+    let why = "line 2: a row of more than 16777216 bytes begins here; cut it into several";
+    assert_eq!(bad(&path), [(2, why.to_owned(), format!("{{\"a\":\"{}", "x".repeat(194)))]);
+    assert_eq!(rows(&path, &QUARANTINE), [(1, json!({"a": 1})), (3, json!({"a": 2}))]);
+}
+
+#[test]
+fn folders_and_patterns_give_their_files_of_rows_in_order_and_say_what_they_skip() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("data");
+    for name in ["b.jsonl", "a/c.csv.gz", "a/empty.csv", "README.md", "notes.pdf", ".hidden.csv"] {
+        let content = match name {
+            "a/c.csv.gz" => gzip(b"a\n1\n"),
+            "a/empty.csv" => Vec::new(),
+            _ => b"{\"a\":1}".to_vec(),
+        };
+        written(&root, name, content);
+    }
+    let outside = written(dir.path(), "outside.csv", "a\n1\n");
+    std::os::unix::fs::symlink(&outside, root.join("link.csv")).unwrap();
+    let source = Source::find(std::slice::from_ref(&root), &Reading::default()).unwrap();
+    let found: Vec<_> =
+        source.inputs.iter().map(|i| (i.path.strip_prefix(&root).unwrap().to_str().unwrap(), i.format)).collect();
+    assert_eq!(found, [("a/c.csv.gz", Format::Csv), ("b.jsonl", Format::JsonLines)]);
+    let skipped: Vec<_> =
+        source.skipped.iter().map(|s| (s.path.strip_prefix(&root).unwrap().to_str().unwrap(), s.why)).collect();
+    assert_eq!(
+        skipped,
+        [
+            (".hidden.csv", "hidden"),
+            ("README.md", "a text beside files of rows"),
+            ("link.csv", "a link that leads out of the folder"),
+            ("notes.pdf", "no extension of a file of rows"),
+            ("a/empty.csv", "empty"),
+        ]
+    );
+    let pattern = |pattern: &str| Source::find(&[root.join(pattern)], &Reading::default());
+    let of = |source: Source| {
+        source.inputs.into_iter().map(|i| i.path.strip_prefix(&root).unwrap().display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(pattern("**/*.csv.gz").unwrap()), ["a/c.csv.gz"]);
+    assert_eq!(of(pattern("*.m?").unwrap()), ["README.md"]);
+    assert!(pattern("*.xml").unwrap_err().to_string().ends_with("fits no file; check the pattern"));
+    let none =
+        Source::find(&[written(dir.path(), "none/x.pdf", "x").parent().unwrap().to_owned()], &Reading::default());
+    assert!(none.unwrap_err().to_string().contains("holds no file of rows (1 skipped)"));
+}
+
+#[test]
+fn a_packed_file_that_is_cut_off_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = (0..10_000).map(|n| format!("{{\"a\":{n}}}\n")).collect::<String>();
+    for packed in [gzip(text.as_bytes()), zstd::encode_all(text.as_bytes(), 1).unwrap()] {
+        let path = written(dir.path(), "t.jsonl", &packed[..packed.len() / 2]);
+        let said = all(&[path], &QUARANTINE).unwrap_err().to_string();
+        assert!(said.contains("cannot be unpacked") && said.ends_with("was it cut off?"), "{said}");
+    }
+}
+
+#[test]
+fn batches_are_the_same_on_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = (0..60_000).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}\n", "é".repeat(n % 50))).collect::<String>();
+    let paths = [written(dir.path(), "a.jsonl", &text), written(dir.path(), "b.jsonl", text.replace("5}", "5"))];
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| all(&paths, &QUARANTINE).unwrap())
+    };
+    let one = on(1);
+    assert!(one.len() > 4, "{}", one.len());
+    assert!(one.iter().all(|batch| batch.bytes < 2 << 20));
+    assert_eq!(one, on(3));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(21), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_line_is_a_row_or_bad(lines in prop::collection::vec(line(), 1..30)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path(), "t.jsonl", lines.join(&b'\n'));
+        let filled: Vec<u64> = (1..).zip(&lines).filter(|(_, line)| !line.trim_ascii().is_empty()).map(|(n, _)| n).collect();
+        let Ok(batches) = all(&[path], &QUARANTINE) else { return Ok(()) };
+        let mut seen: Vec<u64> = batches.iter().flat_map(|b| b.lines.iter().copied().chain(b.bad.iter().map(|bad| bad.line))).collect();
+        seen.sort_unstable();
+        prop_assert_eq!(seen, filled);
+    }
+}
+
+/// A line of JSON lines: whole, broken, in another encoding, or noise.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let row = "[a-zé ]{0,12}".prop_map(|text| json!({"text": text, "n": [1, null]}).to_string().into_bytes());
+    let no_break = |bytes: Vec<u8>| bytes.into_iter().filter(|&b| b != b'\n').collect::<Vec<u8>>();
+    prop_oneof![
+        6 => row.clone(),
+        1 => (row, any::<prop::sample::Index>()).prop_map(|(row, at)| row[..at.index(row.len())].to_vec()),
+        1 => "[a-z]{3}".prop_map(|text| [b"{\"a\":\"", text.as_bytes(), b"\xfc\"}"].concat()),
+        1 => prop::collection::vec(any::<u8>(), 0..6).prop_map(no_break),
+        1 => Just(Vec::new()),
+    ]
+}
