@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 use tunesmith_harness::{
+    ask::Ask,
     budget::Budget,
     event::{Approver, Capability, Event, Kind},
     grade::outcome,
@@ -26,7 +27,7 @@ use tunesmith_tools::{
 use crate::{
     commands::require::met,
     grading::{self, Graded, Submitted},
-    model::{ChatModel, Delta},
+    model::{ChatModel, Delta, asker::Asker},
     planner_loop::{self, End, LoopEnd, Planning},
     playbook::{self, Playbook},
     prompt,
@@ -115,6 +116,16 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
     let hosts = crate::hub::hosts(&options.allow);
+    let planner = prepare::planner(options)?;
+    // Whoever is asked may be shown rows, so it is handed out where rows may be shared.
+    let model = prepared.model.as_deref().filter(|_| options.share == Share::Samples);
+    let asker = model.map(|model| Asker {
+        model,
+        name: planner.name(),
+        price: planner.price(),
+        budget: Some(&budget),
+        cancel: cancel.clone(),
+    });
     let cx = Cx {
         dir: &dir,
         jobs,
@@ -122,6 +133,7 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
         seed: options.task.seed,
         deadline: budget.deadline_for_steps(),
         cancel: cancel.clone(),
+        ask: asker.as_ref().map(|asker| asker as &dyn Ask),
         hub: prepared.hub.as_ref(),
         hosts: &hosts,
         on: &on,
@@ -163,7 +175,8 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let on = |progress: Progress| watch.progress(&progress);
     let (deadline, cancel) = (budget.deadline_for_steps(), cancel.clone());
     let (base, seed) = (prepared.base.as_path(), options.task.seed);
-    let cx = Cx { dir: &dir, jobs: &options.jobs, base, seed, deadline, cancel, hub: None, hosts: &[], on: &on };
+    let cx =
+        Cx { dir: &dir, jobs: &options.jobs, base, seed, deadline, cancel, ask: None, hub: None, hosts: &[], on: &on };
     let registry = registry::all();
     let scope_of = |output: &Value| prepared.scope(output);
     let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);

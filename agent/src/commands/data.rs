@@ -1,5 +1,7 @@
 //! `tunesmith data`: what is in a file of rows, and turning rows into examples.
 
+mod make;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -29,6 +31,8 @@ pub enum Data {
     Inspect(Inspect),
     /// Clean rows, split off a validation part, and write examples with their recipe
     Prepare(Prepare),
+    /// Make rows where there are none: ask a model, or draw from templates
+    Make(make::Args),
 }
 
 /// `data inspect`.
@@ -134,6 +138,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
                 prepared(&made).iter().for_each(|line| print(line));
             }
         }
+        Data::Make(args) => return make::main(args, cancel).await,
     }
     Ok(0)
 }

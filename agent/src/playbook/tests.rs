@@ -126,6 +126,7 @@ async fn run(answer: Answer, caps: Caps, began: Instant) -> (LoopEnd, Vec<(Strin
         seed: 0,
         deadline: None,
         cancel: Cancel::default(),
+        ask: None,
         hub: None,
         hosts: &[],
         on: &|_| {},
@@ -205,7 +206,18 @@ fn what_hands_in_may_take_half_of_the_time_for_grading() {
     let place = tempfile::tempdir().unwrap();
     let (dir, jobs) = (Workdir::open(place.path()).unwrap(), Local::new());
     let (base, cancel) = (place.path(), Cancel::default());
-    let cx = Cx { dir: &dir, jobs: &jobs, base, seed: 0, deadline: None, cancel, hub: None, hosts: &[], on: &|_| {} };
+    let cx = Cx {
+        dir: &dir,
+        jobs: &jobs,
+        base,
+        seed: 0,
+        deadline: None,
+        cancel,
+        ask: None,
+        hub: None,
+        hosts: &[],
+        on: &|_| {},
+    };
     let scope_of = |_: &Value| Ok(None);
     // Of 1000 s, 150 are kept for the grading: 860 s in, steps are over; 930 s in, half of the rest is gone too.
     for (passed, expected) in [(10, [true, true]), (860, [false, true]), (930, [false, false])] {

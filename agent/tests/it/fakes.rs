@@ -191,6 +191,7 @@ impl World {
             seed: 0,
             deadline: self.deadline,
             cancel: self.cancel.clone(),
+            ask: None,
             hub: None,
             hosts: &self.hosts,
             on: &|_| {},

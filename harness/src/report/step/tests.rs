@@ -164,3 +164,20 @@ fn soak_folding_takes_little_for_each_step() {
     println!("{each:.4} ms for each of {} steps", steps.len());
     assert!(steps.len() == STEPS as usize && each < 5.0);
 }
+
+#[test]
+fn what_a_step_asks_of_a_model_itself_is_its_cost_and_unknown_where_it_failed() {
+    let taught = json!({"spec": {"teacher": {"instructions": "write"}}});
+    let spent = |exact: bool| Ok(json!({"spent": {"questions": 3, "tokens": 500, "usd": 0.25, "exact": exact}}));
+    let kinds = [
+        vec![said(Some(100))],
+        step(1, "data_make", taught.clone(), spent(true)).into(),
+        step(2, "data_make", taught.clone(), spent(false)).into(),
+        step(3, "data_make", taught.clone(), Err(Fault::Resource)).into(),
+        step(4, "data_make", taught, Err(Fault::Denied)).into(),
+        step(5, "data_make", json!({"spec": {"templates": []}}), Err(Fault::Failed)).into(),
+    ];
+    let costs: Vec<_> = fold(kinds.concat()).into_iter().map(|step| (step.cost.tokens, step.cost.usd)).collect();
+    let nothing = (Some(0), Some(0.0));
+    assert_eq!(costs, [(Some(600), Some(0.35)), (None, Some(0.25)), (None, None), nothing, nothing]);
+}
