@@ -7,6 +7,7 @@
 //! | [`recipe`] | how does a row become a prompt and an answer |
 //! | [`eval`] | which questions does a benchmark ask, and how are the answers scored |
 //! | [`model`] | what must a model offer to be scored |
+//! | [`ask`] | how is a question put to some model |
 //! | [`score`] | how is a step judged |
 //! | [`grade`] | how good is the result on rows nobody has seen |
 //! | [`baselines`], [`metrics`], [`stats`] | what is a number worth |
@@ -20,6 +21,7 @@
 //! | [`redact`] | which words are secrets, and are shown nowhere |
 //! | [`hash`], [`text`], [`figures`] | how are bytes named, and texts and numbers shown |
 
+pub mod ask;
 pub mod baselines;
 pub mod budget;
 pub mod compare;

@@ -1,5 +1,7 @@
 //! `tunesmith data`: what is in a file of rows, and turning rows into examples.
 
+mod make;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -29,6 +31,8 @@ pub enum Data {
     Inspect(Inspect),
     /// Clean rows, split off a validation part, and write examples with their recipe
     Prepare(Prepare),
+    /// Make rows where there are none: ask a model, or draw from templates
+    Make(make::Args),
 }
 
 /// `data inspect`.
@@ -52,7 +56,7 @@ pub struct Prepare {
     /// New directory for recipe.json, train.jsonl and valid.jsonl
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Model whose tokens count: nano, a directory or a .gguf file
+    /// Model whose tokens count: nano, a directory, a .gguf file or a Hub id
     #[arg(long, value_name = "MODEL", default_value = "nano")]
     base: String,
     #[command(flatten)]
@@ -117,7 +121,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
         }
         Data::Prepare(args) => {
             let bench = Bench::new(&args.require, cancel)?;
-            let (file, base) = (input(&args.file)?, bench.model(&args.base)?);
+            let (file, base) = (input(&args.file)?, bench.model(&args.base).await?);
             let out = Fresh::new(&args.out)?;
             let job = Job {
                 args: args.mapping.args(&bench, &file).await?,
@@ -134,6 +138,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
                 prepared(&made).iter().for_each(|line| print(line));
             }
         }
+        Data::Make(args) => return make::main(args, cancel).await,
     }
     Ok(0)
 }

@@ -234,7 +234,8 @@ fn date(days: i32) -> Result<String, Problem> {
 }
 
 fn time(micros: i64) -> Result<String, Problem> {
-    let seconds = u32::try_from(micros / 1_000_000).ok().filter(|s| *s < 86_400).ok_or_else(|| out_of_range("time"))?;
+    let seconds =
+        u32::try_from(micros.div_euclid(1_000_000)).ok().filter(|s| *s < 86_400).ok_or_else(|| out_of_range("time"))?;
     let fraction = micros.rem_euclid(1_000_000);
     let text = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     Ok(if fraction == 0 { text } else { format!("{text}.{fraction:06}") })

@@ -1,6 +1,7 @@
 //! Integration tests of the harness, one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod eval_hostile;
 mod eval_ports;
 mod eval_prompts;
 mod eval_python;
