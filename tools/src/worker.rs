@@ -7,7 +7,7 @@ use serde_json::Value;
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::{
-    convert, data_inspect, data_prepare, eval_tasks, evaluate, generate, grading,
+    convert, data_inspect, data_make, data_prepare, eval_tasks, evaluate, generate, grading,
     hub::publish,
     pretraining,
     tool::{Progress, ToolError},
@@ -17,6 +17,7 @@ use crate::{
 mod caller;
 mod serve;
 
+pub use caller::Rates;
 pub use serve::Live;
 
 /// The first argument of a worker.
@@ -32,6 +33,8 @@ pub enum Work {
     Inspect(data_inspect::Job),
     /// Turns rows into examples.
     Prepare(data_prepare::Job),
+    /// Reads the files that a spec of rows to make names.
+    Gather(data_make::intake::Job),
     /// Trains an adapter.
     Train(train::Job),
     /// Scores a model on examples.
@@ -157,6 +160,7 @@ impl Work {
         let value = match self {
             Work::Inspect(job) => serde_json::to_value(job.run(live)?),
             Work::Prepare(job) => serde_json::to_value(job.run(live)?),
+            Work::Gather(job) => serde_json::to_value(job.run()?),
             Work::Train(job) => serde_json::to_value(job.run(live)?),
             Work::Evaluate(job) => serde_json::to_value(job.run(live)?),
             Work::EvalTasks(job) => serde_json::to_value(job.run(live)?),

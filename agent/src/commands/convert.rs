@@ -95,12 +95,14 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         print_json(&made)?;
     } else {
         print(&format!("{}  {}  sha256 {}", visible(&made.path), bytes(made.bytes), made.sha256));
-        print(&format!(
-            "checked: {} of {} greedy answers equal the source's, logits differ by at most {:.2e}",
-            percent(made.agreement),
-            made.prompts,
-            made.max_logit_difference
-        ));
+        print(&match made.agreement.zip(made.max_logit_difference) {
+            Some((agreement, difference)) => format!(
+                "checked: {} of {} greedy answers equal the source's, logits differ by at most {difference:.2e}",
+                percent(agreement),
+                made.prompts
+            ),
+            None => "not checked: no prompt fits the model".to_owned(),
+        });
     }
     Ok(0)
 }

@@ -1,5 +1,7 @@
 //! `tunesmith data`: what is in a file of rows, and turning rows into examples.
 
+mod make;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -29,12 +31,14 @@ pub enum Data {
     Inspect(Inspect),
     /// Clean rows, split off a validation part, and write examples with their recipe
     Prepare(Prepare),
+    /// Make rows where there are none: ask a model, or draw from templates
+    Make(make::Args),
 }
 
 /// `data inspect`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Inspect {
-    /// Rows: CSV, TSV, JSON or JSON lines
+    /// Rows: CSV, TSV, JSON, JSON lines, Parquet, text or Markdown (one row a file), also as .gz or .zst
     file: PathBuf,
     #[command(flatten)]
     require: Require,
@@ -47,7 +51,7 @@ pub struct Inspect {
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  tunesmith data prepare tickets.csv --out prepared")]
 pub struct Prepare {
-    /// Rows: CSV, TSV, JSON or JSON lines
+    /// Rows: CSV, TSV, JSON, JSON lines, Parquet, text or Markdown (one row a file), also as .gz or .zst
     file: PathBuf,
     /// New directory for recipe.json, train.jsonl and valid.jsonl
     #[arg(long, value_name = "DIR")]
@@ -134,6 +138,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
                 prepared(&made).iter().for_each(|line| print(line));
             }
         }
+        Data::Make(args) => return make::main(args, cancel).await,
     }
     Ok(0)
 }

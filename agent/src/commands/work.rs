@@ -38,6 +38,11 @@ impl<'a> Bench<'a> {
         Ok(Bench { jobs, scratch, cancel })
     }
 
+    /// Starts jobs.
+    pub fn jobs(&self) -> &Local {
+        &self.jobs
+    }
+
     /// The directory or file of a MODEL as the user names it. One of the Hub's is downloaded first.
     pub async fn model(&self, name: &str) -> Result<PathBuf, Failure> {
         let path = match bases::resolve(name, Path::new("")) {

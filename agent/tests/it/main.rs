@@ -11,6 +11,7 @@ mod cli_hand;
 mod cli_hub;
 mod cli_input;
 mod cli_kills;
+mod cli_make;
 mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;

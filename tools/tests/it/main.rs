@@ -8,6 +8,7 @@ mod fake_hub;
 mod fake_hub_python;
 mod hub;
 mod hub_publish;
+mod make;
 mod pipeline;
 mod refusals;
 mod support;
