@@ -51,7 +51,7 @@ avoid = ["test.jsonl"]
 
 const TEMPLATES: &str = r#"
 name = "sums"
-rows = 1500
+rows = 15000
 
 [[columns]]
 name = "question"
