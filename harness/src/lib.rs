@@ -14,7 +14,7 @@
 //! | [`compare`] | which of two results is better, or can nobody tell |
 //! | [`report`] | what does a run's log amount to, for people and programs |
 //! | [`log`], [`run`] | where is that kept |
-//! | [`rows`] | what is in the user's files |
+//! | [`rows`] | what is in the user's files, and how are rows changed and written |
 //! | [`seal`] | which rows nobody may see before the end |
 //! | [`overlap`] | did a run train on them all the same |
 //! | [`budget`] | how much may a run use |

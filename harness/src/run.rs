@@ -221,6 +221,9 @@ pub struct Input {
     pub bytes: u64,
     /// Rows read from it.
     pub rows: usize,
+    /// What is to be said of how it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What a run came to: a fold over its log that also reads runs whose process was killed.

@@ -163,8 +163,10 @@ impl Tool for DataInspect {
 
 impl Job {
     /// Looks at the file.
-    pub fn run(&self, _: &mut Live<'_>) -> anyhow::Result<Output> {
-        Ok(inspect(&rows::read(&self.file)?))
+    pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
+        let table = rows::read(&self.file)?;
+        live.note("read", table.note.clone());
+        Ok(inspect(&table))
     }
 }
 

@@ -7,7 +7,9 @@ use serde_json::Value;
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::{
-    convert, data_inspect, data_make, data_prepare, eval_tasks, evaluate, generate, grading, pretraining,
+    convert, data_inspect, data_make, data_prepare, eval_tasks, evaluate, generate, grading,
+    hub::publish,
+    pretraining,
     tool::{Progress, ToolError},
     train,
 };
@@ -47,6 +49,8 @@ pub enum Work {
     Pretrain(pretraining::Job),
     /// Grades a run on its sealed rows.
     Grade(grading::Job),
+    /// Looks at rows that are to be published.
+    Outgoing(publish::rows::Job),
 }
 
 /// What a worker reads from its standard input.
@@ -164,6 +168,7 @@ impl Work {
             Work::Convert(job) => serde_json::to_value(job.run(live)?),
             Work::Pretrain(job) => serde_json::to_value(job.run(live)?),
             Work::Grade(job) => serde_json::to_value(job.run(live)?),
+            Work::Outgoing(job) => serde_json::to_value(job.run()?),
         };
         Ok(value?)
     }

@@ -28,7 +28,7 @@ use crate::run::Failure;
     after_help = "Example:\n  tunesmith convert --model nano --adapter adapter --to gguf --quant q8_0 --out model.gguf"
 )]
 pub struct Args {
-    /// nano, a directory or a .gguf file
+    /// nano, a directory, a .gguf file or a Hub id (OWNER/NAME[@REVISION])
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Adapter in PEFT's format to merge [default: none]
@@ -70,7 +70,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         return Err(usage("safetensors takes f32 or f16; use --to gguf for q8_0"));
     }
     let bench = Bench::new(&args.require, cancel)?;
-    let base = bench.model(&args.model)?;
+    let base = bench.model(&args.model).await?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let out = Fresh::new(&args.out)?;
     let job = convert::Job {

@@ -38,7 +38,7 @@ pub enum Data {
 /// `data inspect`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Inspect {
-    /// Rows: CSV, TSV, JSON or JSON lines
+    /// Rows: CSV, TSV, JSON, JSON lines, Parquet, text or Markdown (one row a file), also as .gz or .zst
     file: PathBuf,
     #[command(flatten)]
     require: Require,
@@ -51,12 +51,12 @@ pub struct Inspect {
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  tunesmith data prepare tickets.csv --out prepared")]
 pub struct Prepare {
-    /// Rows: CSV, TSV, JSON or JSON lines
+    /// Rows: CSV, TSV, JSON, JSON lines, Parquet, text or Markdown (one row a file), also as .gz or .zst
     file: PathBuf,
     /// New directory for recipe.json, train.jsonl and valid.jsonl
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Model whose tokens count: nano, a directory or a .gguf file
+    /// Model whose tokens count: nano, a directory, a .gguf file or a Hub id
     #[arg(long, value_name = "MODEL", default_value = "nano")]
     base: String,
     #[command(flatten)]
@@ -121,7 +121,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
         }
         Data::Prepare(args) => {
             let bench = Bench::new(&args.require, cancel)?;
-            let (file, base) = (input(&args.file)?, bench.model(&args.base)?);
+            let (file, base) = (input(&args.file)?, bench.model(&args.base).await?);
             let out = Fresh::new(&args.out)?;
             let job = Job {
                 args: args.mapping.args(&bench, &file).await?,

@@ -49,7 +49,7 @@ weighting (row, token), eval_steps, select (exact, loss), shuffle, and those of 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Args {
-    /// Model to start from: nano, a directory or a .gguf file
+    /// Model to start from: nano, a directory, a .gguf file or a Hub id (OWNER/NAME[@REVISION])
     #[arg(long, value_name = "MODEL")]
     base: String,
     /// A directory made by `data prepare`, or a file of rows, which is prepared first
@@ -101,7 +101,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     device::check(&args.device).map_err(|error| usage(error.to_string()))?;
     let settings = settings(&args)?;
     let bench = Bench::new(&args.require, cancel)?;
-    let (given, base) = (input(&args.data)?, bench.model(&args.base)?);
+    let (given, base) = (input(&args.data)?, bench.model(&args.base).await?);
     if args.dry_run {
         return dry_run(&args, &settings, &bench, (given, base)).await;
     }

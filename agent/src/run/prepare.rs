@@ -234,6 +234,9 @@ impl Prepared {
             String::new()
         };
         let mut notes = vec![format!("{} rows: {} open, {} sealed{dropped}", rows.read, rows.open, rows.sealed)];
+        let said =
+            self.inputs.iter().filter_map(|input| Some(format!("{}: {}", shown(&input.path), input.note.as_ref()?)));
+        notes.extend(said);
         if rows.near_groups > 0 {
             notes.push(format!("{} groups of near-copies, each kept on one side", rows.near_groups));
         }

@@ -54,7 +54,7 @@ fn read_one(path: &Path) -> Result<(Read, Input), Failure> {
     let failure = |e: std::io::Error| Failure::new(2, format!("{}: {e}", shown(path)));
     let bytes = fs::metadata(path).map_err(failure)?.len();
     let sha256 = hash::sha256_file(path).map_err(failure)?;
-    let input = Input { path: path.to_owned(), sha256, bytes, rows: table.rows.len() };
+    let input = Input { path: path.to_owned(), sha256, bytes, rows: table.rows.len(), note: table.note };
     Ok((Read { columns: table.columns, rows: table.rows }, input))
 }
 

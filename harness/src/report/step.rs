@@ -1,5 +1,7 @@
 //! One step of a run, judged without a model: was it valid, what did it change, what did it cost, what did it touch.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -235,15 +237,14 @@ impl Policy {
 #[derive(Default)]
 pub(super) struct Steps {
     unbooked: Option<(Option<u64>, Option<f64>)>,
-    best: Vec<(Key, f64)>,
+    best: BTreeMap<Key, f64>,
     /// How often the data was prepared: figures of other rows are not compared.
     prepared: usize,
     args: Value,
 }
 
-/// What two figures must share to be compared: the measure, the rows, and how many of them.
-#[derive(PartialEq)]
-struct Key(String, Value, usize);
+/// What two figures must share to be compared: the measure, the rows as JSON, and how often the data was prepared.
+type Key = (String, String, usize);
 
 impl Steps {
     /// Notes the cost of a reply, for the step that it asks for.
@@ -366,9 +367,9 @@ impl Steps {
     /// Compares a figure with the best one of its kind, and keeps it where it is better.
     fn change(&mut self, change: Change, rows: Value) -> Change {
         let Change { value, less_is_better, .. } = change;
-        let key = Key(change.name.clone(), rows, self.prepared);
-        let Some((_, best)) = self.best.iter_mut().find(|(known, _)| *known == key) else {
-            self.best.push((key, value));
+        let key = (change.name.clone(), rows.to_string(), self.prepared);
+        let Some(best) = self.best.get_mut(&key) else {
+            self.best.insert(key, value);
             return change;
         };
         let before = *best;

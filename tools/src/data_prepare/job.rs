@@ -23,6 +23,7 @@ const SHOWN: usize = 100;
 
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let table = rows::read(&job.file)?;
+    live.note("read", table.note.clone());
     for column in [&job.args.input, &job.args.target] {
         if !table.columns.contains(column) {
             bail!("the data has no column {column:?}; it has {}", table.columns.join(", "));

@@ -128,7 +128,7 @@ async fn follow(
 fn advice(work: &Work) -> &'static str {
     match work {
         Work::Train(_) | Work::Pretrain(_) => "use a smaller batch_size, shorter rows or a smaller base",
-        Work::Inspect(_) | Work::Prepare(_) | Work::Gather(_) => "use fewer or shorter rows",
+        Work::Inspect(_) | Work::Prepare(_) | Work::Outgoing(_) | Work::Gather(_) => "use fewer or shorter rows",
         Work::Evaluate(_) | Work::EvalTasks(_) | Work::Generate(_) | Work::Convert(_) | Work::Grade(_) => {
             "use a smaller base"
         }

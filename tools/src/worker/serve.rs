@@ -46,6 +46,13 @@ impl Live<'_> {
         }
     }
 
+    /// Says what is worth a line of its own, if there is something.
+    pub fn note(&mut self, what: &str, note: Option<String>) {
+        if note.is_some() {
+            self.tick(Tick { what: what.to_owned(), note, ..Tick::default() });
+        }
+    }
+
     /// Hands out a result that is already useful.
     pub fn partial(&mut self, result: Value) {
         (self.send)(Line::Partial(result));

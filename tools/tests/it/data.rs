@@ -86,9 +86,9 @@ async fn what_cannot_be_used_is_said_with_what_is_needed() {
 #[tokio::test]
 async fn damaged_files_say_where() {
     let place = Place::new();
-    fs::write(place.path("bad.csv"), b"text,label\nok,a\n\xff\xfe,b\n").unwrap();
+    fs::write(place.path("bad.csv"), b"text,label\n\xc3\xb6k \xc3\xa9,a\n\xff,b\n").unwrap();
     let said = place.error("data_inspect", json!({"file": "bad.csv"})).await;
-    assert!(said.contains("bad.csv: line 3: byte 16 of the file is not UTF-8"), "{said}");
+    assert!(said.contains("bad.csv: line 3: byte 20 of the file is not UTF-8"), "{said}");
 }
 
 #[tokio::test]

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod data;
+#[path = "../fake_hub/mod.rs"]
+mod fake_hub;
+mod fake_hub_python;
 mod hub;
+mod hub_publish;
 mod make;
 mod pipeline;
 mod refusals;

@@ -25,7 +25,7 @@ use crate::run::{Failure, TMPDIR};
 /// Scores.
 pub(super) async fn main(args: &Args, data: &Path, limit: Option<usize>, cancel: &Cancel) -> Result<u8, Failure> {
     let bench = Bench::new(&args.require, cancel)?;
-    let base = bench.model(&args.model)?;
+    let base = bench.model(&args.model).await?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let dir = bench.private()?;
     let examples = examples(data, args.recipe.as_deref(), dir.path())?;
@@ -68,6 +68,9 @@ fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Fail
     let text = crate::commands::text(recipe)?;
     let read: Recipe = serde_json::from_str(&text).map_err(|error| wrong(format!("not a recipe: {error}")))?;
     let table = rows::read(data).map_err(|error| usage(error.to_string()))?;
+    if let Some(note) = &table.note {
+        eprintln!("{}: {note}", data.display());
+    }
     let examples: Vec<_> = table.rows.iter().filter_map(|row| read.example(row).ok()).collect();
     if examples.is_empty() {
         let columns = table.columns.join(", ");

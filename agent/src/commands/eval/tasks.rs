@@ -53,9 +53,10 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
             return Err(usage("--adapter needs a model that is here; leave it out for an endpoint"));
         }
         _ if endpoint.is_some() => Answering::Elsewhere,
-        name => {
-            Answering::Model { base: bench.model(name)?, adapter: args.adapter.as_deref().map(adapter).transpose()? }
-        }
+        name => Answering::Model {
+            base: bench.model(name).await?,
+            adapter: args.adapter.as_deref().map(adapter).transpose()?,
+        },
     };
     let out = match &tasks.out {
         Some(out) if !tasks.dry_run => directory(out)?,
