@@ -1,6 +1,7 @@
-//! `tunesmith data`: what is in a file of rows, and turning rows into examples.
+//! `tunesmith data`: what is in a file of rows, turning rows into examples, and what of eval sets stands in them.
 
 mod make;
+mod overlap;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,8 @@ pub enum Data {
     Prepare(Prepare),
     /// Make rows where there are none: ask a model, or draw from templates
     Make(make::Args),
+    /// Look for rows of eval sets in training rows
+    Overlap(overlap::Overlap),
 }
 
 /// `data inspect`.
@@ -139,6 +142,7 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
             }
         }
         Data::Make(args) => return make::main(args, cancel).await,
+        Data::Overlap(args) => return overlap::main(&args, cancel).await,
     }
     Ok(0)
 }
