@@ -18,7 +18,7 @@
 //! | [`overlap`] | did a run train on them all the same |
 //! | [`budget`] | how much may a run use |
 //! | [`redact`] | which words are secrets, and are shown nowhere |
-//! | [`hash`], [`text`], [`figures`] | how are bytes named, and texts and numbers shown |
+//! | [`hash`], [`text`], [`figures`], [`svg`] | how are bytes named, and texts and numbers shown |
 
 pub mod baselines;
 pub mod budget;
@@ -40,6 +40,6 @@ pub mod run;
 pub mod score;
 pub mod seal;
 pub mod stats;
-mod svg;
+pub mod svg;
 pub mod task;
 pub mod text;

@@ -183,6 +183,17 @@ pub fn near_repeats(texts: &[&str], border: usize) -> (usize, usize) {
     (crossed, docs.len() - union.groups().len())
 }
 
+/// The groups of texts that nearly repeat each other, each in order; a text that is like no other is in none.
+pub fn near_groups(texts: &[&str]) -> Vec<Vec<usize>> {
+    let of = |text: &&str| Content { key: [0; 32], cells: vec![content::normalise(text)], lead: String::new() };
+    let contents: Vec<Content> = texts.iter().map(of).collect();
+    let docs: Vec<&Content> = contents.iter().collect();
+    let everyone: Vec<usize> = (0..docs.len()).collect();
+    let mut union = UnionFind::new(docs.len());
+    Sets::of(&docs).join(&everyone, NEAR, &mut union);
+    union.groups().into_iter().filter(|group| group.len() > 1).collect()
+}
+
 /// How many rows to seal.
 fn target(rows: usize, share: Option<f64>) -> usize {
     let of = |share: f64| (rows as f64 * share).round() as usize;

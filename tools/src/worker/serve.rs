@@ -46,6 +46,11 @@ impl Live<'_> {
         }
     }
 
+    /// Tells what went wrong without ending the work.
+    pub fn warn(&mut self, why: &str) {
+        self.tick(Tick { warning: Some(why.to_owned()), ..Tick::default() });
+    }
+
     /// Hands out a result that is already useful.
     pub fn partial(&mut self, result: Value) {
         (self.send)(Line::Partial(result));

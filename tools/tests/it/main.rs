@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod data;
+mod data_inspect;
 mod hub;
 mod pipeline;
 mod refusals;

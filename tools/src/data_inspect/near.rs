@@ -1,0 +1,41 @@
+//! Texts that nearly repeat each other.
+
+use tunesmith_harness::seal::near_groups;
+
+use super::{
+    draw::Drawn,
+    output::Near,
+    text::{example, said_in},
+};
+
+/// Texts are compared by so many of their characters.
+const CHARACTERS: usize = 4_000;
+/// Groups that are shown, and texts of each.
+const SHOWN: (usize, usize) = (5, 3);
+
+/// The groups of rows whose texts in `columns` nearly repeat each other: places in the sample.
+pub(super) fn groups(sample: &[Drawn], columns: &[String]) -> Vec<Vec<usize>> {
+    let texts: Vec<String> =
+        sample.iter().map(|drawn| said_in(&drawn.row, columns).chars().take(CHARACTERS).collect()).collect();
+    // An empty text is like nothing.
+    let filled: Vec<usize> = (0..texts.len()).filter(|&at| !texts[at].trim().is_empty()).collect();
+    let texts: Vec<&str> = filled.iter().map(|&at| texts[at].as_str()).collect();
+    let mut groups = near_groups(&texts);
+    groups.iter_mut().flatten().for_each(|at| *at = filled[*at]);
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.len()), group.first().copied()));
+    groups
+}
+
+/// What is said of the groups.
+pub(super) fn summary(groups: &[Vec<usize>], sample: &[Drawn], columns: &[String], names: &[String]) -> Near {
+    let shown = |at: &usize| example(&sample[*at], &said_in(&sample[*at].row, columns), names);
+    let examples = groups.iter().take(SHOWN.0).map(|group| group.iter().take(SHOWN.1).map(shown).collect());
+    Near {
+        columns: columns.to_vec(),
+        of: sample.len(),
+        groups: groups.len(),
+        rows: groups.iter().map(|group| group.len() - 1).sum(),
+        largest: groups.first().map_or(0, Vec::len),
+        examples: examples.collect(),
+    }
+}
