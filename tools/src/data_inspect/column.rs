@@ -25,7 +25,7 @@ const PLACEHOLDERS: [&str; 10] = ["n/a", "na", "nan", "null", "none", "nil", "-"
 pub(super) struct Cell<'a> {
     /// Its type in the file.
     pub kind: Kind,
-    /// As text; what is no string is written as JSON.
+    /// As text without blanks around it; what is no string is written as JSON.
     pub text: Cow<'a, str>,
     /// Of the text.
     pub key: Key,
@@ -53,7 +53,7 @@ impl<'a> Cell<'a> {
     pub fn of(value: &'a Value) -> Option<Cell<'a>> {
         let (kind, text) = match value {
             Value::Null => return None,
-            Value::String(text) => (Kind::Text, Cow::Borrowed(text.as_str())),
+            Value::String(text) => (Kind::Text, Cow::Borrowed(text.trim())),
             Value::Number(number) => (Kind::Number, Cow::Owned(number.to_string())),
             Value::Bool(flag) => (Kind::Boolean, Cow::Borrowed(if *flag { "true" } else { "false" })),
             Value::Array(_) => (Kind::List, Cow::Owned(value.to_string())),
@@ -120,7 +120,7 @@ impl Tally {
             self.null += 1;
             return;
         };
-        let text = cell.text.trim();
+        let text = cell.text.as_ref();
         if text.is_empty() {
             self.blank += 1;
             return;
@@ -139,7 +139,7 @@ impl Tally {
         self.placeholders +=
             usize::from(text.len() <= 4 && PLACEHOLDERS.iter().any(|nothing| text.eq_ignore_ascii_case(nothing)));
         self.lengths.add(text.chars().count() as f64);
-        let key = if text.len() == cell.text.len() { cell.key } else { Key::of(text.as_bytes()) };
+        let key = cell.key;
         self.distinct.add(key, 1);
         self.example(|| cut(text, EXAMPLES.1));
         self.value(key, 1, || cut(text, VALUE));

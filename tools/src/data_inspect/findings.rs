@@ -112,12 +112,13 @@ impl List {
             let share = share(near.rows, near.of);
             let weight = if share > MUCH { Weight::Harms } else { Weight::Minor };
             let why = format!(
-                "{} ({}) of {sample} nearly repeat another in {}, in {}; keep one of each, and never split them between training \
+                "{} ({}) of {sample} nearly repeat another in {}, in {}, {} of them word for word; keep one of each, and never split them between training \
                  and validation",
                 counted(near.rows, "row"),
                 percent(share),
                 near.columns.join(", "),
-                counted(near.groups, "group")
+                counted(near.groups, "group"),
+                near.same_words
             );
             self.add("near_duplicates", weight, (near.rows, near.of), why);
         }

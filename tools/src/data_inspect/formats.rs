@@ -186,9 +186,11 @@ impl Seen<'_> {
         let kind = Shape::Text;
         let texts: Vec<&Column> = self.columns.iter().filter(|column| column.cells == Cells::Text).collect();
         let named = TEXTS.iter().find_map(|name| texts.iter().find(|column| column.name.eq_ignore_ascii_case(name)));
+        // What is an answer or a question is no text of its own.
         let long = || texts.iter().filter(|column| column.lengths[1] >= LONG).max_by_key(|column| column.lengths[1]);
-        let only = || texts.first().filter(|_| texts.len() == 1 && self.proposal.is_none());
-        let Some(column) = named.or_else(long).or_else(only) else {
+        let only = || texts.first().filter(|_| texts.len() == 1);
+        let other = || long().or_else(only).filter(|_| self.proposal.is_none());
+        let Some(column) = named.or_else(other) else {
             return no(kind, "no column holds texts of their own");
         };
         let name = column.name.as_str();

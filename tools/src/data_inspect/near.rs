@@ -1,11 +1,13 @@
 //! Texts that nearly repeat each other.
 
+use std::collections::BTreeSet;
+
 use tunesmith_harness::seal::near_groups;
 
 use super::{
     draw::Drawn,
     output::Near,
-    text::{example, said_in},
+    text::{example, plain, said_in},
 };
 
 /// Texts are compared by so many of their characters.
@@ -30,7 +32,12 @@ pub(super) fn groups(sample: &[Drawn], columns: &[String]) -> Vec<Vec<usize>> {
 pub(super) fn summary(groups: &[Vec<usize>], sample: &[Drawn], columns: &[String], names: &[String]) -> Near {
     let shown = |at: &usize| example(&sample[*at], &said_in(&sample[*at].row, columns), names);
     let examples = groups.iter().take(SHOWN.0).map(|group| group.iter().take(SHOWN.1).map(shown).collect());
+    // All of one text's words are in one group.
+    let different = |group: &Vec<usize>| {
+        group.iter().map(|at| plain(&said_in(&sample[*at].row, columns))).collect::<BTreeSet<_>>().len()
+    };
     Near {
+        same_words: groups.iter().map(|group| group.len() - different(group)).sum(),
         columns: columns.to_vec(),
         of: sample.len(),
         groups: groups.len(),

@@ -14,7 +14,7 @@ use tunesmith_harness::task::JobKind;
 pub struct Output {
     /// Rows.
     pub rows: usize,
-    /// Rows that repeat an earlier one in every column.
+    /// Rows that repeat an earlier one in every column; blanks around a text and empty cells do not count.
     pub duplicates: usize,
     /// The columns, in the file's order.
     pub columns: Vec<Column>,
@@ -254,6 +254,8 @@ pub struct Near {
     pub groups: usize,
     /// Rows in them beyond one of each.
     pub rows: usize,
+    /// Those of them that are the same words as another, in the same order, but for case and punctuation.
+    pub same_words: usize,
     /// Rows of the largest group.
     pub largest: usize,
     /// Some texts of some groups, cut.

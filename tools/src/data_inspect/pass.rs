@@ -107,7 +107,7 @@ impl Part {
             for (at, (name, value)) in row.iter().enumerate() {
                 let cell = Cell::of(value);
                 let column = columns.count(at, name, cell.as_ref());
-                cells.extend(cell.map(|cell| (column, cell.kind as u8, cell.key)));
+                cells.extend(cell.filter(|cell| !cell.text.is_empty()).map(|cell| (column, cell.kind as u8, cell.key)));
             }
             let key = row_key(&mut cells);
             keys.push(key);
@@ -121,7 +121,7 @@ impl Part {
     }
 }
 
-/// What a row is known by: its cells without nulls, in any order.
+/// What a row is known by: its cells that hold something, in any order.
 fn row_key(cells: &mut [(Key, u8, Key)]) -> Key {
     cells.sort_unstable_by_key(|(name, ..)| *name);
     let mut hasher = Sha256::new();

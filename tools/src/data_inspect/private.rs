@@ -14,7 +14,7 @@ type Form = (&'static str, &'static str, fn(&str) -> bool);
 const FORMS: [Form; 6] = [
     ("email", r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}", |_| true),
     ("iban", r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?", is_iban),
-    ("card", r"[2-6](?:[ -]?[0-9]){11,18}", is_card),
+    ("card", r"[2-6][0-9]{12,18}|[2-6][0-9]{3}(?:[ -][0-9]{4}){3}|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{5}", is_card),
     ("ip_address", r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}", is_ipv4),
     ("ip_address", r"[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){3,7}", is_ipv6),
     ("phone", r"\+[0-9][0-9 ().-]{6,18}[0-9]|\(?[2-9][0-9]{2}\)?[ .-][0-9]{3}[ .-][0-9]{4}", is_phone),
@@ -108,10 +108,12 @@ mod tests {
     #[test]
     fn forms_of_personal_data_are_found_and_others_are_not() {
         let key = format!("hf_{}", "aB3".repeat(12));
-        let table: [(&str, &[(&str, &str)]); 19] = [
+        let table: [(&str, &[(&str, &str)]); 21] = [
             ("write to jane.doe+x@mail.example.co.uk.", &[("email", "jane.doe+x@mail.example.co.uk")]),
             ("a@b, @name, a@b.c1", &[]),
             ("card 4111 1111 1111 1111, thanks", &[("card", "4111 1111 1111 1111")]),
+            ("3782 822463 10005", &[("card", "3782 822463 10005")]),
+            ("2000000-1000004 and 48-24=24", &[]),
             ("5500-0000-0000-0004", &[("card", "5500-0000-0000-0004")]),
             ("4111 1111 1111 1112", &[]),
             ("order 123456789012345678901234567890", &[]),

@@ -93,7 +93,13 @@ async fn damaged_files_say_where() {
     assert_eq!((&found["rows"], &found["bad_rows"], &found["bad"]), (&json!(2), &json!(1), &bad));
     fs::write(place.path("none.csv"), "text,label\nà,b,c\n").unwrap();
     let said = place.error("data_inspect", json!({"file": "none.csv"})).await;
-    assert_eq!(said, format!("none.csv has no rows; the first line: {}; give a file with a header and rows", why.replace("3:", "2:")));
+    assert_eq!(
+        said,
+        format!(
+            "none.csv has no rows; the first line: {}; give a file with a header and rows",
+            why.replace("3:", "2:")
+        )
+    );
 }
 
 #[tokio::test]

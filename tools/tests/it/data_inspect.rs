@@ -34,9 +34,7 @@ fn proposed(rows: impl IntoIterator<Item = Value>) -> (Option<Shape>, Value, Vec
 #[test]
 fn each_format_is_known_by_its_columns() {
     let n = 0..12;
-    let chat = |n: usize, role: &str, said: &str, names: [&str; 2]| {
-        json!([{role: names[0], said: format!("what is {n}?")}, {role: names[1], said: format!("it is {n}")}])
-    };
+    let chat = |n: usize, role: &str, said: &str, names: [&str; 2]| json!([{role: names[0], said: format!("what is {n}?")}, {role: names[1], said: format!("it is {n}")}]);
     let none = || Vec::new();
     let messages = n.clone().map(|n| json!({"messages": chat(n, "role", "content", ["user", "assistant"])}));
     assert_eq!(proposed(messages), (Some(Shape::Messages), json!({"messages": "messages"}), none()));
@@ -49,12 +47,15 @@ fn each_format_is_known_by_its_columns() {
     let mapping = json!({"chosen": "chosen", "prompt": "prompt", "rejected": "rejected"});
     let same = vec![("chosen and rejected are the same".to_owned(), 1)];
     assert_eq!(proposed(pairs), (Some(Shape::Preference), mapping, same));
-    let alpaca = n.clone().map(|n| json!({"instruction": format!("add {n}"), "input": n, "output": format!("sum {n}")}));
+    let alpaca =
+        n.clone().map(|n| json!({"instruction": format!("add {n}"), "input": n, "output": format!("sum {n}")}));
     let mapping = json!({"input": "input", "instruction": "instruction", "output": "output"});
     assert_eq!(proposed(alpaca), (Some(Shape::Alpaca), mapping, none()));
     let mapping = json!({"input": "text", "label": "intent"});
     assert_eq!(proposed(tickets(6)), (Some(Shape::Classification), mapping, none()));
-    let sums = n.clone().map(|n| json!({"question": format!("What is {n} and 2?"), "answer": format!("It is\n#### {}", n + 2)}));
+    let sums = n
+        .clone()
+        .map(|n| json!({"question": format!("What is {n} and 2?"), "answer": format!("It is\n#### {}", n + 2)}));
     let mapping = json!({"prompt": "question", "completion": "answer"});
     assert_eq!(proposed(sums), (Some(Shape::PromptCompletion), mapping, none()));
     let texts = n.map(|n| json!({"text": format!("A story about {n} bears and what they had for dinner.")}));
@@ -75,7 +76,9 @@ fn labels_are_looked_at_from_every_side() {
     let mut rows = tickets(40);
     let (first, other) = (rows[0].clone(), rows[1].clone());
     // The same words with another label, nearly the same with another label, and a label written in another way.
-    rows.push(json!({"text": format!("{}!!", first["text"].as_str().unwrap().to_uppercase()), "intent": other["intent"]}));
+    rows.push(
+        json!({"text": format!("{}!!", first["text"].as_str().unwrap().to_uppercase()), "intent": other["intent"]}),
+    );
     rows.push(json!({"text": "please tell me when the card will arrive", "intent": "Card-Arrival"}));
     rows.push(json!({"text": "a label of its own", "intent": "odd"}));
     let found = look(rows);
@@ -114,7 +117,8 @@ fn cells_are_counted_by_what_they_are() {
 
 #[test]
 fn lints_name_columns_and_hide_what_they_found() {
-    let rows = (0..5).map(|n| json!({"prompt": format!("write to jane{n}@mail.example"), "completion": "cafÃ© &amp; more"}));
+    let rows =
+        (0..5).map(|n| json!({"prompt": format!("write to jane{n}@mail.example"), "completion": "cafÃ© &amp; more"}));
     let found = look(rows);
     let seen = |lints: &[tunesmith_tools::data_inspect::Lint]| -> Vec<(String, String, usize)> {
         lints.iter().map(|lint| (lint.kind.clone(), lint.name.clone(), lint.rows)).collect()
@@ -148,11 +152,15 @@ fn the_result_is_the_same_on_any_number_of_threads() {
 #[tokio::test]
 async fn what_planners_see_is_bounded() {
     let wide = |n: usize| {
-        let cells = (0..300).map(|c| (format!("column number {c}"), json!(format!("cell {c} of row {n}: jane@mail.example"))));
+        let cells =
+            (0..300).map(|c| (format!("column number {c}"), json!(format!("cell {c} of row {n}: jane@mail.example"))));
         Value::Object(cells.collect())
     };
     let mut labelled = tickets(60);
-    labelled.extend((0..900).map(|n| json!({"text": format!("{n} {}", "long ".repeat(200)), "intent": format!("label {}", n % 90)})));
+    labelled.extend(
+        (0..900)
+            .map(|n| json!({"text": format!("{n} {}", "long ".repeat(200)), "intent": format!("label {}", n % 90)})),
+    );
     for rows in [(0..40).map(wide).collect(), labelled] {
         let found = Place::with(rows).ok("data_inspect", json!({})).await;
         let length = found.to_string().chars().count();
@@ -188,7 +196,8 @@ fn survives(path: &Path) -> Option<Output> {
 fn rows_that_share_no_columns_and_cells_that_nest_or_never_end_do_no_harm() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("rows.jsonl");
-    let lines: Vec<String> = (0..3_000).map(|n| json!({format!("c{n}"): n, "text": "same"}).to_string() + "\n").collect();
+    let lines: Vec<String> =
+        (0..3_000).map(|n| json!({format!("c{n}"): n, "text": "same"}).to_string() + "\n").collect();
     fs::write(&file, lines.concat()).unwrap();
     let found = survives(&file).unwrap();
     assert_eq!((found.rows, found.columns.len(), found.columns_left_out), (3_000, 256, 2_745));
