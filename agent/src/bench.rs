@@ -9,7 +9,7 @@
 //! | `board` | which cells does a scoreboard have |
 //! | `pages`, `junit` | how do other programs and people read it |
 
-mod args;
+pub(crate) mod args;
 mod attempt;
 mod baseline;
 mod board;

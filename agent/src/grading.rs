@@ -57,7 +57,8 @@ impl Submitted {
     /// The best adapter that was trained before the planner was stopped.
     pub fn of_events(events: &[Event]) -> Option<Self> {
         let best = trainings(events).max_by(|a, b| {
-            let rank = |t: &train::Output| (t.valid_exact.unwrap_or(0.0), -t.valid_loss.unwrap_or(f64::INFINITY));
+            // What was not measured is worse than anything that was.
+            let rank = |t: &train::Output| (t.valid_exact, t.valid_loss.map(|loss| -loss));
             rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal)
         })?;
         Some(Submitted { adapter: Some(best.adapter), artifacts: Vec::new() })
@@ -125,8 +126,12 @@ fn prepare(run: &Run, submitted: &Submitted) -> Result<(grading::Job, Places, Wo
     if hash_of(&sealed).ok().as_ref() != manifest.hashes.get("sealed") {
         return Err(internal(&format!("{SEALED} is not what was sealed when the run began")));
     }
-    let base = manifest.base.clone();
-    let hash = tunesmith_lm::model::hash(&base).map_err(|e| internal(&e))?;
+    // A base of the run's own moves with it.
+    let base = Some(run.base()).filter(|base| base.join("config.json").is_file()).unwrap_or(manifest.base);
+    let hash = tunesmith_lm::model::hash(&base).map_err(|error| {
+        let why = format!("the base cannot be read: {error}; put it back where the run found it");
+        (Outcome::Blocked, why)
+    })?;
     if scope.base_sha256 != hash {
         return Err(internal(&format!("{} is not the base that the run began with", base.display())));
     }

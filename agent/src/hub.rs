@@ -20,10 +20,19 @@ pub fn hosts(allow: &[String]) -> Vec<String> {
     allow.iter().filter_map(|allowed| allowed.strip_prefix("network:")).map(str::to_owned).collect()
 }
 
-fn permits(allow: &[String], endpoint: &str) -> bool {
+/// The host of `HF_ENDPOINT`, as `--allow network:HOST` takes it.
+pub fn host() -> String {
+    host_of(&config(&env).endpoint)
+}
+
+fn host_of(endpoint: &str) -> String {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()
+}
+
+fn permits(allow: &[String], endpoint: &str) -> bool {
+    let host = host_of(endpoint);
     hosts(allow).iter().any(|allowed| {
         let allowed = allowed.to_ascii_lowercase();
         let port = host.strip_prefix(&allowed).and_then(|rest| rest.strip_prefix(':'));
@@ -50,6 +59,10 @@ fn config(env: &dyn Fn(&str) -> Option<String>) -> HubConfig {
         endpoint: env("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
         token,
         cache_dir: env("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
+        viewer: env("TUNESMITH_HUB_VIEWER"),
+        // What Hugging Face's own tools take for a yes.
+        offline: env("HF_HUB_OFFLINE")
+            .is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.trim().to_ascii_lowercase().as_str())),
     }
 }
 
@@ -86,7 +99,11 @@ mod tests {
             ("HF_TOKEN", " hf_given ".into()),
             ("HF_ENDPOINT", "http://127.0.0.1:9".into()),
             ("HF_HUB_CACHE", "/cache".into()),
+            ("HF_HUB_OFFLINE", "True".into()),
+            ("TUNESMITH_HUB_VIEWER", "http://127.0.0.1:8".into()),
         ]);
+        assert!(given.offline && !stored.offline);
+        assert_eq!((given.viewer.as_deref(), stored.viewer.as_deref()), (Some("http://127.0.0.1:8"), None));
         assert_eq!((given.endpoint.as_str(), given.token.as_deref()), ("http://127.0.0.1:9", Some("hf_given")));
         assert_eq!(given.cache_dir, PathBuf::from("/cache"));
     }

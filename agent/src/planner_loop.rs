@@ -16,7 +16,7 @@ use tunesmith_tools::tool::{AnyTool, Cx, ToolError};
 
 use crate::{
     guards::{self, Guards, Strike},
-    model::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, ToolSpec, intake},
+    model::{Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Reply, Request, ToolSpec, intake},
     show::{self, Share},
     steps::{Asked, Journal, ScopeOf, Steps, until},
 };
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         let Planning { cx, budget, model, .. } = self.planning;
         let nothing = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
         let reserved = budget.reserve(nothing, Instant::now().into_std()).map_err(|why| Stop::End(End::Budget, why))?;
-        let request = Request { messages: &self.messages, tools: &self.specs };
+        let request = Request { messages: &self.messages, tools: &self.specs, form: Form::default() };
         let reply = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => Err(Stop::End(End::Cancelled, "cancelled".to_owned())),

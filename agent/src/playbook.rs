@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tunesmith_harness::{
     budget::{Budget, Reservation, Spend},
-    event::{Kind, Rows},
+    event::{Approver, Capability, Kind, Rows},
     figures::percent,
     log::LogError,
     task::{Goal, JobKind, Outcome, Task},
@@ -79,6 +79,9 @@ struct Scouted {
     memory: Option<u64>,
 }
 
+/// Who decides whether something may be done, and how.
+pub type Decide<'a> = dyn Fn(&str) -> (Approver, bool) + Sync + 'a;
+
 impl<'a> Playbook<'a> {
     /// A playbook for `task`.
     pub fn new(task: &'a Task, rows: Rows, budget: &'a Budget, steps: Steps<'a>, journal: &'a mut dyn Journal) -> Self {
@@ -86,7 +89,7 @@ impl<'a> Playbook<'a> {
     }
 
     /// Works until the result is handed in. `approve` is asked once, with the plan.
-    pub async fn drive(mut self, approve: &(dyn Fn(&str) -> bool + Sync)) -> Result<LoopEnd, LogError> {
+    pub async fn drive(mut self, approve: &Decide<'_>) -> Result<LoopEnd, LogError> {
         let (end, why) = match self.work(approve).await {
             Ok(output) => (End::Finished(output), "the playbook finished".to_owned()),
             Err(Stop::End(end, why)) => (end, why),
@@ -115,7 +118,7 @@ impl<'a> Playbook<'a> {
         Ok(Preview::new(self.task, self.rows, &proposal, &scouted, &recipe))
     }
 
-    async fn work(&mut self, approve: &(dyn Fn(&str) -> bool + Sync)) -> Result<Value, Stop> {
+    async fn work(&mut self, approve: &Decide<'_>) -> Result<Value, Stop> {
         let proposal = self.inspect().await?;
         self.plan(&proposal).await?;
         let what = format!(
@@ -125,7 +128,9 @@ impl<'a> Playbook<'a> {
             proposal.target,
             self.rows.open
         );
-        if !approve(&what) {
+        let ((by, granted), step) = (approve(&what), Some(self.steps.taken()));
+        self.journal.record(Kind::Approved { step, what, capability: Capability::Plan, by, granted })?;
+        if !granted {
             return Err(Stop::End(End::Refused, crate::run::NOT_APPROVED.into()));
         }
         let scouted = self.scout(&proposal).await?;

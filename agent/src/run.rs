@@ -1,7 +1,6 @@
 //! One run from request to report: rows are sealed, a planner works, the grader judges, the log keeps it all.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -9,8 +8,9 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 use tunesmith_harness::{
+    ask::Ask,
     budget::Budget,
-    event::{Event, Kind},
+    event::{Approver, Capability, Event, Kind},
     grade::outcome,
     log::{self, Log, LogError},
     report::Report,
@@ -27,7 +27,7 @@ use tunesmith_tools::{
 use crate::{
     commands::require::met,
     grading::{self, Graded, Submitted},
-    model::{ChatModel, Delta},
+    model::{ChatModel, Delta, asker::Asker},
     planner_loop::{self, End, LoopEnd, Planning},
     playbook::{self, Playbook},
     prompt,
@@ -35,9 +35,14 @@ use crate::{
     steps::{Jobs, Journal, Steps},
 };
 
+mod failure;
 mod prepare;
+mod sealing;
 
-pub use prepare::{DATA, Prepared, SEALED, named};
+pub use failure::Failure;
+pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
+pub use prepare::{Prepared, named};
+pub use sealing::{DATA, SEALED};
 
 /// What a run is given.
 #[derive(Clone, Debug)]
@@ -79,8 +84,8 @@ pub trait Watch: Send + Sync {
     fn delta(&self, delta: &Delta<'_>);
     /// A line about the run itself.
     fn note(&self, line: &str);
-    /// Asks the user to approve `what`; `false` where nobody can be asked.
-    fn approve(&self, what: &str) -> bool;
+    /// Asks the user to approve `what`; `None` where nobody can be asked.
+    fn approve(&self, what: &str) -> Option<bool>;
 }
 
 /// A run that came to its end.
@@ -98,66 +103,6 @@ pub struct Finished {
     pub report: Report,
 }
 
-/// A run that could not begin, or whose log cannot be written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// The exit code.
-    pub exit: u8,
-    /// What was wrong and what to do, in one or two lines.
-    pub message: String,
-}
-
-impl Failure {
-    /// A failure with this exit code.
-    pub fn new(exit: u8, message: impl ToString) -> Self {
-        Failure { exit, message: message.to_string() }
-    }
-
-    /// A place that cannot be written: a wrong name where nothing can stand there, else the surroundings, which block.
-    /// `elsewhere` says how to name another place.
-    pub fn unwritten(path: &Path, error: &io::Error, elsewhere: &str) -> Self {
-        use io::ErrorKind as Kind;
-        let (exit, why, advice) = match error.kind() {
-            Kind::AlreadyExists | Kind::NotADirectory => (2, "a file stands where a directory should be".into(), ""),
-            Kind::NotFound | Kind::InvalidFilename | Kind::InvalidInput => (2, plain(error), ""),
-            Kind::StorageFull | Kind::QuotaExceeded => {
-                (Outcome::Blocked.exit_code(), plain(error), "free some space or ")
-            }
-            _ => (Outcome::Blocked.exit_code(), plain(error), ""),
-        };
-        Failure::new(exit, format!("cannot write {}: {why}; {advice}{elsewhere}", shown(path)))
-    }
-}
-
-/// What the system said, without the path that the library for temporary files adds to it.
-pub(crate) fn plain(error: &io::Error) -> String {
-    let said = error.to_string();
-    said.split_once(" at path ").map_or(said.clone(), |(why, _)| why.to_owned())
-}
-
-/// How to name another place for runs.
-pub(crate) const ELSEWHERE: &str = "keep runs elsewhere with --dir";
-/// How to name another place for what is thrown away.
-pub(crate) const TMPDIR: &str = "name another directory for temporary files with TMPDIR";
-
-/// A directory for temporary files, removed at the end.
-pub(crate) fn scratch() -> Result<tempfile::TempDir, Failure> {
-    tempfile::tempdir().map_err(|error| Failure::unwritten(&std::env::temp_dir(), &error, TMPDIR))
-}
-
-impl From<LogError> for Failure {
-    fn from(error: LogError) -> Self {
-        match &error {
-            LogError::Io { path, error } => Failure::unwritten(path, error, ELSEWHERE),
-            LogError::Full { .. } => Failure::new(Outcome::Blocked.exit_code(), error),
-            LogError::Broken { .. } | LogError::Busy(_) | LogError::Unwritable { .. } => {
-                Failure::new(Outcome::Internal.exit_code(), error)
-            }
-        }
-    }
-}
-
 /// Does a whole run. An error means that there is no run, or that its log cannot be written.
 pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<Finished, Failure> {
     let started = Instant::now();
@@ -171,6 +116,16 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
     let hosts = crate::hub::hosts(&options.allow);
+    let planner = prepare::planner(options)?;
+    // Whoever is asked may be shown rows, so it is handed out where rows may be shared.
+    let model = prepared.model.as_deref().filter(|_| options.share == Share::Samples);
+    let asker = model.map(|model| Asker {
+        model,
+        name: planner.name(),
+        price: planner.price(),
+        budget: Some(&budget),
+        cancel: cancel.clone(),
+    });
     let cx = Cx {
         dir: &dir,
         jobs,
@@ -178,6 +133,7 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
         seed: options.task.seed,
         deadline: budget.deadline_for_steps(),
         cancel: cancel.clone(),
+        ask: asker.as_ref().map(|asker| asker as &dyn Ask),
         hub: prepared.hub.as_ref(),
         hosts: &hosts,
         on: &on,
@@ -219,7 +175,8 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let on = |progress: Progress| watch.progress(&progress);
     let (deadline, cancel) = (budget.deadline_for_steps(), cancel.clone());
     let (base, seed) = (prepared.base.as_path(), options.task.seed);
-    let cx = Cx { dir: &dir, jobs: &options.jobs, base, seed, deadline, cancel, hub: None, hosts: &[], on: &on };
+    let cx =
+        Cx { dir: &dir, jobs: &options.jobs, base, seed, deadline, cancel, ask: None, hub: None, hosts: &[], on: &on };
     let registry = registry::all();
     let scope_of = |output: &Value| prepared.scope(output);
     let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);
@@ -242,16 +199,21 @@ async fn plan(
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();
     let watch = journal.watch;
-    let approve = move |what: &str| match options.approve {
-        Approve::Auto => true,
-        Approve::Ask => watch.approve(what),
-        Approve::Never => false,
+    let approve = move |what: &str| {
+        let answer = if options.approve == Approve::Ask { watch.approve(what) } else { None };
+        match answer {
+            Some(granted) => (Approver::Person, granted),
+            None => (Approver::Policy, options.approve == Approve::Auto),
+        }
     };
     let Some(model) = prepared.model.as_deref() else {
         let steps = Steps::new(tools, cx, &scope_of, may_amend);
         return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&approve).await?);
     };
-    if !approve(&prepared.asks(options)) {
+    let what = prepared.asks(options);
+    let (by, granted) = approve(&what);
+    journal.record(Kind::Approved { step: None, what, capability: Capability::Plan, by, granted })?;
+    if !granted {
         return Ok(LoopEnd { end: End::Refused, why: NOT_APPROVED.into(), spent: budget.spent() });
     }
     drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend), journal).await
@@ -381,33 +343,12 @@ impl Watch for Silent {
     fn progress(&self, _: &Progress) {}
     fn delta(&self, _: &Delta<'_>) {}
     fn note(&self, _: &str) {}
-    fn approve(&self, _: &str) -> bool {
-        false
+    fn approve(&self, _: &str) -> Option<bool> {
+        None
     }
 }
 
 /// A path as the user knows it, for messages.
 pub(crate) fn shown(path: &Path) -> String {
     tunesmith_harness::text::visible(&path.display().to_string()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_name_is_bad_input_and_a_full_disk_blocks() {
-        let failure = |error: io::Error| Failure::unwritten(Path::new("runs"), &error, ELSEWHERE);
-        let of = |code| failure(io::Error::from_raw_os_error(code));
-        let want =
-            |exit, why: &str| Failure::new(exit, format!("cannot write runs: {why}keep runs elsewhere with --dir"));
-        assert_eq!(of(17), want(2, "a file stands where a directory should be; "));
-        assert_eq!(of(20), want(2, "a file stands where a directory should be; "));
-        assert_eq!(of(28), want(5, "No space left on device (os error 28); free some space or "));
-        assert_eq!(of(30), want(5, "Read-only file system (os error 30); "));
-        assert_eq!(of(13), want(5, "Permission denied (os error 13); "));
-        // As some libraries wrap it, with a path that is not the user's.
-        let missing = tempfile::tempdir_in("/nowhere/at/all").unwrap_err();
-        assert_eq!(failure(missing), want(2, "No such file or directory (os error 2); "));
-    }
 }

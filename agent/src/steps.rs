@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tunesmith_harness::{
-    event::{Fault, JobRecord, Kind},
+    event::{Approver, Capability, Fault, JobRecord, Kind},
     log::{Log, LogError},
     score::Score,
     task::Scope,
@@ -18,7 +18,9 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
     confined,
-    tool::{AnyTool, Cx, JobEnd, Progress, ToolError},
+    hub_search::HubSearch,
+    shell::Shell,
+    tool::{AnyTool, Cx, JobEnd, Progress, Tool, ToolError},
 };
 
 /// Receives every event as it happens: the log, perhaps with a terminal beside it.
@@ -118,9 +120,12 @@ impl<'a> Steps<'a> {
             Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args), &jobs).await,
             Err((_, why)) => Err(malformed(why)),
         };
-        let mut amended = Vec::new();
+        let (mut approvals, mut amended) = (Vec::new(), Vec::new());
+        if !matches!(result, Err(ToolError::Invalid(_))) {
+            approvals.extend(asked.args.ok().and_then(|args| self.network(asked.tool, args)));
+        }
         if let (Ok(output), "plan") = (&result, asked.tool) {
-            match self.freeze(output, asked.args.ok()) {
+            match self.freeze(output, asked.args.ok(), &mut approvals) {
                 Ok(events) => amended = events,
                 Err(denied) => result = Err(denied),
             }
@@ -142,6 +147,9 @@ impl<'a> Steps<'a> {
             .map(|error| if self.find(asked.tool).is_none() { Fault::Invalid } else { fault(error) });
         let output = result.as_ref().map_or_else(|error| Value::from(error.to_string()), Value::clone);
         let seconds = began.elapsed().as_secs_f64();
+        for approval in approvals {
+            journal.record(approval)?;
+        }
         journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds, jobs, fault })?;
         for event in amended {
             journal.record(event)?;
@@ -191,8 +199,32 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// The first plan freezes the scope; a later one may not change it unless the user allowed that.
-    fn freeze(&mut self, output: &Value, args: Option<&Value>) -> Result<Vec<Kind>, ToolError> {
+    /// What `--allow` says to a call that needs the network; `None` where it needs none.
+    fn network(&self, tool: &str, args: &Value) -> Option<Kind> {
+        let (what, granted) = match self.find(tool)?.name() {
+            HubSearch::NAME => ("search the Hub".to_owned(), self.cx.hub.is_some()),
+            Shell::NAME => {
+                let hosts: Vec<&str> = args.get("hosts")?.as_array()?.iter().filter_map(Value::as_str).collect();
+                let what = (!hosts.is_empty()).then(|| format!("reach {}", hosts.join(", ")))?;
+                (what, hosts.iter().all(|host| tunesmith_sandbox::allows(self.cx.hosts, host)))
+            }
+            _ => return None,
+        };
+        Some(self.decided(what, Capability::Network, granted))
+    }
+
+    fn decided(&self, what: String, capability: Capability, granted: bool) -> Kind {
+        Kind::Approved { step: Some(self.taken), what, capability, by: Approver::Flag, granted }
+    }
+
+    /// The first plan freezes the scope; a later one may not change it unless the user allowed that, which is added to
+    /// `approvals`.
+    fn freeze(
+        &mut self,
+        output: &Value,
+        args: Option<&Value>,
+        approvals: &mut Vec<Kind>,
+    ) -> Result<Vec<Kind>, ToolError> {
         let Some(new) = (self.scope_of)(output)? else { return Ok(Vec::new()) };
         let Some(old) = &self.scope else {
             self.scope = Some(new.clone());
@@ -202,10 +234,11 @@ impl<'a> Steps<'a> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
+        let fields: Vec<&str> = changes.iter().map(|(field, ..)| field.as_str()).collect();
+        let fields = fields.join(", ");
+        approvals.push(self.decided(format!("change {fields}"), Capability::Scope, self.may_amend));
         if !self.may_amend {
-            let fields: Vec<&str> = changes.iter().map(|(field, ..)| field.as_str()).collect();
-            let why =
-                format!("the scope is frozen and this plan changes {}; that needs --allow scope", fields.join(", "));
+            let why = format!("the scope is frozen and this plan changes {fields}; that needs --allow scope");
             return Err(ToolError::Denied(why));
         }
         self.scope = Some(new);

@@ -203,6 +203,8 @@ impl Terminal {
             Kind::Amended { field, from, to, reason } => {
                 self.say(state, &visible(&format!("scope changed: {field} from {from} to {to}: {reason}")));
             }
+            // What was refused ends the step or the run, which says why.
+            Kind::Approved { .. } => {}
             Kind::Guarded { guard, why } => self.say(state, &visible(&format!("! {guard}: {why}"))),
             Kind::Compacted { dropped } => {
                 self.say(state, &format!("the conversation was shortened: {}", counted(*dropped as usize, "message")));
@@ -296,18 +298,18 @@ impl Watch for Terminal {
         }
     }
 
-    fn approve(&self, what: &str) -> bool {
+    fn approve(&self, what: &str) -> Option<bool> {
         let mut state = self.state();
         self.flush(&mut state);
         clear(&mut state);
         drop(state);
         if self.style == Style::Quiet || !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-            return false;
+            return None;
         }
         eprint!("{}? [y/N] ", visible(what));
         let mut answer = String::new();
         let heard = io::stderr().flush().and_then(|()| io::stdin().lock().read_line(&mut answer));
-        heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+        Some(heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Two results beside each other: what is better, what is worse, and where nobody can tell.
 //!
 //! Items are matched, so that two models are compared on the same questions: exact McNemar for right or wrong, a
-//! permutation test for everything else and for items in clusters, and Benjamini-Hochberg over all comparisons.
+//! permutation test for everything else and for items in clusters, and Benjamini-Hochberg over all comparisons. Where no
+//! item is in both, right or wrong answers are compared by Fisher's exact test, and all else by Welch's.
 
 mod aggregate;
 mod items;
@@ -20,10 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::{aggregate::Aggregate, load::load};
-use crate::{
-    figures::counted,
-    stats::{self, Sums},
-};
+use crate::{figures::counted, stats};
 
 /// Why results cannot be compared.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +93,7 @@ pub struct Item {
     /// Names the same item in other results.
     pub key: String,
     /// What it adds, see [`Aggregate`].
-    pub sums: Sums,
+    pub sums: Vec<f64>,
     /// What names the prompt that the model saw.
     pub prompt: Option<String>,
     /// The cluster it belongs to.
@@ -216,7 +214,9 @@ pub enum Test {
     McnemarExact,
     /// A permutation of the two models within each item or cluster.
     PairedPermutation,
-    /// A normal test of two reported values, because items are not known or not the same.
+    /// Fisher's exact test of right answers to different items.
+    FisherExact,
+    /// Welch's test of two values, because items are not known or not the same.
     Unpaired,
 }
 
@@ -281,6 +281,16 @@ fn alone(a: &Results, b: &Results, rows: &[Row]) -> Vec<String> {
             these.tasks.keys().filter(|task| !others.tasks.contains_key(*task)).map(String::as_str).collect();
         if !only.is_empty() {
             notes.push(format!("in {name} alone: {} ({})", counted(only.len(), "task"), only.join(", ")));
+        }
+    }
+    for (task, of_a) in &a.tasks {
+        let Some(of_b) = b.tasks.get(task) else { continue };
+        for (name, these, others) in [("A", of_a, of_b), ("B", of_b, of_a)] {
+            let keys = these.metrics.keys().filter(|key| !others.metrics.contains_key(*key));
+            let only: Vec<&str> = keys.map(String::as_str).collect();
+            if !only.is_empty() {
+                notes.push(format!("{task}: in {name} alone: {}", only.join(" and ")));
+            }
         }
     }
     for row in rows.iter().filter(|row| row.unmatched != (0, 0) && row.n > 0) {

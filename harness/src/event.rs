@@ -64,6 +64,30 @@ pub enum Fault {
     Cancelled,
 }
 
+/// What a run may do only where someone allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// To spend the run's time on a plan.
+    Plan,
+    /// To change the frozen scope.
+    Scope,
+    /// To reach hosts.
+    Network,
+}
+
+/// Who decides on an approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approver {
+    /// `--approve`, without asking anyone.
+    Policy,
+    /// A person at the terminal.
+    Person,
+    /// `--allow`.
+    Flag,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -146,6 +170,19 @@ pub enum Kind {
         to: Value,
         /// Why.
         reason: String,
+    },
+    /// It was decided whether something may be done.
+    Approved {
+        /// The step that needs it; `None` where a language model's whole plan does.
+        step: Option<u32>,
+        /// What is to be done, in words.
+        what: String,
+        /// What that takes.
+        capability: Capability,
+        /// Who decided.
+        by: Approver,
+        /// Whether it may be done.
+        granted: bool,
     },
     /// A guard of the loop fired.
     Guarded {

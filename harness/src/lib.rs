@@ -7,19 +7,21 @@
 //! | [`recipe`] | how does a row become a prompt and an answer |
 //! | [`eval`] | which questions does a benchmark ask, and how are the answers scored |
 //! | [`model`] | what must a model offer to be scored |
+//! | [`ask`] | how is a question put to some model |
 //! | [`score`] | how is a step judged |
 //! | [`grade`] | how good is the result on rows nobody has seen |
 //! | [`baselines`], [`metrics`], [`stats`] | what is a number worth |
 //! | [`compare`] | which of two results is better, or can nobody tell |
 //! | [`report`] | what does a run's log amount to, for people and programs |
 //! | [`log`], [`run`] | where is that kept |
-//! | [`rows`] | what is in the user's files |
+//! | [`rows`] | what is in the user's files, and how are rows changed and written |
 //! | [`seal`] | which rows nobody may see before the end |
 //! | [`overlap`] | did a run train on them all the same |
 //! | [`budget`] | how much may a run use |
 //! | [`redact`] | which words are secrets, and are shown nowhere |
 //! | [`hash`], [`text`], [`figures`], [`svg`] | how are bytes named, and texts and numbers shown |
 
+pub mod ask;
 pub mod baselines;
 pub mod budget;
 pub mod compare;

@@ -7,8 +7,8 @@
 //!
 //! What is decided where a format leaves it open: a whole number beyond 64 bits, a key that stands twice in one object, NaN
 //! and nesting deeper than 127 make a row bad, because each would lose something; numbers with a fraction or an exponent
-//! are 64-bit floats; cells of CSV and TSV are strings, an empty one is an empty string; a Parquet column of bytes is left
-//! out.
+//! are 64-bit floats; cells of CSV and TSV are strings, an empty one is an empty string; NaN in a Parquet file is null, and
+//! a column of bytes is left out.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::recipe::Row;
 
+mod ahead;
 mod batch;
 mod delimited;
 mod document;
@@ -29,12 +30,16 @@ mod open;
 mod parquet;
 mod problem;
 mod source;
+mod stages;
 mod units;
+mod writer;
 
 pub use batch::{BadRow, Batch, Batches};
 pub use problem::{Problem, RowsError};
 pub(crate) use source::glob;
 pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source};
+pub use stages::{Count, Flow, Key, Passed, Stages, key};
+pub use writer::{Codec, Layout, Writer, Written};
 
 /// Largest file of which everything is held in memory, in bytes, at several times its size.
 pub const MAX_BYTES: u64 = 2 << 30;
@@ -50,6 +55,8 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The rows, in file order. Cells of CSV and TSV are strings.
     pub rows: Vec<Row>,
+    /// What is to be said of how the file was read, see [`Input::note`].
+    pub note: Option<String>,
 }
 
 /// How a file of rows is written.
@@ -80,9 +87,9 @@ pub fn read(path: &Path) -> Result<Table, RowsError> {
 fn read_within(path: &Path, limit: u64) -> Result<Table, RowsError> {
     let error = |problem| RowsError { path: path.into(), problem };
     let source = Source::file(path, &Reading::default())?;
-    let format = source.inputs[0].format;
-    if source.inputs[0].bytes > limit {
-        return Err(error(Problem::TooLarge(source.inputs[0].bytes)));
+    let input = &source.inputs[0];
+    if input.bytes > limit {
+        return Err(error(Problem::TooLarge(input.bytes)));
     }
     let (mut rows, mut held) = (Vec::new(), 0);
     for batch in source.batches() {
@@ -95,13 +102,13 @@ fn read_within(path: &Path, limit: u64) -> Result<Table, RowsError> {
         rows.extend(batch.rows);
     }
     if rows.is_empty() {
-        return Err(error(Problem::NoRows(match format {
+        return Err(error(Problem::NoRows(match input.format {
             Format::Csv | Format::Tsv => " (only a header)",
             Format::Json => " (an empty array)",
             _ => "",
         })));
     }
-    Ok(Table { format, columns: columns(&rows), rows })
+    Ok(Table { format: input.format, columns: columns(&rows), rows, note: input.note() })
 }
 
 /// The columns of rows, in the order of first sight.

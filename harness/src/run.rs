@@ -35,6 +35,7 @@ pub enum RunError {
         /// What was touched.
         path: PathBuf,
         /// What the system said.
+        #[source]
         error: io::Error,
         /// What to do, where there is something to say.
         advice: &'static str,
@@ -167,9 +168,7 @@ impl Run {
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), RunError> {
         let unwritable = |why: String| RunError::Manifest { path: self.manifest_path(), why };
         let manifest = redact::record(manifest.clone()).map_err(unwritable)?;
-        let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| unwritable(e.to_string()))?;
-        text.push('\n');
-        write_atomically(&self.manifest_path(), text.as_bytes())
+        write_json(&self.manifest_path(), &manifest)
     }
 
     /// Reads the manifest.
@@ -222,6 +221,9 @@ pub struct Input {
     pub bytes: u64,
     /// Rows read from it.
     pub rows: usize,
+    /// What is to be said of how it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What a run came to: a fold over its log that also reads runs whose process was killed.
@@ -285,6 +287,7 @@ impl Summary {
                 | Kind::Returned { .. }
                 | Kind::Scored { .. }
                 | Kind::Amended { .. }
+                | Kind::Approved { .. }
                 | Kind::Guarded { .. }
                 | Kind::Compacted { .. } => {}
             }
@@ -293,12 +296,23 @@ impl Summary {
     }
 }
 
+/// Writes indented JSON so that readers see all of it or none.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| io_error(path, error.into()))?;
+    write_atomically(path, format!("{text}\n").as_bytes())
+}
+
 /// Writes a file so that readers see all of it or none, also after a crash.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let write = || -> io::Result<()> {
         // The parent of a bare name is empty.
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(dir)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".").suffix(".part");
+        // Who may read it is the user's choice, as for every file; temporary ones are closed to others.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -315,7 +329,7 @@ fn is_run(dir: &Path) -> bool {
 fn io_error(path: &Path, error: io::Error) -> RunError {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and start again",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose another place with --dir",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; choose another place",
         io::ErrorKind::NotADirectory => "; a file stands where a directory should be",
         _ => "",
     };

@@ -8,6 +8,7 @@
 //! | `resample` | the same for any statistic: permutation tests and bootstraps with a fixed seed |
 //! | `tries` | pass@k and pass^k |
 //! | `many` | what remains of p-values when there are many |
+//! | `unpaired` | the same for two results on different items |
 //! | `power` | which difference could have been seen, and how many items would show one |
 //!
 //! What cannot be known from the data is `None`: no item, one item where two are needed, a spread of zero, or a value
@@ -21,16 +22,18 @@ mod power;
 mod resample;
 mod share;
 mod tries;
+mod unpaired;
 
 pub use self::{
-    distributions::{normal_quantile, normal_two_sided, t_quantile},
-    exact::{mcnemar, paired_bootstrap, wilson},
+    distributions::{normal_quantile, normal_two_sided, t_quantile, t_two_sided},
+    exact::{mcnemar, paired_bootstrap},
     many::benjamini_hochberg,
     mean::{Estimate, paired_share},
-    power::{POWER, detectable, detectable_paired, detectable_unpaired, items_needed, noise_floor},
+    power::{POWER, detectable, detectable_paired, items_needed, noise_floor},
     resample::{
         DRAWS, Sums, bootstrap, hierarchical, hierarchical_difference, paired_permutation, percentile_interval,
     },
-    share::{FEW, clopper_pearson, clustered_share, share, wilson_at},
+    share::{FEW, clopper_pearson, clustered_share, share, wilson, wilson_at},
     tries::{Tries, pass_at_k, pass_hat_k},
+    unpaired::{Counted, Difference, detectable_unpaired, fisher, unpaired_share},
 };

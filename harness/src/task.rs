@@ -99,6 +99,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the run ended as its planner let it end, not for want of a resource, by a defect or by the user.
+    pub fn is_of_planner(self) -> bool {
+        matches!(self, Outcome::Met | Outcome::NotMet | Outcome::Budget | Outcome::PlannerFailed)
+    }
+
     /// The process exit code of this outcome.
     pub fn exit_code(self) -> u8 {
         match self {

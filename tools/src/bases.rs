@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use tunesmith_harness::rows::not_a_file;
 use tunesmith_lm::model::FILES;
 
+use crate::hub::RepoId;
+
 /// The bundled base's name.
 pub const NANO: &str = "nano";
 
@@ -25,10 +27,10 @@ pub enum BaseError {
     Empty,
     /// Something that looks like `owner/name`.
     #[error(
-        "there is no directory {0}; to use the Hub's {0}, download it first, for example with: hf download {0} --local-dir {1}, \
-         then name that directory"
+        "there is no directory {0}; to use the Hub's {0}, download it first: tunesmith hub download {0} --out {name}, then \
+         name that directory", name = .0.name
     )]
-    HubId(String, String),
+    HubId(RepoId),
     /// A path to nothing.
     #[error("there is no model at {0}; use nano, a model directory or a GGUF file")]
     Missing(String),
@@ -52,10 +54,7 @@ pub fn resolve(name: &str, cwd: &Path) -> Result<Base, BaseError> {
     }
     let path = cwd.join(name);
     let Ok(meta) = std::fs::metadata(&path) else {
-        return Err(match hub_id(name) {
-            Some(short) => BaseError::HubId(name.to_owned(), short.to_owned()),
-            None => BaseError::Missing(name.to_owned()),
-        });
+        return Err(name.parse().map_or_else(|_| BaseError::Missing(name.to_owned()), BaseError::HubId));
     };
     let endless = endless(&path).map(|part| part.display().to_string());
     match () {
@@ -91,16 +90,6 @@ fn is_part(entry: &std::fs::DirEntry) -> bool {
     FILES.contains(&name.as_str()) || name.ends_with(".safetensors") || name == "model.safetensors.index.json"
 }
 
-/// The part after the owner, if this has the form of the Hub's ids.
-fn hub_id(name: &str) -> Option<&str> {
-    let part = |text: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !text.is_empty() && text.chars().all(plain) && !text.starts_with('.')
-    };
-    let (owner, rest) = name.split_once('/')?;
-    (part(owner) && part(rest)).then_some(rest)
-}
-
 fn is_gguf(path: &Path) -> bool {
     let mut magic = [0; 4];
     let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
@@ -129,7 +118,7 @@ mod tests {
         assert_eq!(find("notes.txt"), Err(BaseError::NotGguf("notes.txt".into())));
         assert_eq!(find("./nowhere"), Err(BaseError::Missing("./nowhere".into())));
         let error = find("HuggingFaceTB/SmolLM2-135M").unwrap_err().to_string();
-        assert!(error.contains("hf download HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M"), "{error}");
+        assert!(error.contains("tunesmith hub download HuggingFaceTB/SmolLM2-135M --out SmolLM2-135M"), "{error}");
     }
 
     #[test]

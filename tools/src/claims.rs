@@ -54,18 +54,18 @@ pub fn same(path: &Path, claimed: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a file has so many lines; of a file that is too large to be counted nothing is said.
-pub fn lines(path: &Path, claimed: usize) -> Result<(), String> {
+/// Whether the lines of a file were counted and are so many; `false` of a file that is too large to be counted.
+pub fn lines(path: &Path, claimed: usize) -> Result<bool, String> {
     let mut file = open_regular(path).map_err(|error| unreadable(path, &error))?;
     let bytes = file.metadata().map_err(|error| unreadable(path, &error))?.len();
     if bytes > COUNTED {
-        return Ok(());
+        return Ok(false);
     }
     let mut text = Vec::with_capacity(bytes as usize);
     (&mut file).take(COUNTED).read_to_end(&mut text).map_err(|error| unreadable(path, &error))?;
     let found = text.iter().filter(|byte| **byte == b'\n').count();
     match found == claimed {
-        true => Ok(()),
+        true => Ok(true),
         false => Err(format!("{} has {found} rows, not {claimed}", name(path))),
     }
 }

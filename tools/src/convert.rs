@@ -115,12 +115,12 @@ pub struct Output {
     /// SHA-256 of the adapter's weights that were merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter_sha256: Option<String>,
-    /// Share of prompts on which the written model says exactly what its source says.
-    pub agreement: f64,
-    /// Prompts compared.
+    /// Share of prompts on which the written model says exactly what its source says; null where none was compared.
+    pub agreement: Option<f64>,
+    /// Prompts compared: those that fit the model.
     pub prompts: usize,
-    /// Largest difference of a logit after these prompts.
-    pub max_logit_difference: f64,
+    /// Largest difference of a logit after these prompts; null where none was compared.
+    pub max_logit_difference: Option<f64>,
     /// Tensors that had to stay f16.
     pub not_quantized: usize,
     /// Ollama's template of the model, where its own is of a form that can be written so.
@@ -178,20 +178,27 @@ impl Tool for Convert {
     }
 
     fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
-        let files = judged("convert.files", claims(output, dir));
-        let verdict = match output.agreement {
-            share if output.max_logit_difference > output.quant.tolerance() && share < 1.0 => Verdict::Fail,
-            share if share < 0.9 => Verdict::Warn,
-            _ => Verdict::Pass,
-        };
-        let why = format!(
-            "{:.0} % of {} greedy answers equal their source's, logits differ by at most {:.2e}",
-            output.agreement * 100.0,
-            output.prompts,
-            output.max_logit_difference
-        );
-        vec![files, score("convert.agreement", Some(output.agreement), verdict, why)]
+        vec![judged("convert.files", claims(output, dir)), agreement(output)]
     }
+}
+
+/// Whether the written model answers as its source.
+fn agreement(output: &Output) -> Score {
+    const NAME: &str = "convert.agreement";
+    let Some((share, difference)) = output.agreement.zip(output.max_logit_difference) else {
+        return score(NAME, None, Verdict::Unknown, "no prompt fits the model, so nothing was compared".into());
+    };
+    let verdict = match share {
+        _ if difference > output.quant.tolerance() && share < 1.0 => Verdict::Fail,
+        share if share < 0.9 => Verdict::Warn,
+        _ => Verdict::Pass,
+    };
+    let why = format!(
+        "{:.0} % of {} greedy answers equal their source's, logits differ by at most {difference:.2e}",
+        share * 100.0,
+        output.prompts
+    );
+    score(NAME, Some(share), verdict, why)
 }
 
 /// The file that holds the numbers of a written model.
@@ -266,9 +273,9 @@ impl Job {
             sha256: written.sha256,
             mark: Some(mark(&file(self.to, &self.out))?),
             adapter_sha256,
-            agreement: compared.agreement,
-            prompts: compared.prompts,
-            max_logit_difference: compared.difference,
+            agreement: compared.map(|compared| compared.agreement),
+            prompts: compared.map_or(0, |compared| compared.prompts),
+            max_logit_difference: compared.map(|compared| compared.difference),
             not_quantized,
             ollama_template,
             stop,
@@ -285,7 +292,8 @@ impl Job {
         model_files::write(&self.base, model, &self.out, dtype)
     }
 
-    fn compare(&self, source: &Model, written: &Model, live: &mut Live<'_>) -> anyhow::Result<Compared> {
+    /// How the written model answers prompts beside its source; `None` where no prompt fits.
+    fn compare(&self, source: &Model, written: &Model, live: &mut Live<'_>) -> anyhow::Result<Option<Compared>> {
         let encoder = Encoder::of(source)?;
         let prompts = self.prompts(&encoder)?;
         if source.chat.is_some() != written.chat.is_some() {
@@ -294,6 +302,9 @@ impl Job {
         let chats = source.chat.as_ref().zip(written.chat.as_ref());
         if let Some(finding) = chats.and_then(|(a, b)| template((&source.tokenizer, a), (&written.tokenizer, b))) {
             bail!("the written model turns chats into other tokens than its source ({finding})");
+        }
+        if prompts.is_empty() {
+            return Ok(None);
         }
         let (before, after) = (Session::new(source, None)?, Session::new(written, None)?);
         let sampling = Sampling::greedy(COMPARED.1, encoder.stops());
@@ -305,7 +316,7 @@ impl Job {
             let (a, b) = (before.logits(prompt)?, after.logits(prompt)?);
             difference = a.iter().zip(&b).map(|(a, b)| distance(*a, *b)).fold(difference, f64::max);
         }
-        Ok(Compared { agreement: same as f64 / prompts.len().max(1) as f64, prompts: prompts.len(), difference })
+        Ok(Some(Compared { agreement: same as f64 / prompts.len() as f64, prompts: prompts.len(), difference }))
     }
 
     /// Prompts of the run's own examples, or a few that any model can be asked.
@@ -355,6 +366,7 @@ fn distance(a: f32, b: f32) -> f64 {
     if apart.is_nan() { f64::MAX } else { apart }
 }
 
+#[derive(Clone, Copy)]
 struct Compared {
     agreement: f64,
     prompts: usize,
@@ -398,9 +410,9 @@ mod tests {
             adapter_sha256: None,
             sha256: "a".into(),
             mark: Some(mark(&path).unwrap()),
-            agreement: 1.0,
+            agreement: Some(1.0),
             prompts: 16,
-            max_logit_difference: 0.01,
+            max_logit_difference: Some(0.01),
             not_quantized: 0,
             ollama_template: None,
             stop: Vec::new(),
@@ -414,7 +426,10 @@ mod tests {
     #[test]
     fn a_good_conversion_passes_and_each_way_to_fail_is_named() {
         assert_eq!(doubts(|_, _| ()), [""; 0]);
-        let disagrees = doubts(|output, _| (output.agreement, output.max_logit_difference) = (0.25, 3.0));
+        let disagrees = doubts(|output, _| (output.agreement, output.max_logit_difference) = (Some(0.25), Some(3.0)));
+        let untried =
+            doubts(|output, _| (output.agreement, output.max_logit_difference, output.prompts) = (None, None, 0));
+        assert_eq!(untried, ["convert.agreement unknown: no prompt fits the model, so nothing was compared"]);
         assert_eq!(
             disagrees,
             ["convert.agreement fail: 25 % of 16 greedy answers equal their source's, logits differ by at most 3.00e0"]

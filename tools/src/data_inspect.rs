@@ -197,8 +197,8 @@ impl Job {
         let fit = output.formats.iter().find(|fit| Some(fit.kind) == output.format).cloned();
         next("near-duplicates");
         let compared = compared(fit.as_ref(), &output.columns);
-        let groups = near::groups(sample, &compared);
-        output.near = (!compared.is_empty()).then(|| near::summary(&groups, sample, &compared, names));
+        let (groups, of) = near::groups(sample, &compared);
+        output.near = (!compared.is_empty()).then(|| near::summary((&groups, of), sample, &compared, names));
         next("labels");
         let of_labels = output.proposal.as_ref().filter(|_| output.format == Some(Shape::Classification));
         let counts = |target: &str| pass.columns.iter().find(|column| column.name == target)?.values();
@@ -211,7 +211,7 @@ impl Job {
         if let Some(base) = &self.base {
             match tokens::count(base, self.max_length, sample, fit.as_ref()) {
                 Ok(tokens) => output.tokens = Some(tokens),
-                Err(why) => live.warn(&format!("lengths in tokens are unknown: {why:#}")),
+                Err(why) => live.warn("tokens", format!("lengths in tokens are unknown: {why:#}")),
             }
         }
     }
@@ -248,6 +248,7 @@ fn file(input: &Input, name: &str, (rows, bad_rows): (usize, usize)) -> File {
         bytes: input.bytes,
         rows,
         bad_rows,
+        note: input.note(),
     }
 }
 

@@ -12,7 +12,7 @@ use tunesmith_harness::{
     eval::{
         config::TaskConfig,
         dataset::Datasets,
-        evaluation::{self, ANSWERS, Place, Plan, Spec, evaluate},
+        evaluation::{self, ANSWERS, Manifest, Place, Plan, Spec, evaluate},
         functions::Functions,
         journal::Journal,
         registry::Registry,
@@ -24,12 +24,13 @@ use tunesmith_harness::{
         LanguageModel, Message, ModelError,
         calibration::{Constant, Random},
     },
+    run::write_json,
 };
 
-use crate::{bases, files::write_json, memory, models::TextModel, worker::Live};
+use crate::{bases, memory, models::TextModel, worker::Live};
 
 /// The requests of an evaluation whose model answers elsewhere, in its directory.
-pub const REQUESTS: &str = "requests.jsonl";
+pub const REQUESTS: &str = "requests.json";
 
 /// What the worker is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,10 +151,13 @@ impl Job {
             }
             (Part::Whole, None) => anyhow::bail!("this model is asked elsewhere"),
             (Part::TryScore, _) => {
-                plan.try_score(&self.journal()?)?;
+                plan.try_score(&self.answered(&questions)?.1)?;
                 None
             }
-            (Part::Score, _) => Some(plan.score(&self.journal()?, &evaluation::manifest(&self.out)?, &self.out)?),
+            (Part::Score, _) => {
+                let (manifest, journal) = self.answered(&questions)?;
+                Some(plan.score(&journal, &manifest, &self.out)?)
+            }
         };
         Ok(Output { tasks, questions, results })
     }
@@ -167,8 +171,10 @@ impl Job {
             Answering::Model { base, adapter } => bases::reads(base).into_iter().chain(adapter.clone()).collect(),
             _ => Vec::new(),
         };
+        // From the root, only data beside task files and in named folders can be read: a job may not read everything.
+        let folder = Some(&self.spec.folder).filter(|folder| folder.parent().is_some());
         folders
-            .chain([self.spec.folder.clone()])
+            .chain(folder.cloned())
             .chain(self.spec.include.clone())
             .chain(self.spec.datasets.values().cloned())
             .chain(model)
@@ -180,9 +186,16 @@ impl Job {
         self.cache.iter().cloned().collect()
     }
 
-    fn journal(&self) -> anyhow::Result<Journal> {
+    /// What was asked and answered here, which must be these very questions: with rows taken away, the answers that are
+    /// left would still give a score.
+    fn answered(&self, questions: &str) -> anyhow::Result<(Manifest, Journal)> {
         let manifest = evaluation::manifest(&self.out)?;
-        Ok(Journal::open(&self.out.join(ANSWERS), &manifest.fingerprint)?)
+        if manifest.questions != questions {
+            let changed = "rows, prompts or examples of the tasks have changed since the model was asked";
+            anyhow::bail!("{}: {changed}; evaluate again into another --out", self.out.display());
+        }
+        let journal = Journal::open(&self.out.join(ANSWERS), &manifest.fingerprint)?;
+        Ok((manifest, journal))
     }
 
     fn open(&self) -> anyhow::Result<Option<Box<dyn LanguageModel>>> {
@@ -222,7 +235,7 @@ impl Job {
     fn write_requests(&self, plan: &Plan) -> anyhow::Result<()> {
         let all: Vec<(&[Instance], usize)> =
             plan.tasks.iter().map(|planned| (planned.instances.as_slice(), planned.first_row().len())).collect();
-        write_json(&self.out.join(REQUESTS), &all)
+        Ok(write_json(&self.out.join(REQUESTS), &all)?)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tunesmith_harness::{
     recipe::{Example, Recipe},
     score::{Score, Verdict},
@@ -140,12 +140,6 @@ fn jsonl<T: DeserializeOwned>(path: &Path, text: io::Result<String>) -> anyhow::
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", name(path)))?;
     serde_json::from_str(&text).with_context(|| format!("{} is damaged", name(path)))
-}
-
-/// Writes a JSON file, indented.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
-    let text = format!("{}\n", serde_json::to_string_pretty(value)?);
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", name(path)))
 }
 
 /// The last part of a path, for messages.

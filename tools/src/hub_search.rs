@@ -120,9 +120,12 @@ impl Tool for HubSearch {
         };
         let filters = Filters {
             licence: args.licence,
+            // Models that are trained here generate text.
+            task: (args.what == What::Models).then(|| "text-generation".to_owned()),
             max_parameters: args.max_parameters,
             sort: Some(args.sort.field().to_owned()),
             limit: args.limit,
+            ..Filters::default()
         };
         let found = async {
             match args.what {
@@ -131,8 +134,8 @@ impl Tool for HubSearch {
             }
         };
         tokio::select! {
-            hits = found => Ok(Output {
-                hits: hits.map_err(|error| ToolError::Failed(error.to_string()))?,
+            found = found => Ok(Output {
+                hits: found.map_err(|error| ToolError::Failed(error.to_string()))?.hits,
                 memory: if args.what == What::Models { limit(None) } else { None },
             }),
             () = cx.cancel.cancelled() => Err(ToolError::Cancelled),

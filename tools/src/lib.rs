@@ -19,6 +19,7 @@ mod claims;
 pub mod confined;
 pub mod convert;
 pub mod data_inspect;
+pub mod data_make;
 pub mod data_prepare;
 pub mod encode;
 pub mod eval_tasks;

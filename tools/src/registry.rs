@@ -21,6 +21,7 @@ pub fn all() -> Registry {
         tools: vec![
             typed(crate::data_inspect::DataInspect),
             typed(crate::plan::Plan),
+            typed(crate::data_make::DataMake),
             typed(crate::data_prepare::DataPrepare),
             typed(crate::train::Train),
             typed(crate::evaluate::Evaluate),

@@ -8,7 +8,7 @@ use tunesmith_harness::{
     score::{Score, Verdict},
     text::{truncate_middle, visible_lines},
 };
-use tunesmith_sandbox::{Ended, Job, Limits, Line, Net, Workdir};
+use tunesmith_sandbox::{Ended, Job, Limits, Line, Local, Net, Workdir};
 
 use crate::{
     bases, confined,
@@ -64,15 +64,7 @@ impl Tool for Shell {
     type Output = Output;
 
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        let missing = cx.jobs.missing();
-        // Whoever switched confinement off for the whole run has decided.
-        if cx.jobs.is_confined() && !missing.is_empty() {
-            let layers: Vec<String> = missing.iter().map(|(layer, status)| format!("{layer} ({status})")).collect();
-            return Err(ToolError::Denied(format!(
-                "commands cannot be confined on this machine: {}; the user may allow them with --sandbox none",
-                layers.join(", ")
-            )));
-        }
+        confinable(cx.jobs)?;
         if let Some(host) = args.hosts.iter().find(|host| !tunesmith_sandbox::allows(cx.hosts, host)) {
             return Err(ToolError::Denied(format!(
                 "this run may not reach {host}; the user can allow it with --allow network:{host}"
@@ -121,6 +113,20 @@ impl Tool for Shell {
         };
         vec![score("shell.exit", None, verdict, why)]
     }
+}
+
+/// Whether commands of a planner may run here: confined, or where the user has decided that they need not be.
+pub fn confinable(jobs: &Local) -> Result<(), ToolError> {
+    let missing = jobs.missing();
+    // Whoever switched confinement off for the whole run has decided.
+    if !jobs.is_confined() || missing.is_empty() {
+        return Ok(());
+    }
+    let layers: Vec<String> = missing.iter().map(|(layer, status)| format!("{layer} ({status})")).collect();
+    Err(ToolError::Denied(format!(
+        "commands cannot be confined on this machine: {}; the user may allow them with --sandbox none",
+        layers.join(", ")
+    )))
 }
 
 fn shown(lines: &[String]) -> String {

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tunesmith_harness::{event::JobRecord, score::Score};
+use tunesmith_harness::{ask::Ask, event::JobRecord, score::Score};
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::hub::Hub;
@@ -25,6 +25,8 @@ pub struct Cx<'a> {
     pub deadline: Option<Instant>,
     /// Set when the user cancels.
     pub cancel: Cancel,
+    /// The model that may be asked, where the run hands one out.
+    pub ask: Option<&'a dyn Ask>,
     /// The Hub, where the run may use the network.
     pub hub: Option<&'a Hub>,
     /// Hosts that the user allows commands to reach.

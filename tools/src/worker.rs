@@ -7,7 +7,9 @@ use serde_json::Value;
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::{
-    convert, data_inspect, data_prepare, eval_tasks, evaluate, generate, grading, pretraining,
+    convert, data_inspect, data_make, data_prepare, eval_tasks, evaluate, generate, grading,
+    hub::publish,
+    pretraining,
     tool::{Progress, ToolError},
     train,
 };
@@ -15,6 +17,7 @@ use crate::{
 mod caller;
 mod serve;
 
+pub use caller::Rates;
 pub use serve::Live;
 
 /// The first argument of a worker.
@@ -30,6 +33,8 @@ pub enum Work {
     Inspect(data_inspect::Job),
     /// Turns rows into examples.
     Prepare(data_prepare::Job),
+    /// Reads the files that a spec of rows to make names.
+    Gather(data_make::intake::Job),
     /// Trains an adapter.
     Train(train::Job),
     /// Scores a model on examples.
@@ -44,6 +49,8 @@ pub enum Work {
     Pretrain(pretraining::Job),
     /// Grades a run on its sealed rows.
     Grade(grading::Job),
+    /// Looks at rows that are to be published.
+    Outgoing(publish::rows::Job),
 }
 
 /// What a worker reads from its standard input.
@@ -153,6 +160,7 @@ impl Work {
         let value = match self {
             Work::Inspect(job) => serde_json::to_value(job.run(live)?),
             Work::Prepare(job) => serde_json::to_value(job.run(live)?),
+            Work::Gather(job) => serde_json::to_value(job.run()?),
             Work::Train(job) => serde_json::to_value(job.run(live)?),
             Work::Evaluate(job) => serde_json::to_value(job.run(live)?),
             Work::EvalTasks(job) => serde_json::to_value(job.run(live)?),
@@ -160,6 +168,7 @@ impl Work {
             Work::Convert(job) => serde_json::to_value(job.run(live)?),
             Work::Pretrain(job) => serde_json::to_value(job.run(live)?),
             Work::Grade(job) => serde_json::to_value(job.run(live)?),
+            Work::Outgoing(job) => serde_json::to_value(job.run()?),
         };
         Ok(value?)
     }

@@ -95,13 +95,13 @@ impl Outputs {
 }
 
 /// Writes what `text` says to `path`, where there is one, without secrets.
-pub(super) fn write(path: &Option<PathBuf>, text: impl FnOnce() -> String) -> Result<(), Failure> {
+pub(crate) fn write(path: &Option<PathBuf>, text: impl FnOnce() -> String) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     tunesmith_harness::run::write_atomically(path, redacted(&text()).as_bytes()).map_err(|error| Failure::new(5, error))
 }
 
-/// Where a report goes, as an absolute path, found out before the suite is run by making its directory and a file in it.
-fn writable(option: &str, report: &Path) -> Result<PathBuf, Failure> {
+/// Where a report goes, as an absolute path, found out before the work is done by making its directory and a file in it.
+pub(crate) fn writable(option: &str, report: &Path) -> Result<PathBuf, Failure> {
     let wrong = |why: &str| usage(format!("{option} {}: {why}; name another file", report.display()));
     if let Some(what) = rows::not_a_file(report) {
         return Err(wrong(&format!("{what}, not a file")));

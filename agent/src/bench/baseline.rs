@@ -1,18 +1,22 @@
 //! Whether a suite went worse than a stored result, beyond noise.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
+use serde_json::Value;
 use tunesmith_harness::{
+    compare::{self, Aggregate, Item, MetricResults, Options, TaskResults},
     figures::{p_value, percent},
-    stats::{benjamini_hochberg, mcnemar},
 };
 
-use super::results::{ALPHA, Results};
+use super::results::Results;
 use crate::{
     commands::{text, usage},
     run::Failure,
 };
+
+/// The name under which a task's rows are compared.
+const RIGHT: &str = "right,none";
 
 /// The stored results of this suite.
 pub(super) fn read(file: &Path, suite: &str) -> Result<Results, Failure> {
@@ -23,6 +27,10 @@ pub(super) fn read(file: &Path, suite: &str) -> Result<Results, Failure> {
     let results: Results = serde_json::from_str(&text(file)?).map_err(|error| wrong(error.to_string()))?;
     if results.suite != suite {
         return Err(wrong(format!("it holds results of the suite {:?}", results.suite)));
+    }
+    let damaged = |right: &String| right.bytes().any(|digit| !b"01".contains(&digit));
+    if let Some(task) = results.tasks.iter().find(|task| task.right.as_ref().is_some_and(damaged)) {
+        return Err(wrong(format!("the rows that {:?} got right are not written in 0 and 1", task.id)));
     }
     Ok(results)
 }
@@ -61,22 +69,27 @@ pub(super) enum Verdict {
 
 impl Compared {
     pub(super) fn of(now: &Results, stored: &Results) -> Self {
-        let same_seed = now.sealed_seed == stored.sealed_seed;
+        let (before, after) = (as_results(stored), as_results(now));
+        // Where no task is in both, there is no row.
+        let rows =
+            compare::compare(&before, &after, &Options::default()).map_or_else(|_| Vec::new(), |found| found.rows);
         let mut ids: Vec<&str> = now.tasks.iter().map(|task| task.id.as_str()).collect();
         ids.dedup();
-        let mut tasks: Vec<Row> = ids.into_iter().map(|id| beside(id, (now, stored), same_seed)).collect();
-        let adjusted = benjamini_hochberg(&tasks.iter().map(|row| row.p_value).collect::<Vec<_>>());
-        for (row, p) in tasks.iter_mut().zip(adjusted) {
-            row.p_value = p;
-            if let (Some(stored), Some(now), Some(p)) = (row.stored, row.now, p) {
-                row.verdict = match () {
-                    () if p >= ALPHA => Verdict::CannotTell,
-                    () if now < stored => Verdict::Worse,
-                    () => Verdict::Better,
-                };
-            }
-        }
-        Compared { tasks }
+        let value = |of: &compare::Results, id: &str| of.tasks.get(id)?.metrics.get(RIGHT)?.value;
+        let beside = |id: &str| {
+            let (stored, now) = (value(&before, id), value(&after, id));
+            let row = rows.iter().find(|row| row.task == id);
+            let verdict = match (row.map(|row| row.verdict), stored) {
+                (Some(compare::Verdict::Better), _) => Verdict::Better,
+                (Some(compare::Verdict::Worse), _) => Verdict::Worse,
+                (Some(compare::Verdict::CannotTell), _) => Verdict::CannotTell,
+                (None, Some(_)) => Verdict::Missing,
+                (None, None) => Verdict::New,
+            };
+            let (same_rows, p_value) = (row.is_some_and(|row| row.n > 0), row.and_then(|row| row.p_adjusted));
+            Row { id: id.to_owned(), stored, now, same_rows, p_value, verdict }
+        };
+        Compared { tasks: ids.into_iter().map(beside).collect() }
     }
 
     /// Whether any task is worse.
@@ -104,7 +117,7 @@ impl Row {
             Verdict::CannotTell => return None,
             Verdict::New => return Some(format!("{}: the baseline has no result to compare with", self.id)),
             Verdict::Missing => {
-                return Some(format!("{}: worse than the baseline, {stored} then and no result now", self.id));
+                return Some(format!("{}: worse than the baseline, {stored} then and {now} now", self.id));
             }
             Verdict::Worse => "worse",
             Verdict::Better => "better",
@@ -115,54 +128,40 @@ impl Row {
     }
 }
 
-/// How often each row was answered rightly, over all runs of a task; `None` where no run has rows, or they differ.
-fn shares(results: &Results, id: &str) -> Option<Vec<f64>> {
-    let runs: Vec<&str> = results.tasks.iter().filter(|t| t.id == id).filter_map(|t| t.right.as_deref()).collect();
+/// A suite as results that can be compared: an item per sealed row, the same one where it was drawn by the same seed.
+fn as_results(results: &Results) -> compare::Results {
+    let mut runs: BTreeMap<&String, Vec<Option<&str>>> = BTreeMap::new();
+    for task in &results.tasks {
+        runs.entry(&task.id).or_default().push(task.right.as_deref());
+    }
+    let task = |(id, runs): (&String, Vec<Option<&str>>)| {
+        let shares = shares(runs)?;
+        let item = |(row, share): (usize, &f64)| {
+            let sums = Aggregate::Mean.sums("right", &Value::from(*share))?;
+            let key = format!("{} {row:06} of {}", results.sealed_seed, shares.len());
+            Some(Item { key, sums, prompt: None, cluster: None })
+        };
+        let metric = MetricResults {
+            value: Some(shares.iter().sum::<f64>() / shares.len() as f64),
+            stderr: None,
+            higher_is_better: true,
+            aggregate: Aggregate::Mean,
+            items: shares.iter().enumerate().filter_map(item).collect(),
+        };
+        let metrics = [(RIGHT.to_owned(), metric)].into();
+        Some((id.clone(), TaskResults { facts: BTreeMap::new(), metrics }))
+    };
+    let tasks = runs.into_iter().filter_map(task).collect();
+    compare::Results { name: results.suite.clone(), tasks, notes: Vec::new() }
+}
+
+/// How often each row was answered rightly, over all runs of a task; `None` where a run has no rows, or they differ.
+fn shares(runs: Vec<Option<&str>>) -> Option<Vec<f64>> {
+    let runs = runs.into_iter().collect::<Option<Vec<&str>>>()?;
     let rows = runs.first()?.len();
     if rows == 0 || runs.iter().any(|run| run.len() != rows) {
         return None;
     }
     let share = |at: usize| runs.iter().filter(|run| run.as_bytes()[at] == b'1').count() as f64 / runs.len() as f64;
     Some((0..rows).map(share).collect())
-}
-
-fn beside(id: &str, (now, stored): (&Results, &Results), same_seed: bool) -> Row {
-    let mean = |shares: &Vec<f64>| shares.iter().sum::<f64>() / shares.len() as f64;
-    let (new, old) = (shares(now, id), shares(stored, id));
-    let (now, stored) = (new.as_ref().map(mean), old.as_ref().map(mean));
-    let row = Row { id: id.to_owned(), stored, now, same_rows: false, p_value: None, verdict: Verdict::New };
-    match (old, new) {
-        (Some(old), Some(new)) => {
-            let same_rows = same_seed && old.len() == new.len();
-            let p = if same_rows { paired(&old, &new) } else { unpaired(&old, &new) };
-            Row { same_rows, p_value: Some(p), verdict: Verdict::CannotTell, ..row }
-        }
-        (Some(_), None) => Row { verdict: Verdict::Missing, ..row },
-        (None, _) => row,
-    }
-}
-
-/// The exact sign test over rows, which is McNemar's where each side was run once.
-fn paired(old: &[f64], new: &[f64]) -> f64 {
-    let count = |more: fn(f64, f64) -> bool| old.iter().zip(new).filter(|(old, new)| more(**old, **new)).count();
-    mcnemar(count(|old, new| old > new), count(|old, new| old < new))
-}
-
-/// Fisher's exact test of two shares of different rows, two-sided: the probability of all tables with the same sums that
-/// are no more probable than this one. A row counts once, however often it was run.
-///
-/// R. A. Fisher, "Statistical methods for research workers" (1934), section 21.02.
-fn unpaired(old: &[f64], new: &[f64]) -> f64 {
-    let right = |rows: &[f64]| rows.iter().sum::<f64>().round() as usize;
-    let (n, m, seen) = (old.len(), new.len(), right(old));
-    let total = seen + right(new);
-    let probability = |k: usize| (ln_choose(n, k) + ln_choose(m, total - k) - ln_choose(n + m, total)).exp();
-    // Tables that are as probable as this one may differ from it by rounding.
-    let most = probability(seen) * (1.0 + 1e-9);
-    let tables = total.saturating_sub(m)..=total.min(n);
-    tables.map(probability).filter(|p| *p <= most).sum::<f64>().min(1.0)
-}
-
-fn ln_choose(n: usize, k: usize) -> f64 {
-    (1..=k).map(|i| ((n - k + i) as f64 / i as f64).ln()).sum()
 }

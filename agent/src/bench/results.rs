@@ -59,7 +59,7 @@ pub(super) struct TaskResult {
     /// What a guess reaches: one over the number of labels, else always giving the most frequent answer.
     pub chance: Option<f64>,
     /// How far the run came from the base towards the goal: 0 at the base's value or below, 1 at the goal or above. Nothing
-    /// handed in is 0; null where there was no run.
+    /// handed in is 0; null where there was no run, or something else than its planner ended it.
     pub score: Option<f64>,
     /// 95 % interval of the score: that of the tuned value, with the base's value, on the same rows, taken as it is.
     pub score_interval: Option<(f64, f64)>,
@@ -142,8 +142,10 @@ impl TaskResult {
                     TaskResult { outcome, why: done.why, tokens, usd, cpu_seconds, run: Some(done.dir), exit, ..none };
                 match grade {
                     Some(grade) => ran.graded(&grade),
-                    // Nothing was handed in.
-                    None => TaskResult { score: Some(0.0), score_interval: Some((0.0, 0.0)), ..ran },
+                    None if done.outcome.is_of_planner() => {
+                        TaskResult { score: Some(0.0), score_interval: Some((0.0, 0.0)), ..ran }
+                    }
+                    None => ran,
                 }
             }
         }

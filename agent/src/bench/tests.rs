@@ -4,7 +4,7 @@
 use tunesmith_harness::task::Outcome;
 
 use super::{
-    baseline::{Compared, Row, Verdict},
+    baseline::{self, Compared, Row, Verdict},
     board, junit, pages,
     results::{Results, TaskResult},
 };
@@ -131,12 +131,11 @@ fn a_task_is_worse_where_the_difference_is_beyond_noise() {
 fn other_rows_take_a_larger_difference() {
     let stored = Results { sealed_seed: 8, ..results(vec![result("a", 0, 90)]) };
     let against = |right| Compared::of(&results(vec![result("a", 0, right)]), &stored);
-    assert_eq!(seen(&against(80)), [row(Verdict::CannotTell, (0.9, 0.8), false)]);
-    assert_eq!(seen(&against(75)), [row(Verdict::Worse, (0.9, 0.75), false)]);
-    // Fisher's exact test, as SciPy has it.
-    let p = [80, 75, 90].map(|right| against(right).tasks[0].p_value.unwrap());
-    let want = [0.07342758972137636, 0.008503571478623954, 1.0];
-    assert!(p.iter().zip(want).all(|(p, want)| (p - want).abs() < 1e-9), "{p:?}");
+    assert_eq!(seen(&against(82)), [row(Verdict::CannotTell, (0.9, 0.82), false)]);
+    assert_eq!(seen(&against(72)), [row(Verdict::Worse, (0.9, 0.72), false)]);
+    let same = Results { sealed_seed: 7, ..stored.clone() };
+    let compared = Compared::of(&results(vec![result("a", 0, 82)]), &same);
+    assert_eq!(seen(&compared), [row(Verdict::Worse, (0.9, 0.82), true)]);
 }
 
 #[test]
@@ -147,6 +146,26 @@ fn a_lost_result_is_a_regression_and_a_new_one_is_none() {
     let want = [(Verdict::Missing, Some(0.9), None, false), (Verdict::New, None, Some(0.9), false)];
     assert_eq!((seen(&compared), compared.worse()), (want.to_vec(), true));
     assert!(!Compared::of(&results(vec![result("b", 0, 90)]), &stored).worse());
+    // One run of two is enough to be missed.
+    let (two, one) = ([result("a", 0, 90), result("a", 1, 90)], [result("a", 0, 90), blocked("a")]);
+    let compared = Compared::of(&results(one.to_vec()), &results(two.to_vec()));
+    assert_eq!(seen(&compared), [(Verdict::Missing, Some(0.9), None, false)]);
+}
+
+#[test]
+fn a_baseline_that_was_not_printed_by_a_suite_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("stored.json");
+    let refused = |results: &Results| {
+        std::fs::write(&file, serde_json::to_string(results).unwrap()).unwrap();
+        baseline::read(&file, "smoke").err().map(|failure| (failure.exit, failure.message))
+    };
+    let good = mixed();
+    assert_eq!(refused(&good), None);
+    let edited = results(vec![TaskResult { right: Some("0121".into()), ..result("a", 0, 90) }]);
+    let (code, why) = refused(&edited).unwrap();
+    assert!(code == 2 && why.contains("the rows that \"a\" got right are not written in 0 and 1"), "{why}");
+    assert!(refused(&Results { suite: "quick".into(), ..good }).unwrap().1.contains("of the suite \"quick\""));
 }
 
 #[test]

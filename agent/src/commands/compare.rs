@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use tunesmith_harness::{
     compare::{self, CompareError, Comparison, Options, Results, Verdict},
-    redact::redacted,
-    run::write_atomically,
     text::visible,
 };
 
 use super::{print, print_json, table::table, usage};
-use crate::run::Failure;
+use crate::{
+    bench::args::{writable, write},
+    run::Failure,
+};
 
 const EXAMPLE: &str = "\
 Example:
@@ -58,15 +59,13 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     if args.noise.len() == 1 {
         return Err(usage("one run says nothing about noise; give --noise two or more runs of the same thing"));
     }
+    args.markdown.as_deref().map(|path| writable("--markdown", path)).transpose()?;
     let load = |path: &PathBuf| compare::load(path, args.cluster.as_deref()).map_err(bad);
     let (a, b) = (load(&args.a)?, load(&args.b)?);
     let noise = args.noise.iter().map(load).collect::<Result<Vec<Results>, Failure>>()?;
     let options = Options { alpha: args.alpha, seed: args.seed, noise, metrics: args.metric.clone() };
     let found = compare::compare(&a, &b, &options).map_err(bad)?;
-    if let Some(path) = &args.markdown {
-        write_atomically(path, redacted(&found.markdown()).as_bytes())
-            .map_err(|error| Failure::new(5, error.to_string()))?;
-    }
+    write(&args.markdown, || found.markdown())?;
     if args.json {
         print_json(&found)?;
     } else {

@@ -28,7 +28,7 @@ use crate::run::Failure;
     after_help = "Example:\n  tunesmith convert --model nano --adapter adapter --to gguf --quant q8_0 --out model.gguf"
 )]
 pub struct Args {
-    /// nano, a directory or a .gguf file
+    /// nano, a directory, a .gguf file or a Hub id (OWNER/NAME[@REVISION])
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Adapter in PEFT's format to merge [default: none]
@@ -70,7 +70,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         return Err(usage("safetensors takes f32 or f16; use --to gguf for q8_0"));
     }
     let bench = Bench::new(&args.require, cancel)?;
-    let base = bench.model(&args.model)?;
+    let base = bench.model(&args.model).await?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let out = Fresh::new(&args.out)?;
     let job = convert::Job {
@@ -95,12 +95,14 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         print_json(&made)?;
     } else {
         print(&format!("{}  {}  sha256 {}", visible(&made.path), bytes(made.bytes), made.sha256));
-        print(&format!(
-            "checked: {} of {} greedy answers equal the source's, logits differ by at most {:.2e}",
-            percent(made.agreement),
-            made.prompts,
-            made.max_logit_difference
-        ));
+        print(&match made.agreement.zip(made.max_logit_difference) {
+            Some((agreement, difference)) => format!(
+                "checked: {} of {} greedy answers equal the source's, logits differ by at most {difference:.2e}",
+                percent(agreement),
+                made.prompts
+            ),
+            None => "not checked: no prompt fits the model".to_owned(),
+        });
     }
     Ok(0)
 }

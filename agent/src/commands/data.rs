@@ -1,22 +1,25 @@
-//! `tunesmith data`: what is in files of rows, and turning rows into examples.
+//! `tunesmith data`: what is in files of rows, turning rows into examples, and making rows.
 
 use tunesmith_sandbox::Cancel;
 
 use crate::run::Failure;
 
 mod inspect;
+mod make;
 mod prepare;
 
 pub use inspect::Inspect;
 pub use prepare::{Mapping, Prepare, prepare};
 
-/// Look at rows, or prepare them for training
+/// Look at rows, prepare them for training, or make some
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Data {
     /// Columns, duplicates, labels, damage, private data, and how the rows could be used
     Inspect(Inspect),
     /// Clean rows, split off a validation part, and write examples with their recipe
     Prepare(Prepare),
+    /// Make rows where there are none: ask a model, or draw from templates
+    Make(make::Args),
 }
 
 /// Does what was asked.
@@ -24,5 +27,6 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
     match data {
         Data::Inspect(args) => inspect::main(args, cancel).await,
         Data::Prepare(args) => prepare::main(args, cancel).await,
+        Data::Make(args) => make::main(args, cancel).await,
     }
 }

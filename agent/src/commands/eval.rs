@@ -34,7 +34,7 @@ Exit codes: 0 done · 2 usage or bad input · 3 worse than --baseline beyond noi
 #[derive(Clone, Debug, Parser)]
 #[command(after_help = EXAMPLE)]
 pub struct Args {
-    /// nano, a directory or a .gguf file; with --tasks also constant, random or an endpoint
+    /// nano, a directory, a .gguf file or a Hub id; with --tasks also constant, random or an endpoint
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Adapter in PEFT's format [default: none]

@@ -25,7 +25,7 @@ Label:\"
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLE, group = clap::ArgGroup::new("asked").required(true).args(["prompt", "chat"]))]
 pub struct Args {
-    /// nano, a directory or a .gguf file
+    /// nano, a directory, a .gguf file or a Hub id (OWNER/NAME[@REVISION])
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// Adapter in PEFT's format [default: none]
@@ -66,7 +66,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         None => args.prompt.iter().map(|text| vec![Message::user(text)]).collect(),
     };
     let bench = Bench::new(&args.require, cancel)?;
-    let base = bench.model(&args.model)?;
+    let base = bench.model(&args.model).await?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let job = generate::Job {
         base: base.clone(),

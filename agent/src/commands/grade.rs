@@ -58,6 +58,8 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
             grade.metric.replace('_', " "),
             percent(grade.base.value)
         )));
+        let failed = grade.artifacts.iter().filter_map(|file| Some((&file.path, file.failed.as_ref()?)));
+        failed.for_each(|(path, why)| print(&visible(&format!("{path} did not pass: {why}"))));
         print(match same {
             Some(true) => "the log says the same",
             Some(false) => "the log says something else",

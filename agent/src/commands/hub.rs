@@ -1,120 +1,115 @@
-//! `tunesmith hub`: finding models and data sets.
+//! `tunesmith hub`: finding, looking at, downloading and publishing models and data sets.
 
-use clap::ValueEnum;
-use serde_json::json;
+use std::{fmt::Display, future::Future};
+
 use tunesmith_harness::text::visible;
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::hub::{Filters, Hit};
+use tunesmith_tools::hub::{HubError, Kind, RepoId, licence::Terms};
 
-use super::{
-    print, print_json,
-    stop::CANCELLED,
-    table::{NONE, count, table},
-};
+use super::stop::CANCELLED;
 use crate::run::Failure;
 
-/// Look at the Hugging Face Hub (HF_ENDPOINT and HF_TOKEN are honoured)
+mod bar;
+pub mod download;
+mod info;
+mod preview;
+mod publish;
+mod search;
+
+/// Models and data sets of the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE are honoured)
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Hub {
     /// Find models that generate text, or data sets
-    Search(Search),
+    Search(search::Args),
+    /// What is in a model or data set, its licence, and whether it can be trained here
+    Info(info::Args),
+    /// The first rows of a data set, without downloading it
+    Preview(preview::Args),
+    /// Download a model or data set at one commit, and check every file
+    Download(download::Args),
+    /// Publish an adapter, a model or rows, with a card, private unless you say otherwise
+    Publish(publish::Args),
 }
 
-/// `hub search`.
-#[derive(Clone, Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  tunesmith hub search models smollm --max-parameters 500000000 --licence apache-2.0"
-)]
-pub struct Search {
-    /// What to look for
-    #[arg(value_enum)]
-    what: What,
-    /// Words in the name
-    query: String,
-    /// Only with this licence, for example apache-2.0
-    #[arg(long)]
-    licence: Option<String>,
-    /// Models of at most so many parameters
-    #[arg(long, value_name = "N")]
-    max_parameters: Option<u64>,
-    /// Order of the results
-    #[arg(long, value_enum, default_value_t = Sort::Downloads)]
-    sort: Sort,
-    /// Most results
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=200))]
-    limit: u16,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
-    Models,
-    Datasets,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Sort {
-    Downloads,
-    Likes,
-    Created,
-    Modified,
-    Trending,
-}
-
-impl Sort {
-    fn name(self) -> &'static str {
-        match self {
-            Sort::Downloads => "downloads",
-            Sort::Likes => "likes",
-            Sort::Created => "createdAt",
-            Sort::Modified => "lastModified",
-            Sort::Trending => "trendingScore",
-        }
-    }
-}
-
-/// Searches.
+/// Does it; `Ok` holds the exit code.
 pub async fn main(hub: Hub, cancel: &Cancel) -> Result<u8, Failure> {
-    let Hub::Search(args) = hub;
-    let failure = |message: String| Failure { exit: 5, message };
-    let hub = crate::hub::open().map_err(|error| failure(error.to_string()))?;
-    let filters = Filters {
-        licence: args.licence,
-        max_parameters: args.max_parameters,
-        sort: Some(args.sort.name().to_owned()),
-        limit: args.limit.into(),
-    };
-    let search = async {
-        match args.what {
-            What::Models => hub.search_models(&args.query, &filters).await,
-            What::Datasets => hub.search_datasets(&args.query, &filters).await,
-        }
-    };
-    let hits = tokio::select! {
-        hits = search => hits.map_err(|error| failure(error.to_string()))?,
-        () = cancel.cancelled() => return Ok(CANCELLED),
-    };
-    if args.json {
-        print_json(&json!({"authenticated": hub.is_authenticated(), "results": hits}))?;
-    } else if hits.is_empty() {
-        print(&format!("nothing found for {}", visible(&args.query)));
-    } else {
-        let head = ["id", "parameters", "licence", "downloads", "likes", "access"].map(str::to_owned).to_vec();
-        let rows: Vec<Vec<String>> = [head].into_iter().chain(hits.iter().map(row)).collect();
-        table(&rows).iter().for_each(|line| print(line));
+    match hub {
+        Hub::Search(args) => search::main(args, cancel).await,
+        Hub::Info(args) => info::main(args, cancel).await,
+        Hub::Preview(args) => preview::main(args, cancel).await,
+        Hub::Download(args) => download::main(args, cancel).await,
+        Hub::Publish(args) => publish::main(args, cancel).await,
     }
-    Ok(0)
 }
 
-fn row(hit: &Hit) -> Vec<String> {
-    let number = |value: Option<u64>| value.map_or_else(|| NONE.to_owned(), count);
-    let access = match hit.gated {
-        Some(true) => "asked for",
-        Some(false) => "open",
-        None => NONE,
+/// What to exit with, and what to say.
+pub fn failure(error: HubError) -> Failure {
+    let exit = match error {
+        HubError::Name(_) | HubError::NoFile { .. } | HubError::NoRevision { .. } | HubError::Occupied(_) => 2,
+        _ => 5,
     };
-    let licence = hit.licence.clone().unwrap_or_else(|| "unknown".into());
-    vec![hit.id.clone(), number(hit.parameters), licence, number(hit.downloads), number(hit.likes), access.into()]
+    Failure::new(exit, error)
+}
+
+/// Waits for the Hub, or for the user to cancel, which is `None`.
+async fn unless_cancelled<T>(
+    work: impl Future<Output = Result<T, HubError>>,
+    cancel: &Cancel,
+) -> Result<Option<T>, Failure> {
+    tokio::select! {
+        done = work => done.map(Some).map_err(failure),
+        () = cancel.cancelled() => Ok(None),
+    }
+}
+
+/// A name on the command line.
+fn repo(text: &str) -> Result<RepoId, String> {
+    text.parse().map_err(|error: HubError| error.to_string())
+}
+
+fn kind(dataset: bool) -> Kind {
+    if dataset { Kind::Dataset } else { Kind::Model }
+}
+
+/// Characters of a line.
+const WIDTH: usize = 110;
+
+/// A name and its value, values below each other; long ones go on in the next line.
+fn fact(name: &str, value: impl Display) -> String {
+    let (mut text, mut width) = (format!("{name:<12}"), 12);
+    for word in visible(&value.to_string()).split(' ') {
+        let length = word.chars().count();
+        if width > 12 && width + 1 + length > WIDTH {
+            text = format!("{}\n{:12}", text.trim_end(), "");
+            width = 12;
+        }
+        text += " ";
+        text += word;
+        width += 1 + length;
+    }
+    text
+}
+
+/// A licence and what it means.
+fn terms(terms: &Terms) -> String {
+    match &terms.licence {
+        Some(licence) => format!("{licence} ({})", terms.class.words()),
+        None => terms.class.words().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_goes_on_below_itself() {
+        assert_eq!(fact("licence", "mit"), "licence      mit");
+        let long = ["word"; 30].join(" ");
+        let lines: Vec<String> = fact("why", long).lines().map(str::to_owned).collect();
+        assert_eq!(
+            lines,
+            [format!("why          {}", ["word"; 19].join(" ")), format!("{:13}{}", "", ["word"; 11].join(" "))]
+        );
+    }
 }

@@ -28,6 +28,7 @@ use std::{
 
 use serde::Serialize;
 use tunesmith_harness::{redact::redacted, rows::not_a_file};
+use tunesmith_tools::files::read_small;
 
 use crate::run::Failure;
 
@@ -45,9 +46,12 @@ pub fn file(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The largest file that is read as a text, in bytes.
+const MOST_TEXT: u64 = 64 << 20;
+
 /// The text of a small file, such as settings.
 pub fn text(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file(path)?).map_err(|error| usage(format!("{}: {error}", path.display())))
+    read_small(&file(path)?, MOST_TEXT).map_err(|error| usage(format!("{}: {error}", path.display())))
 }
 
 /// Prints a line, or several, on standard output, without secrets. A reader that has gone away, as `head` does, ends the program; where
@@ -73,12 +77,4 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
         .map_err(|error| Failure { exit: 70, message: format!("the result cannot be written as JSON: {error}") })?;
     print(&text);
     Ok(())
-}
-
-/// Writes JSON to a file.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
-    let failed = |why: String| Failure { exit: 5, message: format!("{}: cannot be written: {why}", path.display()) };
-    let text = serde_json::to_string_pretty(value).map_err(|error| failed(error.to_string()))?;
-    tunesmith_harness::run::write_atomically(path, format!("{}\n", redacted(&text)).as_bytes())
-        .map_err(|e| failed(e.to_string()))
 }

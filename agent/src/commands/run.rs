@@ -1,6 +1,6 @@
 //! `tunesmith run`: a task in plain words becomes a run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use tunesmith_harness::{
@@ -8,11 +8,17 @@ use tunesmith_harness::{
     task::{Goal, Task},
 };
 use tunesmith_sandbox::{Cancel, Local};
+use tunesmith_tools::{
+    bases::{self, BaseError},
+    hub::RepoId,
+};
 
 use super::{
+    hub,
     numbers::{amount, positive},
     print, print_json,
     require::Require,
+    stop::CANCELLED,
 };
 use crate::{
     run::{self, Approve, Failure, Options},
@@ -35,10 +41,10 @@ pub struct Args {
     /// What to reach, in plain words
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     task: String,
-    /// Rows to learn from: CSV, TSV, JSON or JSON lines; may be repeated
+    /// Rows to learn from: CSV, TSV, JSON, JSON lines or Parquet, also as .gz or .zst; may be repeated
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
-    /// Model to start from: nano, a directory or a .gguf file [default: nano]
+    /// Model to start from: nano, a directory, a .gguf file or a Hub id [default: nano]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
     /// Who plans
@@ -167,9 +173,19 @@ impl Args {
 /// Runs the task; the exit code is the outcome's.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let (json, dry_run) = (args.json, args.dry_run);
-    let options = args.options()?;
+    let mut options = args.options()?;
     // A wrong planner is a wrong command line, whatever else is wrong.
     run::named(&options.planner)?;
+    if let Some(id) = options.task.base.as_deref().and_then(on_hub) {
+        if !crate::hub::allowed(&options.allow) {
+            let host = crate::hub::host();
+            let why =
+                format!("the base {id} is on the Hub: allow it with --allow network:{host}, or download it first");
+            return Err(Failure::new(5, why));
+        }
+        let Some(path) = hub::download::base(&id, cancel).await? else { return Ok(CANCELLED) };
+        options.task.base = Some(path.display().to_string());
+    }
     if dry_run {
         let terminal = Terminal::progress_only("dry run");
         let preview = run::dry_run(&options, &terminal, cancel).await;
@@ -189,6 +205,14 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.finish(&finished);
     // Lost output is worse than any outcome, which the log holds.
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
+}
+
+/// The id of a base that is on the Hub and not here.
+fn on_hub(name: &str) -> Option<RepoId> {
+    match bases::resolve(name, Path::new("")) {
+        Err(BaseError::HubId(id)) => Some(id),
+        _ => None,
+    }
 }
 
 /// `METRIC>=X`, where X is a fraction, or a percentage with its sign.

@@ -7,13 +7,13 @@ use tempfile::TempDir;
 use tunesmith_harness::text::visible;
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
-    bases::{self, Base},
+    bases::{self, Base, BaseError},
     nano,
     tool::{Progress, ToolError},
     worker::{Work, run_work},
 };
 
-use super::{require::Require, run::Sandboxes, stop::CANCELLED, usage};
+use super::{hub, require::Require, run::Sandboxes, stop::CANCELLED, usage};
 use crate::{
     run::{self, Failure, Watch},
     terminal::Terminal,
@@ -38,12 +38,21 @@ impl<'a> Bench<'a> {
         Ok(Bench { jobs, scratch, cancel })
     }
 
-    /// The directory or file of a MODEL as the user names it.
-    pub fn model(&self, name: &str) -> Result<PathBuf, Failure> {
-        let base = bases::resolve(name, Path::new("")).map_err(|error| usage(error.to_string()))?;
-        let path = match base {
-            Base::Path(path) => path,
-            Base::Nano => {
+    /// Starts jobs.
+    pub fn jobs(&self) -> &Local {
+        &self.jobs
+    }
+
+    /// The directory or file of a MODEL as the user names it. One of the Hub's is downloaded first.
+    pub async fn model(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = match bases::resolve(name, Path::new("")) {
+            Err(BaseError::HubId(id)) => match hub::download::base(&id, self.cancel).await? {
+                Some(path) => path,
+                None => return Err(Failure::new(CANCELLED, "cancelled")),
+            },
+            Err(error) => return Err(usage(error.to_string())),
+            Ok(Base::Path(path)) => path,
+            Ok(Base::Nano) => {
                 let path = self.scratch.path().join("base");
                 nano::write(&path).map_err(|error| Failure::unwritten(&path, &error, run::TMPDIR))?;
                 path

@@ -36,7 +36,10 @@ pub fn keep(run: &Run, output: &Value) {
     let Ok(train::Output { provenance: Some(made), .. }) = serde_json::from_value(output.clone()) else { return };
     let (Ok(work), kept) = (Workdir::open(&run.work()), run.dir().join(KEPT)) else { return };
     let Ok(data) = work.join(&made.data) else { return };
-    for (name, sha256) in rows(&made) {
+    // The worker that named them reads what strangers wrote: neither may lead elsewhere.
+    let is_name = |name: &str| plain(name) == Path::new(name) && !name.contains('/');
+    let is_hash = |hash: &str| hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+    for (name, sha256) in rows(&made).filter(|(name, hash)| is_name(name) && is_hash(hash)) {
         let from = if data.is_dir() { data.join(name) } else { data.clone() };
         let to = kept_at(run, sha256);
         // The hash is compared when the copy is used.

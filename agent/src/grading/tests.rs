@@ -129,3 +129,22 @@ fn a_pipe_in_place_of_a_file_does_not_block_the_grader() {
     let why = "prepared/recipe.json cannot be read: it is not a regular file; prepare the data again";
     assert_eq!((answer, hash_of(&path)), (Err(why.into()), Err("it is not a regular file".into())));
 }
+
+#[test]
+fn what_was_trained_on_is_kept_by_its_hash_and_nothing_is_written_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
+    fs::write(run.work().join("rows.jsonl"), "{}\n").unwrap();
+    let hash = sha256(b"{}\n");
+    let trained = |name: &str, hash: &str| {
+        let data_sha256 = [(name.to_owned(), hash.to_owned())].into();
+        let made = train::Provenance { data: "rows.jsonl".into(), data_sha256, ..train::Provenance::default() };
+        keep(&run, &serde_json::to_value(train::Output { provenance: Some(made), ..Default::default() }).unwrap());
+        let kept = fs::read_dir(run.dir().join("trained")).map_or(0, Iterator::count);
+        (kept, fs::read_dir(dir.path()).unwrap().count())
+    };
+    assert_eq!(trained("rows.jsonl", "../../elsewhere"), (0, 1));
+    assert_eq!(trained("../rows.jsonl", &hash), (0, 1));
+    assert_eq!(trained("rows.jsonl", &hash), (1, 1));
+    assert_eq!(fs::read(run.dir().join("trained").join(format!("{hash}.jsonl"))).unwrap(), b"{}\n");
+}

@@ -2,6 +2,7 @@
 //!
 //! Only this module speaks to a language model that plans.
 
+pub mod asker;
 pub mod intake;
 pub mod openai;
 pub mod scored;
@@ -32,6 +33,21 @@ pub struct Request<'a> {
     pub messages: &'a [Message],
     /// The tools it may call.
     pub tools: &'a [ToolSpec],
+    /// How the reply should be.
+    pub form: Form<'a>,
+}
+
+/// How a reply should be; what is left out, the provider decides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Form<'a> {
+    /// JSON Schema of the text.
+    pub schema: Option<&'a Value>,
+    /// Most tokens.
+    pub max_tokens: Option<u64>,
+    /// How freely it is drawn.
+    pub temperature: Option<f64>,
+    /// Seed of the draw.
+    pub seed: Option<u64>,
 }
 
 /// A tool, as a model sees it.

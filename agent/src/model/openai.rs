@@ -111,6 +111,15 @@ impl OpenAi {
         &self.endpoint.model
     }
 
+    /// What the server calls the most tokens of a reply. OpenAI's newer models take no other name for it, and other
+    /// servers take no other than the old one.
+    pub fn most_tokens(&self) -> &'static str {
+        match self.address.base.starts_with("https://api.openai.com/") {
+            true => "max_completion_tokens",
+            false => "max_tokens",
+        }
+    }
+
     /// One request, and its whole reply. `spent` is set once it may have cost something.
     async fn once(
         &self,
@@ -166,11 +175,10 @@ impl ChatModel for OpenAi {
         on: &'a mut (dyn FnMut(Delta<'_>) + Send),
     ) -> BoxFuture<'a, Result<Reply, ModelError>> {
         Box::pin(async move {
-            let mut with_usage = true;
+            let mut body = wire::request(&self.endpoint.model, self.most_tokens(), request);
             let mut tried = 0;
             let mut lost = false;
             loop {
-                let body = wire::request(&self.endpoint.model, request, with_usage);
                 tried += 1;
                 let spent = Arc::new(AtomicBool::new(false));
                 let error = match self.once(&body, &spent, on).await {
@@ -180,10 +188,11 @@ impl ChatModel for OpenAi {
                     Err(error) => self.without_key(error),
                 };
                 lost |= spent.load(Ordering::Relaxed);
-                // Some servers know no usage while streaming; then it stays unknown.
-                let refused_usage = with_usage && error.kind == ErrorKind::Refused;
-                let wait = if refused_usage && error.message.contains("stream_options") {
-                    with_usage = false;
+                // Some servers know no usage while streaming, which then stays unknown, or no schemas.
+                let refused = error.kind == ErrorKind::Refused;
+                let unknown = wire::OPTIONAL.iter().find(|field| refused && error.message.contains(**field));
+                let dropped = unknown.and_then(|field| body.as_object_mut()?.remove(*field)).is_some();
+                let wait = if dropped {
                     Some(Duration::ZERO)
                 } else if error.is_transient() {
                     self.wait(&error, tried)

@@ -151,10 +151,9 @@ impl Scored {
     }
 
     async fn generate(&self, (context, settings): &(String, Generation)) -> Result<String, ModelError> {
-        // OpenAI's newer models take no other name for it, and other servers take no other than the old one.
         let most = match self.api {
-            Api::Chat if self.model.base().starts_with("https://api.openai.com/") => "max_completion_tokens",
-            _ => "max_tokens",
+            Api::Chat => self.model.most_tokens(),
+            Api::Completions => "max_tokens",
         };
         let mut body = json!({
             "model": self.model.name(),

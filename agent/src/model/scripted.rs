@@ -3,6 +3,8 @@
 //! ```json
 //! {"text": "First the data.", "calls": [{"name": "data_inspect", "arguments": {"path": "data/train.jsonl"}}]}
 //! ```
+//!
+//! A turn with `when` waits for a request whose last message holds that text, and goes before those without.
 
 use std::{collections::VecDeque, path::Path, sync::Mutex};
 
@@ -10,7 +12,7 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Call, ChatModel, Delta, ErrorKind, Finish, ModelError, Reply, Request, Usage};
+use super::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage};
 
 /// Plays prepared turns, in order.
 pub struct Scripted {
@@ -21,6 +23,8 @@ pub struct Scripted {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Turn {
+    #[serde(default)]
+    when: Option<String>,
     #[serde(default)]
     text: String,
     #[serde(default)]
@@ -61,9 +65,16 @@ impl Scripted {
         Ok(Scripted { turns: Mutex::new(turns), source })
     }
 
-    fn next(&self) -> Result<Turn, ModelError> {
+    fn next(&self, messages: &[Message]) -> Result<Turn, ModelError> {
         let mut turns = self.turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        turns.pop_front().ok_or_else(|| {
+        let last = match messages.last() {
+            Some(Message::User(text) | Message::System(text) | Message::Tool { content: text, .. }) => text.as_str(),
+            Some(Message::Assistant { text, .. }) => text,
+            None => "",
+        };
+        let wanted = turns.iter().position(|turn| turn.when.as_ref().is_some_and(|when| last.contains(when.as_str())));
+        let next = wanted.or_else(|| turns.iter().position(|turn| turn.when.is_none()));
+        next.and_then(|at| turns.remove(at)).ok_or_else(|| {
             let message = format!("script {} has no more turns; end it with a call of finish", self.source);
             ModelError::new(ErrorKind::Protocol, message)
         })
@@ -73,11 +84,11 @@ impl Scripted {
 impl ChatModel for Scripted {
     fn chat<'a>(
         &'a self,
-        _request: Request<'a>,
+        request: Request<'a>,
         on: &'a mut (dyn FnMut(Delta<'_>) + Send),
     ) -> BoxFuture<'a, Result<Reply, ModelError>> {
         Box::pin(async move {
-            let turn = self.next()?;
+            let turn = self.next(request.messages)?;
             if !turn.text.is_empty() {
                 on(Delta::Text(&turn.text));
             }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use secrecy::SecretString;
-use tunesmith_harness::redact::hide;
+use tunesmith_harness::{ask::Price, redact::hide};
 
 use super::{
     ChatModel, ErrorKind, ModelError,
@@ -155,6 +155,24 @@ fn address(rest: &str) -> Result<Hosted, SpecError> {
 }
 
 impl Planner {
+    /// What a token costs, where that is known: providers do not say before they are asked.
+    pub fn price(&self) -> Option<Price> {
+        match self {
+            Planner::Scripted(_) => Some(Price::FREE),
+            Planner::Hosted(hosted) => hosted.free.then_some(Price::FREE),
+            Planner::Playbook => None,
+        }
+    }
+
+    /// What answers are attributed to.
+    pub fn name(&self) -> String {
+        match self {
+            Planner::Playbook => "the playbook".into(),
+            Planner::Scripted(_) => "a script".into(),
+            Planner::Hosted(Hosted { base, model, .. }) => format!("{model} at {base}"),
+        }
+    }
+
     /// Opens the model; `None` for the playbook, which needs none. `env` looks up a variable.
     pub fn open(
         &self,

@@ -7,12 +7,30 @@ use serde_json::{Map, Value, json};
 
 use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage, transport};
 
-/// The body of a request.
-pub fn request(model: &str, request: Request<'_>, with_usage: bool) -> Value {
+/// Fields of a request's body that servers may not know; what they say of it names the field.
+pub const OPTIONAL: [&str; 4] = ["stream_options", "response_format", "temperature", "seed"];
+
+/// The body of a request. `most` is the server's name for the most tokens of a reply.
+pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
     let messages: Vec<Value> = request.messages.iter().map(message).collect();
     let mut body = json!({"model": model, "messages": messages, "stream": true});
-    if with_usage {
-        body["stream_options"] = json!({"include_usage": true});
+    body["stream_options"] = json!({"include_usage": true});
+    let super::Form { schema, max_tokens, temperature, seed } = request.form;
+    if let Some(schema) = schema {
+        // Not strict: that takes a small part of JSON Schema only, and every answer is checked.
+        let schema = json!({"name": "answer", "schema": schema, "strict": false});
+        body["response_format"] = json!({"type": "json_schema", "json_schema": schema});
+    }
+    let numbers = [
+        (most, max_tokens.map(Value::from)),
+        ("temperature", temperature.map(Value::from)),
+        // Some servers take no seed of more than 31 bits.
+        ("seed", seed.map(|seed| Value::from(seed & 0x7fff_ffff))),
+    ];
+    for (field, value) in numbers {
+        if let Some(value) = value {
+            body[field] = value;
+        }
     }
     if !request.tools.is_empty() {
         let tool = |tool: &super::ToolSpec| {

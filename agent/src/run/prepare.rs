@@ -14,9 +14,8 @@ use tunesmith_harness::{
     event::Rows,
     grade, hash,
     recipe::Row,
-    rows::{self, RowsError},
+    rows,
     run::{Input, Manifest, Run, RunError},
-    seal,
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
 use tunesmith_sandbox::Local;
@@ -27,17 +26,17 @@ use tunesmith_tools::{
     tool::{FieldError, ToolError},
 };
 
-use super::{ELSEWHERE, Failure, Options, shown};
+use super::{
+    ELSEWHERE, Failure, Options,
+    sealing::{Parts, read_all, read_test},
+    shown,
+};
 pub use crate::model::spec::Planner;
 use crate::{
     model::{ChatModel, spec},
     playbook::{self, request},
 };
 
-/// Where the open rows stand in the run's directory.
-pub const DATA: &str = "work/data/train.jsonl";
-/// Where the sealed rows stand in the run's directory.
-pub const SEALED: &str = "sealed/rows.jsonl";
 /// Most tool calls of a planner that is a language model, where the user sets no limit: nobody may be watching.
 const STEPS: u32 = 100;
 
@@ -235,6 +234,9 @@ impl Prepared {
             String::new()
         };
         let mut notes = vec![format!("{} rows: {} open, {} sealed{dropped}", rows.read, rows.open, rows.sealed)];
+        let said =
+            self.inputs.iter().filter_map(|input| Some(format!("{}: {}", shown(&input.path), input.note.as_ref()?)));
+        notes.extend(said);
         if rows.near_groups > 0 {
             notes.push(format!("{} groups of near-copies, each kept on one side", rows.near_groups));
         }
@@ -286,52 +288,6 @@ pub fn layers(jobs: &Local) -> Vec<String> {
     jobs.layers().into_iter().map(|(layer, status)| format!("{layer}: {status}")).collect()
 }
 
-/// Rows of the user's files, all with the same columns.
-struct Read {
-    columns: Vec<String>,
-    rows: Vec<Row>,
-}
-
-fn read_all(files: &[PathBuf]) -> Result<(Read, Vec<Input>), Failure> {
-    let Some(first) = files.first() else {
-        return Err(Failure::new(2, "there is no data: give a CSV, JSON or JSON-lines file with --file"));
-    };
-    let mut inputs = Vec::new();
-    let mut all: Option<Read> = None;
-    for path in files {
-        let (table, input) = read_one(path)?;
-        inputs.push(input);
-        match &mut all {
-            None => all = Some(table),
-            Some(all) if all.columns == table.columns => all.rows.extend(table.rows),
-            Some(_) => {
-                let (a, b) = (shown(first), shown(path));
-                return Err(Failure::new(2, format!("{a} and {b} have different columns; give files of one kind")));
-            }
-        }
-    }
-    all.map(|all| (all, inputs)).ok_or_else(|| Failure::new(2, "there is no data"))
-}
-
-fn read_one(path: &Path) -> Result<(Read, Input), Failure> {
-    let table = rows::read(path).map_err(rows_failure)?;
-    let failure = |e: std::io::Error| Failure::new(2, format!("{}: {e}", shown(path)));
-    let bytes = fs::metadata(path).map_err(failure)?.len();
-    let sha256 = hash::sha256_file(path).map_err(failure)?;
-    let input = Input { path: path.to_owned(), sha256, bytes, rows: table.rows.len() };
-    Ok((Read { columns: table.columns, rows: table.rows }, input))
-}
-
-/// The user's test file, which must have all columns of the data.
-fn read_test(path: &Path, columns: &[String]) -> Result<(Vec<Row>, Input), Failure> {
-    let (test, input) = read_one(path)?;
-    if let Some(missing) = columns.iter().find(|column| !test.columns.contains(column)) {
-        let why = format!("{}: has no column {missing:?}; a test file needs the columns of the data", shown(path));
-        return Err(Failure::new(2, why));
-    }
-    Ok((test.rows, input))
-}
-
 /// Refuses a base directory with rows or runs below it: every job may read the base, so the sealed rows would be open.
 fn apart<'a>(base: &Path, paths: impl Iterator<Item = &'a PathBuf>) -> Result<(), Failure> {
     let base = real(base);
@@ -374,57 +330,8 @@ fn goals_fit(goals: &[Goal], kind: JobKind) -> Result<(), ToolError> {
     Err(ToolError::Denied(why))
 }
 
-/// Whether a file is not there or not usable, it is the command line that has to change.
-fn rows_failure(error: RowsError) -> Failure {
-    Failure::new(2, error)
-}
-
-/// Open and sealed rows.
-struct Parts {
-    open: Vec<Row>,
-    sealed: Vec<Row>,
-    columns: Vec<String>,
-    rows: Rows,
-}
-
-impl Parts {
-    fn new(task: &Task, read: Read, test: Option<Vec<Row>>) -> Result<Self, Failure> {
-        let total = read.rows.len();
-        let pick = |rows: &[Row], indices: &[usize]| indices.iter().map(|&i| rows[i].clone()).collect::<Vec<Row>>();
-        let rows = Rows { read: total, open: 0, sealed: 0, dropped: 0, templated: 0, near_groups: 0 };
-        let (open, sealed, rows) = match test {
-            None => {
-                let split = seal::split(&read.rows, task.test_share).map_err(|e| Failure::new(5, e))?;
-                let (templated, near_groups, dropped) = (split.templated, split.near_groups, split.held);
-                let rows = Rows { templated, near_groups, dropped, ..rows };
-                (pick(&read.rows, &split.open), pick(&read.rows, &split.sealed), rows)
-            }
-            Some(test) => {
-                let cleaned = seal::with_test(&read.rows, &test).map_err(|e| Failure::new(5, e))?;
-                let rows = Rows { dropped: cleaned.dropped, templated: cleaned.templated, ..rows };
-                (pick(&read.rows, &cleaned.open), test, rows)
-            }
-        };
-        let rows = Rows { open: open.len(), sealed: sealed.len(), ..rows };
-        Ok(Parts { open, sealed, columns: read.columns, rows })
-    }
-
-    /// Writes both parts; returns the hashes of the open and the sealed one.
-    fn write(&self, run: &Run) -> Result<(String, String), Failure> {
-        let open = run.dir().join(DATA);
-        if let Some(parent) = open.parent() {
-            fs::create_dir_all(parent).map_err(|e| unwritten(&open, &e))?;
-        }
-        rows::write_jsonl(&open, &self.open).map_err(|e| unwritten(&open, &e))?;
-        let sealed = run.dir().join(SEALED);
-        rows::write_jsonl(&sealed, &self.sealed).map_err(|e| unwritten(&sealed, &e))?;
-        let hash = |path: &Path| hash::sha256_file(path).map_err(|e| unwritten(path, &e));
-        Ok((hash(&open)?, hash(&sealed)?))
-    }
-}
-
 /// A file of the run that cannot be written.
-fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
     Failure::unwritten(path, error, ELSEWHERE)
 }
 

@@ -17,6 +17,7 @@ pub(super) fn line(tool: &str, ok: bool, output: &Value) -> String {
         (false, _) => output.as_str().map(str::to_owned),
         (true, "plan") => plan(output),
         (true, "data_inspect") => inspect(output),
+        (true, "data_make") => make(output),
         (true, "data_prepare") => prepare(output),
         (true, "train") => train(output),
         (true, "evaluate") => evaluate(output),
@@ -50,6 +51,12 @@ fn text(output: &Value, field: &str) -> Option<String> {
 fn plan(output: &Value) -> Option<String> {
     let (kind, input, target) = (text(output, "kind")?, text(output, "input")?, text(output, "target")?);
     Some(format!("{kind}: {input} -> {target}. {}", text(output, "why").unwrap_or_default()))
+}
+
+fn make(output: &Value) -> Option<String> {
+    let (rows, wanted) = (number(output, "rows")?, number(output, "wanted")?);
+    let why = text(output, "why").map(|why| format!(": {why}")).unwrap_or_default();
+    Some(format!("{rows:.0} rows, {wanted:.0} wanted, {}{why}", text(output, "ended")?))
 }
 
 fn inspect(output: &Value) -> Option<String> {
@@ -98,8 +105,11 @@ fn generate(output: &Value) -> Option<String> {
 
 fn convert(output: &Value) -> Option<String> {
     let size = at(output, "bytes")?.as_u64()?;
-    let agreement = number(output, "agreement")?;
-    Some(format!("{}, {}, {} of answers as before", text(output, "path")?, bytes(size), percent(agreement)))
+    let compared = number(output, "agreement").map_or_else(
+        || "answers not compared".to_owned(),
+        |agreement| format!("{} of answers as before", percent(agreement)),
+    );
+    Some(format!("{}, {}, {compared}", text(output, "path")?, bytes(size)))
 }
 
 /// Of a tool that this program does not know: its plain fields.

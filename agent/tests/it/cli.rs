@@ -186,6 +186,7 @@ fn tools_are_listed_with_schemas() {
     let want = [
         "data_inspect",
         "plan",
+        "data_make",
         "data_prepare",
         "train",
         "evaluate",

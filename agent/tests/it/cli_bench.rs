@@ -104,7 +104,7 @@ fn a_forged_adapter_with_a_verdict_beside_it_gets_nothing_in_any_task() {
 
 #[test]
 fn the_oracle_passes_every_task() {
-    let (said, dir) = bench("smoke", &["--planner", "oracle"]);
+    let (said, dir) = bench("smoke", &["--planner", "oracle", "--minutes", "10"]);
     let results = said.json();
     assert_eq!(outcomes(&results), SMOKE.map(|id| (id, "met")), "{results:#}");
     assert_eq!((said.code, &results["met"], scores(&results)), (0, &json!(true), SMOKE.map(|id| (id, 1.0)).to_vec()));

@@ -49,5 +49,6 @@ fn compare_refuses_what_is_no_result_in_one_line() {
     refused(&["compare", "a", "a", "--alpha", "2"], "a level of 2 is not between 0 and 1");
     refused(&["compare", "a", "a", "--noise", "a"], "one run says nothing about noise");
     refused(&["compare", "a", "a", "--metric", "f1"], "no task and metric is in both");
+    refused(&["compare", "a", "a", "--markdown", "/proc/x.md"], "--markdown /proc/x.md: cannot be written: ");
     refused(&["compare", "a", "a", "--cluster", "topic"], "the documents have no column \"topic\"; name one of q");
 }

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 use tempfile::TempDir;
+use tunesmith_harness::{eval::journal::Journal, hash::sha256};
 
 use crate::cli::tunesmith;
 
@@ -91,7 +92,45 @@ fn an_evaluation_is_gone_on_with_scored_again_and_compared() {
     assert_eq!(again["results"]["even"]["acc_bytes,none"], first["results"]["even"]["acc_norm,none"].clone());
     with("", "{{q}}", "{{q}} Say:");
     let err = tunesmith(dir.path(), &["score", "a"]).refused(2).to_owned();
-    assert!(err.contains("answers are missing"), "{err}");
+    assert!(err.contains("prompts or examples of the tasks have changed since the model was asked"), "{err}");
+    with("", "{{q}} Say:", "{{q}}");
+    tunesmith(dir.path(), &["score", "a"]).ok();
+    let rows: String = read("rows.jsonl").split_inclusive('\n').take(20).collect();
+    fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
+    let err = tunesmith(dir.path(), &["score", "a"]).refused(2).to_owned();
+    assert!(err.contains("rows, prompts or examples of the tasks have changed"), "{err}");
+}
+
+#[test]
+fn an_evaluation_from_the_root_reads_what_is_named_and_never_everything() {
+    let dir = place();
+    let (task, rows) = (dir.path().join("even.yaml"), dir.path().join("rows.jsonl"));
+    let text = fs::read_to_string(&task).unwrap().replace("rows.jsonl", rows.to_str().unwrap());
+    fs::write(&task, text).unwrap();
+    let eval = |more: &[&str]| {
+        let args = ["eval", "--model", "constant", "--tasks", task.to_str().unwrap()];
+        tunesmith(Path::new("/"), &[&args[..], more].concat())
+    };
+    eval(&[]).ok();
+    assert!(eval(&["--data-dir", "/"]).refused(2).contains("--data-dir /: is everything"));
+    assert!(eval(&["--include", "/"]).refused(2).contains("`/` is everything; name what the job needs"));
+}
+
+#[test]
+fn a_cache_in_use_is_refused_and_another_may_be_named() {
+    let dir = place();
+    let model = "random 0";
+    let name = format!("cache/{}.jsonl", &sha256(model.as_bytes())[..32]);
+    fs::create_dir(dir.path().join("cache")).unwrap();
+    let used = Journal::open(&dir.path().join(name), model).unwrap();
+    let eval = || tunesmith(dir.path(), &["eval", "--model", "random", "--tasks", "even.yaml", "--cache", "cache"]);
+    let said = eval().refused(2).to_owned();
+    assert!(
+        said.contains("another process is writing these answers; wait for it to end, or name another place"),
+        "{said}"
+    );
+    drop(used);
+    eval().ok();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tunesmith_lm::rng::Rng;
 
 use crate::{
-    cli::{base, command},
+    cli::{Said, base, command},
     cli_kills::kin,
 };
 
@@ -47,6 +47,26 @@ fn four_kills_of_an_evaluation_lose_at_most_the_batch_at_hand() {
 #[ignore = "many evaluations: fifty kills"]
 fn soak_fifty_kills_of_an_evaluation_lose_at_most_the_batch_at_hand() {
     survive(50, 2);
+}
+
+#[test]
+fn a_cancelled_evaluation_says_how_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("kills.yaml"), TASK).unwrap();
+    let row = |i: usize| format!("{{\"q\": \"{}\", \"a\": 0}}\n", format!("Number {i}. ").repeat(30));
+    fs::write(dir.path().join("rows.jsonl"), (0..4_000).map(row).collect::<String>()).unwrap();
+    let base = base().to_str().unwrap();
+    let args = ["eval", "--model", base, "--tasks", "kills.yaml", "--out", "out"];
+    let child = command(dir.path(), &args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap();
+    while answers(dir.path(), "out").len() < 2 {
+        std::thread::yield_now();
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 130, "{said:?}");
+    assert!(said.err.ends_with("error: cancelled; --resume goes on with the answers in out\n"), "{said:?}");
 }
 
 fn survive(kills: usize, seed: u64) {

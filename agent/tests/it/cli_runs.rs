@@ -163,6 +163,56 @@ fn a_run_by_a_model_that_lacks_the_wanted_file_does_not_meet_its_goal() {
         assert!(said.contains(why), "{said}");
         fs::write(run.join(file), whole).unwrap();
     }
+    let weights = run.join("work/tuned/adapter_model.safetensors");
+    fs::write(&weights, [fs::read(&weights).unwrap(), vec![0]].concat()).unwrap();
+    let said = tunesmith(dir.path(), &["grade", run.to_str().unwrap()]);
+    let lines: Vec<&str> = said.out.lines().skip(1).collect();
+    let why = "work/tuned did not pass: lineage: adapter_model.safetensors is not what the training step wrote";
+    assert_eq!((said.code, lines), (3, vec![why, "the log says something else"]), "{said:?}");
+}
+
+#[test]
+fn two_runs_are_compared_on_their_sealed_rows() {
+    let (dir, args) = place(json!({"name": "tuned", "max_steps": 1, "learning_rate": 1e-6}));
+    run(dir.path(), &words(&args, &["--dir", "weak"]));
+    fs::write(dir.path().join("script.jsonl"), script(good())).unwrap();
+    run(dir.path(), &words(&args, &["--dir", "strong"])).ok();
+    let only = |runs: &str| fs::read_dir(dir.path().join(runs)).unwrap().next().unwrap().unwrap().path();
+    let (weak, strong) = (only("weak"), only("strong"));
+    let compare =
+        |a: &Path, b: &Path| tunesmith(dir.path(), &["compare", "--json", a.to_str().unwrap(), b.to_str().unwrap()]);
+    let better = compare(&weak, &strong).ok().json();
+    let row = &better["rows"][0];
+    let got = ["task", "metric", "test", "verdict", "unmatched"].map(|field| &row[field]);
+    assert_eq!(
+        got,
+        [&json!("sealed rows"), &json!("accuracy"), &json!("mcnemar_exact"), &json!("better"), &json!([0, 0])]
+    );
+    let report: Value = serde_json::from_str(&fs::read_to_string(strong.join("report.json")).unwrap()).unwrap();
+    assert_eq!([&row["n"], &row["b"]["value"]], [&report["tuned"]["n"], &report["tuned"]["value"]]);
+    let worse = compare(&strong, &weak);
+    assert_eq!((worse.code, &worse.json()["verdict"]), (3, &json!("worse")));
+}
+
+#[test]
+fn a_run_is_graded_with_a_base_of_its_own_wherever_it_was_moved() {
+    let (dir, mut args) = place(good());
+    let own = dir.path().join("own");
+    fs::create_dir(&own).unwrap();
+    for file in fs::read_dir(base()).unwrap().map(|file| file.unwrap()) {
+        fs::copy(file.path(), own.join(file.file_name())).unwrap();
+    }
+    *args.iter_mut().find(|arg| **arg == base().to_str().unwrap()).unwrap() = "own".into();
+    run(dir.path(), &args).ok();
+    let moved = dir.path().join("moved");
+    fs::rename(run_dir(dir.path()), &moved).unwrap();
+    let grade = || tunesmith(dir.path(), &["grade", "moved", "--json"]);
+    assert_eq!(grade().ok().json()["equals_log"], true);
+    fs::rename(&own, dir.path().join("away")).unwrap();
+    let said = grade().refused(5).to_owned();
+    assert!(said.contains("the base cannot be read: ") && said.contains("put it back"), "{said}");
+    fs::rename(dir.path().join("away"), moved.join("base")).unwrap();
+    assert_eq!(grade().ok().json()["equals_log"], true);
 }
 
 #[test]

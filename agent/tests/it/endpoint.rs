@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tunesmith::model::{
-    Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage,
+    Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Reply, Request, Usage,
     openai::{Endpoint, OpenAi, Pace},
 };
 
@@ -22,7 +22,7 @@ async fn chat(answers: Vec<Answer>) -> (Result<Reply, ModelError>, String, Serve
         Delta::Call { name } => heard.push_str(&format!("<{name}>")),
         Delta::Again { .. } => heard.push('|'),
     };
-    let reply = model.chat(Request { messages: &messages, tools: &[] }, &mut on).await;
+    let reply = model.chat(Request { messages: &messages, tools: &[], form: Form::default() }, &mut on).await;
     (reply, heard, server)
 }
 
@@ -124,7 +124,8 @@ async fn what_a_lost_attempt_cost_is_unknown_unless_asking_is_free() {
         let server = Server::start(vec![first, whole()]).await;
         let model = OpenAi::with_pace(Endpoint { free, ..endpoint(&server) }, 1, quick()).unwrap();
         let messages = [Message::User("hello".into())];
-        let reply = model.chat(Request { messages: &messages, tools: &[] }, &mut |_| {}).await.unwrap();
+        let reply =
+            model.chat(Request { messages: &messages, tools: &[], form: Form::default() }, &mut |_| {}).await.unwrap();
         assert_eq!((reply.usage, reply.usd), expected);
         assert_eq!(server.asked().len(), 2);
     }
@@ -258,11 +259,29 @@ async fn a_server_that_knows_no_usage_is_asked_without_it() {
 }
 
 #[tokio::test]
+async fn the_form_of_a_reply_is_asked_for_and_left_out_where_a_server_does_not_know_it() {
+    let refusals = ["response_format is not supported", "Unsupported parameter: temperature"]
+        .map(|why| Answer::status(400, &json!({"error": {"message": why}}).to_string()));
+    let server = Server::start(refusals.into_iter().chain([Answer::stream(&[finish("stop")])]).collect()).await;
+    let model = OpenAi::with_pace(endpoint(&server), 1, quick()).unwrap();
+    let schema = json!({"type": "object"});
+    let form = Form { schema: Some(&schema), max_tokens: Some(9), temperature: Some(0.5), seed: Some(u64::MAX) };
+    let messages = [Message::User("hello".into())];
+    model.chat(Request { messages: &messages, tools: &[], form }, &mut |_| {}).await.unwrap();
+    let asked = server.asked();
+    let wanted = json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": false}});
+    let formats: Vec<&Value> = asked.iter().map(|asked| &asked.body["response_format"]).collect();
+    assert_eq!(formats, [&wanted, &Value::Null, &Value::Null]);
+    let rest: Vec<_> = ["max_tokens", "temperature", "seed"].map(|field| asked[2].body[field].clone()).into();
+    assert_eq!(rest, [json!(9), Value::Null, json!(0x7fff_ffff)]);
+}
+
+#[tokio::test]
 async fn without_a_key_no_authorization_is_sent_and_free_endpoints_cost_nothing() {
     let server = Server::start(vec![Answer::stream(&[finish("stop")])]).await;
     let endpoint = Endpoint { key: None, free: true, ..endpoint(&server) };
     let model = OpenAi::with_pace(endpoint, 1, Pace::default()).unwrap();
-    let reply = model.chat(Request { messages: &[], tools: &[] }, &mut |_| {}).await.unwrap();
+    let reply = model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut |_| {}).await.unwrap();
     assert_eq!(reply.usd, Some(0.0));
     let headers = server.asked()[0].headers.clone();
     let names: Vec<&str> = headers.keys().map(String::as_str).collect();
@@ -276,7 +295,7 @@ async fn a_server_that_is_not_there_is_said_to_refuse() {
     let model = OpenAi::with_pace(endpoint, 1, quick()).unwrap();
     let mut tries = 1;
     let mut on = |delta: Delta<'_>| tries += u32::from(matches!(delta, Delta::Again { .. }));
-    let error = model.chat(Request { messages: &[], tools: &[] }, &mut on).await.unwrap_err();
+    let error = model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut on).await.unwrap_err();
     assert_eq!((error.kind, tries), (ErrorKind::Network, 5));
     assert!(error.message.to_lowercase().contains("connection refused"), "{error}");
 }

@@ -172,6 +172,7 @@ pub struct World {
     jobs: Local,
     pub cancel: Cancel,
     pub deadline: Option<Instant>,
+    pub hosts: Vec<String>,
     _temp: tempfile::TempDir,
 }
 
@@ -179,7 +180,7 @@ impl World {
     pub fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let dir = Workdir::create(&temp.path().join("work")).unwrap();
-        World { dir, jobs: Local::new(), cancel: Cancel::default(), deadline: None, _temp: temp }
+        World { dir, jobs: Local::new(), cancel: Cancel::default(), deadline: None, hosts: Vec::new(), _temp: temp }
     }
 
     pub fn cx(&self) -> Cx<'_> {
@@ -190,8 +191,9 @@ impl World {
             seed: 0,
             deadline: self.deadline,
             cancel: self.cancel.clone(),
+            ask: None,
             hub: None,
-            hosts: &[],
+            hosts: &self.hosts,
             on: &|_| {},
         }
     }

@@ -10,7 +10,7 @@ use tunesmith::{
 };
 use tunesmith_harness::{
     budget::{Budget, Caps, Spend},
-    event::Kind,
+    event::{Approver, Capability, Kind},
     task::Outcome,
 };
 use tunesmith_tools::tool::{AnyTool, FieldError, ToolError};
@@ -168,6 +168,11 @@ async fn the_scope_of_the_first_plan_stays_unless_the_user_allowed_a_change() {
         events.iter().filter(kinds).cloned().collect::<Vec<_>>()
     };
     assert_eq!(scoped(&events), [Kind::Scoped { scope: scope(60) }]);
+    let asked = |granted| {
+        let (what, by) = ("change max_length".to_owned(), Approver::Flag);
+        Kind::Approved { step: Some(4), what, capability: Capability::Scope, by, granted }
+    };
+    assert_eq!(approvals(&events), [asked(false)]);
 
     play.may_amend = true;
     let (_, events) = play.run(&turns).await;
@@ -175,6 +180,36 @@ async fn the_scope_of_the_first_plan_stays_unless_the_user_allowed_a_change() {
     let amended =
         Kind::Amended { field: "max_length".into(), from: json!(60), to: json!(20), reason: "out of memory".into() };
     assert_eq!(scoped(&events), [Kind::Scoped { scope: scope(60) }, amended]);
+    assert_eq!(approvals(&events), [asked(true)]);
+}
+
+fn approvals(events: &[Kind]) -> Vec<Kind> {
+    events.iter().filter(|event| matches!(event, Kind::Approved { .. })).cloned().collect()
+}
+
+#[tokio::test]
+async fn what_a_call_needs_of_the_network_is_decided_in_the_log() {
+    let search = Fake::new("hub_search", |_| Err(ToolError::Denied("no network".into())));
+    let shell = Fake::new("shell", |args| match args["hosts"].as_array().is_some_and(|hosts| hosts.len() < 3) {
+        true => Ok(json!("done")),
+        false => Err(invalid("/hosts", "are too many")),
+    });
+    let turns = [
+        call("shell", json!({"hosts": []})),
+        call("shell", json!({"hosts": ["a.test"]})),
+        call("shell", json!({"hosts": ["a.test", "b.test"]})),
+        call("shell", json!({"hosts": ["a.test", "b.test", "c.test"]})),
+        call("hub_search", json!({})),
+    ];
+    let mut play = Play::new(&[&shell, &search]);
+    play.world.hosts = vec!["a.test".into()];
+    let (_, events) = play.run(&turns).await;
+    let asked = |step, what: &str, granted| {
+        let (what, by) = (what.to_owned(), Approver::Flag);
+        Kind::Approved { step: Some(step), what, capability: Capability::Network, by, granted }
+    };
+    let reach = [asked(2, "reach a.test", true), asked(3, "reach a.test, b.test", false)];
+    assert_eq!(approvals(&events), [&reach[..], &[asked(5, "search the Hub", false)]].concat());
 }
 
 #[tokio::test]

@@ -8,14 +8,18 @@ mod cli_compare;
 mod cli_eval;
 mod cli_eval_kills;
 mod cli_hand;
+mod cli_hub;
 mod cli_input;
 mod cli_kills;
+mod cli_make;
 mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;
 mod cli_secrets;
 mod dialogue;
 mod endpoint;
+#[path = "../../../tools/tests/fake_hub/mod.rs"]
+mod fake_hub;
 mod fakes;
 mod intake;
 mod loop_ends;

@@ -237,6 +237,19 @@ async fn an_evaluation_that_failed_goes_on_with_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_of_an_endpoint_in_the_cache_are_not_asked_for_again() {
+    let server = Server::answering(|body| echoed(body["prompt"].as_str().unwrap())).await;
+    let (dir, model) = (task(10), format!("url:{}#m", server.base));
+    let first = eval(&dir, &model, &["--cache", "cache", "--limit", "6", "--json"]).await.ok().json();
+    assert_eq!((&first["results"]["said"]["sample_len"], prompts(&server).len()), (&json!(6), 12));
+    let all = eval(&dir, &model, &["--cache", "cache", "--json"]).await.ok().json();
+    assert_eq!((&all["results"]["said"]["sample_len"], prompts(&server).len()), (&json!(10), 20));
+    // What another name answers is another model's.
+    eval(&dir, &format!("url:{}#n", server.base), &["--cache", "cache"]).await.ok();
+    assert_eq!(prompts(&server).len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn prompts_leave_this_machine_only_with_a_word_of_where_to() {
     let server = Server::answering(|body| echoed(body["prompt"].as_str().unwrap())).await;
     let dir = task(2);

@@ -2,7 +2,7 @@
 
 use minijinja::{
     Environment, Error, ErrorKind, Output, State, Value, escape_formatter, filters, functions,
-    value::{Kwargs, ValueKind},
+    value::{Kwargs, Rest, ValueKind, ValueOrKwargs},
 };
 
 use crate::{
@@ -30,7 +30,8 @@ pub(crate) fn register(environment: &mut Environment<'static>, today: Option<Tod
     environment.add_filter("tojson", json::tojson);
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_filter("indent", indent);
-    environment.add_filter("capitalize", |text: Value| strings::capitalize(&repr::str_of_value(&text)));
+    environment
+        .add_filter("capitalize", |text: Value| repr::str_of_value(&text).map(|text| strings::capitalize(&text)));
     environment.add_filter("trim", trim);
     environment.add_filter("int", int);
     for name in ["length", "count"] {
@@ -38,6 +39,15 @@ pub(crate) fn register(environment: &mut Environment<'static>, today: Option<Tod
     }
     environment.add_filter("regex_replace", regex_replace);
     environment.add_filter("join", join);
+    environment.add_filter("slice", |state: &State, value: Value, count: usize, fill: Option<Value>| {
+        narrow(count).and_then(|()| filters::slice(state, value, count, fill))
+    });
+    environment.add_filter("batch", |state: &State, value: Value, count: usize, fill: Option<Value>| {
+        narrow(count).and_then(|()| filters::batch(state, value, count, fill))
+    });
+    environment.add_filter("format", |state: &mut State, text: &Value, values: Rest<ValueOrKwargs>| {
+        narrow_fields(text.as_str().unwrap_or_default()).and_then(|()| filters::format(state, text, values))
+    });
     environment.add_filter("string", |value: Value| repr::str_of_value(&value));
     environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
         let text = message.to_string();
@@ -105,7 +115,7 @@ pub(crate) fn emit(out: &mut Output, state: &mut State, value: &Value) -> Result
             escape_formatter(out, state, value)
         }
         _ => {
-            let text = repr::str_of_value(value);
+            let text = repr::str_of_value(value)?;
             count(state, text.len())?;
             Ok(out.write_str(&text)?)
         }
@@ -126,9 +136,26 @@ pub(crate) fn limit(length: usize) -> Result<(), Error> {
     }
 }
 
+/// Fields and rows that are wider than this are refused: a few characters would ask for all memory there is.
+const WIDEST: usize = 100_000;
+
+pub(crate) fn narrow(width: usize) -> Result<(), Error> {
+    match width <= WIDEST {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::InvalidOperation, "the width is too large")),
+    }
+}
+
+/// Refuses a pattern of `format` with a field that is too wide, which stands there in digits.
+pub(crate) fn narrow_fields(pattern: &str) -> Result<(), Error> {
+    let numbers = pattern.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
+    let mut widths = numbers.map(|number| number.parse().unwrap_or(usize::MAX));
+    widths.try_for_each(narrow)
+}
+
 /// Jinja's `join(d="", attribute=None)`, with values as Python's `str` shows them.
 fn join(values: &Value, separator: Option<Value>, attribute: Option<Value>, more: Kwargs) -> Result<String, Error> {
-    let separator = separator.or(more.get("d")?).map_or(String::new(), |separator| repr::str_of_value(&separator));
+    let separator = separator.or(more.get("d")?).map(|separator| repr::str_of_value(&separator)).transpose()?;
     let attribute = attribute.or(more.get("attribute")?);
     more.assert_all_used()?;
     let mut out = String::new();
@@ -137,8 +164,8 @@ fn join(values: &Value, separator: Option<Value>, attribute: Option<Value>, more
             Some(attribute) => value.get_item(attribute)?,
             None => value,
         };
-        out.push_str(if number > 0 { &separator } else { "" });
-        out.push_str(&repr::str_of_value(&value));
+        out.push_str(separator.as_deref().filter(|_| number > 0).unwrap_or_default());
+        out.push_str(&repr::str_of_value(&value)?);
         limit(out.len())?;
     }
     Ok(out)
@@ -156,12 +183,12 @@ fn int(state: &State, value: &Value, default: Option<Value>, base: Option<u32>, 
 }
 
 /// Jinja's `trim(chars=None)`: Python's `strip`.
-fn trim(text: Value, chars: Option<&str>) -> String {
-    let text = repr::str_of_value(&text);
-    match chars {
+fn trim(text: Value, chars: Option<&str>) -> Result<String, Error> {
+    let text = repr::str_of_value(&text)?;
+    Ok(match chars {
         Some(chars) => text.trim_matches(|c| chars.contains(c)).to_string(),
         None => strings::strip(&text).to_string(),
-    }
+    })
 }
 
 /// lm-eval's filter `regex_replace(pattern, repl, count=0)`: Python's `re.sub`.

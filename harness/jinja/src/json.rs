@@ -5,7 +5,7 @@ use minijinja::{
     value::{Kwargs, ValueKind},
 };
 
-use crate::python::repr;
+use crate::{functions::limit, python::repr};
 
 /// Deeper values are refused: the writer is recursive.
 const DEEPEST: usize = 100;
@@ -71,6 +71,7 @@ impl Writer {
         if depth > DEEPEST {
             return Err(bad("the value is nested too deeply for tojson"));
         }
+        limit(out.len())?;
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),

@@ -6,10 +6,10 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use crate::python::strings;
-
-/// Padding to more characters than this is refused.
-const WIDEST: usize = 100_000;
+use crate::{
+    functions::{narrow, narrow_fields},
+    python::strings,
+};
 
 pub(crate) fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     if value.kind() == ValueKind::String
@@ -84,6 +84,10 @@ fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>
             let () = from_args(args)?;
             text.to_lowercase().into()
         }
+        "format" => {
+            narrow_fields(text)?;
+            return Ok(None);
+        }
         "ljust" | "rjust" | "center" | "zfill" => pad(text, method, args)?.into(),
         _ => return Ok(None),
     }))
@@ -132,11 +136,13 @@ fn rsplit(text: &str, separator: Option<&str>, most: Option<usize>) -> Vec<Strin
 
 fn pad(text: &str, method: &str, args: &[Value]) -> Result<String, Error> {
     let (width, fill): (usize, Option<&str>) = from_args(args)?;
-    if width > WIDEST {
-        return Err(bad("the width is too large"));
+    narrow(width)?;
+    let fill = fill.unwrap_or(" ");
+    if fill.chars().count() != 1 {
+        return Err(bad("the fill character must be exactly one character long"));
     }
     let missing = width.saturating_sub(text.chars().count());
-    let fill = |n: usize| fill.unwrap_or(" ").repeat(n);
+    let fill = |n: usize| fill.repeat(n);
     Ok(match method {
         "ljust" => format!("{text}{}", fill(missing)),
         "rjust" => format!("{}{text}", fill(missing)),

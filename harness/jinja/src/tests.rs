@@ -192,3 +192,25 @@ fn eval_templates_have_lm_evals_filter_and_pythons_methods() {
     );
     assert_eq!(render("{{ 'y' if nothing is defined else 'n' }}{{ 1 if l is not none }}").unwrap(), "n1");
 }
+
+#[test]
+fn a_value_that_is_endless_on_paper_ends_with_an_error() {
+    let doubled = "{% set ns = namespace(a=['x']) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}";
+    for shown in ["{{ ns.a }}", "{{ ns.a | tojson }}"] {
+        let error = eval(&format!("{doubled}{shown}"), json!({})).unwrap_err().to_string();
+        assert!(error.contains("the text is too long"), "{shown}: {error}");
+    }
+    for wide in [
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '{:>1000000000}'.format('a') }}",
+        "{{ [1, 2] | slice(1000000000) | list }}",
+        "{{ [1, 2] | batch(1000000000, 'x') | list }}",
+        "{{ 'a'.center(1000000000) }}",
+    ] {
+        let error = eval(wide, json!({})).unwrap_err().to_string();
+        assert!(error.contains("the width is too large"), "{wide}: {error}");
+    }
+    assert_eq!(eval("{{ '%05d' | format(7) }}{{ '{0}-{1:>3}'.format('a', 'b') }}", json!({})).unwrap(), "00007a-  b");
+    let wide = "{{ 'a'.ljust(100000, 'b' * 1000000) }}";
+    assert!(eval(wide, json!({})).unwrap_err().to_string().contains("exactly one character"));
+}

@@ -1,9 +1,13 @@
 //! One metric of one task in two results: difference, test, and the verdict.
 
-use super::{Aggregate, MetricResults, Options, Row, Side, Test, Verdict, items::Matched, render};
+use super::{
+    Aggregate, MetricResults, Options, Row, Side, Test, Verdict,
+    items::{Matched, clusters},
+    render,
+};
 use crate::{
     figures::counted,
-    stats::{self, DRAWS, Estimate, Sums},
+    stats::{self, DRAWS, Difference, Estimate, Sums},
 };
 
 /// Additions that a resampled statistic may cost; more items get fewer resamples, at least a thousand.
@@ -19,17 +23,30 @@ struct Found {
 
 /// Compares one metric; the verdict follows once all p-values are known.
 pub(super) fn row(
+    names: (&str, &str, &str),
+    a: &MetricResults,
+    b: &MetricResults,
+    options: &Options,
+) -> (Row, Option<String>) {
+    let wide = a.items.iter().chain(&b.items).any(|item| item.sums.len() > Aggregate::NARROW);
+    match wide {
+        false => row_of::<{ Aggregate::NARROW }>(names, a, b, options),
+        true => row_of::<{ Aggregate::WIDE }>(names, a, b, options),
+    }
+}
+
+fn row_of<const N: usize>(
     (task, metric, filter): (&str, &str, &str),
     a: &MetricResults,
     b: &MetricResults,
     options: &Options,
 ) -> (Row, Option<String>) {
     let same_kind = a.aggregate == b.aggregate;
-    let matched = if same_kind { Matched::of(&a.items, &b.items) } else { Matched::of(&[], &[]) };
+    let matched: Matched<N> = if same_kind { Matched::of(&a.items, &b.items) } else { Matched::of(&[], &[]) };
     let n = matched.n();
     let share = [a, b].iter().all(|side| is_share(side)) && !(a.items.is_empty() && b.items.is_empty());
     let (sides, difference, test, found) =
-        if n > 0 { paired(a, &matched, share, options) } else { unpaired(a, b, options.alpha) };
+        if n > 0 { paired(a, &matched, share, options) } else { unpaired(a, b, share, options.alpha) };
     let key = format!("{metric},{filter}");
     let repeated: Vec<f64> =
         options.noise.iter().filter_map(|run| run.tasks.get(task)?.metrics.get(&key)?.value).collect();
@@ -60,11 +77,11 @@ pub(super) fn row(
     (row, note(task, a, b, &matched, options, repeated.len()))
 }
 
-fn note(
+fn note<const N: usize>(
     task: &str,
     a: &MetricResults,
     b: &MetricResults,
-    matched: &Matched,
+    matched: &Matched<N>,
     options: &Options,
     repeated: usize,
 ) -> Option<String> {
@@ -83,18 +100,18 @@ fn note(
 }
 
 fn is_share(metric: &MetricResults) -> bool {
-    let right_or_wrong = |sums: &Sums| (sums[0] == 0.0 || sums[0] == 1.0) && sums[1] == 1.0;
+    let right_or_wrong = |sums: &[f64]| matches!(sums, [right, 1.0] if *right == 0.0 || *right == 1.0);
     metric.aggregate == Aggregate::Mean && metric.items.iter().all(|item| right_or_wrong(&item.sums))
 }
 
-fn paired(
+fn paired<const N: usize>(
     a: &MetricResults,
-    matched: &Matched,
+    matched: &Matched<N>,
     share: bool,
     options: &Options,
 ) -> ([Side; 2], Option<f64>, Test, Found) {
     let clusters = matched.clusters.as_deref();
-    let (alpha, value) = (options.alpha, |sums: &Sums| a.aggregate.value(sums));
+    let (alpha, value) = (options.alpha, |sums: &Sums<N>| a.aggregate.value(sums));
     let (groups_a, groups_b) = matched.groups();
     let sides = [(&matched.a, &groups_a), (&matched.b, &groups_b)].map(|(items, groups)| {
         let interval = match a.aggregate {
@@ -107,7 +124,7 @@ fn paired(
     });
     let difference = sides[0].value.zip(sides[1].value).map(|(a, b)| b - a);
     if share && clusters.is_none() {
-        let only = |x: &[Sums], y: &[Sums]| x.iter().zip(y).filter(|(x, y)| x[0] > y[0]).count();
+        let only = |x: &[Sums<N>], y: &[Sums<N>]| x.iter().zip(y).filter(|(x, y)| x[0] > y[0]).count();
         let (only_a, only_b) = (only(&matched.a, &matched.b), only(&matched.b, &matched.a));
         let found = Found {
             interval: stats::paired_share(only_a, only_b, matched.n(), alpha),
@@ -135,35 +152,54 @@ fn paired(
     (sides, difference, Test::PairedPermutation, Found { interval, p, detectable })
 }
 
-/// Two reported values: a normal test with their standard errors.
-fn unpaired(a: &MetricResults, b: &MetricResults, alpha: f64) -> ([Side; 2], Option<f64>, Test, Found) {
-    let z = stats::normal_quantile(1.0 - alpha / 2.0);
-    let error = |side: &MetricResults| {
-        let own = || Estimate::of(&firsts_of(side), None)?.se;
-        if side.aggregate == Aggregate::Mean && !side.items.is_empty() {
-            own()
-        } else {
-            side.stderr.filter(|se| *se > 0.0)
-        }
-    };
-    let sides = [a, b].map(|side| {
-        let around = |value: f64| error(side).zip(z).map(|(se, z)| (value - z * se, value + z * se));
-        Side { value: side.value, interval: side.value.and_then(around), reported_stderr: None }
-    });
+/// Two values whose items are not known or not the same.
+fn unpaired(a: &MetricResults, b: &MetricResults, share: bool, alpha: f64) -> ([Side; 2], Option<f64>, Test, Found) {
     let difference = a.value.zip(b.value).map(|(a, b)| b - a);
-    let se = error(a).zip(error(b)).map(|(a, b)| a.hypot(b));
-    let found = match (difference, se, z) {
-        (Some(difference), Some(se), Some(z)) => Found {
-            interval: Some((difference - z * se, difference + z * se)),
-            p: stats::normal_two_sided(difference / se),
-            detectable: stats::detectable(se, f64::INFINITY, alpha),
-        },
-        _ => Found::default(),
-    };
+    if let (true, Some(right_a), Some(right_b)) = (share, right_of(a), right_of(b)) {
+        let sides = [(a, right_a), (b, right_b)].map(|(side, (right, n))| Side {
+            value: side.value,
+            interval: stats::share(right, n, alpha),
+            reported_stderr: None,
+        });
+        let found = Found {
+            interval: stats::unpaired_share(right_a, right_b, alpha),
+            p: stats::fisher(right_a, right_b),
+            detectable: stats::detectable_unpaired(right_a, right_b, alpha),
+        };
+        return (sides, difference, Test::FisherExact, found);
+    }
+    let sides = [a, b].map(|side| {
+        let around = |(value, se, df)| Some((value, stats::t_quantile(1.0 - alpha / 2.0, df)? * se));
+        let interval = spread(side).and_then(around).map(|(value, half)| (value - half, value + half));
+        Side { value: side.value, interval, reported_stderr: None }
+    });
+    let of_both = spread(a).zip(spread(b)).and_then(|(a, b)| Difference::of(a, b));
+    let found = of_both.map_or_else(Found::default, |both| Found {
+        interval: both.interval(alpha),
+        p: both.p(),
+        detectable: stats::detectable(both.se, both.df, alpha),
+    });
     (sides, difference, Test::Unpaired, found)
 }
 
-fn share_interval(items: &[Sums], clusters: Option<&[usize]>, alpha: f64) -> Option<(f64, f64)> {
+/// Right answers and all, where the items are known and independent.
+fn right_of(side: &MetricResults) -> Option<stats::Counted> {
+    let independent = clusters(side.items.iter()).is_none() && !side.items.is_empty();
+    let right = side.items.iter().filter(|item| item.sums.first() == Some(&1.0)).count();
+    independent.then_some((right, side.items.len()))
+}
+
+/// A value with its standard error and the degrees of freedom of that: of its items where they are known, else as reported.
+fn spread(side: &MetricResults) -> Option<(f64, f64, f64)> {
+    if side.aggregate == Aggregate::Mean && !side.items.is_empty() {
+        let values: Vec<f64> = side.items.iter().filter_map(|item| item.sums.first().copied()).collect();
+        let mean = Estimate::of(&values, clusters(side.items.iter()).as_deref())?;
+        return Some((mean.value, mean.se?, mean.df()));
+    }
+    Some((side.value?, side.stderr.filter(|se| *se > 0.0)?, f64::INFINITY))
+}
+
+fn share_interval<const N: usize>(items: &[Sums<N>], clusters: Option<&[usize]>, alpha: f64) -> Option<(f64, f64)> {
     let right: Vec<bool> = items.iter().map(|sums| sums[0] == 1.0).collect();
     match clusters {
         Some(clusters) => stats::clustered_share(&right, clusters, alpha),
@@ -171,20 +207,16 @@ fn share_interval(items: &[Sums], clusters: Option<&[usize]>, alpha: f64) -> Opt
     }
 }
 
-fn firsts(items: &[Sums]) -> Vec<f64> {
+fn firsts<const N: usize>(items: &[Sums<N>]) -> Vec<f64> {
     items.iter().map(|sums| sums[0]).collect()
 }
 
-fn firsts_of(metric: &MetricResults) -> Vec<f64> {
-    metric.items.iter().map(|item| item.sums[0]).collect()
-}
-
-fn all(groups: &[Sums]) -> Vec<usize> {
+fn all<const N: usize>(groups: &[Sums<N>]) -> Vec<usize> {
     (0..groups.len()).collect()
 }
 
-fn picks(groups: &[Sums], picked: &[usize]) -> Sums {
-    picked.iter().fold([0.0; 4], |sum, group| std::array::from_fn(|i| sum[i] + groups[*group][i]))
+fn picks<const N: usize>(groups: &[Sums<N>], picked: &[usize]) -> Sums<N> {
+    picked.iter().fold([0.0; N], |sum, group| std::array::from_fn(|i| sum[i] + groups[*group][i]))
 }
 
 fn draws(groups: usize) -> usize {
@@ -196,7 +228,13 @@ fn resampled(groups: usize, seed: u64, statistic: impl FnMut(&[usize]) -> Option
 }
 
 /// Decides a row whose adjusted p-value is known, among `tests` of them.
+///
+/// A value that B has lost, as where a model answers no numbers any more, is worse than any that A has.
 pub(super) fn verdict(row: &mut Row, alpha: f64, tests: usize) {
+    if row.a.value.is_some() && row.b.value.is_none() {
+        (row.verdict, row.why) = (Verdict::Worse, "worse: A has a value and B has none".to_owned());
+        return;
+    }
     let (Some(difference), Some(p)) = (row.difference, row.p_adjusted) else {
         row.why = "cannot tell: neither items nor a standard error are known; keep the samples of both".to_owned();
         return;

@@ -13,7 +13,7 @@ use super::{
     json::{self, wrong},
     run,
 };
-use crate::{eval::evaluation::samples_file, hash::sha256, stats::Sums};
+use crate::{eval::evaluation::samples_file, hash::sha256};
 
 /// Fields of a task's configuration that say nothing about what was asked.
 const INCIDENTAL: [&str; 4] = ["metadata", "task_alias", "tag", "task"];
@@ -162,7 +162,8 @@ fn metrics(entries: &Map<String, Value>, higher: &Value) -> BTreeMap<String, Met
 
 /// A samples file without its results: every metric of its lines whose items make a value.
 fn samples_alone(path: &Path, name: &str, cluster: Option<&str>) -> Result<Results, CompareError> {
-    let stem = name.trim_start_matches("samples_").trim_end_matches(".jsonl");
+    let stem = name.strip_suffix(".jsonl").unwrap_or(name);
+    let stem = stem.strip_prefix("samples_").unwrap_or(stem);
     // A date, as lm-eval writes it, is no part of the task's name.
     let task =
         stem.rsplit_once('_').filter(|(_, date)| date.contains('T') && date.starts_with(|c: char| c.is_ascii_digit()));
@@ -247,8 +248,13 @@ fn add_items(
     Ok(())
 }
 
-fn total(items: &[(u64, Item)]) -> Sums {
-    items.iter().fold([0.0; 4], |sum, (_, item)| std::array::from_fn(|i| sum[i] + item.sums[i]))
+fn total(items: &[(u64, Item)]) -> Vec<f64> {
+    let mut total = Vec::new();
+    for (_, item) in items {
+        total.resize(item.sums.len(), 0.0);
+        total.iter_mut().zip(&item.sums).for_each(|(sum, more)| *sum += more);
+    }
+    total
 }
 
 /// Items that are alike to the letter are told apart by their order.

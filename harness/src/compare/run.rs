@@ -50,7 +50,7 @@ fn metrics(grade: &Grade, sealed: &str) -> BTreeMap<String, MetricResults> {
     let of = right.as_ref().map_or(0, Vec::len);
     let item = |(row, right): (usize, bool)| Item {
         key: format!("{sealed} {row:06} of {of}"),
-        sums: [f64::from(u8::from(right)), 1.0, 0.0, 0.0],
+        sums: vec![f64::from(u8::from(right)), 1.0],
         prompt: None,
         cluster: None,
     };

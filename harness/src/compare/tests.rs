@@ -184,6 +184,81 @@ fn without_samples_reported_values_are_compared_unpaired() {
     assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
 }
 
+/// Results whose items are other documents than those of `accuracy`.
+fn elsewhere(dir: &Path, n: usize, right: impl Fn(usize) -> bool) {
+    let items: Vec<(Value, Value)> =
+        (0..n).map(|i| (json!({"p": i, "topic": i / 4}), json!({"acc": if right(i) { 1.0 } else { 0.0 }}))).collect();
+    let value = (0..n).filter(|i| right(*i)).count() as f64 / n as f64;
+    written(dir, &items, &json!({"acc,none": value, "acc_stderr,none": 0.0}), &json!({"task": "t"}));
+}
+
+#[test]
+fn a_side_that_is_all_right_is_not_taken_for_certain() {
+    let (_dir, a, b) = dirs();
+    accuracy(&a, 20, |i| i < 16);
+    elsewhere(&b, 20, |_| true);
+    let row = compared(&a, &b, &Options::default()).rows.remove(0);
+    assert_eq!((row.test, row.n, row.share), (Test::FisherExact, 0, true));
+    assert_eq!(row.p, stats::fisher((16, 20), (20, 20)));
+    assert_eq!(
+        (row.interval, row.b.interval),
+        (stats::unpaired_share((16, 20), (20, 20), 0.05), stats::share(20, 20, 0.05))
+    );
+    // With a second share that were exact, 16 of 20 would be far enough from it.
+    assert_eq!(row.verdict, Verdict::CannotTell, "{row:?}");
+    elsewhere(&b, 60, |_| true);
+    let row = compared(&a, &b, &Options::default()).rows.remove(0);
+    assert_eq!((row.verdict, row.why.as_str()), (Verdict::Better, "better by 20.0 points"));
+}
+
+#[test]
+fn clusters_count_where_nothing_pairs_the_items() {
+    let (_dir, a, b) = dirs();
+    accuracy(&a, 80, |i| i / 4 % 2 == 0);
+    elsewhere(&b, 80, |i| i / 4 % 4 != 0);
+    assert_eq!(compared(&a, &b, &Options::default()).verdict, Verdict::Better);
+    let topic = |path: &Path| load(path, Some("topic")).unwrap();
+    let row = compare(&topic(&a), &topic(&b), &Options::default()).unwrap().rows.remove(0);
+    assert_eq!((row.test, row.verdict), (Test::Unpaired, Verdict::CannotTell));
+    assert!(row.p.unwrap() > 0.05, "{row:?}");
+}
+
+#[test]
+fn translations_are_compared_sentence_by_sentence() {
+    let (_dir, a, b) = dirs();
+    let results = |dir: &Path, good: usize| {
+        let sentence = |i: usize| format!("the {i} quick brown foxes jump over {} lazy dogs", i % 7);
+        let written_as =
+            |i: usize| if i % 10 < good { sentence(i) } else { sentence(i).replace("quick brown", "slow") };
+        let items: Vec<(Value, Value)> = (0..60)
+            .map(|i| {
+                let pair = json!([sentence(i), written_as(i)]);
+                (json!({"q": i}), json!({"bleu": pair, "chrf": pair, "ter": [[sentence(i)], written_as(i)]}))
+            })
+            .collect();
+        let of = |metric: &str| {
+            let aggregate = Aggregate::of(metric, &items[0].1[metric]);
+            let mut all = vec![0.0; Aggregate::WIDE];
+            for (_, item) in &items {
+                let sums = aggregate.sums(metric, &item[metric]).unwrap();
+                all.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
+            }
+            aggregate.value(&all).unwrap()
+        };
+        let values = json!({"bleu,none": of("bleu"), "chrf,none": of("chrf"), "ter,none": of("ter")});
+        written(dir, &items, &values, &json!({}));
+    };
+    results(&a, 5);
+    results(&b, 8);
+    let found = compared(&a, &b, &Options::default());
+    let of: Vec<_> = found.rows.iter().map(|row| (row.metric.as_str(), row.test, row.n, row.verdict)).collect();
+    let better = |metric| (metric, Test::PairedPermutation, 60, Verdict::Better);
+    assert_eq!(of, [better("bleu"), better("chrf"), better("ter")]);
+    let [bleu, _, ter] = &found.rows[..] else { panic!("{found:?}") };
+    assert!(bleu.interval.unwrap().0 > 0.0 && ter.interval.unwrap().1 < 0.0, "{found:?}");
+    assert!(found.notes.is_empty(), "{:?}", found.notes);
+}
+
 #[test]
 fn tasks_that_were_set_up_otherwise_are_warned_about() {
     let (_dir, a, b) = dirs();
@@ -273,4 +348,20 @@ proptest::proptest! {
             let _ = compare(&read, &read, &Options::default());
         }
     }
+}
+
+#[test]
+fn a_value_that_is_lost_is_worse_and_a_metric_of_one_side_is_said() {
+    let (_dir, a, b) = dirs();
+    let results = |value: Value| json!({"bits_per_byte,none": value, "bits_per_byte_stderr,none": 0.01});
+    written(&a, &[], &results(json!(1.25)), &json!({}));
+    let mut lost = results(json!("NaN"));
+    lost["acc,none"] = json!(0.5);
+    written(&b, &[], &lost, &json!({}));
+    let found = compared(&a, &b, &Options::default());
+    let said: Vec<(&str, Verdict, &str)> =
+        found.rows.iter().map(|row| (row.metric.as_str(), row.verdict, row.why.as_str())).collect();
+    assert_eq!(said, [("bits_per_byte", Verdict::Worse, "worse: A has a value and B has none")]);
+    assert!(found.notes.contains(&"t: in B alone: acc,none".to_owned()), "{:?}", found.notes);
+    assert_eq!(compared(&b, &a, &Options::default()).verdict, Verdict::CannotTell);
 }

@@ -108,7 +108,7 @@ fn statistic(metric: &Metric, items: &[Item]) -> Result<Option<Box<dyn Statistic
             Box::new(Sums { rows, width: bleu::STATISTICS, value: Box::new(bleu::score) })
         }
         Aggregation::Chrf | Aggregation::ChrfPlusPlus => {
-            let words = if metric.aggregation == Aggregation::Chrf { 0 } else { 2 };
+            let words = if metric.aggregation == Aggregation::Chrf { 0 } else { chrf::WORDS };
             let rows = per_text(metric, items, |wanted, text| Ok(chrf::statistics(wanted, text, words)))?;
             Box::new(Sums { rows, width: chrf::width(words), value: Box::new(chrf::score) })
         }
@@ -187,7 +187,7 @@ fn weighted_mean(metric: &Metric, items: &[Item]) -> Result<f64, Refusal> {
     }
 }
 
-fn brier_distances(metric: &Metric, items: &[Item]) -> Result<Vec<f64>, Refusal> {
+pub(super) fn brier_distances(metric: &Metric, items: &[Item]) -> Result<Vec<f64>, Refusal> {
     let mut labels = None;
     let distance = |item: &Item| match item {
         Item::Probabilities(gold, probabilities)

@@ -135,7 +135,11 @@ fn read(path: &Path, builder: Option<&str>, settings: &Map<String, Value>) -> Re
         }
         _ => match settings.get("field").and_then(Value::as_str) {
             Some(field) => in_field(path, field),
-            None => Ok(rows::read(path)?.rows),
+            None => match rows::read(path)? {
+                // Its letters are guessed; a benchmark's rows are taken as they are or not at all.
+                table if table.note.is_some() && table.format != rows::Format::Parquet => Err(files::not_utf_8(path)),
+                table => Ok(table.rows),
+            },
         },
     }
 }

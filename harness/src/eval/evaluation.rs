@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,9 +22,12 @@ use super::{
 use crate::{
     hash::sha256,
     model::LanguageModel,
-    rows::not_a_file,
-    run::{RunError, write_atomically},
+    run::{RunError, write_atomically, write_json},
 };
+
+mod files;
+
+use files::{line, read_json};
 
 /// The answers, in the directory of an evaluation.
 pub const ANSWERS: &str = "answers.jsonl";
@@ -34,9 +37,6 @@ pub const MANIFEST: &str = "evaluation.json";
 
 /// lm-eval's results object.
 pub const RESULTS: &str = "results.json";
-
-/// The largest manifest that is read, in bytes.
-const MOST_MANIFEST: u64 = 64 << 20;
 
 /// The longest name of a task that is a part of a file's name as it is, in bytes.
 const LONGEST_NAME: usize = 200;
@@ -270,6 +270,10 @@ pub fn manifest(out: &Path) -> Result<Manifest, EvaluationError> {
 
 fn planned(spec: &Spec, task: EvalTask, chat: Option<ChatTemplate<'_>>) -> Result<Planned, Error> {
     let rows = task.docs.len();
+    if let Some(limit) = spec.limit.filter(|limit| limit.is_nan() || *limit <= 0.0) {
+        let message = format!("cannot be limited to {limit} rows; give a number from 1, or a share below 1");
+        return Err(Error::Task { task: task.config.task, message });
+    }
     let limit = spec.limit.map(|limit| {
         let rows = if limit < 1.0 { (rows as f64 * limit).ceil() } else { limit.floor() };
         // From a float, this saturates.
@@ -308,7 +312,7 @@ fn clusters(task: &EvalTask, column: &str) -> Result<Vec<usize>, Error> {
 pub fn begin(manifest: &Manifest, place: &Place<'_>) -> Result<(), EvaluationError> {
     let path = place.out.join(MANIFEST);
     if path.symlink_metadata().is_err() {
-        return write_json(&path, manifest);
+        return Ok(write_json(&path, manifest)?);
     }
     let wrong = |why: &str| Err(EvaluationError::Place { path: path.clone(), why: why.to_owned() });
     if !place.resume {
@@ -322,7 +326,7 @@ pub fn begin(manifest: &Manifest, place: &Place<'_>) -> Result<(), EvaluationErr
         () if found.questions != manifest.questions => {
             wrong("the evaluation here asks something else (other tasks, rows, limit or examples); name another --out")
         }
-        () if found != *manifest => write_json(&path, manifest),
+        () if found != *manifest => Ok(write_json(&path, manifest)?),
         () => Ok(()),
     }
 }
@@ -371,31 +375,4 @@ fn notes(tasks: &[(&Planned, Scored)], spec: &Spec) -> Vec<String> {
     }
     notes.dedup();
     notes
-}
-
-fn line(path: &Path, value: &impl Serialize) -> Result<String, EvaluationError> {
-    let text = serde_json::to_string(value);
-    text.map(|text| text + "\n").map_err(|error| EvaluationError::Place { path: path.into(), why: error.to_string() })
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), EvaluationError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| EvaluationError::Place { path: path.into(), why: error.to_string() })?;
-    Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EvaluationError> {
-    let wrong = |why: String| EvaluationError::Place { path: path.into(), why };
-    if let Some(what) = not_a_file(path) {
-        return Err(wrong(format!("{what}, not a file")));
-    }
-    match fs::metadata(path).map(|meta| meta.len()) {
-        Ok(bytes) if bytes > MOST_MANIFEST => return Err(wrong("is too large".into())),
-        _ => {}
-    }
-    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => wrong("is not there; name the --out directory of `tunesmith eval --tasks`".into()),
-        _ => wrong(error.to_string()),
-    })?;
-    serde_json::from_str(&text).map_err(|error| wrong(format!("is damaged ({error}); name another --out")))
 }

@@ -8,7 +8,7 @@ use super::{
     config::{FEWSHOT_KEYS, Field, TaskConfig},
     functions::{Functions, Port},
     prompt::{Maker, Question, Resolved, Turn, index, item},
-    python::{random::Random, repr::str_of},
+    python::{is_true, random::Random, repr::str_of},
     request::Doc,
 };
 
@@ -76,7 +76,7 @@ impl Shots {
         };
         let empty = |field: &Option<Field>| match field {
             None => true,
-            Some(Field::Value(value)) => is_empty(value),
+            Some(Field::Value(value)) => !is_true(value),
             Some(Field::Function { .. }) => false,
         };
         let choice = match empty(&field("doc_to_choice", &config.doc_to_choice)?) {
@@ -157,7 +157,7 @@ impl Shots {
         }
         // One more than needed is drawn where the row itself may be among them.
         let spare = usize::from(self.same_split && !doc.is_empty());
-        let drawn = random.sample(docs.len(), n + spare).ok_or_else(few)?;
+        let drawn = random.sample(docs.len(), n.saturating_add(spare)).ok_or_else(few)?;
         let mut picked: Vec<&Doc> =
             drawn.into_iter().map(|at| &docs[at]).filter(|other| spare == 0 || *other != doc).take(n).collect();
         if picked.len() < n {
@@ -229,17 +229,5 @@ fn answer(target: Value, choices: Option<&[Value]>) -> Result<Option<String>, St
     match value {
         Value::String(text) => Ok(Some(text)),
         other => Err(format!("the answer must be a text, not {}", str_of(other))),
-    }
-}
-
-/// What Python takes for false.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::Bool(true) => false,
     }
 }

@@ -5,7 +5,6 @@
 
 mod choices;
 mod extract;
-mod pattern;
 mod spans;
 
 use serde_json::{Map, Value};
@@ -17,8 +16,10 @@ use super::{
     settings::{self, Settings},
 };
 use choices::ChoiceRegex;
-use extract::Regex;
-pub(crate) use pattern::Pattern;
+use extract::Extract;
+
+/// What filters leave where they find nothing, unless they are told otherwise.
+const NOTHING_FOUND: &str = "[invalid]";
 
 /// One answer on its way through filters.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,28 @@ impl Pipeline {
         entries.iter().map(pipeline).collect()
     }
 
+    /// What is left of an answer in which the last filter that looks for something finds nothing.
+    ///
+    /// `None` where none looks, where it leaves what could be an answer, and where a later filter makes something else of it.
+    pub fn nothing_found(&self) -> Option<Answer> {
+        let looks = |filter: &Filter| match filter {
+            Filter::Regex(extract) => Some(extract.fallback.clone()),
+            Filter::ChoiceRegex(choices) => Some(choices.fallback().clone()),
+            _ => None,
+        };
+        let (at, mark) = self.filters.iter().enumerate().rev().find_map(|(at, filter)| Some((at, looks(filter)?)))?;
+        let marks = matches!(&mark, Answer::Text(text) if text == NOTHING_FOUND);
+        let (mut taken, mut kept) = (0, true);
+        for filter in &self.filters[at + 1..] {
+            match filter {
+                Filter::TakeFirst => taken += 1,
+                Filter::Strip | Filter::Lowercase | Filter::MajorityVote => {}
+                _ => kept = false,
+            }
+        }
+        (marks && kept && taken == 1).then_some(mark)
+    }
+
     /// Filters the answers to all requests: `answers[i]` holds those to request `i`, which `docs[i]` asked for.
     pub fn apply(&self, answers: Vec<Vec<Answer>>, docs: &[&Doc]) -> Result<Vec<Answer>, Refusal> {
         if answers.len() != docs.len() {
@@ -107,7 +130,7 @@ impl Pipeline {
 #[derive(Clone, Debug)]
 pub enum Filter {
     /// `regex`: what a pattern finds.
-    Regex(Regex),
+    Regex(Extract),
     /// `regex_pos`: the tags of `('word', 'TAG')` pairs.
     TaggedWords {
         /// The answer where there is none.
@@ -144,7 +167,7 @@ impl Filter {
         let name = settings::name("filter", settings.take("function"))?;
         let mut settings = settings.called(format!("filter `{name}`"));
         let filter = match name.as_str() {
-            "regex" => Self::Regex(Regex::read(&mut settings)?),
+            "regex" => Self::Regex(Extract::read(&mut settings)?),
             "regex_pos" => {
                 // The pattern and the group of this filter are read by lm-eval and never used.
                 settings.text("regex_pattern")?;
@@ -183,7 +206,7 @@ impl Filter {
     /// What becomes of the answers to one request.
     fn apply(&self, answers: Answer, doc: &Doc) -> Result<Answer, Refusal> {
         match self {
-            Self::Regex(regex) => each(answers, |answer| regex.extract(&answer)),
+            Self::Regex(extract) => each(answers, |answer| extract.extract(&answer)),
             Self::TaggedWords { fallback } => each(answers, |answer| extract::tags(answer, fallback)),
             Self::Spans => each_text("format_span", answers, |text| spans::format(&text)),
             Self::ChoiceRegex(filter) => {

@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    path::Path,
 };
 
 use serde_json::Value;
@@ -54,7 +55,8 @@ pub(super) struct Native {
     pub name: &'static str,
     /// Its source, as `inspect.getsource` gives it.
     pub sha256: &'static str,
-    /// What it calls in its file: names with their sources, of what is no function the line that binds the name.
+    /// What it calls in its file: names with their sources, of what is no function the line that binds the name. A name
+    /// that ends in `.py` is a file beside, which is held against its hash where it is there.
     pub helpers: &'static [(&'static str, &'static str)],
     /// What does its work.
     pub port: Port,
@@ -90,17 +92,8 @@ impl Functions {
     /// The port of a function, whose file is read for the hashes of its sources; or why there is none.
     pub fn port(&self, function: &Function) -> Result<Port, String> {
         let (name, file) = (&function.name, function.file.display());
-        let read = |e: &dyn std::fmt::Display| {
-            format!("names the Python function `{name}` of {file}, which cannot be read: {e}")
-        };
-        if let Some(what) = not_a_file(&function.file) {
-            return Err(read(&format!("it {what}")));
-        }
-        let length = std::fs::metadata(&function.file).map_err(|e| read(&e))?.len();
-        if length > LONGEST_FILE {
-            return Err(read(&"the file is too long"));
-        }
-        let text = std::fs::read_to_string(&function.file).map_err(|e| read(&e))?;
+        let read = |e: &String| format!("names the Python function `{name}` of {file}, which cannot be read: {e}");
+        let text = file_text(&function.file).map_err(|e| read(&e))?;
         let Some(source) = bound_source(&text, name) else {
             return Err(format!(
                 "names the Python function `{name}`, which {file} does not define with `def` or on one line"
@@ -111,7 +104,11 @@ impl Functions {
             format!("needs the Python function `{name}` of {file} (source {hash}), which has no native port; use a task without it")
         })?;
         let same = |(name, hash): &(String, String)| {
-            bound_source(&text, name).is_some_and(|source| sha256(source.as_bytes()) == *hash)
+            let beside = function.file.with_file_name(name);
+            match name.ends_with(".py") {
+                true => !beside.exists() || file_text(&beside).is_ok_and(|text| sha256(text.as_bytes()) == *hash),
+                false => bound_source(&text, name).is_some_and(|source| sha256(source.as_bytes()) == *hash),
+            }
         };
         let found = ports.iter().find(|(helpers, _)| helpers.iter().all(same));
         let Some((_, port)) = found else {
@@ -124,6 +121,18 @@ impl Functions {
         };
         Ok(*port)
     }
+}
+
+/// The text of a Python file of a bounded size.
+fn file_text(path: &Path) -> Result<String, String> {
+    if let Some(what) = not_a_file(path) {
+        return Err(format!("it {what}"));
+    }
+    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if length > LONGEST_FILE {
+        return Err("the file is too long".into());
+    }
+    std::fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
 /// The source of a function, or else the line that binds the name outside of all functions.
@@ -153,7 +162,8 @@ mod tests {
         let clean = "def clean(rows, limit):\n    return rows[:limit]\n";
         let hashed = |name: &str, source: &str| (name.to_owned(), sha256(source.as_bytes()));
         let mut functions = Functions::default();
-        let helpers = vec![hashed("clean", clean), hashed("LIMIT", "LIMIT = 3"), hashed("re", "import re")];
+        let mut helpers = vec![hashed("clean", clean), hashed("LIMIT", "LIMIT = 3"), hashed("re", "import re")];
+        helpers.push(hashed("rules.py", "RULES = 1\n"));
         functions.insert("process_docs", &sha256(own.as_bytes()), helpers, Port::Docs(Ok));
         let folder = tempfile::tempdir().unwrap();
         let function = Function { file: folder.path().join("utils.py"), name: "process_docs".into() };
@@ -163,6 +173,13 @@ mod tests {
         };
         let same = format!("import re\nLIMIT = 3\n\n\n{clean}\n\n{own}");
         assert_eq!(found(same.clone()), Ok(()));
+        for (beside, expected) in
+            [("RULES = 1\n", Ok(())), ("RULES = 2\n", Err("another `rules.py`; use a task without it".into()))]
+        {
+            std::fs::write(folder.path().join("rules.py"), beside).unwrap();
+            assert_eq!(found(same.clone()), expected);
+        }
+        std::fs::remove_file(folder.path().join("rules.py")).unwrap();
         assert_eq!(found(same.replace("= 3", "= 4")), Err("another `LIMIT`; use a task without it".into()));
         assert_eq!(found(same.replace("import re\n", "")), Err("another `re`; use a task without it".into()));
         let both = same.replace("[:limit]", "[limit:]").replace("LIMIT = 3", "LIMIT = 3\nLIMIT = 5");

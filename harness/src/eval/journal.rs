@@ -64,7 +64,7 @@ pub enum JournalError {
         found: String,
     },
     /// Another process writes it.
-    #[error("{}: another process is writing these answers; wait for it to end", .0.display())]
+    #[error("{}: another process is writing these answers; wait for it to end, or name another place", .0.display())]
     Busy(PathBuf),
 }
 
@@ -163,7 +163,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
     let bytes = std::fs::metadata(path)?.len();
     if bytes > MOST_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large to be a journal"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large to be a journal"));
     }
     std::fs::read(path)
 }

@@ -53,8 +53,7 @@ pub enum Item {
 }
 
 /// How the values of all rows become one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregation {
     /// 999, whatever the values are.
     Bypass,
@@ -81,7 +80,6 @@ pub enum Aggregation {
     /// Character n-gram F score.
     Chrf,
     /// The same with words and pairs of words.
-    #[serde(rename = "chrf++")]
     ChrfPlusPlus,
     /// Translation edit rate.
     Ter,
@@ -116,26 +114,29 @@ const METRICS: [(&str, Aggregation, bool); 18] = [
     ("bypass", Bypass, true),
 ];
 
+/// The aggregations that task files name.
+const AGGREGATIONS: [(&str, Aggregation); 14] = [
+    ("bypass", Bypass),
+    ("mean", Mean),
+    ("nanmean", Nanmean),
+    ("median", Median),
+    ("perplexity", Perplexity),
+    ("weighted_perplexity", WeightedPerplexity),
+    ("bits_per_byte", BitsPerByte),
+    ("f1", F1),
+    ("matthews_corrcoef", MatthewsCorrcoef),
+    ("brier_score", BrierScore),
+    ("bleu", Bleu),
+    ("chrf", Chrf),
+    ("chrf++", ChrfPlusPlus),
+    ("ter", Ter),
+];
+
 impl Aggregation {
-    /// Its name in task files.
+    /// Its name in task files, or that of the function which stands for it there.
     pub fn name(self) -> &'static str {
-        match self {
-            Bypass => "bypass",
-            Mean => "mean",
-            Nanmean => "nanmean",
-            Median => "median",
-            Perplexity => "perplexity",
-            WeightedPerplexity => "weighted_perplexity",
-            BitsPerByte => "bits_per_byte",
-            F1 => "f1",
-            MatthewsCorrcoef => "matthews_corrcoef",
-            BrierScore => "brier_score",
-            Bleu => "bleu",
-            Chrf => "chrf",
-            ChrfPlusPlus => "chrf++",
-            Ter => "ter",
-            Truths => "agg_inst_level_acc",
-        }
+        let named = AGGREGATIONS.iter().find(|(_, aggregation)| *aggregation == self);
+        named.map_or("agg_inst_level_acc", |(name, _)| name)
     }
 
     /// What a task file says: a name, or a function that has a port.
@@ -151,23 +152,7 @@ impl Aggregation {
     }
 
     fn named(name: String) -> Result<Self, Refusal> {
-        const ALL: [Aggregation; 14] = [
-            Bypass,
-            Mean,
-            Nanmean,
-            Median,
-            Perplexity,
-            WeightedPerplexity,
-            BitsPerByte,
-            F1,
-            MatthewsCorrcoef,
-            BrierScore,
-            Bleu,
-            Chrf,
-            ChrfPlusPlus,
-            Ter,
-        ];
-        let found = ALL.into_iter().find(|aggregation| aggregation.name() == name);
+        let found = AGGREGATIONS.iter().find(|(known, _)| *known == name).map(|(_, aggregation)| *aggregation);
         found.ok_or(Refusal::Unknown { what: "aggregation", name })
     }
 }

@@ -12,4 +12,18 @@ pub mod literal;
 pub mod random;
 pub mod source;
 
+use serde_json::Value;
+
 pub use tunesmith_jinja::python::{regex, repr, strings};
+
+/// Whether Python takes a value for true.
+pub(crate) fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+    }
+}

@@ -1,5 +1,7 @@
 //! Why a filter, a metric or an aggregation of a task is not applied.
 
+use super::python::regex;
+
 /// Scores that lm-eval would compute with means we do not have, or would not compute either.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -30,6 +32,12 @@ pub enum Refusal {
     /// Values that the filter or metric does not take; lm-eval fails on them, too.
     #[error("{0}")]
     Values(String),
+}
+
+impl From<regex::Error> for Refusal {
+    fn from(why: regex::Error) -> Self {
+        Self::Values(why.to_string())
+    }
 }
 
 impl Refusal {

@@ -1,6 +1,6 @@
 //! From answers to scores: filters, metrics of every row, aggregation and intervals of one task.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
@@ -8,24 +8,18 @@ use super::{
     aggregate::{Bootstrap, Score, aggregate},
     config::OutputType,
     figure::Figure,
-    filters::{Answer, Filter, Pipeline},
+    filters::{Answer, Pipeline},
     journal::key,
-    metrics::{Aggregation, Item, Metric},
+    metrics::{Item, Metric},
     process::{Truth, process_results},
     python::repr::str_of,
     request::{Doc, Instance, Request, Response},
     task::{EvalTask, Hashes, Target},
 };
-use crate::stats;
 
-/// Level of every interval.
-const ALPHA: f64 = 0.05;
+mod interval;
 
-/// Resamples behind an interval that has no formula.
-const DRAWS: usize = 2_000;
-
-/// What lm-eval's filters leave where they find nothing.
-const NOTHING_FOUND: &str = "[invalid]";
+use interval::interval;
 
 /// A task with the requests that it makes.
 pub struct Planned {
@@ -180,8 +174,7 @@ impl Planned {
             ("target_hash".to_owned(), json!(hashes.target)),
         ]);
         sample.extend(items.iter().map(|(name, item)| (name.clone(), json!(item))));
-        let failed = filtered.iter().all(|answer| matches!(answer, Answer::Text(text) if text == NOTHING_FOUND));
-        Ok(Judged { doc_id: first.doc_id, items, sample, failed })
+        Ok(Judged { doc_id: first.doc_id, items, sample, filtered: filtered.to_vec() })
     }
 
     fn figure(
@@ -241,8 +234,7 @@ struct Judged {
     doc_id: usize,
     items: Vec<(String, Item)>,
     sample: Map<String, Value>,
-    /// The filter found nothing in what was written.
-    failed: bool,
+    filtered: Vec<Answer>,
 }
 
 /// The answers to each request, one for each repetition.
@@ -312,85 +304,10 @@ fn columns(judged: &[Judged], metrics: &[Metric]) -> Vec<(Metric, Vec<Item>, Vec
     found
 }
 
-/// The share of rows in which a filter that looks for something found nothing; `None` where none looks.
+/// The share of rows in which a filter that looks for something found nothing; `None` where none looks, or where what it
+/// leaves then cannot be told from an answer.
 fn format_failures(pipeline: &Pipeline, judged: &[Judged]) -> Option<f64> {
-    let looks = pipeline.filters.iter().any(|filter| matches!(filter, Filter::Regex(_) | Filter::ChoiceRegex(_)));
-    let failed = judged.iter().filter(|row| row.failed).count();
-    (looks && !judged.is_empty()).then(|| failed as f64 / judged.len() as f64)
-}
-
-/// The 95 % interval of a value, and how it was made.
-fn interval(
-    score: &Score,
-    metric: &Metric,
-    items: &[Item],
-    clusters: Option<&[usize]>,
-) -> Option<((f64, f64), &'static str)> {
-    if metric.aggregation == Aggregation::Truths {
-        let (truths, rows) = truths(items, clusters);
-        return Some((stats::clustered_share(&truths, &rows, ALPHA)?, "clustered"));
-    }
-    let numbers: Option<Vec<f64>> = match metric.aggregation {
-        Aggregation::Mean => {
-            items.iter().map(|item| if let Item::Number(x) = item { Some(*x) } else { None }).collect()
-        }
-        _ => None,
-    };
-    match (numbers, clusters) {
-        (Some(numbers), None) if numbers.iter().all(|x| *x == 0.0 || *x == 1.0) => {
-            let right = numbers.iter().filter(|x| **x == 1.0).count();
-            let method = if numbers.len() < stats::FEW { "clopper-pearson" } else { "wilson" };
-            Some((stats::share(right, numbers.len(), ALPHA)?, method))
-        }
-        (Some(numbers), Some(clusters)) if numbers.iter().all(|x| *x == 0.0 || *x == 1.0) => {
-            let right: Vec<bool> = numbers.iter().map(|x| *x == 1.0).collect();
-            Some((stats::clustered_share(&right, clusters, ALPHA)?, "clustered"))
-        }
-        (Some(numbers), clusters) => {
-            let method = if clusters.is_some() { "clustered" } else { "student t" };
-            Some((stats::Estimate::of(&numbers, clusters)?.interval(ALPHA)?, method))
-        }
-        (None, _) => match weights(items) {
-            Some(pairs) => weighted(metric.aggregation, &pairs, clusters).map(|interval| (interval, "bootstrap")),
-            None => {
-                let half = stats::normal_quantile(1.0 - ALPHA / 2.0)? * score.stderr.filter(|e| e.is_finite())?;
-                Some(((score.value - half, score.value + half), "bootstrap, normal"))
-            }
-        },
-    }
-}
-
-/// What is true of rows, each with its row or cluster: what is true of the same row is not independent.
-fn truths(items: &[Item], clusters: Option<&[usize]>) -> (Vec<bool>, Vec<usize>) {
-    let cluster = |row: usize| clusters.and_then(|clusters| clusters.get(row)).copied().unwrap_or(row);
-    let truths = items.iter().enumerate().flat_map(|(row, item)| match item {
-        Item::Truths(truths) => truths.iter().map(|truth| (*truth, cluster(row))).collect(),
-        _ => Vec::new(),
-    });
-    truths.unzip()
-}
-
-fn weights(items: &[Item]) -> Option<Vec<(f64, f64)>> {
-    let weighted =
-        |item: &Item| if let Item::Weighted(sum, weight) = item { Some((*sum, *weight as f64)) } else { None };
-    items.iter().map(weighted).collect()
-}
-
-/// Perplexities and bits have no formula that lm-eval would use; texts, or clusters of them, are resampled.
-fn weighted(aggregation: Aggregation, pairs: &[(f64, f64)], clusters: Option<&[usize]>) -> Option<(f64, f64)> {
-    let mut groups: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
-    for (at, (sum, weight)) in pairs.iter().enumerate() {
-        let cluster = clusters.and_then(|clusters| clusters.get(at)).copied().unwrap_or(at);
-        let group = groups.entry(cluster).or_default();
-        *group = (group.0 + sum, group.1 + weight);
-    }
-    let groups: Vec<(f64, f64)> = groups.into_values().collect();
-    let statistic = |picked: &[usize]| {
-        let (sum, weight) = picked.iter().fold((0.0, 0.0), |all, at| (all.0 + groups[*at].0, all.1 + groups[*at].1));
-        Some(match aggregation {
-            Aggregation::BitsPerByte => -sum / weight / std::f64::consts::LN_2,
-            _ => (-sum / weight).exp(),
-        })
-    };
-    stats::percentile_interval(stats::bootstrap(groups.len(), DRAWS, 0, statistic)?, ALPHA)
+    let mark = pipeline.nothing_found()?;
+    let failed = judged.iter().filter(|row| row.filtered.iter().all(|answer| *answer == mark)).count();
+    (!judged.is_empty()).then(|| failed as f64 / judged.len() as f64)
 }

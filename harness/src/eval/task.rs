@@ -101,6 +101,17 @@ pub enum Error {
     Model(#[from] ModelError),
 }
 
+/// Whether a port can judge all rows; of those that it cannot, the first is named and the others are counted.
+fn checked(docs: &[Doc], check: fn(&Doc) -> Result<(), String>) -> Result<(), String> {
+    let mut wrong = docs.iter().enumerate().filter_map(|(at, doc)| Some((at + 1, check(doc).err()?)));
+    let Some((row, why)) = wrong.next() else { return Ok(()) };
+    let others = match wrong.count() {
+        0 => String::new(),
+        others => format!(" ({} of {} rows cannot be judged)", others + 1, docs.len()),
+    };
+    Err(format!("process_results: row {row}: {why}{others}"))
+}
+
 impl EvalTask {
     /// Puts a task and its rows together. `splits` has the rows of each split that the task evaluates or draws
     /// examples from; `functions` are the native ports of Python functions.
@@ -128,9 +139,7 @@ impl EvalTask {
                 match functions.port(function).map_err(|e| format!("process_results: {e}"))? {
                     Port::Results(port) => Some(port),
                     Port::CheckedResults(port, check) => {
-                        for (at, doc) in docs.iter().enumerate() {
-                            check(doc).map_err(|why| format!("process_results: row {}: {why}", at + 1))?;
-                        }
+                        checked(&docs, check)?;
                         Some(port)
                     }
                     _ => return Err(format!("process_results: `{}` is not a function of results", function.name)),
@@ -169,6 +178,10 @@ impl EvalTask {
         for (doc_id, doc) in self.docs.iter().enumerate().take(limit) {
             let contexts = self.contexts(doc_id, doc, shots, &mut random, asking)?;
             let requests = self.requests(doc, contexts, asking.chat.is_some()).map_err(|e| self.wrong(doc_id, e))?;
+            // lm-eval fails when it scores such a row; to pass over it would change what is scored.
+            if requests.is_empty() {
+                return Err(self.wrong(doc_id, "it has no choices; leave it out of the data".into()));
+            }
             let repeats = self.config.repeats;
             instances.extend(requests.into_iter().enumerate().map(|(idx, request)| Instance {
                 doc_id,

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    event::{Fault, JobRecord, Rows},
+    event::{Approver, Capability, Fault, JobRecord, Rows},
     score::{Score, Verdict},
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
@@ -81,6 +81,13 @@ fn kinds() -> Vec<Kind> {
         Kind::Scored { step: Some(1), score: score.clone() },
         Kind::Scored { step: None, score },
         Kind::Amended { field: "method".into(), from: json!("lora"), to: json!("full"), reason: "asked".into() },
+        Kind::Approved {
+            step: Some(1),
+            what: "reach a.test".into(),
+            capability: Capability::Network,
+            by: Approver::Flag,
+            granted: false,
+        },
         Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
         Kind::Compacted { dropped: 4 },
         Kind::Ended { outcome: Outcome::NotMet, why: "no gain".into(), run: "runs/x".into() },

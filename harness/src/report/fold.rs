@@ -90,6 +90,13 @@ impl Default for Spent {
     }
 }
 
+impl Spent {
+    fn add(&mut self, (tokens, usd): (Option<u64>, Option<f64>)) {
+        self.tokens = self.tokens.zip(tokens).map(|(a, b)| a.saturating_add(b));
+        self.usd = self.usd.zip(usd).map(|(a, b)| a + b);
+    }
+}
+
 fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mut Steps), kind: &Kind) {
     match kind {
         Kind::Started { task, planner, version, rows, layers } => {
@@ -101,8 +108,7 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
         }
         Kind::Scoped { scope } => freeze(report, scope),
         Kind::Said { tokens, usd, .. } => {
-            spent.tokens = spent.tokens.zip(*tokens).map(|(a, b)| a.saturating_add(b));
-            spent.usd = spent.usd.zip(*usd).map(|(a, b)| a + b);
+            spent.add((*tokens, *usd));
             steps.said(*tokens, *usd);
         }
         Kind::Called { step, tool, args, .. } => {
@@ -110,6 +116,7 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             report.steps.push(steps.called(*step, tool, args));
         }
         Kind::Returned { step, tool, ok, output, seconds, jobs, fault, .. } => {
+            spent.add(steps.asked(tool, *fault, output));
             returned(report, steps, (*step, tool, *ok), (output, *seconds), (*fault, jobs));
             if *ok {
                 hints.returned(*step, tool, output);
@@ -121,6 +128,11 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             touched(report, Policy::Amended { field: field.clone() });
             let (field, from, to, reason) = (field.clone(), from.clone(), to.clone(), reason.clone());
             report.amended.push(Amendment { field, from, to, reason });
+        }
+        Kind::Approved { step, capability, by, granted, .. } => {
+            if let Some(entry) = step.and_then(|step| entry(report, step)) {
+                entry.policies.push(Policy::Approval { capability: *capability, by: *by, granted: *granted });
+            }
         }
         Kind::Guarded { guard, why } => {
             touched(report, Policy::Guarded { guard: guard.clone() });

@@ -1,10 +1,12 @@
 //! One step of a run, judged without a model: was it valid, what did it change, what did it cost, what did it touch.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    event::{Fault, JobRecord},
+    event::{Approver, Capability, Fault, JobRecord},
     figures::{bytes, duration, percent},
     score::{Score, Verdict},
     text::truncate_middle,
@@ -96,6 +98,15 @@ pub enum Policy {
     Unreached {
         /// The hosts.
         hosts: Vec<String>,
+    },
+    /// It needed an approval.
+    Approval {
+        /// For what.
+        capability: Capability,
+        /// Who decided.
+        by: Approver,
+        /// Whether it was given.
+        granted: bool,
     },
     /// It asked for what the run does not allow.
     Denied,
@@ -200,6 +211,19 @@ impl Policy {
             Policy::Network { hosts } if hosts.is_empty() => "network".to_owned(),
             Policy::Network { hosts } => format!("network: {}", hosts.join(", ")),
             Policy::Unreached { hosts } => format!("asked for hosts that it may not reach: {}", hosts.join(", ")),
+            Policy::Approval { capability, by, granted } => {
+                let what = match capability {
+                    Capability::Plan => "plan",
+                    Capability::Scope => "change of scope",
+                    Capability::Network => "network",
+                };
+                let by = match by {
+                    Approver::Policy => "--approve",
+                    Approver::Person => "a person",
+                    Approver::Flag => "--allow",
+                };
+                format!("{what} {} by {by}", if *granted { "approved" } else { "refused" })
+            }
             Policy::Denied => "not allowed".to_owned(),
             Policy::Limited => "stopped by a limit".to_owned(),
             Policy::Amended { field } => format!("changed the scope: {field}"),
@@ -213,15 +237,14 @@ impl Policy {
 #[derive(Default)]
 pub(super) struct Steps {
     unbooked: Option<(Option<u64>, Option<f64>)>,
-    best: Vec<(Key, f64)>,
+    best: BTreeMap<Key, f64>,
     /// How often the data was prepared: figures of other rows are not compared.
     prepared: usize,
     args: Value,
 }
 
-/// What two figures must share to be compared: the measure, the rows, and how many of them.
-#[derive(PartialEq)]
-struct Key(String, Value, usize);
+/// What two figures must share to be compared: the measure, the rows as JSON, and how often the data was prepared.
+type Key = (String, String, usize);
 
 impl Steps {
     /// Notes the cost of a reply, for the step that it asks for.
@@ -257,6 +280,23 @@ impl Steps {
         }
     }
 
+    /// What a step asked of a model itself: tokens and dollars. Where it failed, that is unknown.
+    pub fn asked(&self, tool: &str, fault: Option<Fault>, output: &Value) -> (Option<u64>, Option<f64>) {
+        let asks =
+            tool == "data_make" && (self.args["spec"]["teacher"].is_object() || self.args["spec"]["verify"].is_array());
+        match fault {
+            None if asks => {
+                let spent = &output["spent"];
+                let tokens = spent["tokens"].as_u64().filter(|_| spent["exact"] == true);
+                (tokens, spent["usd"].as_f64())
+            }
+            // What was refused has asked nothing.
+            Some(Fault::Invalid | Fault::Denied) => (Some(0), Some(0.0)),
+            Some(_) if asks => (None, None),
+            _ => (Some(0), Some(0.0)),
+        }
+    }
+
     /// Books what a step returned: its kind of failure, what its jobs took, and its figures. `metric` is the run's.
     pub fn returned(
         &mut self,
@@ -270,12 +310,18 @@ impl Steps {
             (Some(true), _) => Some(true),
             (_, fault) => fault.map(|fault| fault != Fault::Invalid),
         };
+        let (tokens, usd) = self.asked(&entry.tool, fault, output);
+        entry.cost.tokens = entry.cost.tokens.zip(tokens).map(|(a, b)| a.saturating_add(b));
+        entry.cost.usd = entry.cost.usd.zip(usd).map(|(a, b)| a + b);
         entry.cost.cpu_seconds = sum(jobs.iter().map(|job| job.cpu_seconds));
         entry.cost.memory_bytes = jobs.iter().filter_map(|job| job.memory_bytes).max();
         entry.jobs = jobs.to_vec();
         match fault {
             // A network that was refused was not used.
-            Some(Fault::Denied) => entry.policies = vec![Policy::Denied],
+            Some(Fault::Denied) => {
+                entry.policies.retain(|policy| matches!(policy, Policy::Approval { .. }));
+                entry.policies.push(Policy::Denied);
+            }
             Some(Fault::Invalid) => entry.policies.clear(),
             Some(Fault::Limit) => entry.policies.push(Policy::Limited),
             _ => {}
@@ -321,9 +367,9 @@ impl Steps {
     /// Compares a figure with the best one of its kind, and keeps it where it is better.
     fn change(&mut self, change: Change, rows: Value) -> Change {
         let Change { value, less_is_better, .. } = change;
-        let key = Key(change.name.clone(), rows, self.prepared);
-        let Some((_, best)) = self.best.iter_mut().find(|(known, _)| *known == key) else {
-            self.best.push((key, value));
+        let key = (change.name.clone(), rows.to_string(), self.prepared);
+        let Some(best) = self.best.get_mut(&key) else {
+            self.best.insert(key, value);
             return change;
         };
         let before = *best;

@@ -1,16 +1,10 @@
 //! Rows in batches: read in order, parsed on all cores, handed out in order.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        mpsc::{Receiver, TryRecvError, sync_channel},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Bad, Documents, Format, Input, Problem, Reading, RowsError,
+    ahead::Ahead,
     delimited::Header,
     document, json,
     open::Text,
@@ -18,11 +12,6 @@ use super::{
     units::{Chunk, Cutter, SHOWN, Unit, Units},
 };
 use crate::recipe::Row;
-
-/// Most batches that are worked on ahead of the one that is handed out.
-const AHEAD: usize = 16;
-/// Most bytes of text in them; one batch may always be worked on.
-const AHEAD_BYTES: usize = 32 << 20;
 
 /// Some rows of one file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -141,27 +130,27 @@ impl Parser {
 /// One file on its way.
 enum Stream {
     Text(Box<Units>, Arc<Parser>),
-    Parquet(parquet::Groups),
+    Parquet(parquet::Groups, Bad),
 }
 
 /// What is read in order and parsed in any.
 enum Piece {
     Text(Chunk, Arc<Parser>),
-    Parquet(parquet::Piece),
+    Parquet(parquet::Piece, Bad),
 }
 
 impl Piece {
     fn bytes(&self) -> usize {
         match self {
             Piece::Text(chunk, _) => chunk.bytes.len(),
-            Piece::Parquet(piece) => piece.bytes,
+            Piece::Parquet(piece, _) => piece.bytes,
         }
     }
 
     fn parse(self) -> Result<Batch, Problem> {
         match self {
             Piece::Text(mut chunk, parser) => parser.parse(&mut chunk),
-            Piece::Parquet(piece) => piece.parse(),
+            Piece::Parquet(piece, bad) => piece.parse(bad),
         }
     }
 }
@@ -169,7 +158,7 @@ impl Piece {
 impl Stream {
     fn open(file: usize, input: &Input, reading: &Reading) -> Result<Stream, Problem> {
         if input.format == Format::Parquet {
-            return parquet::Groups::open(file, &input.path).map(Stream::Parquet);
+            return parquet::Groups::open(file, &input.path).map(|groups| Stream::Parquet(groups, reading.bad));
         }
         let whole = reading.documents == Documents::Whole || input.format == Format::Markdown;
         let cutter = match input.format {
@@ -197,7 +186,7 @@ impl Stream {
     fn next(&mut self) -> Result<Option<Piece>, Problem> {
         match self {
             Stream::Text(units, parser) => Ok(units.next()?.map(|chunk| Piece::Text(chunk, parser.clone()))),
-            Stream::Parquet(groups) => Ok(groups.next()?.map(Piece::Parquet)),
+            Stream::Parquet(groups, bad) => Ok(groups.next()?.map(|piece| Piece::Parquet(piece, *bad))),
         }
     }
 }
@@ -210,14 +199,16 @@ pub struct Batches<T = Batch> {
     current: Option<(Input, Stream)>,
     reading: Reading,
     work: Work<T>,
-    ahead: VecDeque<(usize, Receiver<Result<T, RowsError>>)>,
+    ahead: Ahead<Result<T, RowsError>>,
+    /// What ended the reading, to be said after the rows before it.
+    error: Option<RowsError>,
     over: bool,
 }
 
 impl<T: Send + 'static> Batches<T> {
     pub(super) fn new(inputs: Vec<Input>, reading: Reading, work: Work<T>) -> Batches<T> {
         let files = inputs.into_iter().enumerate();
-        Batches { files, current: None, reading, work, ahead: VecDeque::new(), over: false }
+        Batches { files, current: None, reading, work, ahead: Ahead::new(), error: None, over: false }
     }
 
     /// The next piece of the file that is read, or of the one after it.
@@ -240,37 +231,19 @@ impl<T: Send + 'static> Batches<T> {
 
     /// Starts the work on pieces until enough are on their way.
     fn fill(&mut self) {
-        let most = (2 * rayon::current_num_threads()).min(AHEAD);
-        while !self.over && self.ahead.len() < most && self.bytes() < AHEAD_BYTES {
-            let (done, result) = sync_channel(1);
-            let bytes = match self.piece() {
+        while !self.over && !self.ahead.is_full() {
+            match self.piece() {
                 Ok(Some((input, piece))) => {
-                    let (bytes, work) = (piece.bytes(), self.work.clone());
-                    // A panic in a thread of the pool would end the process; here the iterator says so.
-                    rayon::spawn(move || {
-                        let parsed = || piece.parse().map(|batch| work(batch));
-                        let parsed = catch_unwind(AssertUnwindSafe(parsed)).unwrap_or(Err(Problem::Panicked));
-                        // Nobody may be waiting any more.
-                        let _ = done.send(parsed.map_err(|problem| RowsError { path: input.path, problem }));
+                    let work = self.work.clone();
+                    self.ahead.ask(piece.bytes(), move || {
+                        let parsed = piece.parse().map(|batch| work(batch));
+                        parsed.map_err(|problem| RowsError { path: input.path, problem })
                     });
-                    bytes
                 }
-                Ok(None) => {
-                    self.over = true;
-                    return;
-                }
-                Err(error) => {
-                    self.over = true;
-                    let _ = done.send(Err(error));
-                    0
-                }
-            };
-            self.ahead.push_back((bytes, result));
+                Ok(None) => self.over = true,
+                Err(error) => (self.over, self.error) = (true, Some(error)),
+            }
         }
-    }
-
-    fn bytes(&self) -> usize {
-        self.ahead.iter().map(|(bytes, _)| bytes).sum()
     }
 }
 
@@ -279,24 +252,13 @@ impl<T: Send + 'static> Iterator for Batches<T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.fill();
-        let (_, result) = self.ahead.pop_front()?;
-        let item = wait(&result)?;
+        let Some(item) = self.ahead.wait() else { return self.error.take().map(Err) };
+        let broke_down = || Err(RowsError { path: PathBuf::new(), problem: Problem::Panicked });
+        let item = item.unwrap_or_else(broke_down);
         if item.is_err() {
-            self.over = true;
+            (self.over, self.error) = (true, None);
             self.ahead.clear();
         }
         Some(item)
-    }
-}
-
-/// Waits for a result; a thread of the pool works meanwhile, for it may be the one that is to do this work.
-fn wait<T>(result: &Receiver<T>) -> Option<T> {
-    loop {
-        match result.try_recv() {
-            Ok(item) => return Some(item),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) if rayon::yield_now() == Some(rayon::Yield::Executed) => {}
-            Err(TryRecvError::Empty) => return result.recv().ok(),
-        }
     }
 }

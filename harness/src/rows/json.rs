@@ -3,7 +3,7 @@
 use std::{cell::Cell, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, map::Entry};
 
 use super::{Problem, batch::Sink, units::Chunk};
 use crate::recipe::Row;
@@ -207,11 +207,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(self)?;
-            // Looked up only where it stands twice: one look at the table per key.
-            if object.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key {key:?} stands twice in one object")));
+            match object.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                }
+                Entry::Occupied(entry) => {
+                    let twice = format_args!("the key {:?} stands twice in one object", entry.key());
+                    return Err(A::Error::custom(twice));
+                }
             }
-            object.insert(key, value);
         }
         Ok(object.into())
     }

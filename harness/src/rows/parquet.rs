@@ -12,6 +12,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use parquet::{
+    basic::{ConvertedType, LogicalType, Type as Physical},
     data_type::Decimal,
     file::{reader::FileReader, serialized_reader::SerializedFileReader},
     record::{Field, Row as Record, reader::RowIter},
@@ -19,12 +20,15 @@ use parquet::{
 };
 use serde_json::{Map, Value};
 
-use super::{Batch, Problem, open::io_problem};
+use super::{Bad, BadRow, Batch, Problem, open::io_problem};
+use crate::text::truncate_middle;
 
 /// How a Parquet file begins and ends.
 pub(super) const MAGIC: &[u8] = b"PAR1";
 /// What one value takes in memory beside its text, in bytes, names and tables of its row included.
 const OVERHEAD: usize = 128;
+/// Longest message of the crate that is passed on, in characters.
+const MOST_SAID: usize = 300;
 /// Deepest nesting of columns.
 const MAX_DEPTH: usize = 32;
 /// A piece ends with the first row that reaches this many bytes, or at this many rows.
@@ -85,17 +89,48 @@ impl Groups {
 }
 
 impl Piece {
-    pub fn parse(self) -> Result<Batch, Problem> {
-        let lines = (self.first..).take(self.records.len()).collect();
-        let rows = self.records.into_iter().map(object).collect::<Result<_, _>>()?;
-        Ok(Batch { file: self.file, rows, lines, bad: Vec::new(), bytes: self.bytes as u64, read: self.read })
+    pub fn parse(self, bad: Bad) -> Result<Batch, Problem> {
+        let mut batch = Batch { file: self.file, bytes: self.bytes as u64, read: self.read, ..Batch::default() };
+        for (line, record) in (self.first..).zip(self.records) {
+            match object(record) {
+                Ok(row) => {
+                    batch.rows.push(row);
+                    batch.lines.push(line);
+                }
+                Err(problem) if bad == Bad::Refuse => return Err(problem),
+                Err(problem) => {
+                    let why = format!("row {line}: {problem}");
+                    batch.bad.push(BadRow { file: self.file, line, why, raw: String::new() });
+                }
+            }
+        }
+        Ok(batch)
     }
+}
+
+/// The columns of bytes, which are left out of the rows.
+pub(super) fn left_out(path: &Path) -> Result<Vec<String>, Problem> {
+    let file = File::open(path).map_err(io_problem)?;
+    guarded(|| {
+        let reader = SerializedFileReader::new(file)?;
+        let columns = reader.metadata().file_metadata().schema_descr().columns();
+        let bytes = columns.iter().filter(|column| {
+            let plain = matches!(column.converted_type(), ConvertedType::NONE | ConvertedType::BSON);
+            match column.physical_type() {
+                Physical::BYTE_ARRAY => plain,
+                Physical::FIXED_LEN_BYTE_ARRAY => plain && column.logical_type_ref() != Some(&LogicalType::Float16),
+                _ => false,
+            }
+        });
+        Ok(bytes.map(|column| column.path().string()).collect())
+    })
 }
 
 /// The crate indexes and asserts on what a file says of itself; a file that lies must not end the program.
 fn guarded<T>(read: impl FnOnce() -> Result<T, parquet::errors::ParquetError>) -> Result<T, Problem> {
     match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(read) => read.map_err(|error| Problem::Parquet(error.to_string())),
+        // The crate quotes the bytes that it cannot read, all of them.
+        Ok(read) => read.map_err(|error| Problem::Parquet(truncate_middle(&error.to_string(), MOST_SAID).into_owned())),
         Err(panic) => Err(Problem::Parquet(told(panic.as_ref()))),
     }
 }
@@ -199,7 +234,8 @@ fn date(days: i32) -> Result<String, Problem> {
 }
 
 fn time(micros: i64) -> Result<String, Problem> {
-    let seconds = u32::try_from(micros / 1_000_000).ok().filter(|s| *s < 86_400).ok_or_else(|| out_of_range("time"))?;
+    let seconds =
+        u32::try_from(micros.div_euclid(1_000_000)).ok().filter(|s| *s < 86_400).ok_or_else(|| out_of_range("time"))?;
     let fraction = micros.rem_euclid(1_000_000);
     let text = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     Ok(if fraction == 0 { text } else { format!("{text}.{fraction:06}") })

@@ -148,7 +148,10 @@ pub enum Problem {
 
 impl fmt::Display for RowsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names and parser messages may quote what the file holds.
+        // Names and parser messages may quote what the file holds. Work that broke down knows no file.
+        if self.path.as_os_str().is_empty() {
+            return f.write_str(&visible(&self.problem.to_string()));
+        }
         write!(f, "{}: {}", visible(&self.path.display().to_string()), visible(&self.problem.to_string()))
     }
 }

@@ -76,6 +76,8 @@ pub struct Input {
     pub encoding: &'static Encoding,
     /// Its size.
     pub bytes: u64,
+    /// The columns of bytes of a Parquet file, which are in no row.
+    pub left_out: Vec<String>,
     pub(super) delimiter: u8,
 }
 
@@ -155,6 +157,15 @@ impl Source {
 }
 
 impl Input {
+    /// What is to be said of how the file is read: what was taken for granted, and what is left out.
+    pub fn note(&self) -> Option<String> {
+        if !self.left_out.is_empty() {
+            return Some(format!("columns of bytes are left out: {}", self.left_out.join(", ")));
+        }
+        let guessed = (self.encoding != encoding_rs::UTF_8).then(|| self.encoding.name())?;
+        Some(format!("read as {guessed}, which its bytes look like; convert the file to UTF-8 if letters are wrong"))
+    }
+
     fn of(path: &Path) -> Result<Input, Problem> {
         // Asked before opening: opening a pipe would wait for its writer.
         let meta = fs::metadata(path).map_err(open::io_problem)?;
@@ -170,9 +181,11 @@ impl Input {
             compression,
             encoding: encoding_rs::UTF_8,
             bytes: meta.len(),
+            left_out: Vec::new(),
             delimiter: b',',
         };
         if head.starts_with(parquet::MAGIC) && compression == Compression::None {
+            input.left_out = parquet::left_out(path)?;
             return Ok(input);
         }
         foreign(&head)?;

@@ -25,7 +25,7 @@ fn row(value: Value) -> Row {
 
 fn table(format: Format, columns: &[&str], rows: &[Value]) -> Result<Table, String> {
     let columns = columns.iter().map(|&c| c.into()).collect();
-    Ok(Table { format, columns, rows: rows.iter().cloned().map(row).collect() })
+    Ok(Table { format, columns, rows: rows.iter().cloned().map(row).collect(), note: None })
 }
 
 fn error(name: &str, content: impl AsRef<[u8]>) -> String {
@@ -100,6 +100,15 @@ fn bytes_that_are_no_text_are_placed() {
     );
     assert!(error("t.csv", b"PK\x03\x04rest").starts_with("is a zip archive or an Excel workbook"));
     assert!(error("t.parquet", b"PAR1rest").starts_with("is a Parquet file that cannot be read"));
+}
+
+#[test]
+fn a_file_in_another_encoding_is_read_and_that_is_said() {
+    let read = read_bytes("t.csv", b"text,label\nGr\xfc\xdfe aus K\xf6ln,a\n").unwrap();
+    let rows = [json!({"text": "Grüße aus Köln", "label": "a"})];
+    let said = "read as windows-1252, which its bytes look like; convert the file to UTF-8 if letters are wrong";
+    assert_eq!(read.note.as_deref(), Some(said));
+    assert_eq!(Table { note: None, ..read }, table(Format::Csv, &["text", "label"], &rows).unwrap());
 }
 
 #[test]

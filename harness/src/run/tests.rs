@@ -90,7 +90,7 @@ fn manifest() -> Manifest {
         base: PathBuf::new(),
         device: None,
         layers: vec!["landlock".into()],
-        inputs: vec![Input { path: "tickets.csv".into(), sha256: "ab".into(), bytes: 12, rows: 3 }],
+        inputs: vec![Input { path: "tickets.csv".into(), sha256: "ab".into(), bytes: 12, rows: 3, note: None }],
         hashes: BTreeMap::from([("base".into(), "cd".into())]),
     }
 }

@@ -15,6 +15,15 @@ pub fn normal_two_sided(z: f64) -> Option<f64> {
     z.is_finite().then(|| 2.0 * Normal::standard().sf(z.abs()))
 }
 
+/// The chance that a value of Student's t is at least as far from zero as `t`; infinite degrees of freedom are normal.
+pub fn t_two_sided(t: f64, df: f64) -> Option<f64> {
+    if df > 1e7 {
+        return normal_two_sided(t);
+    }
+    // P(|T| > t) = I_x(df/2, 1/2) with x = df / (df + t²): Abramowitz and Stegun, 26.7.1.
+    (t.is_finite() && df > 0.0).then(|| beta_reg(0.5 * df, 0.5, df / (df + t * t)))
+}
+
 /// The quantile of Student's t; with infinite degrees of freedom the normal one. `None` where there is none.
 pub fn t_quantile(p: f64, df: f64) -> Option<f64> {
     // Beyond, the two differ by less than 1e-7 and the incomplete beta function would lose more than that.

@@ -1,27 +1,9 @@
-//! Intervals and tests for right-or-wrong results. Nothing here draws a random number.
+//! Tests of two results on the same right-or-wrong items. Nothing here draws a random number.
 
 use std::f64::consts::{LN_2, PI};
 
-/// The 97.5 % quantile of the standard normal distribution.
-const Z: f64 = 1.959_963_984_540_054;
-
 /// Probability mass that may be cut from each end of a distribution to keep it short.
 const NEGLIGIBLE: f64 = 1e-16;
-
-/// The 95 % interval of a share of `right` out of `n`, by Wilson's score method.
-///
-/// E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-/// Without any row nothing is known, so the interval is 0 to 1.
-pub fn wilson(right: usize, n: usize) -> (f64, f64) {
-    if n == 0 {
-        return (0.0, 1.0);
-    }
-    let (share, n) = (right as f64 / n as f64, n as f64);
-    let centre = share + Z * Z / (2.0 * n);
-    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    (((centre - half) / scale).max(0.0), ((centre + half) / scale).min(1.0))
-}
 
 /// Two-sided exact McNemar test: the p-value of two models differing on `only_a` and `only_b` paired rows.
 ///
@@ -147,7 +129,6 @@ mod tests {
 
     #[test]
     fn empty_counts_claim_nothing() {
-        assert_eq!(wilson(0, 0), (0.0, 1.0));
         assert_eq!(mcnemar(0, 0), 1.0);
         assert_eq!(paired_bootstrap(0, 0, 0), (-1.0, 1.0));
         assert_eq!(paired_bootstrap(0, 0, 50), (0.0, 0.0));

@@ -15,14 +15,6 @@ pub fn detectable(se: f64, df: f64, alpha: f64) -> Option<f64> {
     (least.is_finite() && se > 0.0).then_some(least)
 }
 
-/// The least difference of two shares around `p` that two runs on `n` different items each would show.
-pub fn detectable_unpaired(p: f64, n: usize, alpha: f64) -> Option<f64> {
-    if n == 0 || !(0.0..=1.0).contains(&p) {
-        return None;
-    }
-    detectable((2.0 * p * (1.0 - p) / n as f64).sqrt(), f64::INFINITY, alpha)
-}
-
 /// The least difference of two shares that two runs on the same `n` independent items would show.
 ///
 /// `only_a` and `only_b` are the items that only one of the two got right: the fewer, the smaller the difference.
@@ -66,17 +58,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_and_sixty_four_unpaired_items_show_fifteen_points() {
-        let points = detectable_unpaired(0.5, 164, 0.05).unwrap() * 100.0;
-        assert!((15.4..15.5).contains(&points), "{points}");
-    }
-
-    #[test]
     fn what_is_unknown_shows_nothing() {
         assert_eq!(detectable(0.0, 9.0, 0.05), None);
         assert_eq!(detectable(f64::NAN, 9.0, 0.05), None);
         assert_eq!(detectable(1.0, 0.0, 0.05), None);
-        assert_eq!(detectable_unpaired(0.5, 0, 0.05), None);
         assert_eq!(detectable_paired(3, 3, 5, 0.05), None);
         assert_eq!(items_needed(100, 0.1, 0.0), None);
         assert_eq!(items_needed(100, f64::NAN, 0.1), None);

@@ -7,7 +7,7 @@ pub const DRAWS: usize = 10_000;
 const ENUMERATED: usize = 13;
 
 /// What a group of items adds to a statistic: sums from which the statistic is computed.
-pub type Sums = [f64; 4];
+pub type Sums<const N: usize> = [f64; N];
 
 /// Two-sided p-value of a paired permutation test: are a and b exchangeable within each group?
 ///
@@ -16,10 +16,10 @@ pub type Sums = [f64; 4];
 /// R. A. Fisher, "The design of experiments" (1935), section 21; drawn swaps count the observed one too, which keeps the
 /// test valid: B. Phipson and G. K. Smyth, "Permutation p-values should never be zero", SAGMB 9 (2010). `None` where the
 /// statistic is unknown or no group is there.
-pub fn paired_permutation(
-    a: &[Sums],
-    b: &[Sums],
-    statistic: impl Fn(&Sums) -> Option<f64>,
+pub fn paired_permutation<const N: usize>(
+    a: &[Sums<N>],
+    b: &[Sums<N>],
+    statistic: impl Fn(&Sums<N>) -> Option<f64>,
     draws: usize,
     seed: u64,
 ) -> Option<f64> {
@@ -27,14 +27,14 @@ pub fn paired_permutation(
         return None;
     }
     let (all_a, all_b) = (total(a), total(b));
-    let difference = |a: &Sums, b: &Sums| Some((statistic(b)? - statistic(a)?).abs()).filter(|d| d.is_finite());
+    let difference = |a: &Sums<N>, b: &Sums<N>| Some((statistic(b)? - statistic(a)?).abs()).filter(|d| d.is_finite());
     let observed = difference(&all_a, &all_b)?;
     // What rounding adds to sums in another order must not hide a tie.
     let bar = observed - 1e-10 * observed.max(statistic(&all_a)?.abs() * 1e-3);
     // A group in which both are equal is the same after a swap.
-    let moves: Vec<Sums> = a.iter().zip(b).filter(|(a, b)| a != b).map(|(a, b)| minus(b, a)).collect();
+    let moves: Vec<Sums<N>> = a.iter().zip(b).filter(|(a, b)| a != b).map(|(a, b)| minus(b, a)).collect();
     // An unknown value after a swap counts as extreme, which can only make the p-value larger.
-    let extreme = |moved: &Sums| {
+    let extreme = |moved: &Sums<N>| {
         difference(&plus(&all_a, moved), &minus(&all_b, moved)).is_none_or(|difference| difference >= bar)
     };
     if moves.len() <= ENUMERATED {
@@ -57,8 +57,8 @@ pub fn paired_permutation(
     Some((hits + 1) as f64 / (draws + 1) as f64)
 }
 
-fn swapped(moves: &[Sums], mut swap: impl FnMut(usize) -> bool) -> Sums {
-    let mut sum = [0.0; 4];
+fn swapped<const N: usize>(moves: &[Sums<N>], mut swap: impl FnMut(usize) -> bool) -> Sums<N> {
+    let mut sum = [0.0; N];
     for (i, moved) in moves.iter().enumerate() {
         if swap(i) {
             sum = plus(&sum, moved);
@@ -67,15 +67,15 @@ fn swapped(moves: &[Sums], mut swap: impl FnMut(usize) -> bool) -> Sums {
     sum
 }
 
-fn total(sums: &[Sums]) -> Sums {
-    sums.iter().fold([0.0; 4], |sum, more| plus(&sum, more))
+fn total<const N: usize>(sums: &[Sums<N>]) -> Sums<N> {
+    sums.iter().fold([0.0; N], |sum, more| plus(&sum, more))
 }
 
-fn plus(a: &Sums, b: &Sums) -> Sums {
+fn plus<const N: usize>(a: &Sums<N>, b: &Sums<N>) -> Sums<N> {
     std::array::from_fn(|i| a[i] + b[i])
 }
 
-fn minus(a: &Sums, b: &Sums) -> Sums {
+fn minus<const N: usize>(a: &Sums<N>, b: &Sums<N>) -> Sums<N> {
     std::array::from_fn(|i| a[i] - b[i])
 }
 
@@ -172,12 +172,12 @@ mod tests {
     use super::*;
     use crate::stats::mcnemar;
 
-    fn mean(sums: &Sums) -> Option<f64> {
+    fn mean(sums: &Sums<2>) -> Option<f64> {
         (sums[1] > 0.0).then(|| sums[0] / sums[1])
     }
 
-    fn items(values: &[f64]) -> Vec<Sums> {
-        values.iter().map(|value| [*value, 1.0, 0.0, 0.0]).collect()
+    fn items(values: &[f64]) -> Vec<Sums<2>> {
+        values.iter().map(|value| [*value, 1.0]).collect()
     }
 
     #[test]

@@ -10,7 +10,16 @@ pub fn share(right: usize, n: usize, alpha: f64) -> Option<(f64, f64)> {
     if n < FEW { clopper_pearson(right, n, alpha) } else { wilson_at(right, n, alpha) }
 }
 
-/// Wilson's score interval at any level; see [`super::wilson`] for the one of 95 %.
+/// The 95 % interval of a share of `right` out of `n`, by Wilson's score method.
+///
+/// Without any row nothing is known, so the interval is 0 to 1.
+pub fn wilson(right: usize, n: usize) -> (f64, f64) {
+    wilson_at(right, n, 0.05).unwrap_or((0.0, 1.0))
+}
+
+/// Wilson's score interval at any level.
+///
+/// E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 pub fn wilson_at(right: usize, n: usize, alpha: f64) -> Option<(f64, f64)> {
     let z = normal_quantile(1.0 - alpha / 2.0)?;
     (n > 0 && right <= n).then(|| score_interval(right as f64 / n as f64, n as f64, z))
@@ -66,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_has_no_interval() {
-        assert_eq!(share(0, 0, 0.05), None);
+        assert_eq!((share(0, 0, 0.05), wilson(0, 0)), (None, (0.0, 1.0)));
         assert_eq!(share(3, 2, 0.05), None);
         assert_eq!(wilson_at(1, 2, 0.0), None);
         assert_eq!(clustered_share(&[], &[], 0.05), None);

@@ -17,7 +17,7 @@ from sklearn.naive_bayes import MultinomialNB
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import normal_sample_size_one_tail
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 rng = np.random.default_rng(20240611)
 
@@ -103,6 +103,23 @@ def paired_shares():
         yield {"only_a": a, "only_b": b, "n": n, "interval": [float(items.mean - half), float(items.mean + half)]}
 
 
+def unpaired_shares():
+    """Newcombe's interval of a difference of two shares, and Fisher's exact test."""
+    for a, b in [((0, 1), (1, 1)), ((0, 5), (5, 5)), ((20, 20), (15, 20)), ((0, 30), (0, 40)), ((3, 10), (9, 14)), ((56, 70), (48, 80)), ((360, 395), (377, 400)), ((1234, 2000), (1300, 1990)), ((0, 1000), (7, 1200)), ((41, 395), (3600, 20000))]:
+        interval = confint_proportions_2indep(b[0], b[1], a[0], a[1], method="newcomb", compare="diff", alpha=0.05)
+        p = stats.fisher_exact([[a[0], a[1] - a[0]], [b[0], b[1] - b[0]]]).pvalue
+        yield {"a": a, "b": b, "interval": list(map(float, interval)), "p": float(p)}
+
+
+def unpaired_means():
+    """Welch's test of two samples."""
+    draw = np.random.default_rng(8)
+    for n, m in [(2, 2), (5, 40), (30, 31), (400, 250)]:
+        a, b = draw.normal(size=n), 2 * draw.normal(size=m) + 0.3
+        test = stats.ttest_ind(b, a, equal_var=False)
+        yield {"a": a.tolist(), "b": b.tolist(), "p": float(test.pvalue), "interval": list(map(float, test.confidence_interval(0.95)))}
+
+
 def adjusted():
     draw = np.random.default_rng(7)
     for n in [1, 2, 5, 20]:
@@ -185,6 +202,8 @@ json.dump(
         "means": list(means()),
         "clustered_shares": list(clustered_shares()),
         "paired_shares": list(paired_shares()),
+        "unpaired_shares": list(unpaired_shares()),
+        "unpaired_means": list(unpaired_means()),
         "adjusted": list(adjusted()),
         "power": list(power()),
         "tries": list(tries()),

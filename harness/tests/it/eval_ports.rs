@@ -46,11 +46,11 @@ fn lacks(config: &TaskConfig, ports: &Functions) -> Option<String> {
 }
 
 fn registry() -> Registry {
-    let folder = PathBuf::from(env::var_os("TUNESMITH_LM_EVAL_TASKS").expect("TUNESMITH_LM_EVAL_TASKS"));
+    let folder = PathBuf::from(env::var_os("TUNESMITH_PEER_LM_EVAL_TASKS").expect("TUNESMITH_PEER_LM_EVAL_TASKS"));
     Registry::index(&[folder.canonicalize().unwrap()]).unwrap()
 }
 
-/// `TUNESMITH_LM_EVAL_TASKS` is the folder `lm_eval/tasks` of the package.
+/// `TUNESMITH_PEER_LM_EVAL_TASKS` is the folder `lm_eval/tasks` of the package.
 #[test]
 #[ignore = "needs an installed lm-eval"]
 fn soak_ports_make_more_of_the_package_s_tasks_usable() {
@@ -175,12 +175,13 @@ fn difference(registry: &Registry, line: &Value) -> Result<(), String> {
     }
 }
 
-/// Give `LM_EVAL_PYTHON` and `TUNESMITH_LM_EVAL_TASKS`; or instead of the first, what the script wrote as `LM_EVAL_PORTS`.
+/// Give `TUNESMITH_PEER_LM_EVAL` and `TUNESMITH_PEER_LM_EVAL_TASKS`; or instead of the first, what the script wrote as
+/// `TUNESMITH_PEER_LM_EVAL_PORTS`.
 #[test]
 #[ignore = "needs lm-eval"]
 fn soak_whole_tasks_with_ports_are_lm_evals() {
     let registry = registry();
-    let lines = written("ports.py", &["--tasks"], "LM_EVAL_PORTS");
+    let lines = written("ports.py", &["--tasks"], "TUNESMITH_PEER_LM_EVAL_PORTS");
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let wrong: Vec<String> = lines
         .iter()

@@ -85,11 +85,12 @@ fn differences(lines: &str) -> (usize, Vec<String>) {
     (lines.len(), wrong.collect())
 }
 
-/// Give the interpreter that has lm-eval as `LM_EVAL_PYTHON`; or a file that the script made as `LM_EVAL_PROMPTS`.
+/// Give the interpreter that has lm-eval as `TUNESMITH_PEER_LM_EVAL`; or a file that the script made as
+/// `TUNESMITH_PEER_LM_EVAL_PROMPTS`.
 #[test]
 #[ignore = "needs lm-eval"]
 fn soak_requests_of_the_package_s_tasks_are_lm_evals() {
-    let lines = written("prompts.py", &[], "LM_EVAL_PROMPTS");
+    let lines = written("prompts.py", &[], "TUNESMITH_PEER_LM_EVAL_PROMPTS");
     let (count, wrong) = differences(&lines);
     assert!(count >= 40, "only {count} tasks");
     assert!(wrong.is_empty(), "{} of {count} tasks differ:\n{}", wrong.len(), wrong.join("\n"));
@@ -168,14 +169,16 @@ fn a_python_function_is_known_by_its_source() {
     );
 }
 
-/// What a script of `tests/lm_eval` writes, run by the interpreter in `LM_EVAL_PYTHON`, or the file in the variable `made`.
+/// What a script of `tests/lm_eval` writes, run by the interpreter in `TUNESMITH_PEER_LM_EVAL`, or the file in the variable
+/// `made`.
 pub fn written(script: &str, options: &[&str], made: &str) -> String {
     if let Ok(file) = std::env::var(made) {
         return std::fs::read_to_string(file).unwrap();
     }
     let out = tempfile::NamedTempFile::new().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lm_eval").join(script);
-    let python = std::env::var("LM_EVAL_PYTHON").expect("LM_EVAL_PYTHON names an interpreter with lm-eval");
+    let python =
+        std::env::var("TUNESMITH_PEER_LM_EVAL").expect("TUNESMITH_PEER_LM_EVAL names an interpreter with lm-eval");
     assert!(Command::new(python).arg(script).arg(out.path()).args(options).status().unwrap().success());
     std::fs::read_to_string(out.path()).unwrap()
 }
@@ -183,7 +186,7 @@ pub fn written(script: &str, options: &[&str], made: &str) -> String {
 #[test]
 #[ignore = "needs lm-eval"]
 fn soak_templates_of_the_package_render_as_jinja2_renders_them() {
-    let lines = written("templates.py", &[], "LM_EVAL_TEMPLATES");
+    let lines = written("templates.py", &[], "TUNESMITH_PEER_LM_EVAL_TEMPLATES");
     let mut wrong = Vec::new();
     let mut templates = std::collections::BTreeSet::new();
     for line in lines.lines() {
@@ -206,7 +209,7 @@ fn soak_templates_of_the_package_render_as_jinja2_renders_them() {
 #[test]
 #[ignore = "needs lm-eval"]
 fn soak_sources_of_functions_are_what_inspect_cuts_out() {
-    let lines = written("sources.py", &[], "LM_EVAL_SOURCES");
+    let lines = written("sources.py", &[], "TUNESMITH_PEER_LM_EVAL_SOURCES");
     let mut wrong = Vec::new();
     for line in lines.lines() {
         let case: Value = serde_json::from_str(line).unwrap();

@@ -87,6 +87,17 @@ fn literals_are_read_as_cpython_reads_them() {
 }
 
 #[test]
+fn long_literals_are_read_in_a_time_that_grows_with_their_length() {
+    // Each of these took minutes while the place of an error was sought before there was one, or a key among all others.
+    let numbers = format!("[{}]", "1,".repeat(1_000_000));
+    let escapes = format!("'{}'", r"\x41".repeat(1_000_000));
+    let keys: String = (0..200_000).map(|i| format!("'{i}': 0,")).collect();
+    for text in [numbers, escapes, format!("{{{keys}}}")] {
+        assert!(literal_eval(&text).is_ok());
+    }
+}
+
+#[test]
 fn values_are_shown_as_cpython_shows_them() {
     for case in list(&golden("values")) {
         let ours = json!([repr::str_of(&case[0]), repr::repr_of(&case[0]), repr::dumps(&case[0], Some(2)).unwrap()]);

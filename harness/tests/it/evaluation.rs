@@ -310,6 +310,12 @@ fn a_limit_is_a_number_or_a_share_of_the_first_rows() {
     };
     let limits = [0.01, 0.1, 0.34, 1.0, 7.0, 7.9, 30.0, 1e300];
     assert_eq!(limits.map(of), [(1, 1), (3, 1), (11, 1), (1, 1), (7, 1), (7, 1), (30, 0), (30, 0)]);
+    for limit in [0.0, -3.0, f64::NAN] {
+        let error = own(json!({}), rows(30), &Spec { limit: Some(limit), ..spec(&[]) }).err().unwrap().to_string();
+        let expected =
+            format!("the task `own` cannot be limited to {limit} rows; give a number from 1, or a share below 1");
+        assert_eq!(error, expected);
+    }
 }
 
 /// Figures of rows of which every fifth is wrong, in clusters of ten or none.
@@ -356,4 +362,77 @@ fn samples_of_tasks_with_similar_names_do_not_overwrite_each_other() {
     assert_eq!(samples_file("a_b"), "samples_a_b.jsonl");
     let samples = written(dir.path()).into_keys().filter(|path| path.to_str().unwrap().starts_with("samples_")).count();
     assert_eq!(samples, names.len());
+}
+
+#[test]
+fn a_row_without_choices_is_refused_by_its_number_and_not_passed_over() {
+    let rows =
+        json!([{"q": "a", "a": 0, "c": ["x", "y"]}, {"q": "b", "a": 0, "c": []}, {"q": "c", "a": 1, "c": ["x", "y"]}]);
+    let error = own(json!({"doc_to_choice": "{{c}}"}), rows, &spec(&[])).err().unwrap();
+    let expected = "the task `own` cannot ask row 2: it has no choices; leave it out of the data";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn endless_numbers_of_examples_are_refused() {
+    for n in [5, 1 << 40, usize::MAX] {
+        let spec = Spec { num_fewshot: Some(n), ..spec(&[]) };
+        let error = own(json!({}), rows(4), &spec).err().unwrap().to_string();
+        let expected = format!(
+            "the task `own` cannot ask row 1: {n} few-shot examples are asked for, and there are only 4 rows to draw from"
+        );
+        assert_eq!(error, expected);
+    }
+}
+
+/// The share of format failures of a task that writes, behind these filters.
+fn failures(filters: Value, text: &str) -> Value {
+    let dir = tempfile::tempdir().unwrap();
+    let change = json!({"output_type": "generate_until", "doc_to_choice": null, "doc_to_target": "7",
+        "filter_list": [{"name": "f", "filter": filters}]});
+    let plan = own(change, rows(4), &spec(&[])).unwrap();
+    let results = run(&plan, &mut Constant { text: text.into() }, dir.path(), false, None).unwrap();
+    serde_json::to_value(&results.tunesmith.figures[0]).unwrap()["format_failures"].clone()
+}
+
+#[test]
+fn format_failures_are_counted_where_a_filter_says_so_and_else_unknown() {
+    let (take, number) = (json!({"function": "take_first"}), json!({"function": "regex", "regex_pattern": "[0-9]+"}));
+    assert_eq!(failures(json!([number, take]), "none"), json!(1.0));
+    assert_eq!(failures(json!([number, {"function": "remove_whitespace"}, take]), "7"), json!(0.0));
+    assert_eq!(failures(json!([take]), "none"), Value::Null);
+    // What is left of it then is no mark that could be told from an answer.
+    let zero = json!({"function": "regex", "regex_pattern": "[0-9]+", "fallback": "0"});
+    assert_eq!(failures(json!([zero, take]), "none"), Value::Null);
+    assert_eq!(failures(json!([number, {"function": "uppercase"}, take]), "none"), Value::Null);
+}
+
+#[test]
+fn intervals_of_clusters_are_wider_or_unknown() {
+    let interval = |metrics: Value, cluster: Option<&str>, output_type: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = Spec { cluster: cluster.map(str::to_owned), ..spec(&[]) };
+        let mut change = json!({"output_type": output_type, "metric_list": metrics});
+        if output_type == "loglikelihood" {
+            change = json!({"output_type": output_type, "metric_list": metrics, "doc_to_choice": null, "doc_to_target": "{{a}}"});
+        }
+        let plan = own(change, rows(60), &spec).unwrap();
+        let results = run(&plan, &mut random(), dir.path(), false, None).unwrap();
+        let figure = results.tunesmith.figures[0].clone();
+        (figure.value.unwrap(), figure.interval, figure.method.unwrap_or_default())
+    };
+    let brier = |cluster| interval(json!([{"metric": "brier_score"}]), cluster, "multiple_choice");
+    let (value, alone, method) = brier(None);
+    assert_eq!(method, "student t");
+    assert!(alone.is_some_and(|(low, high)| low < value && value < high), "{alone:?}");
+    assert_eq!(brier(Some("from")).2, "clustered");
+    let f1 = |cluster| interval(json!([{"metric": "f1"}]), cluster, "multiple_choice");
+    assert_eq!(f1(None).2, "bootstrap, normal");
+    // lm-eval's standard error takes the rows for independent.
+    assert_eq!(f1(Some("from")).1, None);
+    let perplexity = |cluster| interval(json!([{"metric": "perplexity"}]), cluster, "loglikelihood");
+    let (value, alone, method) = perplexity(None);
+    let (low, high) = alone.unwrap();
+    assert!(low < value && value < high && (low * high / value.powi(2) - 1.0).abs() < 1e-9, "{low} {value} {high}");
+    assert_eq!((method.as_str(), perplexity(Some("from")).2.as_str()), ("student t", "clustered"));
 }

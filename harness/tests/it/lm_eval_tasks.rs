@@ -1,6 +1,6 @@
 //! Every task file of an installed lm-eval, read and resolved as PyYAML and lm-eval's `TaskManager` do.
 //!
-//! `TUNESMITH_LM_EVAL_TASKS` is the folder `lm_eval/tasks` of the package, `TUNESMITH_LM_EVAL_PYTHON` its interpreter.
+//! `TUNESMITH_PEER_LM_EVAL_TASKS` is the folder `lm_eval/tasks` of the package, `TUNESMITH_PEER_LM_EVAL` its interpreter.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,9 @@ use tunesmith_harness::eval::{
 
 /// Each line that the script beside the golden files prints.
 fn peer(what: &str, mut each: impl FnMut(Value)) -> Option<PathBuf> {
-    let tasks = PathBuf::from(env::var_os("TUNESMITH_LM_EVAL_TASKS")?).canonicalize().unwrap();
+    let tasks = PathBuf::from(env::var_os("TUNESMITH_PEER_LM_EVAL_TASKS")?).canonicalize().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lm_eval_tasks.py");
-    let python = env::var_os("TUNESMITH_LM_EVAL_PYTHON").unwrap_or_else(|| "python3".into());
+    let python = env::var_os("TUNESMITH_PEER_LM_EVAL").unwrap_or_else(|| "python3".into());
     let mut child = Command::new(python).arg(script).arg(what).arg(&tasks).stdout(Stdio::piped()).spawn().unwrap();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         each(serde_json::from_str(&line.unwrap()).unwrap());
@@ -43,7 +43,7 @@ fn soak_every_yaml_file_of_lm_eval_is_read_as_pyyaml_reads_it() {
             (ours, _) => wrong.push(format!("{}: {ours:?}\n  PyYAML: {line}", path.display())),
         }
     };
-    peer("yaml", compare).expect("TUNESMITH_LM_EVAL_TASKS");
+    peer("yaml", compare).expect("TUNESMITH_PEER_LM_EVAL_TASKS");
     println!("{equal} files are read as PyYAML reads them, {} are not", wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(equal > 13_000);
@@ -58,7 +58,7 @@ fn order(value: &Value) -> String {
 #[ignore = "needs an installed lm-eval"]
 fn soak_every_name_of_lm_eval_stands_for_the_same_tasks_and_settings() {
     let mut lines = Vec::new();
-    let tasks = peer("select", |line| lines.push(line)).expect("TUNESMITH_LM_EVAL_TASKS");
+    let tasks = peer("select", |line| lines.push(line)).expect("TUNESMITH_PEER_LM_EVAL_TASKS");
     let began = Instant::now();
     let registry = Registry::index(&[tasks]).unwrap();
     println!("indexed {} names in {:?}", registry.entries().len(), began.elapsed());

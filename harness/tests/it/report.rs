@@ -1,5 +1,7 @@
 //! Reports of whole, cut-off and hostile runs.
 
+use std::fs;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tunesmith_harness::{
@@ -361,6 +363,37 @@ fn report_json_is_stable_and_reads_back() {
     );
     assert_eq!(json["hashes"]["work/model-q8_0.gguf"], "9".repeat(64));
     assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+}
+
+#[test]
+fn folding_takes_a_time_that_grows_with_the_log() {
+    // Every step measures other rows, so that none is compared with another.
+    let log = |steps: u32| {
+        let step = |n: u32| {
+            let output = json!({"metric": "accuracy", "value": 0.5, "n": n, "interval": [0.4, 0.6]});
+            let args = json!({"data": format!("data/{n}.jsonl"), "limit": n});
+            let score = scored(n, "evaluate.rows", Some(0.5), Verdict::Pass, "as many as it says");
+            [call(n, "evaluate", args), returned(n, "evaluate", true, output, 1.0), score]
+        };
+        events([started("x"), scoped("nano")].into_iter().chain((1..=steps).flat_map(step)).collect())
+    };
+    // Time of the processor, which does not count what others do meanwhile; without such a clock nothing is measured.
+    let spent =
+        || -> Option<u64> { fs::read_to_string("/proc/thread-self/schedstat").ok()?.split(' ').next()?.parse().ok() };
+    let best = |events: Vec<Event>, times: usize| {
+        let once = |_| {
+            let before = spent()?;
+            for _ in 0..times {
+                assert_eq!(Report::fold(&events).steps.len(), events.len() / 3);
+            }
+            spent().map(|after| after - before)
+        };
+        (0..5).filter_map(once).min()
+    };
+    let (short, long) = (best(log(4_000), 8), best(log(32_000), 1));
+    // As many steps in all: work that grew with the square of a log's length would take eight times as long.
+    let linear = short.zip(long).is_none_or(|(short, long)| long < 3 * short);
+    assert!(linear, "{short:?} ns for eight logs of 4,000 steps, {long:?} ns for one of 32,000");
 }
 
 #[test]

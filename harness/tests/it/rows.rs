@@ -183,6 +183,17 @@ fn folders_and_patterns_give_their_files_of_rows_in_order_and_say_what_they_skip
 }
 
 #[test]
+fn columns_of_bytes_are_left_out_and_named() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/parquet/plain.parquet");
+    let source = Source::find(&[golden], &Reading::default()).unwrap();
+    let said = source.inputs[0].note().unwrap_or_default();
+    assert!(said.starts_with("columns of bytes are left out: "), "{said}");
+    let left_out = &source.inputs[0].left_out;
+    let row = source.batches().next().unwrap().unwrap().rows.remove(0);
+    assert!(!left_out.is_empty() && left_out.iter().all(|column| !row.contains_key(column)), "{left_out:?}");
+}
+
+#[test]
 fn a_packed_file_that_is_cut_off_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let text = (0..10_000).map(|n| format!("{{\"a\":{n}}}\n")).collect::<String>();
@@ -220,6 +231,121 @@ proptest! {
         let mut seen: Vec<u64> = batches.iter().flat_map(|b| b.lines.iter().copied().chain(b.bad.iter().map(|bad| bad.line))).collect();
         seen.sort_unstable();
         prop_assert_eq!(seen, filled);
+    }
+
+    #[test]
+    fn every_record_and_element_is_a_row_or_bad(cells in prop::collection::vec(prop::collection::vec("[a-z,\"\n ]{0,6}", 1..4), 1..20), broken in prop::collection::vec("[0-9a-z]{1,3}", 0..4)) {
+        let dir = tempfile::tempdir().unwrap();
+        let quoted = |cell: &String| format!("\"{}\"", cell.replace('"', "\"\""));
+        let records: Vec<String> = cells.iter().map(|cells| cells.iter().map(quoted).collect::<Vec<_>>().join(",")).collect();
+        let path = written(dir.path(), "t.csv", format!("\"x\",\"y\"\n{}", records.join("\r\n")));
+        let of = |path| all(&[path], &QUARANTINE).unwrap().iter().map(|b| (b.rows.len(), b.bad.len())).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let pairs = cells.iter().filter(|cells| cells.len() == 2).count();
+        prop_assert_eq!(of(path), (pairs, cells.len() - pairs));
+
+        let elements: Vec<String> = cells.iter().map(|cells| json!({"cells": cells}).to_string()).chain(broken.iter().cloned()).collect();
+        let path = written(dir.path(), "t.json", format!("[{}]", elements.join(", ")));
+        prop_assert_eq!(of(path), (cells.len(), broken.len()));
+    }
+
+    #[test]
+    fn no_bytes_of_any_format_make_reading_panic(name in prop::sample::select(vec!["t.csv", "t.tsv", "t.json", "t.jsonl", "t.txt", "t.md", "t.parquet", "t"]), bytes in prop::collection::vec(any::<u8>(), 0..80), text in "[\\[\\]{}\":,;\\-\n\r\t\" a1]{0,60}") {
+        let dir = tempfile::tempdir().unwrap();
+        let contents = [
+            bytes.clone(),
+            text.as_bytes().to_vec(),
+            gzip(text.as_bytes()),
+            [b"\x1f\x8b".as_slice(), &bytes].concat(),
+            [b"\x28\xb5\x2f\xfd".as_slice(), &bytes].concat(),
+        ];
+        for content in contents {
+            let _ = all(&[written(dir.path(), name, content)], &QUARANTINE);
+        }
+    }
+}
+
+/// Numbers that look random, from a seed.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, most: u64) -> Vec<u8> {
+        (0..self.next() % most).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Most memory of this process that is in use while a source is read, beyond what was before, in MiB.
+fn peak(source: &Source, mut on: impl FnMut(Batch)) -> u64 {
+    let used = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    };
+    let (before, mut most) = (used(), 0);
+    for (n, batch) in source.batches().enumerate() {
+        on(batch.unwrap());
+        if n % 16 == 0 {
+            most = most.max(used().saturating_sub(before));
+        }
+    }
+    most
+}
+
+#[test]
+#[ignore = "reads 5 GB; run it alone"]
+fn soak_five_gigabytes_take_no_more_memory_than_five_megabytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |n: u64| format!("{}\n", json!({"id": n, "text": "some words of a row ".repeat(50), "tags": ["a", "b"]}));
+    let text: String = (0..20_000).map(row).collect();
+    let path = dir.path().join("t.jsonl.gz");
+    let (member, times) = (gzip(text.as_bytes()), (5_u64 << 30).div_ceil(text.len() as u64));
+    let mut file = fs::File::create(&path).unwrap();
+    (0..times).for_each(|_| file.write_all(&member).unwrap());
+    let (mut rows, mut bytes) = (0, 0);
+    let source = Source::find(&[path], &Reading::default()).unwrap();
+    let most = peak(&source, |batch| {
+        rows += batch.rows.len() as u64;
+        bytes += batch.bytes;
+    });
+    assert_eq!((rows, bytes), (20_000 * times, text.len() as u64 * times));
+    assert!(most < 250, "{most} MiB");
+}
+
+#[test]
+#[ignore = "reads 100 MB of noise in each format"]
+fn soak_noise_is_rows_or_bad_rows_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let mut text: Vec<u8> = b"{\"a\":\"\xc3\xbc\"}\n".repeat(100_000);
+    while text.len() < 100 << 20 {
+        match noise.next() % 5 {
+            0 => text.extend(noise.bytes(4000)),
+            1 => text.extend(format!("\"{},[{{\n", noise.next()).into_bytes()),
+            _ => text.extend(format!("{{\"a\":\"é {}\"}}\n", noise.next()).into_bytes()),
+        }
+    }
+    for name in ["t.jsonl", "t.csv", "t.tsv", "t.txt", "t.md", "t.json"] {
+        let path = written(dir.path(), name, if name == "t.json" { [b"[", &text[..]].concat() } else { text.clone() });
+        let paragraphs = Reading { documents: Documents::Paragraphs, ..QUARANTINE };
+        let (mut rows, mut bad) = (0, 0);
+        let source = Source::find(&[path], &paragraphs).unwrap();
+        let most = peak(&source, |batch| {
+            rows += batch.rows.len();
+            bad += batch.bad.len();
+        });
+        if name == "t.jsonl" {
+            let filled = text.split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
+            assert_eq!(rows + bad, filled);
+            assert!(rows > 200_000, "{rows}");
+        }
+        assert!(rows + bad > 0, "{name}");
+        assert!(most < 250, "{name}: {most} MiB");
     }
 }
 

@@ -6,8 +6,9 @@
 //! lower one (93.6 %) that 20,000 draws of it get their scatter too.
 
 use tunesmith_harness::stats::{
-    Estimate, Sums, Tries, benjamini_hochberg, bootstrap, clopper_pearson, clustered_share, detectable_paired,
-    hierarchical, mcnemar, noise_floor, paired_permutation, paired_share, percentile_interval, share, wilson_at,
+    Estimate, Sums, Tries, benjamini_hochberg, bootstrap, clopper_pearson, clustered_share, detectable_paired, fisher,
+    hierarchical, mcnemar, noise_floor, paired_permutation, paired_share, percentile_interval, share, unpaired_share,
+    wilson_at,
 };
 
 const ALPHA: f64 = 0.05;
@@ -233,11 +234,11 @@ fn tries_cover(count: Count) {
     count.covers("pass@2 over tasks", covered);
 }
 
-fn mean(sums: &Sums) -> Option<f64> {
+fn mean(sums: &Sums<4>) -> Option<f64> {
     Some(sums[0] / sums[1])
 }
 
-fn summed(items: &[bool], size: usize) -> Vec<Sums> {
+fn summed(items: &[bool], size: usize) -> Vec<Sums<4>> {
     items.chunks(size).map(|c| [c.iter().filter(|right| **right).count() as f64, c.len() as f64, 0.0, 0.0]).collect()
 }
 
@@ -341,15 +342,8 @@ fn the_detectable_difference_is_found(count: Count) {
 
 /// Each share's exact chance of being covered, without a draw.
 fn exact_coverage(n: usize, p: f64, interval: impl Fn(usize) -> (f64, f64)) -> f64 {
-    let mut mass = (1.0 - p).powi(n as i32);
-    let mut covered = 0.0;
-    for right in 0..=n {
-        if within(interval(right), p) {
-            covered += mass;
-        }
-        mass *= (n - right) as f64 / (right + 1) as f64 * p / (1.0 - p);
-    }
-    covered
+    let chances = chances(n, p).into_iter().enumerate();
+    chances.filter(|(right, _)| within(interval(*right), p)).map(|(_, chance)| chance).sum()
 }
 
 #[test]
@@ -379,6 +373,38 @@ fn wilson_covers_about_what_it_says_everywhere() {
         }
     }
     assert!(outside <= 2, "{outside} of 804 are outside of 93.5 to 96.5 %");
+}
+
+/// The chance of each number of right answers among `n`.
+fn chances(n: usize, p: f64) -> Vec<f64> {
+    let mut mass = (1.0 - p).powi(n as i32);
+    let next = |right: usize| {
+        let now = mass;
+        mass *= (n - right) as f64 / (right + 1) as f64 * p / (1.0 - p);
+        now
+    };
+    (0..=n).map(next).collect()
+}
+
+#[test]
+fn unpaired_shares_cover_their_difference_and_keep_their_level() {
+    let (n_a, n_b) = (100, 120);
+    for (p_a, p_b) in [(0.1, 0.1), (0.5, 0.5), (0.9, 0.9), (0.1, 0.3), (0.5, 0.7), (0.9, 0.6)] {
+        let (mut covered, mut alarms) = (0.0, 0.0);
+        for (a, chance_a) in chances(n_a, p_a).into_iter().enumerate() {
+            for (b, chance_b) in chances(n_b, p_b).into_iter().enumerate() {
+                let chance = chance_a * chance_b;
+                if within(unpaired_share((a, n_a), (b, n_b), ALPHA).unwrap(), p_b - p_a) {
+                    covered += chance;
+                }
+                if fisher((a, n_a), (b, n_b)).unwrap() < ALPHA {
+                    alarms += chance;
+                }
+            }
+        }
+        assert!((0.935..=0.965).contains(&covered), "{p_a} {p_b}: covers {covered}");
+        assert!(p_a != p_b || alarms <= ALPHA, "{p_a}: {alarms} false alarms");
+    }
 }
 
 macro_rules! simulations {

@@ -205,6 +205,42 @@ fn paired_differences_of_shares_are_agrestis_and_mins() {
 }
 
 #[test]
+fn unpaired_shares_are_newcombes_and_fishers() {
+    #[derive(Deserialize)]
+    struct Case {
+        a: stats::Counted,
+        b: stats::Counted,
+        p: f64,
+        #[serde(flatten)]
+        want: Span,
+    }
+    for Case { a, b, p, want } in golden::<Vec<Case>>("unpaired_shares") {
+        let what = format!("{a:?} {b:?}");
+        spans(stats::unpaired_share(a, b, 0.05).unwrap(), want.interval, &what);
+        let got = stats::fisher(a, b).unwrap();
+        assert!(close(got, p, 1e-9), "{what}: {got}, not {p}");
+    }
+}
+
+#[test]
+fn unpaired_means_are_tested_by_welch() {
+    #[derive(Deserialize)]
+    struct Case {
+        a: Vec<f64>,
+        b: Vec<f64>,
+        p: f64,
+        #[serde(flatten)]
+        want: Span,
+    }
+    for Case { a, b, p, want } in golden::<Vec<Case>>("unpaired_means") {
+        let [a, b] = [a, b].map(|values| stats::Estimate::of(&values, None).unwrap());
+        let got = stats::Difference::of_means(&a, &b).unwrap();
+        spans(got.interval(0.05).unwrap(), want.interval, "Welch");
+        assert!(close(got.p().unwrap(), p, 1e-9), "{got:?}, not {p}");
+    }
+}
+
+#[test]
 fn adjusted_p_values_are_those_of_statsmodels() {
     #[derive(Deserialize)]
     struct Case {
@@ -232,7 +268,7 @@ fn detectable_differences_are_those_of_statsmodels() {
         let got = stats::detectable(sd / n.sqrt(), f64::INFINITY, 0.05).unwrap();
         assert!(close(got, effect, 1e-9), "{p}: {got}, not {effect}");
         let items = n.ceil() as usize;
-        let whole = stats::detectable_unpaired(p, items, 0.05).unwrap();
+        let whole = stats::detectable(sd / (items as f64).sqrt(), f64::INFINITY, 0.05).unwrap();
         assert_eq!(stats::items_needed(items, whole, effect), Some(items));
     }
 }

@@ -242,7 +242,7 @@ CALLS = [
     ("mmlu_pro/utils.py", "fewshot_to_target", ["format_cot_target", "partial"], "doc", mmlu_pro),
     *[("mmlu_pro/utils.py", f"process_{subject}", ["process_docs", "partial"], "docs", mmlu_pro_rows) for subject in SUBJECTS],
     ("truthfulqa/utils.py", "process_results_mc2", [], "results", truthfulqa),
-    ("ifeval/utils.py", "process_results", ["test_instruction_following_strict", "test_instruction_following_loose", "instructions_registry"], "results", ifeval),
+    ("ifeval/utils.py", "process_results", ["test_instruction_following_strict", "test_instruction_following_loose", "instructions_registry", "instructions.py", "instructions_registry.py", "instructions_util.py"], "results", ifeval),
     ("ifeval/utils.py", "agg_inst_level_acc", [], "aggregation", lambda: [[[True], [False, True, True], [False]], [[False]]]),
 ]
 
@@ -252,7 +252,10 @@ def sha256(text):
 
 
 def source(module, name):
-    """The source of a function, or the line that binds the name."""
+    """The source of a function, or the line that binds the name; of a file beside the whole text."""
+    if name.endswith(".py"):
+        with open(os.path.join(os.path.dirname(module.__file__), name), newline="") as text:
+            return text.read()
     with open(module.__file__) as text:
         lines = text.read().splitlines()
     if any(line.startswith(f"def {name}(") for line in lines):

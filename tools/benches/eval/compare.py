@@ -1,7 +1,7 @@
 """Multiple choice against lm-eval on PyTorch, both sides interleaved in one run.
 
     cargo build
-    TUNESMITH_BENCH_PYTHON=PYTHON python3 tools/benches/eval/compare.py target/debug/tunesmith
+    TUNESMITH_PEER_LM_EVAL=PYTHON python3 tools/benches/eval/compare.py target/debug/tunesmith
         [--shape small|135M] [--items N] [--rounds N] [--batches 1,8,16,32] [--shots 0,5]
 
 PYTHON is one that has lm-eval (with torch and transformers). Both sides are what users start: `tunesmith eval --tasks` and
@@ -40,9 +40,9 @@ def main():
     parser.add_argument("--batches", default="1,8,16,32")
     parser.add_argument("--shots", default="0,5")
     args = parser.parse_args()
-    python = os.environ.get("TUNESMITH_BENCH_PYTHON")
+    python = os.environ.get("TUNESMITH_PEER_LM_EVAL")
     if not python:
-        sys.exit("TUNESMITH_BENCH_PYTHON must name a Python that has lm-eval")
+        sys.exit("TUNESMITH_PEER_LM_EVAL must name a Python that has lm-eval")
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "data")
         make = [python, "-W", "ignore", os.path.join(HERE, "make.py"), data, args.shape, str(args.items)]

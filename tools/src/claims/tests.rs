@@ -43,7 +43,7 @@ fn a_link_is_no_claimed_file() {
     let at = |name: &str| dir.path().join(name);
     fs::write(at("file"), "a\n").unwrap();
     std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
-    assert_eq!(lines(&at("file"), 1), Ok(()));
+    assert_eq!(lines(&at("file"), 1), Ok(true));
     assert_eq!(lines(&at("link"), 1), Err("link cannot be read as a regular file".into()));
     assert_eq!(same(&at("link"), &mark(&at("file")).unwrap()), Err("link cannot be read as a regular file".into()));
 }
@@ -53,8 +53,10 @@ fn rows_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("train.jsonl");
     fs::write(&path, "{}\n{}\n").unwrap();
-    assert_eq!(lines(&path, 2), Ok(()));
+    assert_eq!(lines(&path, 2), Ok(true));
     assert_eq!(lines(&path, 3), Err("train.jsonl has 2 rows, not 3".into()));
+    fs::File::create(&path).unwrap().set_len(COUNTED + 1).unwrap();
+    assert_eq!(lines(&path, 2), Ok(false));
 }
 
 #[test]

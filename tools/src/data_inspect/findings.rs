@@ -2,7 +2,7 @@
 
 use tunesmith_harness::figures::{counted, percent};
 
-use super::output::{Finding, Fit, Output, Shape, Weight};
+use super::output::{Finding, Fit, Output, Sample, Shape, Weight};
 
 /// Shares of rows from which on something is worth more than a remark, and spoils.
 const MUCH: f64 = 0.01;
@@ -37,6 +37,11 @@ impl List {
             let why =
                 format!("{} gave no row; correct them, or leave them out knowingly", counted(output.bad_rows, "line"));
             self.add("bad_rows", weight, (output.bad_rows, all), why);
+        }
+        for file in &output.files {
+            if let Some(note) = &file.note {
+                self.add("reading", Weight::Minor, (file.rows, output.rows), format!("{}: {note}", file.path));
+            }
         }
         for column in &output.columns {
             let name = &column.name;
@@ -95,7 +100,6 @@ impl List {
     }
 
     fn repeats(&mut self, output: &Output) {
-        let sample = sampled(output);
         if output.duplicates > 0 {
             let share = share(output.duplicates, output.rows);
             let weight = if share > MUCH { Weight::Harms } else { Weight::Minor };
@@ -110,6 +114,7 @@ impl List {
         }
         if let Some(near) = output.near.as_ref().filter(|near| near.rows > 0) {
             let share = share(near.rows, near.of);
+            let sample = sampled(Sample { rows: near.of, ..output.sample });
             let weight = if share > MUCH { Weight::Harms } else { Weight::Minor };
             let why = format!(
                 "{} ({}) of {sample} nearly repeat another in {}, in {}, {} of them word for word; keep one of each, and never split them between training \
@@ -125,7 +130,7 @@ impl List {
     }
 
     fn labels(&mut self, output: &Output) {
-        let (Some(labels), sample) = (&output.labels, sampled(output)) else { return };
+        let (Some(labels), sample) = (&output.labels, sampled(output.sample)) else { return };
         let of = output.sample.rows;
         if labels.contradicting > 0 {
             let weight = if share(labels.contradicting, of) > MUCH { Weight::Spoils } else { Weight::Harms };
@@ -175,7 +180,7 @@ impl List {
     }
 
     fn texts(&mut self, output: &Output) {
-        let (of, sample) = (output.sample.rows, sampled(output));
+        let (of, sample) = (output.sample.rows, sampled(output.sample));
         for lint in &output.damage {
             let weight = match lint.kind.as_str() {
                 "html_entities" | "invisible_characters" => Weight::Minor,
@@ -252,10 +257,10 @@ fn named(kind: Shape) -> &'static str {
 }
 
 /// The sample in words.
-fn sampled(output: &Output) -> String {
-    match output.sample.is_whole() {
-        true => format!("{} different rows", output.sample.rows),
-        false => format!("a sample of {} rows", output.sample.rows),
+fn sampled(sample: Sample) -> String {
+    match sample.is_whole() {
+        true => format!("{} different rows", sample.rows),
+        false => format!("a sample of {} rows", sample.rows),
     }
 }
 

@@ -10,26 +10,40 @@ use super::{
     text::{example, plain, said_in},
 };
 
-/// Texts are compared by so many of their characters.
-const CHARACTERS: usize = 4_000;
+/// Texts are compared by so many of their characters, and so many characters of all of them: the comparison takes time that
+/// grows faster than they do.
+const CHARACTERS: (usize, usize) = (2_000, 6 << 20);
 /// Groups that are shown, and texts of each.
 const SHOWN: (usize, usize) = (5, 3);
 
-/// The groups of rows whose texts in `columns` nearly repeat each other: places in the sample.
-pub(super) fn groups(sample: &[Drawn], columns: &[String]) -> Vec<Vec<usize>> {
-    let texts: Vec<String> =
-        sample.iter().map(|drawn| said_in(&drawn.row, columns).chars().take(CHARACTERS).collect()).collect();
+/// The groups of rows whose texts in `columns` nearly repeat each other, as places in the sample, and how many rows were
+/// compared: the first of the sample, which are a smaller one.
+pub(super) fn groups(sample: &[Drawn], columns: &[String]) -> (Vec<Vec<usize>>, usize) {
+    let mut left = CHARACTERS.1;
+    let fits = |text: &String| {
+        let fits = text.len() <= left;
+        left -= text.len().min(left);
+        fits
+    };
+    let text = |drawn: &Drawn| said_in(&drawn.row, columns).chars().take(CHARACTERS.0).collect();
+    let texts: Vec<String> = sample.iter().map(text).take_while(fits).collect();
+    let of = texts.len();
     // An empty text is like nothing.
     let filled: Vec<usize> = (0..texts.len()).filter(|&at| !texts[at].trim().is_empty()).collect();
     let texts: Vec<&str> = filled.iter().map(|&at| texts[at].as_str()).collect();
     let mut groups = near_groups(&texts);
     groups.iter_mut().flatten().for_each(|at| *at = filled[*at]);
     groups.sort_by_key(|group| (std::cmp::Reverse(group.len()), group.first().copied()));
-    groups
+    (groups, of)
 }
 
-/// What is said of the groups.
-pub(super) fn summary(groups: &[Vec<usize>], sample: &[Drawn], columns: &[String], names: &[String]) -> Near {
+/// What is said of the groups that were found among the first `of` rows.
+pub(super) fn summary(
+    (groups, of): (&[Vec<usize>], usize),
+    sample: &[Drawn],
+    columns: &[String],
+    names: &[String],
+) -> Near {
     let shown = |at: &usize| example(&sample[*at], &said_in(&sample[*at].row, columns), names);
     let examples = groups.iter().take(SHOWN.0).map(|group| group.iter().take(SHOWN.1).map(shown).collect());
     // All of one text's words are in one group.
@@ -39,7 +53,7 @@ pub(super) fn summary(groups: &[Vec<usize>], sample: &[Drawn], columns: &[String
     Near {
         same_words: groups.iter().map(|group| group.len() - different(group)).sum(),
         columns: columns.to_vec(),
-        of: sample.len(),
+        of,
         groups: groups.len(),
         rows: groups.iter().map(|group| group.len() - 1).sum(),
         largest: groups.first().map_or(0, Vec::len),

@@ -192,6 +192,9 @@ pub struct File {
     /// Lines and records that gave no row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bad_rows: usize,
+    /// What was taken for granted when it was read, or what is left out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Something in a folder that was not read.

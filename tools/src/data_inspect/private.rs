@@ -20,8 +20,16 @@ const FORMS: [Form; 6] = [
     ("phone", r"\+[0-9][0-9 ().-]{6,18}[0-9]|\(?[2-9][0-9]{2}\)?[ .-][0-9]{3}[ .-][0-9]{4}", is_phone),
 ];
 
-static RULES: LazyLock<Vec<(&'static str, Regex, fn(&str) -> bool)>> = LazyLock::new(|| {
-    FORMS.into_iter().filter_map(|(kind, form, holds)| Some((kind, Regex::new(form).ok()?, holds))).collect()
+/// A [`Form`] that is ready.
+struct Rule {
+    kind: &'static str,
+    regex: Regex,
+    holds: fn(&str) -> bool,
+}
+
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let rule = |(kind, form, holds): Form| Some(Rule { kind, regex: Regex::new(form).ok()?, holds });
+    FORMS.into_iter().filter_map(rule).collect()
 });
 
 /// What a text holds, each place once: of two that overlap, the one that is looked for first.
@@ -29,11 +37,11 @@ pub(super) fn find(text: &str) -> Vec<Found> {
     let mut found: Vec<Found> = forms_in(text).into_iter().map(|(at, kind)| (kind, at)).collect();
     // Every other form has one of these.
     if text.bytes().any(|byte| byte == b'@' || byte.is_ascii_digit()) {
-        for (kind, regex, holds) in RULES.iter() {
+        for Rule { kind, regex, holds } in RULES.iter() {
             for at in regex.find_iter(text).map(|found| found.range()) {
                 let free = found.iter().all(|(_, taken)| taken.end <= at.start || at.end <= taken.start);
                 if free && stands_alone(text, &at) && holds(&text[at.clone()]) {
-                    found.push((kind, at));
+                    found.push((*kind, at));
                 }
             }
         }
@@ -66,7 +74,7 @@ fn is_card(text: &str) -> bool {
     };
     let sum: u32 = digits.iter().rev().enumerate().map(doubled).sum();
     let same = digits.iter().all(|digit| *digit == digits[0]);
-    matches!(digits.len(), 13..=16 | 19) && sum % 10 == 0 && !same
+    matches!(digits.len(), 13..=16 | 19) && sum.is_multiple_of(10) && !same
 }
 
 /// The check digits of ISO 13616: with letters as numbers from 10 and the beginning at the end, 1 modulo 97.

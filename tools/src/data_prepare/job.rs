@@ -8,11 +8,12 @@ use tunesmith_harness::{
     hash,
     recipe::{Example, Recipe},
     rows,
+    run::write_json,
     task::JobKind,
 };
 
 use super::{Dropped, Job, LabelRows, Output, PREPARED, clean, labels, quality, recipe_of};
-use crate::{encode::Encoder, files::write_json, worker::Live};
+use crate::{encode::Encoder, worker::Live};
 
 /// Share of an extraction's answers that must be JSON.
 const JSON_SHARE: f64 = 0.95;
@@ -22,6 +23,7 @@ const SHOWN: usize = 100;
 
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let table = rows::read(&job.file)?;
+    live.note("read", table.note.clone());
     for column in [&job.args.input, &job.args.target] {
         if !table.columns.contains(column) {
             bail!("the data has no column {column:?}; it has {}", table.columns.join(", "));

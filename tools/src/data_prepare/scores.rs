@@ -8,12 +8,12 @@ use tunesmith_sandbox::Workdir;
 
 use super::{Output, PREPARED, Quality};
 use crate::{
-    claims::{judged, lines},
+    claims::lines,
     files::{read_small, score},
 };
 
 pub(super) fn scores(output: &Output, dir: &Workdir) -> Vec<Score> {
-    let mut scores = vec![judged("data.files", files(output, dir)), dropped(output), length(output)];
+    let mut scores = vec![files(output, dir), dropped(output), length(output)];
     match &output.quality {
         Some(quality) => {
             scores.extend([duplicates(output, quality), leakage(output, quality), stop_token(output, quality)]);
@@ -24,16 +24,25 @@ pub(super) fn scores(output: &Output, dir: &Workdir) -> Vec<Score> {
     scores
 }
 
-/// The recipe is the one that was written, and both parts have the rows that they are said to have.
-fn files(output: &Output, dir: &Workdir) -> Result<String, String> {
+fn files(output: &Output, dir: &Workdir) -> Score {
+    let (verdict, why) = match checked(output, dir) {
+        Ok(true) => (Verdict::Pass, format!("{} and {} rows are in the files", output.train, output.valid)),
+        Ok(false) => (Verdict::Unknown, "the recipe is as written; the rows are too many to be counted here".into()),
+        Err(why) => (Verdict::Fail, why),
+    };
+    score("data.files", None, verdict, why)
+}
+
+/// Whether the recipe is the one that was written, and both parts have the rows that they are said to have; `false` where
+/// a part is too large to be counted.
+fn checked(output: &Output, dir: &Workdir) -> Result<bool, String> {
     let at = |file: &str| dir.join(&format!("{PREPARED}/{file}")).map_err(|error| error.to_string());
     let recipe = read_small(&at("recipe.json")?, 1 << 24).map_err(|_| "recipe.json cannot be read".to_owned())?;
     if sha256(recipe.as_bytes()) != output.recipe_sha256 {
         return Err("recipe.json is not the file that was written".into());
     }
-    lines(&at("train.jsonl")?, output.train)?;
-    lines(&at("valid.jsonl")?, output.valid)?;
-    Ok(format!("{} and {} rows are in the files", output.train, output.valid))
+    let counted = [lines(&at("train.jsonl")?, output.train)?, lines(&at("valid.jsonl")?, output.valid)?];
+    Ok(counted == [true; 2])
 }
 
 fn dropped(output: &Output) -> Score {
@@ -243,5 +252,11 @@ mod tests {
             std::fs::remove_file(dir.path().join(PREPARED).join("valid.jsonl")).unwrap();
         };
         assert_eq!(with(gone), ["data.files fail: valid.jsonl is not there"]);
+        let large = |_: &mut Output, dir: &Workdir| {
+            let file = std::fs::File::create(dir.path().join(PREPARED).join("train.jsonl")).unwrap();
+            file.set_len(1 << 30).unwrap();
+        };
+        let why = "data.files unknown: the recipe is as written; the rows are too many to be counted here";
+        assert_eq!(with(large), [why]);
     }
 }

@@ -62,6 +62,7 @@ fn call(tool: &dyn AnyTool, args: Value) -> Result<Value, ToolError> {
         seed: 0,
         deadline: None,
         cancel: Cancel::default(),
+        ask: None,
         hub: None,
         hosts: &[],
         on: &|_| {},
@@ -135,6 +136,7 @@ fn every_tool_has_a_name_of_its_own_and_a_schema_that_a_small_window_holds() {
         [
             "data_inspect",
             "plan",
+            "data_make",
             "data_prepare",
             "train",
             "evaluate",
@@ -148,7 +150,7 @@ fn every_tool_has_a_name_of_its_own_and_a_schema_that_a_small_window_holds() {
     );
     let listing = registry.listing().to_string();
     assert!(!listing.contains("$ref") && !listing.contains("oneOf"), "{listing}");
-    assert!(listing.len() < 9_500, "{} bytes", listing.len());
+    assert!(listing.len() < 10_000, "{} bytes", listing.len());
     for tool in registry.iter() {
         assert!(tool.description().len() > 20, "{} is not described", tool.name());
         assert_eq!(tool.schema()["additionalProperties"], false, "{}", tool.name());

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Map, Value};
+use tunesmith_harness::run::write_json;
 use tunesmith_lm::{
     cost,
     engine::{batch::Sequence, device::compute, params::Method},
@@ -27,7 +28,7 @@ use super::{
     warning,
 };
 use crate::{
-    files::{name, write_json},
+    files::name,
     model_files,
     worker::{Live, Tick},
 };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -69,7 +70,11 @@ fn start(
     }
     job.line_bytes = LINE;
     job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
-    jobs.spawn(dir, job).map_err(|e| ToolError::Failed(format!("the worker cannot be started: {e}")))
+    jobs.spawn(dir, job).map_err(|error| match error.kind() {
+        // What the caller named is refused; the worker is not at fault.
+        io::ErrorKind::InvalidInput => ToolError::Failed(error.to_string()),
+        _ => ToolError::Failed(format!("the worker cannot be started: {error}")),
+    })
 }
 
 /// The running program; on Linux also where its file was replaced meanwhile.
@@ -123,7 +128,7 @@ async fn follow(
 fn advice(work: &Work) -> &'static str {
     match work {
         Work::Train(_) | Work::Pretrain(_) => "use a smaller batch_size, shorter rows or a smaller base",
-        Work::Inspect(_) | Work::Prepare(_) => "use fewer or shorter rows",
+        Work::Inspect(_) | Work::Prepare(_) | Work::Outgoing(_) | Work::Gather(_) => "use fewer or shorter rows",
         Work::Evaluate(_) | Work::EvalTasks(_) | Work::Generate(_) | Work::Convert(_) | Work::Grade(_) => {
             "use a smaller base"
         }
@@ -179,12 +184,13 @@ fn result(finished: Finished, end: Option<Line>, said: Option<&String>, advice: 
 
 /// Rates since the start of what is being done now.
 #[derive(Default)]
-struct Rates {
+pub struct Rates {
     start: Option<(String, Instant, Tick)>,
 }
 
 impl Rates {
-    fn progress(&mut self, tick: Tick) -> Progress {
+    /// The tick with its rates.
+    pub fn progress(&mut self, tick: Tick) -> Progress {
         let now = Instant::now();
         // A note before the first step has no tokens yet, so that rates begin after it.
         let begins = |first: &Tick| first.what != tick.what || first.tokens.is_none() && tick.tokens.is_some();

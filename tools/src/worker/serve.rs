@@ -46,9 +46,16 @@ impl Live<'_> {
         }
     }
 
-    /// Tells what went wrong without ending the work.
-    pub fn warn(&mut self, why: &str) {
-        self.tick(Tick { warning: Some(why.to_owned()), ..Tick::default() });
+    /// Says what went wrong without ending the work.
+    pub fn warn(&mut self, what: &str, warning: String) {
+        self.tick(Tick { what: what.to_owned(), warning: Some(warning), ..Tick::default() });
+    }
+
+    /// Says what is worth a line of its own, if there is something.
+    pub fn note(&mut self, what: &str, note: Option<String>) {
+        if note.is_some() {
+            self.tick(Tick { what: what.to_owned(), note, ..Tick::default() });
+        }
     }
 
     /// Hands out a result that is already useful.
@@ -103,7 +110,7 @@ fn failed(message: String) -> Line {
 fn told(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
         "" => cause,
-        said if said.ends_with(&cause) => told,
+        said if said.contains(&cause) => told,
         said => format!("{said}: {cause}"),
     })
 }
@@ -142,6 +149,7 @@ fn print(line: &Line) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
+    use tunesmith_harness::run::RunError;
 
     use super::*;
 
@@ -151,6 +159,18 @@ mod tests {
         assert_eq!(guarded(|| Ok(Value::from(3))), Line::Done(Value::from(3)));
         assert_eq!(guarded(|| Err(anyhow!("no\nway").context("tried"))), failed("tried: no\\nway"));
         assert_eq!(guarded(|| panic!("index {} is bad", 7)), failed("defect in the worker: index 7 is bad"));
+    }
+
+    #[test]
+    fn a_file_of_results_that_finds_no_space_is_a_full_disk() {
+        let full = RunError::Io {
+            path: "results.json".into(),
+            error: io::ErrorKind::StorageFull.into(),
+            advice: "; free some space and start again",
+        };
+        let message = "results.json: no storage space; free some space and start again".to_owned();
+        let found = guarded(|| Err(tunesmith_harness::eval::evaluation::EvaluationError::from(full).into()));
+        assert_eq!(found, Line::Failed { message, full: true, short: false });
     }
 
     #[test]

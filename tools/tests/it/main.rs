@@ -4,7 +4,12 @@
 
 mod data;
 mod data_inspect;
+#[path = "../fake_hub/mod.rs"]
+mod fake_hub;
+mod fake_hub_python;
 mod hub;
+mod hub_publish;
+mod make;
 mod pipeline;
 mod refusals;
 mod support;

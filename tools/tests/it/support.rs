@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tunesmith_harness::score::Score;
+use tunesmith_harness::{ask::Ask, score::Score};
 use tunesmith_lm::{
     pretrain::{ModelShape, PretrainSpec, pretrain},
     train::{Control, memory::Memory},
@@ -65,6 +65,7 @@ pub struct Place {
     pub registry: Registry,
     pub cancel: Cancel,
     pub deadline: Option<Instant>,
+    pub ask: Option<Box<dyn Ask>>,
     pub hub: Option<Hub>,
     pub hosts: Vec<String>,
     pub progress: Mutex<Vec<Progress>>,
@@ -80,6 +81,7 @@ impl Place {
             registry: all(),
             cancel: Cancel::default(),
             deadline: Some(Instant::now() + Duration::from_secs(120)),
+            ask: None,
             hub: None,
             hosts: Vec::new(),
             progress: Mutex::default(),
@@ -117,6 +119,7 @@ impl Place {
             seed,
             deadline: self.deadline,
             cancel: self.cancel.clone(),
+            ask: self.ask.as_deref(),
             hub: self.hub.as_ref(),
             hosts: &self.hosts,
             on: &on,

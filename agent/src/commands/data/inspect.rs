@@ -32,7 +32,7 @@ pub struct Inspect {
     /// Files, folders and patterns: CSV, TSV, JSON, JSON lines, Parquet, text, Markdown, also packed by gzip or zstd
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Model in whose tokens rows are counted: nano, a directory or a .gguf file
+    /// Model in whose tokens rows are counted: nano, a directory, a .gguf file or a Hub id
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
     /// Count the rows with more tokens [default: than the base takes]
@@ -67,7 +67,10 @@ pub(super) async fn main(args: Inspect, cancel: &Cancel) -> Result<u8, Failure> 
         paths.push(path);
         reads.push(read);
     }
-    let base = args.base.as_ref().map(|name| bench.model(name)).transpose()?;
+    let base = match &args.base {
+        Some(name) => Some(bench.model(name).await?),
+        None => None,
+    };
     reads.extend(base.iter().flat_map(|base| bases::reads(base)));
     let job = Job {
         paths,

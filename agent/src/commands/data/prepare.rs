@@ -28,12 +28,12 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  tunesmith data prepare tickets.csv --out prepared")]
 pub struct Prepare {
-    /// Rows: CSV, TSV, JSON or JSON lines
+    /// Rows: CSV, TSV, JSON, JSON lines, Parquet, text or Markdown (one row a file), also as .gz or .zst
     file: PathBuf,
     /// New directory for recipe.json, train.jsonl and valid.jsonl
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Model whose tokens count: nano, a directory or a .gguf file
+    /// Model whose tokens count: nano, a directory, a .gguf file or a Hub id
     #[arg(long, value_name = "MODEL", default_value = "nano")]
     base: String,
     #[command(flatten)]
@@ -87,7 +87,7 @@ enum Kind {
 /// Prepares.
 pub(super) async fn main(args: Prepare, cancel: &Cancel) -> Result<u8, Failure> {
     let bench = Bench::new(&args.require, cancel)?;
-    let (file, base) = (input(&args.file)?, bench.model(&args.base)?);
+    let (file, base) = (input(&args.file)?, bench.model(&args.base).await?);
     let out = Fresh::new(&args.out)?;
     let job =
         Job { args: args.mapping.args(&bench, &file).await?, file, base, out: out.path().into(), seed: args.seed };

@@ -18,7 +18,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{
     eval_tasks::{Job, Output, Part, REQUESTS},
-    tool::Progress,
+    worker::{Rates, Tick},
 };
 
 use super::tasks::work;
@@ -129,7 +129,10 @@ fn ask(model: &mut Scored, batches: Vec<Vec<Question>>, place: &Place<'_>, what:
     let pieces: Vec<Vec<Question>> =
         batches.iter().flat_map(|batch| batch.chunks(piece)).map(<[Question]>::to_vec).collect();
     let terminal = Terminal::progress_only("eval");
-    let mut on = |done, total| terminal.progress(&Progress { what: what.into(), done, total, ..Progress::default() });
+    let mut rates = Rates::default();
+    let mut on = |done, total| {
+        terminal.progress(&rates.progress(Tick { what: what.into(), done, total, ..Tick::default() }));
+    };
     let done = tokio::task::block_in_place(|| {
         let (mut journal, mut cache) =
             place.journals(&model.fingerprint()).map_err(|error| usage(error.to_string()))?;
@@ -142,9 +145,7 @@ fn ask(model: &mut Scored, batches: Vec<Vec<Question>>, place: &Place<'_>, what:
 
 fn failure(error: AnswerError, cancelled: bool) -> Failure {
     match error {
-        AnswerError::Model(_) if cancelled => {
-            Failure::new(CANCELLED, "cancelled; with --out, --resume goes on with what is answered")
-        }
+        AnswerError::Model(_) if cancelled => Failure::new(CANCELLED, "cancelled"),
         AnswerError::Model(error) => Failure::new(5, error),
         AnswerError::Journal(error) => usage(error.to_string()),
     }

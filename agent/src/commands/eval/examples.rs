@@ -7,6 +7,7 @@ use tunesmith_harness::{
     figures::{percent, percents},
     recipe::Recipe,
     rows,
+    run::write_json,
     text::visible,
 };
 use tunesmith_sandbox::Cancel;
@@ -18,14 +19,13 @@ use crate::commands::{
     table::{NONE, short, table},
     usage,
     work::{Bench, adapter, input},
-    write_json,
 };
 use crate::run::{Failure, TMPDIR};
 
 /// Scores.
 pub(super) async fn main(args: &Args, data: &Path, limit: Option<usize>, cancel: &Cancel) -> Result<u8, Failure> {
     let bench = Bench::new(&args.require, cancel)?;
-    let base = bench.model(&args.model)?;
+    let base = bench.model(&args.model).await?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
     let dir = bench.private()?;
     let examples = examples(data, args.recipe.as_deref(), dir.path())?;
@@ -49,6 +49,9 @@ fn examples(given: &Path, recipe: Option<&Path>, scratch: &Path) -> Result<PathB
     }
     let file = if data.is_dir() { data.join("valid.jsonl") } else { data };
     let recipe = file.with_file_name("recipe.json");
+    if let Some(what) = rows::not_a_file(&file) {
+        return Err(usage(format!("{}: {what}, not a file; name one of examples", file.display())));
+    }
     if !file.is_file() {
         return Err(usage(format!("{}: there is no such file; make it with `tunesmith data prepare`", file.display())));
     }
@@ -65,6 +68,9 @@ fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Fail
     let text = crate::commands::text(recipe)?;
     let read: Recipe = serde_json::from_str(&text).map_err(|error| wrong(format!("not a recipe: {error}")))?;
     let table = rows::read(data).map_err(|error| usage(error.to_string()))?;
+    if let Some(note) = &table.note {
+        eprintln!("{}: {note}", data.display());
+    }
     let examples: Vec<_> = table.rows.iter().filter_map(|row| read.example(row).ok()).collect();
     if examples.is_empty() {
         let columns = table.columns.join(", ");
@@ -81,7 +87,7 @@ fn from_rows(data: &Path, recipe: &Path, scratch: &Path) -> Result<PathBuf, Fail
     }
     let file = scratch.join("examples.jsonl");
     rows::write_jsonl(&file, &examples).map_err(|error| Failure::unwritten(&file, &error, TMPDIR))?;
-    write_json(&scratch.join("recipe.json"), &read)?;
+    write_json(&scratch.join("recipe.json"), &read).map_err(|error| Failure::new(5, error))?;
     Ok(file)
 }
 

@@ -8,12 +8,16 @@ use std::{
 use tunesmith_harness::{
     compare::{self, Row},
     eval::{figure::Figure, render, results::Results},
-    redact::redacted,
-    rows::not_a_file,
-    run::write_atomically,
 };
 
-use crate::{bench::junit::escaped, commands::usage, run::Failure};
+use crate::{
+    bench::{
+        args::{writable, write},
+        junit::escaped,
+    },
+    commands::usage,
+    run::Failure,
+};
 
 /// Where results go beside the terminal.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,14 +40,7 @@ impl Outputs {
     /// Finds out before the long run that a file cannot be written or a baseline cannot be read.
     pub fn check(&self) -> Result<(), Failure> {
         for (option, path) in [("--markdown", &self.markdown), ("--html", &self.html), ("--junit", &self.junit)] {
-            let Some(path) = path else { continue };
-            let wrong = |why: String| usage(format!("{option} {}: {why}; name another file", path.display()));
-            if let Some(what) = not_a_file(path) {
-                return Err(wrong(format!("{what}, not a file")));
-            }
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let beside = std::fs::create_dir_all(parent).and_then(|()| tempfile::tempfile_in(parent));
-            beside.map_err(|error| wrong(format!("cannot be written: {error}")))?;
+            path.as_deref().map(|path| writable(option, path)).transpose()?;
         }
         match &self.baseline {
             Some(path) => compare::load(path, None).map(drop).map_err(|error| usage(error.to_string())),
@@ -63,21 +60,10 @@ impl Outputs {
     /// Writes the files.
     pub fn write(&self, model: &str, results: &Results, worse: &[Row]) -> Result<(), Failure> {
         let Results { tunesmith: own, .. } = results;
-        if let Some(path) = &self.markdown {
-            write(path, &render::markdown(&own.figures, &own.notes))?;
-        }
-        if let Some(path) = &self.html {
-            write(path, &render::html(model, &own.figures, &own.notes))?;
-        }
-        match &self.junit {
-            Some(path) => write(path, &junit(&own.figures, worse)),
-            None => Ok(()),
-        }
+        write(&self.markdown, || render::markdown(&own.figures, &own.notes))?;
+        write(&self.html, || render::html(model, &own.figures, &own.notes))?;
+        write(&self.junit, || junit(&own.figures, worse))
     }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    write_atomically(path, redacted(text).as_bytes()).map_err(|error| Failure::new(5, error))
 }
 
 /// One test case for each figure; one that is worse than the baseline has failed.

@@ -27,12 +27,13 @@ use crate::{
     commands::{
         print, print_json,
         require::Require,
+        stop::CANCELLED,
         table::{count, table},
         usage,
         work::{Bench, adapter, directory, input},
     },
     model::scored::Scored,
-    run::Failure,
+    run::{Failure, shown},
 };
 
 /// Scores a model on tasks.
@@ -52,9 +53,10 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
             return Err(usage("--adapter needs a model that is here; leave it out for an endpoint"));
         }
         _ if endpoint.is_some() => Answering::Elsewhere,
-        name => {
-            Answering::Model { base: bench.model(name)?, adapter: args.adapter.as_deref().map(adapter).transpose()? }
-        }
+        name => Answering::Model {
+            base: bench.model(name).await?,
+            adapter: args.adapter.as_deref().map(adapter).transpose()?,
+        },
     };
     let out = match &tasks.out {
         Some(out) if !tasks.dry_run => directory(out)?,
@@ -71,9 +73,10 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
         part: if tasks.dry_run { Part::Plan } else { Part::Whole },
     };
     let done = match endpoint.filter(|_| !tasks.dry_run) {
-        Some(hosted) => endpoint::evaluate(&bench, &hosted, job, (&out, tasks.batch_size), cancel).await?,
-        None => work(&bench, job, &out).await?,
+        Some(hosted) => endpoint::evaluate(&bench, &hosted, job, (&out, tasks.batch_size), cancel).await,
+        None => work(&bench, job, &out).await,
     };
+    let done = done.map_err(|failure| stopped(failure, tasks))?;
     let Some(results) = done.results else {
         planned(args.json, &done)?;
         return Ok(0);
@@ -82,6 +85,19 @@ pub(super) async fn main(args: &Args, cancel: &Cancel) -> Result<u8, Failure> {
     tasks.outputs.write(&args.model, &results, &worse)?;
     show(args.json, &results, &worse)?;
     Ok(if worse.is_empty() { 0 } else { 3 })
+}
+
+/// A failure; of a cancelled evaluation it says what is left to go on with.
+fn stopped(failure: Failure, tasks: &Tasks) -> Failure {
+    if failure.exit != CANCELLED {
+        return failure;
+    }
+    let left = match (&tasks.out, &tasks.cache) {
+        (Some(out), _) => format!("--resume goes on with the answers in {}", shown(out)),
+        (None, Some(cache)) => format!("the answers so far are in {}", shown(cache)),
+        (None, None) => "no answer is kept without --out".to_owned(),
+    };
+    Failure::new(CANCELLED, format!("{failure}; {left}"))
 }
 
 /// Sequences that a model here computes side by side.
@@ -125,9 +141,12 @@ fn spec(tasks: &Tasks, limit: Option<f64>) -> Result<Spec, Failure> {
 /// Where relative paths of data in task files start.
 fn folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let folder = input(given.unwrap_or(Path::new(".")))?;
-    match folder.is_dir() {
-        true => Ok(folder),
-        false => Err(usage(format!("--data-dir {}: is not a directory", folder.display()))),
+    match () {
+        () if !folder.is_dir() => Err(usage(format!("--data-dir {}: is not a directory", folder.display()))),
+        () if given.is_some() && folder.parent().is_none() => {
+            Err(usage("--data-dir /: is everything; name the folder that holds the data"))
+        }
+        () => Ok(folder),
     }
 }
 

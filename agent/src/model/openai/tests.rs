@@ -8,6 +8,7 @@ use reqwest::{Body, Response};
 use tokio::time::Instant;
 
 use super::*;
+use crate::model::Form;
 
 /// What the server does with one request.
 enum Does {
@@ -57,7 +58,7 @@ async fn ask(seed: u64, does: Vec<Does>) -> (Result<String, ModelError>, Vec<f64
     let endpoint = Endpoint { base: "http://h/v1".into(), model: "m".into(), key: None, free: false };
     let mut model = OpenAi::new(endpoint, seed).unwrap();
     model.http = BoxCloneSyncService::new(service);
-    let reply = model.chat(Request { messages: &[], tools: &[] }, &mut |_| {}).await;
+    let reply = model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut |_| {}).await;
     let came = came.lock().unwrap().clone();
     (reply.map(|reply| reply.text), came)
 }

@@ -16,7 +16,7 @@ use fancy_regex::{Captures, RegexBuilder};
 const MOST_STEPS: usize = 10_000_000;
 
 /// A compiled pattern.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Regex {
     translated: translate::Translated,
     search: fancy_regex::Regex,

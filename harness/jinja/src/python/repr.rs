@@ -4,10 +4,12 @@ use std::{fmt::Write, sync::LazyLock};
 
 use fancy_regex::Regex;
 use minijinja::{
-    Value,
+    Error, Value,
     value::{Serde, Tuple, ValueKind},
 };
 use serde::Serialize;
+
+use crate::functions::limit;
 
 /// Deeper values are cut off: the writer is recursive.
 const DEEPEST: usize = 200;
@@ -19,31 +21,41 @@ pub fn dumps(value: impl Serialize, indent: Option<usize>) -> Result<String, cra
 
 /// `str(value)`: texts as they are, everything else as `repr` writes it.
 pub fn str_of(value: impl Serialize) -> String {
-    str_of_value(&Value::from(Serde(value)))
+    str_within(&Value::from(Serde(value)), usize::MAX)
 }
 
 /// `repr(value)`.
 pub fn repr_of(value: impl Serialize) -> String {
     let mut out = String::new();
-    write(&mut out, &Value::from(Serde(value)), 0);
+    write(&mut out, &Value::from(Serde(value)), 0, usize::MAX);
     out
 }
 
-/// `str(value)` of a template's value.
-pub(crate) fn str_of_value(value: &Value) -> String {
+/// `str(value)` of a template's value; an error where it is too long. A list that holds itself twice, which holds itself
+/// twice, and so on is small in memory and endless on paper.
+pub(crate) fn str_of_value(value: &Value) -> Result<String, Error> {
+    let text = str_within(value, crate::LONGEST_OUTPUT);
+    limit(text.len()).map(|()| text)
+}
+
+/// `str(value)`; what is longer than `most` bytes ends somewhere behind them.
+fn str_within(value: &Value, most: usize) -> String {
     match value.as_str() {
         Some(text) if value.kind() == ValueKind::String => text.to_string(),
         _ => {
             let mut out = String::new();
             if !value.is_undefined() {
-                write(&mut out, value, 0);
+                write(&mut out, value, 0, most);
             }
             out
         }
     }
 }
 
-fn write(out: &mut String, value: &Value, depth: usize) {
+fn write(out: &mut String, value: &Value, depth: usize, most: usize) {
+    if out.len() > most {
+        return;
+    }
     if depth > DEEPEST {
         return out.push_str("...");
     }
@@ -63,7 +75,7 @@ fn write(out: &mut String, value: &Value, depth: usize) {
             let mut count = 0;
             for item in value.try_iter().into_iter().flatten() {
                 out.push_str(if count > 0 { ", " } else { "" });
-                write(out, &item, depth + 1);
+                write(out, &item, depth + 1, most);
                 count += 1;
             }
             out.push_str(if tuple && count == 1 { "," } else { "" });
@@ -73,9 +85,9 @@ fn write(out: &mut String, value: &Value, depth: usize) {
             out.push('{');
             for (i, key) in value.try_iter().into_iter().flatten().enumerate() {
                 out.push_str(if i > 0 { ", " } else { "" });
-                write(out, &key, depth + 1);
+                write(out, &key, depth + 1, most);
                 out.push_str(": ");
-                write(out, &value.get_item(&key).unwrap_or_default(), depth + 1);
+                write(out, &value.get_item(&key).unwrap_or_default(), depth + 1, most);
             }
             out.push('}');
         }

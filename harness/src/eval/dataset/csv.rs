@@ -1,6 +1,9 @@
 //! CSV with the types that pandas finds in it, which is what `datasets` reads it with.
 
-use std::path::Path;
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use csv::{ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
@@ -56,11 +59,17 @@ pub(super) fn read(path: &Path, delimiter: u8) -> Result<Vec<Doc>, DatasetError>
 
 /// The names as pandas makes them different: `Unnamed: 0` for none, `x.1` for a second `x`.
 fn names(header: &StringRecord) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+    let (mut taken, mut repeats): (HashSet<String>, HashMap<String, usize>) = Default::default();
+    let mut names = Vec::with_capacity(header.len());
     for (n, name) in header.iter().enumerate() {
         let name = if name.is_empty() { format!("Unnamed: {n}") } else { name.to_owned() };
-        let other = (1..).map(|n| format!("{name}.{n}")).find(|other| !names.contains(other));
-        names.push(if names.contains(&name) { other.unwrap_or(name) } else { name });
+        let mut own = name.clone();
+        while !taken.insert(own.clone()) {
+            let repeat = repeats.entry(name.clone()).or_default();
+            *repeat += 1;
+            own = format!("{name}.{repeat}");
+        }
+        names.push(own);
     }
     names
 }

@@ -113,6 +113,10 @@ pub(super) fn text(path: &Path) -> Result<String, DatasetError> {
             rows::MAX_BYTES
         )));
     }
-    let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8; convert it with: iconv".into()))?;
+    let text = String::from_utf8(bytes).map_err(|_| not_utf_8(path))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+pub(super) fn not_utf_8(path: &Path) -> DatasetError {
+    DatasetError::File { path: path.to_owned(), what: "is not UTF-8; convert it with: iconv".into() }
 }

@@ -5,11 +5,14 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::{
-    Answer, Pattern,
-    extract::{Regex, select},
+    Answer,
+    extract::{Extract, select},
 };
 use crate::eval::{
-    python::strings::{is_space, strip},
+    python::{
+        regex::Regex,
+        strings::{is_space, strip},
+    },
     refusal::Refusal,
     request::Doc,
     settings::Settings,
@@ -18,10 +21,10 @@ use crate::eval::{
 /// `multi_choice_regex`.
 #[derive(Clone, Debug)]
 pub struct ChoiceRegex {
-    regex: Regex,
+    extract: Extract,
     ignore_case: bool,
     ignore_punctuation: bool,
-    regexes_to_ignore: Vec<Pattern>,
+    regexes_to_ignore: Vec<Regex>,
 }
 
 /// The choices of a row, as texts to look for.
@@ -39,15 +42,19 @@ impl ChoiceRegex {
     pub(super) fn read(settings: &mut Settings) -> Result<Self, Refusal> {
         let ignored = settings.texts("regexes_to_ignore")?.unwrap_or_default();
         Ok(Self {
-            regex: Regex::read(settings)?,
+            extract: Extract::read(settings)?,
             ignore_case: settings.flag("ignore_case", false)?,
             ignore_punctuation: settings.flag("ignore_punctuation", false)?,
-            regexes_to_ignore: ignored.iter().map(|source| Pattern::new(source)).collect::<Result<_, _>>()?,
+            regexes_to_ignore: ignored.iter().map(|source| Regex::new(source)).collect::<Result<_, _>>()?,
         })
     }
 
+    pub(super) fn fallback(&self) -> &Answer {
+        &self.extract.fallback
+    }
+
     pub(super) fn extract(&self, answer: &Answer, choices: &Choices) -> Result<Answer, Refusal> {
-        let mut found = self.regex.find(answer)?.flatten().unwrap_or_default();
+        let mut found = self.extract.find(answer)?.flatten().unwrap_or_default();
         let text = match answer {
             Answer::Text(text) => text,
             _ if found.is_empty() && self.cleans() => {
@@ -61,7 +68,7 @@ impl ChoiceRegex {
         if found.is_empty() {
             found = self.letter_behind_colon(text, choices.texts.len())?;
         }
-        Ok(if found.is_empty() { self.regex.fallback.clone() } else { Answer::Text(found) })
+        Ok(if found.is_empty() { self.extract.fallback.clone() } else { Answer::Text(found) })
     }
 
     /// The letter of the choice whose text the answer holds, in brackets.
@@ -71,7 +78,7 @@ impl ChoiceRegex {
         if found.is_empty() {
             return Ok(String::new());
         }
-        let found = strip(select(&found, self.regex.group_select())?);
+        let found = strip(select(&found, self.extract.group_select())?);
         let place = choices.texts.iter().rposition(|choice| choice == found);
         Ok(match place {
             Some(place) if !found.is_empty() => letter(place),
@@ -89,7 +96,7 @@ impl ChoiceRegex {
         match found.is_empty() || choices == 0 {
             // Without choices the pattern ends in an empty group, which finds nothing to use.
             true => Ok(String::new()),
-            false => Ok(letter(*select(&found, self.regex.group_select())?)),
+            false => Ok(letter(*select(&found, self.extract.group_select())?)),
         }
     }
 
@@ -101,7 +108,7 @@ impl ChoiceRegex {
         static PUNCTUATION: LazyLock<Option<regex::Regex>> = LazyLock::new(|| regex::Regex::new(r"\p{P}").ok());
         let mut cleaned = text.to_owned();
         for pattern in &self.regexes_to_ignore {
-            cleaned = pattern.remove(&cleaned)?;
+            cleaned = pattern.sub("", &cleaned, 0)?;
         }
         if self.ignore_case {
             cleaned = cleaned.to_lowercase();

@@ -2,24 +2,31 @@
 
 use std::sync::LazyLock;
 
-use super::{Answer, Pattern};
-use crate::eval::{python::strings::strip, refusal::Refusal, settings::Settings};
+use super::{Answer, NOTHING_FOUND};
+use crate::eval::{
+    python::{
+        regex::{Found, Regex},
+        strings::strip,
+    },
+    refusal::Refusal,
+    settings::Settings,
+};
 
 /// `regex`: the match that `group_select` names, or the fallback.
 #[derive(Clone, Debug)]
-pub struct Regex {
-    pattern: Pattern,
+pub struct Extract {
+    pattern: Regex,
     group_select: i64,
     pub(super) fallback: Answer,
 }
 
-impl Regex {
+impl Extract {
     pub(super) fn read(settings: &mut Settings) -> Result<Self, Refusal> {
         let pattern = settings.text("regex_pattern")?;
         Ok(Self {
-            pattern: Pattern::new(pattern.as_deref().unwrap_or(r"#### (\-?[0-9\.\,]+)"))?,
+            pattern: Regex::new(pattern.as_deref().unwrap_or(r"#### (\-?[0-9\.\,]+)"))?,
             group_select: settings.whole("group_select")?.unwrap_or(0),
-            fallback: settings.take("fallback").map_or_else(|| Answer::Text("[invalid]".into()), Answer::from),
+            fallback: settings.take("fallback").map_or_else(|| Answer::Text(NOTHING_FOUND.into()), Answer::from),
         })
     }
 
@@ -45,10 +52,9 @@ impl Regex {
         if found.is_empty() {
             return Ok(None);
         }
-        let groups = select(&found, self.group_select)?;
-        let group = match groups.as_slice() {
-            [only] => Some(only),
-            several => several.iter().find(|group| !group.is_empty()),
+        let group = match select(&found, self.group_select)? {
+            Found::Text(only) => Some(only),
+            Found::Groups(several) => several.iter().find(|group| !group.is_empty()),
         };
         Ok(Some(group.map(|group| strip(group).to_owned())))
     }

@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
-use super::Pattern;
 use crate::eval::{
-    python::strings::{is_space, strip},
+    python::{
+        regex::{Error, Found, Regex},
+        strings::strip,
+    },
     refusal::Refusal,
 };
 
@@ -27,19 +29,27 @@ const LABELS: [(&str, &str); 15] = [
     ("org", "ORG"),
 ];
 
+/// What finds each of them, and what stands there then.
+static PATTERNS: LazyLock<Result<Vec<(Regex, String)>, Error>> = LazyLock::new(|| {
+    let pattern = |(word, label)| Ok((Regex::new(&format!(r"\b{word}\s*:"))?, format!("{label}:")));
+    LABELS.into_iter().map(pattern).collect()
+});
+
 /// An entity behind one of lm-eval's labels.
-const ENTITY: &str = r"\b(PER|LOC|ORG|DATE):\s*([^$]+)";
+static ENTITY: LazyLock<Result<Regex, Error>> = LazyLock::new(|| Regex::new(r"\b(PER|LOC|ORG|DATE):\s*([^$]+)"));
 
 pub(super) fn format(answer: &str) -> Result<String, Refusal> {
     let mut text = answer.to_lowercase().to_lowercase();
-    for (word, label) in LABELS {
-        text = relabel(&text, word, label);
+    for (pattern, label) in PATTERNS.as_ref().map_err(Clone::clone)? {
+        text = pattern.sub(label, &text, 0)?;
     }
     let text = text.replace("$$", "$");
     let text = text.trim_end_matches('$').replace('\n', "$");
     let mut entities = Vec::new();
-    for found in Pattern::new(ENTITY)?.find_all(strip(&text))? {
-        let [label, values] = found.as_slice() else { continue };
+    let entity = ENTITY.as_ref().map_err(Clone::clone)?;
+    for found in entity.find_all(strip(&text))? {
+        let Found::Groups(groups) = found else { continue };
+        let [label, values] = groups.as_slice() else { continue };
         for value in values.split(',').map(strip) {
             if value.to_lowercase() != "none" {
                 entities.push(format!("{}: {value}", label.to_lowercase()));
@@ -47,38 +57,4 @@ pub(super) fn format(answer: &str) -> Result<String, Refusal> {
         }
     }
     Ok(entities.join(" $ "))
-}
-
-/// Python's `re.sub(r"\bword\s*:", "label:", text)`.
-fn relabel(text: &str, word: &str, label: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut before = None;
-    while let Some(at) = rest.find(word) {
-        let (head, tail) = rest.split_at(at);
-        let left = head.chars().next_back().or(before);
-        let behind = &tail[word.len()..];
-        out.push_str(head);
-        match behind.trim_start_matches(is_space).strip_prefix(':') {
-            Some(after) if !left.is_some_and(is_word) => {
-                out.push_str(label);
-                out.push(':');
-                before = Some(':');
-                rest = after;
-            }
-            _ => {
-                // A shorter step than the word would find no other beginning of it: no label repeats its first letters.
-                out.push_str(word);
-                before = word.chars().next_back();
-                rest = behind;
-            }
-        }
-    }
-    out + rest
-}
-
-/// Python's `\w`, which has no combining marks.
-fn is_word(c: char) -> bool {
-    static WORD: LazyLock<Option<regex::Regex>> = LazyLock::new(|| regex::Regex::new(r"^[\p{L}\p{N}_]").ok());
-    WORD.as_ref().is_some_and(|word| word.is_match(c.encode_utf8(&mut [0; 4])))
 }

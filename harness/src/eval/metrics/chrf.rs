@@ -6,11 +6,13 @@ use crate::eval::python::strings::{is_space, words};
 
 /// Longest n-gram of characters.
 const CHARACTERS: usize = 6;
+/// Longest n-gram of words in chrF++.
+pub(crate) const WORDS: usize = 2;
 /// Recall counts twice as much as precision.
 const BETA_SQUARED: f64 = 4.0;
 
 /// Numbers per text: n-grams written, wanted and hit for each order.
-pub(crate) fn width(word_order: usize) -> usize {
+pub(crate) const fn width(word_order: usize) -> usize {
     3 * (CHARACTERS + word_order)
 }
 

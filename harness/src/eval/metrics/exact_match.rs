@@ -1,11 +1,11 @@
 //! Exact match of texts after what does not count is taken away: `exact_match_hf_evaluate`.
 
-use crate::eval::{filters::Pattern, refusal::Refusal, settings::Settings};
+use crate::eval::{python::regex::Regex, refusal::Refusal, settings::Settings};
 
 /// What `exact_match` overlooks.
 #[derive(Clone, Debug, Default)]
 pub struct ExactMatch {
-    regexes_to_ignore: Vec<Pattern>,
+    regexes_to_ignore: Vec<Regex>,
     ignore_case: bool,
     ignore_punctuation: bool,
     ignore_numbers: bool,
@@ -15,7 +15,7 @@ impl ExactMatch {
     pub(super) fn read(mut settings: Settings) -> Result<Self, Refusal> {
         let sources = settings.texts("regexes_to_ignore")?.unwrap_or_default();
         let exact = Self {
-            regexes_to_ignore: sources.iter().map(|source| Pattern::new(source)).collect::<Result<_, _>>()?,
+            regexes_to_ignore: sources.iter().map(|source| Regex::new(source)).collect::<Result<_, _>>()?,
             ignore_case: settings.flag("ignore_case", false)?,
             ignore_punctuation: settings.flag("ignore_punctuation", false)?,
             ignore_numbers: settings.flag("ignore_numbers", false)?,
@@ -48,7 +48,7 @@ impl ExactMatch {
         let mut texts: Vec<String> = texts.iter().map(|text| text.trim_end_matches('\0').to_owned()).collect();
         for pattern in &self.regexes_to_ignore {
             for text in &mut texts {
-                let left = pattern.remove(text)?;
+                let left = pattern.sub("", text, 0)?;
                 *text = left.trim_end_matches('\0').into();
             }
         }

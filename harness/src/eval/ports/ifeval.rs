@@ -26,6 +26,10 @@ pub(super) const PORTS: &[Native] = &[
             ("test_instruction_following_strict", "411c637286d9f2d9049742a3006731bb8d0daf1ec47923720976329d5665a4cb"),
             ("test_instruction_following_loose", "0f8e6bc10070b2399f423c0bec96a702421eb79485a9f0520413f774eda4e8ed"),
             ("instructions_registry", "7d19d8429d75682fa186629f5158df9ddba2e1437faad9853bc9c48bbb15a416"),
+            // The rules themselves are in these.
+            ("instructions.py", "511cc41a53787d818c292d8335c8e98aa833296a0789ac470db56bcd6496345e"),
+            ("instructions_registry.py", "9db1c062cdb70a91420d3789a588235a1064c2b9a1a66e09e5fb9df9e7584a6c"),
+            ("instructions_util.py", "e8c4d9187bac1482d93941fb46469609c3ae78d896195bfcb300a0707d492567"),
         ],
         port: Port::CheckedResults(process_results, |doc| rules(doc).map(|_| ())),
     },

@@ -16,6 +16,18 @@ const TARGET: (&str, &str) = ("format_cot_target", "88714a1278be23a343d6e49b0435
 const LETTERS: (&str, &str) = ("choices", "92e1a3fb0477d65cc48fcc1e988b325eeaae432e1d0ac8397fde6964327bd2cc");
 const FILTER: (&str, &str) = ("process_docs", "2003c1213295387a208d989d2410d1ca3531877f943e69bc32a0611bd99cd016");
 
+/// The function that keeps the rows of one subject.
+macro_rules! subject {
+    ($name:literal, $category:literal, $sha256:literal) => {
+        Native {
+            name: $name,
+            sha256: $sha256,
+            helpers: &[FILTER, PARTIAL],
+            port: Port::Docs(|docs| of(docs, $category)),
+        }
+    };
+}
+
 pub(super) const PORTS: &[Native] = &[
     Native {
         name: "doc_to_text",
@@ -35,51 +47,25 @@ pub(super) const PORTS: &[Native] = &[
         helpers: &[TARGET, PARTIAL],
         port: Port::Doc(thoughts),
     },
-    subject("process_biology", "302be0256f36c77a64f218341061da9fbe6c3523ba815febe598c8fedee9d0d7", |docs| {
-        of(docs, "biology")
-    }),
-    subject("process_business", "66a8ab5829b5bec8a4ffbc324cfb60f704581c275a15f25e6c22f6a53eda2951", |docs| {
-        of(docs, "business")
-    }),
-    subject("process_chemistry", "59f7091c5529ef587579b339bc975e5bce182237c3d675a661f2b4959c5c1726", |docs| {
-        of(docs, "chemistry")
-    }),
-    subject("process_computer_science", "f7531ad2b65354915ccca245f1bc0a85ca9ab0baeb7e039dc2f3a21e72cb867a", |docs| {
-        of(docs, "computer science")
-    }),
-    subject("process_economics", "83c42f4d5e6d64489d5b58ef508cedf072f5af0d610512a6347ceb6d8957685b", |docs| {
-        of(docs, "economics")
-    }),
-    subject("process_engineering", "882b631846449a242c22c77ad0ba8a4ea9f176c1e08458489585358f78b1f910", |docs| {
-        of(docs, "engineering")
-    }),
-    subject("process_health", "4f7067d995f81530b8a1f6f005f972d07808ecb0c10c4ad5b55601ab11f2b1f9", |docs| {
-        of(docs, "health")
-    }),
-    subject("process_history", "25ab7eb0d10d0fd3a6ec94f5b17a58e634cd2c3ec390bac1ded1ab400f5f9fac", |docs| {
-        of(docs, "history")
-    }),
-    subject("process_law", "e84e2c4dabd56149457a9871ac72b7819dd30b15c1cb160dd421c4cf733f3e59", |docs| of(docs, "law")),
-    subject("process_math", "708452081514960c3293d2ad206db94be8b623bc931bbae5dcb5f5580742e9bb", |docs| {
-        of(docs, "math")
-    }),
-    subject("process_other", "756838bae786dc41d9e432e596f103dc16a49b6619c220f12b96bf66e52d8228", |docs| {
-        of(docs, "other")
-    }),
-    subject("process_philosophy", "886a01aded8c6423364297173589af4b163f4eee04ca6fe2676bf4f13cb049df", |docs| {
-        of(docs, "philosophy")
-    }),
-    subject("process_physics", "da3d217002a3dca15929252bce1c970b6d9a657b38dbb3f7d7a118ad99266957", |docs| {
-        of(docs, "physics")
-    }),
-    subject("process_psychology", "c2027a4dc595e382a99376b3d1307032a462c324af830d16ee0a2f50883a5ad3", |docs| {
-        of(docs, "psychology")
-    }),
+    subject!("process_biology", "biology", "302be0256f36c77a64f218341061da9fbe6c3523ba815febe598c8fedee9d0d7"),
+    subject!("process_business", "business", "66a8ab5829b5bec8a4ffbc324cfb60f704581c275a15f25e6c22f6a53eda2951"),
+    subject!("process_chemistry", "chemistry", "59f7091c5529ef587579b339bc975e5bce182237c3d675a661f2b4959c5c1726"),
+    subject!(
+        "process_computer_science",
+        "computer science",
+        "f7531ad2b65354915ccca245f1bc0a85ca9ab0baeb7e039dc2f3a21e72cb867a"
+    ),
+    subject!("process_economics", "economics", "83c42f4d5e6d64489d5b58ef508cedf072f5af0d610512a6347ceb6d8957685b"),
+    subject!("process_engineering", "engineering", "882b631846449a242c22c77ad0ba8a4ea9f176c1e08458489585358f78b1f910"),
+    subject!("process_health", "health", "4f7067d995f81530b8a1f6f005f972d07808ecb0c10c4ad5b55601ab11f2b1f9"),
+    subject!("process_history", "history", "25ab7eb0d10d0fd3a6ec94f5b17a58e634cd2c3ec390bac1ded1ab400f5f9fac"),
+    subject!("process_law", "law", "e84e2c4dabd56149457a9871ac72b7819dd30b15c1cb160dd421c4cf733f3e59"),
+    subject!("process_math", "math", "708452081514960c3293d2ad206db94be8b623bc931bbae5dcb5f5580742e9bb"),
+    subject!("process_other", "other", "756838bae786dc41d9e432e596f103dc16a49b6619c220f12b96bf66e52d8228"),
+    subject!("process_philosophy", "philosophy", "886a01aded8c6423364297173589af4b163f4eee04ca6fe2676bf4f13cb049df"),
+    subject!("process_physics", "physics", "da3d217002a3dca15929252bce1c970b6d9a657b38dbb3f7d7a118ad99266957"),
+    subject!("process_psychology", "psychology", "c2027a4dc595e382a99376b3d1307032a462c324af830d16ee0a2f50883a5ad3"),
 ];
-
-const fn subject(name: &'static str, sha256: &'static str, of: fn(Vec<Doc>) -> Result<Vec<Doc>, String>) -> Native {
-    Native { name, sha256, helpers: &[FILTER, PARTIAL], port: Port::Docs(of) }
-}
 
 /// The rows of one subject.
 fn of(docs: Vec<Doc>, subject: &str) -> Result<Vec<Doc>, String> {

@@ -128,7 +128,9 @@ fn an_instruction_that_cannot_be_checked_is_named_before_anything_is_asked() {
         ("length_constraints:number_sentences", tokenizer),
         ("change_case:capital_word_frequency", tokenizer),
     ] {
-        let expected = format!("the instruction `{id}` needs {needs}, which is not ported; leave such rows out");
+        let expected = format!(
+            "the instruction `{id}` needs {needs}, which is not ported; leave rows with it out of a copy of the data"
+        );
         assert_eq!(told(id, json!({"language": "de"})), expected);
     }
     // Where lm-eval would draw a setting at random, nothing is guessed.

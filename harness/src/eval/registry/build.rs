@@ -112,6 +112,11 @@ impl<'a> Builder<'a> {
             keys.shift_remove(structural);
         }
         self.built += 1;
+        let task = keys.get("task").and_then(Value::as_str).unwrap_or_default();
+        if self.built > MAX_BUILT {
+            let what = format!("more than {MAX_BUILT} tasks and groups are asked for; name fewer");
+            return Err(RegistryError::Group { name: task.to_owned(), what });
+        }
         Ok(Node::Task(Box::new(TaskConfig::new(keys)?)))
     }
 
@@ -125,7 +130,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Node, RegistryError> {
         let fail = |what: String| RegistryError::Group { name: name.clone(), what };
         self.built += 1;
-        if depth >= MAX_NESTING || self.built > MAX_BUILT {
+        if depth >= MAX_NESTING {
             return Err(fail(format!("groups are nested more than {MAX_NESTING} deep, or a group contains itself")));
         }
         note_source(&mut keys, &source);
@@ -139,12 +144,12 @@ impl<'a> Builder<'a> {
             Some(Value::Array(members)) => members.clone(),
             _ => Vec::new(),
         };
-        let mut nodes: Vec<Node> = Vec::new();
+        let (mut nodes, mut places): (Vec<Node>, BTreeMap<String, usize>) = Default::default();
         for member in members {
             for node in self.member(&name, member, &source, &overrides, depth + 1)? {
-                match nodes.iter().position(|known| known.name() == node.name()) {
-                    Some(at) => nodes[at] = node,
-                    None => nodes.push(node),
+                match *places.entry(node.name().to_owned()).or_insert(nodes.len()) {
+                    at if at < nodes.len() => nodes[at] = node,
+                    _ => nodes.push(node),
                 }
             }
         }

@@ -111,15 +111,29 @@ fn validity_and_rules_are_read_from_the_log() {
         let got = fold(step(1, tool, host.clone(), end.clone()).into()).remove(0);
         assert_eq!((got.valid, got.policies), (valid, policies), "{end:?}");
     }
+    let [called, returned] = step(1, "shell", host, Err(Fault::Denied));
+    let (capability, by, granted) = (Capability::Network, Approver::Flag, false);
+    let asked = Kind::Approved { step: Some(1), what: "reach a.test".into(), capability, by, granted };
+    let got = fold(vec![called, asked, returned]).remove(0);
+    assert_eq!(got.policies, [Policy::Approval { capability, by, granted }, Policy::Denied]);
+    assert_eq!(got.notes(), ["why", "network refused by --allow"]);
     let mut kinds: Vec<Kind> = step(1, "plan", json!({}), Ok(json!({}))).into();
     kinds.push(Kind::Amended { field: "method".into(), from: json!(1), to: json!(2), reason: "x".into() });
+    let approved =
+        |step, by, granted| Kind::Approved { step, what: "x".into(), capability: Capability::Scope, by, granted };
+    kinds.push(approved(Some(1), Approver::Flag, true));
+    kinds.push(approved(Some(7), Approver::Person, false));
+    kinds.push(approved(None, Approver::Policy, false));
     kinds.push(Kind::Guarded { guard: "repeat".into(), why: "x".into() });
     let score = |verdict| Score { scorer: "sandbox".into(), value: None, interval: None, verdict, why: "less".into() };
     kinds.push(Kind::Scored { step: Some(1), score: score(Verdict::Warn) });
     let got = fold(kinds).remove(0);
     let amended = Policy::Amended { field: "method".into() };
-    assert_eq!(got.policies, [amended, Policy::Guarded { guard: "repeat".into() }, Policy::Degraded]);
-    assert_eq!(got.notes(), ["sandbox warn: less", "changed the scope: method", "guard: repeat"]);
+    let approval = Policy::Approval { capability: Capability::Scope, by: Approver::Flag, granted: true };
+    assert_eq!(got.policies, [amended, approval, Policy::Guarded { guard: "repeat".into() }, Policy::Degraded]);
+    let notes =
+        ["sandbox warn: less", "changed the scope: method", "change of scope approved by --allow", "guard: repeat"];
+    assert_eq!(got.notes(), notes);
 }
 
 #[test]
@@ -149,4 +163,21 @@ fn soak_folding_takes_little_for_each_step() {
     let each = began.elapsed().as_secs_f64() * 1e3 / f64::from(STEPS);
     println!("{each:.4} ms for each of {} steps", steps.len());
     assert!(steps.len() == STEPS as usize && each < 5.0);
+}
+
+#[test]
+fn what_a_step_asks_of_a_model_itself_is_its_cost_and_unknown_where_it_failed() {
+    let taught = json!({"spec": {"teacher": {"instructions": "write"}}});
+    let spent = |exact: bool| Ok(json!({"spent": {"questions": 3, "tokens": 500, "usd": 0.25, "exact": exact}}));
+    let kinds = [
+        vec![said(Some(100))],
+        step(1, "data_make", taught.clone(), spent(true)).into(),
+        step(2, "data_make", taught.clone(), spent(false)).into(),
+        step(3, "data_make", taught.clone(), Err(Fault::Resource)).into(),
+        step(4, "data_make", taught, Err(Fault::Denied)).into(),
+        step(5, "data_make", json!({"spec": {"templates": []}}), Err(Fault::Failed)).into(),
+    ];
+    let costs: Vec<_> = fold(kinds.concat()).into_iter().map(|step| (step.cost.tokens, step.cost.usd)).collect();
+    let nothing = (Some(0), Some(0.0));
+    assert_eq!(costs, [(Some(600), Some(0.35)), (None, Some(0.25)), (None, None), nothing, nothing]);
 }

@@ -46,6 +46,14 @@ fn a_few_bytes_that_stand_for_many_rows_are_refused() {
 }
 
 #[test]
+fn a_time_of_day_before_midnight_is_refused() {
+    assert_eq!(time(86_399_999_999).unwrap(), "23:59:59.999999");
+    for micros in [-1, -86_400_000_000, 86_400_000_000] {
+        assert_eq!(time(micros).unwrap_err().to_string(), out_of_range("time").to_string());
+    }
+}
+
+#[test]
 fn a_scale_without_end_is_refused() {
     let number = Decimal::from_i64(1, 2_000_000_000, 2_000_000_000);
     assert_eq!(decimal(&number).unwrap_err().to_string(), out_of_range("decimal").to_string());

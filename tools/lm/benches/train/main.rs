@@ -10,7 +10,7 @@
 //! Nothing is asserted about absolute times.
 //!
 //! The Python side runs in an environment that is made below `target/` at first use, or in the Python that
-//! `TUNESMITH_BENCH_PYTHON` names.
+//! `TUNESMITH_PEER_PYTHON` names.
 
 use std::process::ExitCode;
 

@@ -53,11 +53,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The Python that `TUNESMITH_BENCH_PYTHON` names, else an environment below `target/`, made at first use.
+    /// The Python that `TUNESMITH_PEER_PYTHON` names, else an environment below `target/`, made at first use.
     pub fn find() -> Result<Self, String> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/train");
         let (script, shim) = (here.join("peer.py"), shim());
-        if let Some(python) = std::env::var_os("TUNESMITH_BENCH_PYTHON").filter(|python| !python.is_empty()) {
+        if let Some(python) = std::env::var_os("TUNESMITH_PEER_PYTHON").filter(|python| !python.is_empty()) {
             return Ok(Peer { python: python.into(), script, shim });
         }
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-python");

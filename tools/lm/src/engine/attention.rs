@@ -49,14 +49,10 @@ impl Heads {
         let (sq, sk) = (self.q * self.dim, self.kv * self.dim);
         product_by_rows(
             (len, total, self.dim),
-            p,
-            Strides(total, 1),
-            &q[block.rows.start * sq + h * self.dim..],
-            Strides(sq, 1),
-            &k[block.keys.start * sk + self.group(h) * self.dim..],
-            Strides(1, sk),
-            false,
-            self.scale,
+            (p, Strides(total, 1)),
+            (&q[block.rows.start * sq + h * self.dim..], Strides(sq, 1)),
+            (&k[block.keys.start * sk + self.group(h) * self.dim..], Strides(1, sk)),
+            (false, self.scale),
         );
         causal_softmax(p, total, start + block.rows.start - block.keys.start, self.window);
     }
@@ -99,14 +95,10 @@ pub fn forward(
             for first in (0..total).step_by(KEYS) {
                 product_by_rows(
                     (n, dim, KEYS.min(total - first)),
-                    &mut out[block.rows.start * sq + h * dim..],
-                    Strides(sq, 1),
-                    &p[first..],
-                    Strides(total, 1),
-                    &v[(block.keys.start + first) * sk + heads.group(h) * dim..],
-                    Strides(sk, 1),
-                    first > 0,
-                    1.0,
+                    (&mut out[block.rows.start * sq + h * dim..], Strides(sq, 1)),
+                    (&p[first..], Strides(total, 1)),
+                    (&v[(block.keys.start + first) * sk + heads.group(h) * dim..], Strides(sk, 1)),
+                    (first > 0, 1.0),
                 );
             }
         }
@@ -123,9 +115,15 @@ pub fn step(heads: Heads, start: usize, (q, k, v): (&[f32], &[f32], &[f32]), out
     for (h, (q, out)) in q.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
         let first = unseen * sk + heads.group(h) * dim;
         let (wide, tall) = (Strides(dim, 1), Strides(sk, 1));
-        product((1, total, dim), p, Strides(total, 1), q, wide, &k[first..], Strides(1, sk), false, heads.scale);
+        product(
+            (1, total, dim),
+            (p, Strides(total, 1)),
+            (q, wide),
+            (&k[first..], Strides(1, sk)),
+            (false, heads.scale),
+        );
         causal_softmax(p, total, total - 1, None);
-        product((1, dim, total), out, wide, p, Strides(total, 1), &v[first..], tall, false, 1.0);
+        product((1, dim, total), (out, wide), (p, Strides(total, 1)), (&v[first..], tall), (false, 1.0));
     }
 }
 
@@ -149,12 +147,12 @@ pub fn backward(
             dp.resize(n * total, 0.0);
             heads.probabilities(h, &block, 0, q, k, p);
             // dv += pᵀ dout; dp = dout vᵀ
-            product((total, dim, n), &mut dv[key..], narrow, p, flipped, &dout[row..], wide, true, 1.0);
-            product((n, total, dim), dp, straight, &dout[row..], wide, &v[key..], Strides(1, sk), false, 1.0);
+            product((total, dim, n), (&mut dv[key..], narrow), (p, flipped), (&dout[row..], wide), (true, 1.0));
+            product((n, total, dim), (dp, straight), (&dout[row..], wide), (&v[key..], Strides(1, sk)), (false, 1.0));
             softmax_backward(p, dp, total);
             // dq = dp k · scale; dk += dpᵀ q · scale
-            product((n, dim, total), &mut dq[row..], wide, dp, straight, &k[key..], narrow, false, scale);
-            product((total, dim, n), &mut dk[key..], narrow, dp, flipped, &q[row..], wide, true, scale);
+            product((n, dim, total), (&mut dq[row..], wide), (dp, straight), (&k[key..], narrow), (false, scale));
+            product((total, dim, n), (&mut dk[key..], narrow), (dp, flipped), (&q[row..], wide), (true, scale));
         }
     }
 }

@@ -32,7 +32,8 @@ impl Weight<'_> {
             Weight::Plain(w) => nt((rows, out, inp), y, x, w, add, 1.0),
             Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
                 let (s, t) = (math::Strides(inp, 1), math::Strides(1, inp));
-                math::product((rows, n, inp), &mut y[first..], math::Strides(out, 1), x, s, w, t, add, 1.0);
+                let y = (&mut y[first..], math::Strides(out, 1));
+                math::product((rows, n, inp), y, (x, s), (w, t), (add, 1.0));
             }),
         }
     }
@@ -43,7 +44,8 @@ impl Weight<'_> {
             Weight::Plain(w) => nn((rows, inp, out), dx, dy, w, true, 1.0),
             Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
                 let s = math::Strides(inp, 1);
-                math::product((rows, inp, n), dx, s, &dy[first..], math::Strides(out, 1), w, s, true, 1.0);
+                let dy = (&dy[first..], math::Strides(out, 1));
+                math::product((rows, inp, n), (dx, s), dy, (w, s), (true, 1.0));
             }),
         }
     }

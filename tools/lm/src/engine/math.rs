@@ -17,48 +17,41 @@ const TERMS: usize = 512;
 /// Columns up to which the library cuts longer sums by the number of rows; those of more columns it cuts into equal parts.
 const NARROW: usize = 64;
 
+/// Numbers with the strides of the matrix that they are.
+pub type Operand<'a> = (&'a [f32], Strides);
+
 /// `dst = a·b` (or `dst += a·b` when `add`), scaled: `dst` is m×n, `a` m×k, `b` k×n, each with its strides.
 ///
 /// Every row of `dst` has the same bits however many rows there are, as long as there are two at least: for one alone the
 /// library has other loops, which are faster and sum in another order.
-#[allow(clippy::too_many_arguments)]
 pub fn product(
     dims: (usize, usize, usize),
-    dst: &mut [f32],
-    ds: Strides,
-    a: &[f32],
-    sa: Strides,
-    b: &[f32],
-    sb: Strides,
-    add: bool,
-    scale: f32,
+    dst: (&mut [f32], Strides),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    adding: (bool, f32),
 ) {
     match dims.0 {
-        0 | 1 => multiply(dims, dst, ds, (a, sa), (b, sb), (add, scale), false),
-        _ => product_by_rows(dims, dst, ds, a, sa, b, sb, add, scale),
+        0 | 1 => multiply(dims, dst, a, b, adding, false),
+        _ => product_by_rows(dims, dst, a, b, adding),
     }
 }
 
 /// The same, and a single row too has the bits that it would have among others.
-#[allow(clippy::too_many_arguments)]
 pub fn product_by_rows(
     (m, n, k): (usize, usize, usize),
-    dst: &mut [f32],
-    ds: Strides,
-    a: &[f32],
-    sa: Strides,
-    b: &[f32],
-    sb: Strides,
-    add: bool,
-    scale: f32,
+    (dst, ds): (&mut [f32], Strides),
+    (a, sa): Operand<'_>,
+    (b, sb): Operand<'_>,
+    (add, scale): (bool, f32),
 ) {
     if n > NARROW || k <= TERMS {
-        return multiply((m, n, k), dst, ds, (a, sa), (b, sb), (add, scale), true);
+        return multiply((m, n, k), (dst, ds), (a, sa), (b, sb), (add, scale), true);
     }
     let size = k.div_ceil(k.div_ceil(TERMS));
     for first in (0..k).step_by(size) {
         let (a, b) = ((&a[first * sa.1..], sa), (&b[first * sb.0..], sb));
-        multiply((m, n, size.min(k - first)), dst, ds, a, b, (add || first > 0, scale), true);
+        multiply((m, n, size.min(k - first)), (dst, ds), a, b, (add || first > 0, scale), true);
     }
 }
 
@@ -66,10 +59,9 @@ pub fn product_by_rows(
 /// that all others take.
 fn multiply(
     (m, n, k): (usize, usize, usize),
-    dst: &mut [f32],
-    ds: Strides,
-    (a, sa): (&[f32], Strides),
-    (b, sb): (&[f32], Strides),
+    (dst, ds): (&mut [f32], Strides),
+    (a, sa): Operand<'_>,
+    (b, sb): Operand<'_>,
     (add, scale): (bool, f32),
     general: bool,
 ) {
@@ -121,19 +113,19 @@ fn multiply(
 /// `dst[m,n] (+)= scale · a[m,k] · b[n,k]ᵀ`: a linear layer with its weight stored `[out, in]`.
 pub fn nt(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
     let (_, n, k) = dims;
-    product(dims, dst, Strides(n, 1), a, Strides(k, 1), b, Strides(1, k), add, scale);
+    product(dims, (dst, Strides(n, 1)), (a, Strides(k, 1)), (b, Strides(1, k)), (add, scale));
 }
 
 /// `dst[m,n] (+)= scale · a[m,k] · b[k,n]`: the input gradient of a linear layer.
 pub fn nn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
     let (_, n, k) = dims;
-    product(dims, dst, Strides(n, 1), a, Strides(k, 1), b, Strides(n, 1), add, scale);
+    product(dims, (dst, Strides(n, 1)), (a, Strides(k, 1)), (b, Strides(n, 1)), (add, scale));
 }
 
 /// `dst[m,n] (+)= scale · a[k,m]ᵀ · b[k,n]`: the weight gradient of a linear layer.
 pub fn tn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
     let (m, n, _) = dims;
-    product(dims, dst, Strides(n, 1), a, Strides(1, m), b, Strides(n, 1), add, scale);
+    product(dims, (dst, Strides(n, 1)), (a, Strides(1, m)), (b, Strides(n, 1)), (add, scale));
 }
 
 /// Runs `f` compiled for the best instruction set of this machine, provided that `f` is marked `#[inline(always)]`: a

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::json::is_json;
 use crate::eval::python::{
+    is_true,
     regex::Regex,
     repr::str_of,
     strings::{strip, words},
@@ -11,6 +12,9 @@ use crate::eval::python::{
 
 /// Whether a text follows an instruction.
 pub(super) type Rule = Box<dyn Fn(&str) -> Result<bool, String>>;
+
+/// What to do about an instruction that needs a program of others.
+const NOT_PORTED: &str = "which is not ported; leave rows with it out of a copy of the data";
 
 /// What the answer to a question with a closed set of answers must contain.
 const CLOSED_ANSWERS: [&str; 3] = ["My answer is yes.", "My answer is no.", "My answer is maybe."];
@@ -65,10 +69,10 @@ pub(super) fn rule(id: &str, settings: &Map<String, Value>) -> Result<Rule, Stri
         }),
         "punctuation:no_comma" => Box::new(|text| Ok(!text.contains(','))),
         "language:response_language" | "change_case:english_capital" | "change_case:english_lowercase" => {
-            return Err("needs a language detector, which is not ported; leave such rows out".into());
+            return Err(format!("needs a language detector, {NOT_PORTED}"));
         }
         "length_constraints:number_sentences" | "change_case:capital_word_frequency" => {
-            return Err("needs NLTK's tokenizer, which is not ported; leave such rows out".into());
+            return Err(format!("needs NLTK's tokenizer, {NOT_PORTED}"));
         }
         _ => return Err("is not known".into()),
     };
@@ -82,18 +86,10 @@ struct Settings(Vec<(String, Value)>);
 impl Settings {
     /// Leaves out what Python takes for false.
     fn new(settings: &Map<String, Value>) -> Self {
-        let is_set = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(map) => !map.is_empty(),
-            Value::Number(number) => number.as_f64() != Some(0.0),
-            Value::Bool(true) => true,
-        };
         Self(
             settings
                 .iter()
-                .filter(|(_, value)| is_set(value))
+                .filter(|(_, value)| is_true(value))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),
         )

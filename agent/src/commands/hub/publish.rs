@@ -1,0 +1,182 @@
+//! `hub publish`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::json;
+use tunesmith_harness::figures::{bytes, counted};
+use tunesmith_sandbox::Cancel;
+use tunesmith_tools::{
+    hub::{
+        Hub, HubError, Kind, RepoId,
+        download::Source,
+        licence::Terms,
+        publish::{Contents, Gathered, Parcel, Refusal, Wish},
+    },
+    worker::Work,
+};
+
+use super::{CANCELLED, bar::Bar, fact, failure, repo, unless_cancelled};
+use crate::{
+    commands::{print, print_json, require::Require, table::table, work::Bench},
+    run::Failure,
+};
+
+/// `hub publish`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  tunesmith hub publish adapter --to me/tickets --base HuggingFaceTB/SmolLM2-135M --dry-run\n\n\
+    Nothing is sent without --allow publish:OWNER/NAME. Links, unknown kinds of files, secrets and the sealed rows of a\n\
+    run are refused."
+)]
+pub struct Args {
+    /// Directory of an adapter, a model or rows
+    dir: PathBuf,
+    /// Where it goes
+    #[arg(long, value_name = "OWNER/NAME", value_parser = repo)]
+    to: RepoId,
+    /// Let everybody see it [default: private]
+    #[arg(long)]
+    public: bool,
+    /// Licence to state [default: what base and data agree on, else other]
+    #[arg(long, value_name = "TAG")]
+    licence: Option<String>,
+    /// Base that it was trained from: a Hub id, whose licence is looked up, a downloaded directory, or a name
+    #[arg(long, value_name = "NAME")]
+    base: Option<String>,
+    /// Licence of the base, where the Hub cannot say
+    #[arg(long, value_name = "TAG")]
+    base_licence: Option<String>,
+    /// Data that it was made of: a Hub id, whose licence is looked up, a downloaded directory, or a name
+    #[arg(long, value_name = "NAME")]
+    data: Option<String>,
+    /// Licence of the data, where the Hub cannot say
+    #[arg(long, value_name = "TAG")]
+    data_licence: Option<String>,
+    /// The run that made it [default: the one whose directory it stands in]
+    #[arg(long, value_name = "RUN")]
+    run: Option<PathBuf>,
+    /// Results of `eval --tasks ... --out` for the card; may be repeated
+    #[arg(long, value_name = "DIR")]
+    results: Vec<PathBuf>,
+    /// What is allowed: publish:OWNER/NAME
+    #[arg(long, value_name = "CAPABILITY")]
+    allow: Vec<String>,
+    /// Say exactly what would be sent, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    require: Require,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows, and sends.
+pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    if args.to.revision.is_some() {
+        return Err(failure(HubError::Name(args.to.to_string())));
+    }
+    let hub = crate::hub::open().map_err(failure)?;
+    let named = async {
+        let base = named(&hub, Kind::Model, args.base.as_deref(), args.base_licence.as_deref()).await?;
+        Ok((base, named(&hub, Kind::Dataset, args.data.as_deref(), args.data_licence.as_deref()).await?))
+    };
+    let Some((base, data)) = unless_cancelled(named, cancel).await? else { return Ok(CANCELLED) };
+    let wish = Wish {
+        dir: args.dir.clone(),
+        to: args.to.clone(),
+        public: args.public,
+        licence: args.licence.clone(),
+        base,
+        data,
+        run: args.run.clone(),
+        results: args.results.clone(),
+    };
+    let blocked = |refusal: Refusal| Failure::new(5, refusal);
+    let gathered = Gathered::of(&wish).map_err(blocked)?;
+    let looked = match gathered.rows() {
+        None => None,
+        Some(job) => {
+            let bench = Bench::new(&args.require, cancel)?;
+            let reads = job.reads();
+            let looked = bench.run(&Work::Outgoing(job), &bench.private()?, reads, "look at rows").await;
+            // What is in the rows stands in the way of publishing them.
+            Some(
+                looked
+                    .map_err(|failure| Failure { exit: if failure.exit == 2 { 5 } else { failure.exit }, ..failure })?,
+            )
+        }
+    };
+    let parcel = gathered.parcel(&wish, looked).map_err(blocked)?;
+    if !args.json {
+        lines(&parcel).iter().for_each(|line| print(line));
+    }
+    if args.dry_run {
+        return if args.json { print_json(&json!({"parcel": parcel, "published": null})).map(|()| 0) } else { Ok(0) };
+    }
+    let allowed = format!("publish:{}", args.to.id());
+    if !args.allow.contains(&allowed) {
+        let why = format!(
+            "nothing was sent: publishing needs your consent; look at what would be sent, then say --allow {allowed}"
+        );
+        return Err(Failure::new(5, why));
+    }
+    let bar = Arc::new(Bar::new(&format!("publishing {}", args.to), parcel.bytes));
+    let (shown, name) = (bar.clone(), args.to.to_string());
+    let sent = hub.publish(&parcel, Box::new(move |done| shown.at(&name, done)));
+    let done = unless_cancelled(sent, cancel).await;
+    drop(bar);
+    let Some(published) = done? else { return Ok(CANCELLED) };
+    if args.json {
+        print_json(&json!({"parcel": parcel, "published": published}))?;
+    } else {
+        print(&fact("published", format!("{} (commit {})", published.url, published.commit)));
+    }
+    Ok(0)
+}
+
+/// The name of a base or of data, and its licence: as the user says, else as its download says, else as the Hub says.
+async fn named(
+    hub: &Hub,
+    kind: Kind,
+    name: Option<&str>,
+    licence: Option<&str>,
+) -> Result<(Option<String>, Option<Terms>), HubError> {
+    let stated = licence.map(|licence| Terms::of(Some(licence)));
+    let Some(name) = name else { return Ok((None, stated)) };
+    if let Some(source) = Source::of(Path::new(name)) {
+        return Ok((Some(source.id), stated.or(Some(source.licence))));
+    }
+    let terms = match (stated, name.parse::<RepoId>()) {
+        (Some(stated), _) => Some(stated),
+        (None, Ok(repo)) if !Path::new(name).exists() => Some(hub.terms(kind, &repo).await?),
+        (None, _) => None,
+    };
+    Ok((Some(name.to_owned()), terms))
+}
+
+fn lines(parcel: &Parcel) -> Vec<String> {
+    let access = if parcel.private { "private" } else { "public: everybody will see it" };
+    let size = format!("{}, {}", counted(parcel.files.len(), "file"), bytes(parcel.bytes));
+    let mut lines = vec![fact("to", &parcel.to), fact("access", access), fact("sent", size)];
+    let rows = parcel.files.iter().map(|file| vec![format!("  {}", file.path), bytes(file.size), file.sha256.clone()]);
+    lines.extend(table(&rows.collect::<Vec<_>>()));
+    lines.extend(parcel.kept_back.iter().map(|(path, why)| fact("kept back", format!("{path}: {why}"))));
+    for part in &parcel.parts {
+        let (shown, class) = (part.terms.shown(), part.terms.class.words());
+        lines.push(fact(&part.role, format!("{}, licence {shown} ({class})", part.name)));
+    }
+    lines.push(fact("licence", format!("{} ({})", parcel.licence.licence, parcel.licence.class.words())));
+    lines.extend(parcel.licence.limits.iter().map(|limit| fact("limit", limit)));
+    if parcel.contents == Contents::Dataset {
+        let sealed = match parcel.sealed_checked {
+            Some(rows) => format!("none of the {rows} sealed rows of its run is in it"),
+            None => "no run is known that it came from, so no sealed rows were looked for; --run names one".into(),
+        };
+        lines.push(fact("sealed", sealed));
+    }
+    lines
+}

@@ -1,0 +1,66 @@
+//! The files that a spec names, read where a stranger's bytes can do no harm: in a worker.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tunesmith_harness::{
+    hash::sha256_file,
+    recipe::Row,
+    rows::{self, Table},
+};
+
+/// Most seed rows: they are kept in the spec beside the result.
+const MOST_SEEDS: usize = 10_000;
+
+/// Which files to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Rows to learn from.
+    pub seeds: Option<PathBuf>,
+    /// Rows that nothing made may be like.
+    pub avoid: Vec<PathBuf>,
+}
+
+/// What is in them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Intake {
+    /// Rows to learn from; nothing where no file holds them.
+    pub seeds: Option<Vec<Row>>,
+    /// Rows that nothing made may be like.
+    pub avoid: Vec<Row>,
+    /// SHA-256 and rows of each file to avoid.
+    pub avoided: Vec<(String, usize)>,
+}
+
+impl Job {
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        *self == Job::default()
+    }
+
+    /// The files.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.seeds.iter().chain(&self.avoid).cloned().collect()
+    }
+
+    /// Reads them.
+    pub fn run(&self) -> anyhow::Result<Intake> {
+        let mut intake = Intake::default();
+        if let Some(path) = &self.seeds {
+            let Table { rows, .. } = rows::read(path)?;
+            anyhow::ensure!(
+                rows.len() <= MOST_SEEDS,
+                "{}: {} seed rows are more than the {MOST_SEEDS} that are used; take a sample",
+                path.display(),
+                rows.len()
+            );
+            intake.seeds = Some(rows);
+        }
+        for path in &self.avoid {
+            let Table { rows, .. } = rows::read(path)?;
+            intake.avoided.push((sha256_file(path)?, rows.len()));
+            intake.avoid.extend(rows);
+        }
+        Ok(intake)
+    }
+}

@@ -1,0 +1,320 @@
+//! What was asked and answered: on the disk before anything is made of it, so that no answer is paid for twice.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use tunesmith_harness::ask::Answer;
+
+use super::purse::Cost;
+use crate::files::read_small;
+
+/// Largest journal that is read, in bytes: its answers are held.
+const MOST_BYTES: u64 = 2 << 30;
+const VERSION: u32 = 1;
+
+/// What the answers in a journal depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Version of the format.
+    pub data_make: u32,
+    /// Hash of the spec, with the seed rows in it.
+    pub spec: String,
+    /// Hashes of the files that it names.
+    pub inputs: Vec<String>,
+    /// Who is asked for rows, and who judges them.
+    pub teacher: Option<String>,
+    /// See `teacher`.
+    pub judge: Option<String>,
+}
+
+impl Header {
+    /// The header of a journal.
+    pub fn new(spec: String, inputs: Vec<String>, teacher: Option<String>, judge: Option<String>) -> Header {
+        Header { data_make: VERSION, spec, inputs, teacher, judge }
+    }
+}
+
+/// What became of a question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It was answered.
+    Answer(Answer),
+    /// The model would not answer.
+    Declined(String),
+}
+
+/// One line.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// The first.
+    Begun(Header),
+    /// These questions are asked now, at no more than this.
+    Asking { round: usize, questions: Vec<(String, Cost)> },
+    /// A question's reply, and what it took.
+    Replied { id: String, reply: Reply, cost: Cost },
+    /// What a program said of a row; nothing is wrong with one that it accepts.
+    Checked { id: String, wrong: Option<String> },
+}
+
+/// The journal of one making. While it is open, no other process can open it.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole lines.
+    len: u64,
+    state: State,
+    /// What the replies took that arrived since it was opened.
+    pub now: Cost,
+}
+
+/// What the lines amount to.
+#[derive(Default)]
+struct State {
+    begun: Option<Header>,
+    /// How many questions of each round were affordable.
+    rounds: HashMap<usize, usize>,
+    asked: HashMap<String, Vec<Cost>>,
+    replies: HashMap<String, Reply>,
+    checks: HashMap<String, Option<String>>,
+    spent: Spent,
+}
+
+/// What was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    /// On replies.
+    pub kept: Cost,
+    /// At most, on questions whose reply never arrived, because the process that asked them died.
+    pub lost: Cost,
+}
+
+impl Default for Spent {
+    fn default() -> Self {
+        Spent { kept: Cost::NONE, lost: Cost::NONE }
+    }
+}
+
+/// Why a journal cannot be used, with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Opening, reading or writing failed.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// A line that nobody here wrote.
+    #[error("{}: line {line} is damaged ({why}); remove the directory to begin anew", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It belongs to something else.
+    #[error("{}: was begun with another {what}; name another directory, or go back to that", .path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
+    /// Another process writes it.
+    #[error("{}: another process is making this data set; wait for it to end", .0.display())]
+    Busy(PathBuf),
+}
+
+impl Journal {
+    /// Opens a journal that depends on `header`, or begins one. A last line that was not finished is dropped.
+    pub fn open(path: &Path, header: &Header) -> Result<Self, JournalError> {
+        let failed = |error| JournalError::Io { path: path.into(), error };
+        let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(JournalError::Busy(path.into()));
+        }
+        let text = read_small(path, MOST_BYTES).map_err(failed)?;
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let mut journal =
+            Journal { path: path.into(), file, len: whole as u64, state: State::default(), now: Cost::NONE };
+        journal.file.set_len(journal.len).map_err(failed)?;
+        for (at, line) in text[..whole].lines().enumerate() {
+            let damaged = |why: String| JournalError::Damaged { path: path.into(), line: at + 1, why };
+            let line: Line = serde_json::from_str(line).map_err(|error| damaged(error.to_string()))?;
+            if matches!(line, Line::Begun(_)) != (at == 0) {
+                return Err(damaged("it does not belong there".into()));
+            }
+            journal.state.take(line);
+        }
+        match &journal.state.begun {
+            None => journal.write(Line::Begun(header.clone()))?,
+            Some(begun) => {
+                let differs = [
+                    ("version of Tunesmith", begun.data_make != header.data_make),
+                    ("spec", begun.spec != header.spec),
+                    ("content of a file that the spec names", begun.inputs != header.inputs),
+                    ("--teacher", begun.teacher != header.teacher),
+                    ("--judge", begun.judge != header.judge),
+                ];
+                if let Some((what, _)) = differs.into_iter().find(|(_, differs)| *differs) {
+                    return Err(JournalError::Other { path: path.into(), what });
+                }
+            }
+        }
+        Ok(journal)
+    }
+
+    /// The reply to a question, if it is known.
+    pub fn reply(&self, id: &str) -> Option<&Reply> {
+        self.state.replies.get(id)
+    }
+
+    /// What a program said of a row, if it was asked.
+    pub fn check(&self, id: &str) -> Option<&Option<String>> {
+        self.state.checks.get(id)
+    }
+
+    /// How many questions of a round were affordable when it was first asked.
+    pub fn round(&self, round: usize) -> Option<usize> {
+        self.state.rounds.get(&round).copied()
+    }
+
+    /// What was spent so far. It is no part of what is made: what was lost depends on when a process died.
+    pub fn spent(&self) -> Spent {
+        let lost = self.state.asked.values().flatten().copied().fold(Cost::NONE, Cost::plus);
+        Spent { lost, ..self.state.spent }
+    }
+
+    /// These questions are about to be asked.
+    pub fn asking(&mut self, round: usize, questions: Vec<(String, Cost)>) -> Result<(), JournalError> {
+        self.write(Line::Asking { round, questions })
+    }
+
+    /// Keeps a reply: once this returns it is on the disk, and if it does not, nothing of it is.
+    pub fn replied(&mut self, id: String, reply: Reply, cost: Cost) -> Result<(), JournalError> {
+        self.write(Line::Replied { id, reply, cost })?;
+        self.now = self.now.plus(cost);
+        Ok(())
+    }
+
+    /// Keeps what a program said of a row.
+    pub fn checked(&mut self, id: String, wrong: Option<String>) -> Result<(), JournalError> {
+        self.write(Line::Checked { id, wrong })
+    }
+
+    fn write(&mut self, line: Line) -> Result<(), JournalError> {
+        let text = serde_json::to_string(&line).map(|text| text + "\n").map_err(io::Error::other);
+        let done = text.and_then(|text| {
+            self.file.write_all(text.as_bytes())?;
+            self.file.sync_data()?;
+            Ok(text.len() as u64)
+        });
+        match done {
+            Ok(bytes) => self.len += bytes,
+            Err(error) => {
+                // Making a file shorter needs no space; should it fail, readers drop the half line.
+                let _ = self.file.set_len(self.len);
+                return Err(JournalError::Io { path: self.path.clone(), error });
+            }
+        }
+        self.state.take(line);
+        Ok(())
+    }
+}
+
+impl State {
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::Begun(header) => self.begun = Some(header),
+            Line::Asking { round, questions } => {
+                // What was asked again after a kill is the rest of the same round.
+                self.rounds.entry(round).or_insert(questions.len());
+                questions.into_iter().for_each(|(id, most)| self.asked.entry(id).or_default().push(most));
+            }
+            Line::Replied { id, reply, cost } => {
+                self.asked.get_mut(&id).map(Vec::pop);
+                self.spent.kept = self.spent.kept.plus(cost);
+                self.replies.insert(id, reply);
+            }
+            Line::Checked { id, wrong } => drop(self.checks.insert(id, wrong)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(teacher: &str) -> Header {
+        Header::new("spec".into(), Vec::new(), Some(teacher.into()), None)
+    }
+
+    fn cost(tokens: u64) -> Cost {
+        Cost { questions: 1, tokens, usd: Some(0.5), exact: true }
+    }
+
+    #[test]
+    fn replies_come_back_and_what_was_lost_counts_as_the_most_it_can_have_been() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let reply = Reply::Answer(Answer { text: "a\nb".into(), tokens: Some(7), tries: 1, ..Answer::default() });
+        let mut journal = Journal::open(&path, &header("m")).unwrap();
+        journal.asking(0, vec![("1".into(), cost(100)), ("2".into(), cost(100))]).unwrap();
+        journal.replied("1".into(), reply.clone(), cost(7)).unwrap();
+        journal.checked("row".into(), Some("wrong".into())).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        drop(journal);
+        std::fs::write(&path, [whole.as_slice(), b"{\"replied\":{\"id\":\"2\""].concat()).unwrap();
+        let mut journal = Journal::open(&path, &header("m")).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        assert_eq!((journal.reply("1"), journal.reply("2"), journal.round(0)), (Some(&reply), None, Some(2)));
+        assert_eq!(journal.check("row"), Some(&Some("wrong".to_owned())));
+        assert_eq!(journal.spent(), Spent { kept: cost(7), lost: cost(100) });
+        // Asked again, and answered this time.
+        journal.asking(0, vec![("2".into(), cost(100))]).unwrap();
+        journal.replied("2".into(), Reply::Declined("no".into()), cost(0)).unwrap();
+        let Spent { kept, lost } = journal.spent();
+        assert_eq!((kept.questions, kept.tokens, lost, journal.round(0)), (2, 7, cost(100), Some(2)));
+    }
+
+    #[test]
+    fn a_journal_of_something_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let error = |header: &Header| {
+            let error = Journal::open(&path, header).err().map(|error| error.to_string()).unwrap_or_default();
+            error.replace(&path.display().to_string(), "j")
+        };
+        assert_eq!(error(&header("m")), "");
+        assert_eq!(
+            error(&header("n")),
+            "j: was begun with another --teacher; name another directory, or go back to that"
+        );
+        let other = Header { spec: "other".into(), ..header("m") };
+        assert!(error(&other).starts_with("j: was begun with another spec"));
+        std::fs::write(&path, "{\"checked\":{\"id\":\"a\",\"wrong\":null}}\n").unwrap();
+        assert!(error(&header("m")).starts_with("j: line 1 is damaged (it does not belong there)"));
+        std::fs::write(&path, "\u{0}\n").unwrap();
+        assert!(error(&header("m")).starts_with("j: line 1 is damaged"));
+    }
+
+    #[test]
+    fn two_processes_do_not_make_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let _held = Journal::open(&path, &header("m")).unwrap();
+        assert!(matches!(Journal::open(&path, &header("m")), Err(JournalError::Busy(_))));
+    }
+}

@@ -1,0 +1,297 @@
+//! Files of a repository at one commit: which of them are needed, and where they are put.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Hub, HubError, Kind, RepoId,
+    info::RemoteFile,
+    licence::Terms,
+    names::{inside, is_commit},
+    transfer::{Transfer, beside, room},
+};
+use crate::files::read_small;
+
+/// The file that says where a directory came from.
+pub const SOURCE: &str = "tunesmith-hub.json";
+
+/// Most bytes of it.
+const SOURCE_BYTES: u64 = 64 << 20;
+
+/// Which files of a repository are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// All of them, also those that can run code when they are read.
+    pub all: bool,
+    /// Exactly these.
+    pub only: Vec<String>,
+}
+
+/// What will be downloaded, before it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Where it comes from.
+    pub source: Source,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// What is left where it is.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Where files came from: enough to tell whether they are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// `owner/name`.
+    pub id: String,
+    /// A model or a data set.
+    pub kind: Kind,
+    /// The revision that was asked for.
+    pub revision: String,
+    /// The commit that it meant.
+    pub commit: String,
+    /// What may be done with it.
+    pub licence: Terms,
+    /// The files.
+    pub files: Vec<RemoteFile>,
+}
+
+/// A file that is not downloaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Its path.
+    pub path: String,
+    /// Its size.
+    pub size: u64,
+    /// Why.
+    pub why: String,
+}
+
+impl Source {
+    /// Where the files of a directory came from; `None` where nothing says so.
+    pub fn of(dir: &Path) -> Option<Source> {
+        serde_json::from_str(&read_small(&dir.join(SOURCE), SOURCE_BYTES).ok()?).ok()
+    }
+}
+
+impl Hub {
+    /// What a download would take. Nothing is downloaded.
+    pub async fn plan(&self, kind: Kind, repo: &RepoId, choice: &Choice) -> Result<Plan, HubError> {
+        let (listed, commit) = self.listed(kind, repo).await?;
+        let files = self.files(kind, repo, &commit).await?;
+        if let Some(missing) = choice.only.iter().find(|path| !files.iter().any(|file| file.path == **path)) {
+            return Err(HubError::NoFile { id: repo.id(), path: missing.clone() });
+        }
+        let reasons: Vec<Option<&str>> = files.iter().map(|file| reason(kind, &file.path, &files, choice)).collect();
+        let (mut wanted, mut left_out) = (Vec::new(), Vec::new());
+        for (file, why) in files.into_iter().zip(reasons) {
+            match why {
+                None => wanted.push(file),
+                Some(why) => left_out.push(LeftOut { path: file.path, size: file.size, why: why.into() }),
+            }
+        }
+        let licence = Terms::of_card(listed.tags.as_deref(), listed.card_data.as_ref());
+        let bytes = wanted.iter().map(|file| file.size).sum();
+        let revision = repo.revision().to_owned();
+        Ok(Plan { source: Source { id: repo.id(), kind, revision, commit, licence, files: wanted }, bytes, left_out })
+    }
+
+    /// Downloads into `out`, which must not be there yet. What an earlier call left half done is gone on with.
+    pub async fn download(&self, plan: &Plan, out: &Path, on: &Transfer<'_>) -> Result<(), HubError> {
+        let half = beside(out, ".partial");
+        let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+        if out.symlink_metadata().is_ok() && !empty {
+            return Err(HubError::Occupied(out.to_owned()));
+        }
+        if half.symlink_metadata().is_ok() && Source::of(&half).as_ref() != Some(&plan.source) {
+            return Err(HubError::Occupied(half));
+        }
+        fs::create_dir_all(&half).map_err(HubError::io(&half))?;
+        let text = serde_json::to_string_pretty(&plan.source).map_err(|error| HubError::io(&half)(error.into()))?;
+        fs::write(half.join(SOURCE), text + "\n").map_err(HubError::io(&half))?;
+        room(&half, &plan.source.files, &|file| half.join(&file.path))?;
+        let mut before = 0;
+        for file in &plan.source.files {
+            let to = half.join(inside(&file.path)?);
+            self.fetch(&plan.source, file, &to, &|done| on(&file.path, before + done)).await?;
+            before += file.size;
+        }
+        fs::rename(&half, out).map_err(HubError::io(out))
+    }
+
+    /// Downloads into the cache, laid out as by the Hub's own tools, and gives the directory.
+    pub async fn download_cached(&self, plan: &Plan, on: &Transfer<'_>) -> Result<PathBuf, HubError> {
+        let source = &plan.source;
+        let root = self.cache_of(source.kind, &source.id);
+        let (blobs, snapshot) = (root.join("blobs"), root.join("snapshots").join(&source.commit));
+        let blob = |file: &RemoteFile| file.sha256.as_ref().or(file.git.as_ref()).map(|name| blobs.join(name));
+        for dir in [&blobs, &snapshot] {
+            fs::create_dir_all(dir).map_err(HubError::io(dir))?;
+        }
+        room(&root, &source.files, &|file| blob(file).unwrap_or_else(|| snapshot.join(&file.path)))?;
+        let mut before = 0;
+        for file in &source.files {
+            let path = snapshot.join(inside(&file.path)?);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(HubError::io(parent))?;
+            }
+            match blob(file) {
+                Some(blob) => {
+                    self.fetch(source, file, &blob, &|done| on(&file.path, before + done)).await?;
+                    link(&blob, &path, &snapshot).map_err(HubError::io(&path))?;
+                }
+                // Without a name of the Hub's there is nothing to share it by.
+                None => self.fetch(source, file, &path, &|done| on(&file.path, before + done)).await?,
+            }
+            before += file.size;
+        }
+        if !is_commit(&source.revision) {
+            let reference = root.join("refs").join(&source.revision);
+            let parent = reference.parent().unwrap_or(&root);
+            fs::create_dir_all(parent).map_err(HubError::io(parent))?;
+            fs::write(&reference, &source.commit).map_err(HubError::io(&reference))?;
+        }
+        Ok(snapshot)
+    }
+
+    /// A model in the cache, and its commit, without asking the Hub. `None` where it is not there.
+    pub fn cached(&self, repo: &RepoId) -> Option<(PathBuf, String)> {
+        let root = self.cache_of(Kind::Model, &repo.id());
+        let commit = match is_commit(repo.revision()) {
+            true => repo.revision().to_owned(),
+            false => read_small(&root.join("refs").join(repo.revision()), 100).ok()?.trim().to_owned(),
+        };
+        let snapshot = root.join("snapshots").join(&commit);
+        (is_commit(&commit) && snapshot.join("config.json").is_file()).then_some((snapshot, commit))
+    }
+
+    fn cache_of(&self, kind: Kind, id: &str) -> PathBuf {
+        self.config.cache_dir.join(format!("{}--{}", kind.plural(), id.replace('/', "--")))
+    }
+}
+
+/// Puts a link to a blob at `path` inside of `snapshot`.
+fn link(blob: &Path, path: &Path, snapshot: &Path) -> std::io::Result<()> {
+    let same = path.canonicalize().is_ok_and(|there| blob.canonicalize().is_ok_and(|blob| blob == there));
+    if same {
+        return Ok(());
+    }
+    if path.symlink_metadata().is_ok() {
+        fs::remove_file(path)?;
+    }
+    #[cfg(unix)]
+    {
+        let depth = path.strip_prefix(snapshot).map_or(1, |rel| rel.components().count());
+        let name = blob.file_name().unwrap_or_default();
+        let target: PathBuf = std::iter::repeat_n("..", depth + 1).collect();
+        std::os::unix::fs::symlink(target.join("blobs").join(name), path)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = snapshot;
+        fs::copy(blob, path).map(drop)
+    }
+}
+
+/// Endings of files that can run code when they are read, or that nothing here reads.
+const PICKLES: [&str; 10] = ["bin", "pt", "pth", "ckpt", "pkl", "pickle", "joblib", "dill", "npy", "npz"];
+const FOREIGN: [&str; 8] = ["h5", "msgpack", "onnx", "ot", "tflite", "mlmodel", "pb", "keras"];
+/// Endings of rows.
+const ROWS: [&str; 11] = ["parquet", "jsonl", "ndjson", "json", "csv", "tsv", "txt", "md", "gz", "zst", "arrow"];
+
+/// Why a file is left out; `None` where it is wanted.
+fn reason(kind: Kind, path: &str, files: &[RemoteFile], choice: &Choice) -> Option<&'static str> {
+    if !choice.only.is_empty() {
+        return (!choice.only.iter().any(|only| only == path)).then_some("not asked for");
+    }
+    if choice.all {
+        return None;
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+    let ending = ending.as_str();
+    let said =
+        ["README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "USE_POLICY.md"].contains(&path);
+    match kind {
+        _ if said => None,
+        _ if PICKLES.contains(&ending) => Some("a pickle, which can run code when it is read"),
+        Kind::Dataset if ["py", "sh", "ipynb"].contains(&ending) => Some("code, which is never run"),
+        Kind::Dataset => (!ROWS.contains(&ending)).then_some("no rows"),
+        Kind::Model if path.contains('/') => Some("in a folder, where no model is read"),
+        Kind::Model if ending == "safetensors" => second(path, files).then_some("the same weights again, or others"),
+        Kind::Model if ["json", "jinja"].contains(&ending) => None,
+        Kind::Model if ["tokenizer.model", "vocab.txt", "merges.txt", "spiece.model"].contains(&path) => None,
+        Kind::Model if ending == "gguf" && !files.iter().any(|file| file.path.ends_with(".safetensors")) => {
+            Some("one of the GGUF files: name the one that you want with --file")
+        }
+        Kind::Model if ending == "gguf" || FOREIGN.contains(&ending) => Some("weights in another format"),
+        Kind::Model => Some("not needed for a model"),
+    }
+}
+
+/// Whether these weights stand beside a model's own.
+fn second(path: &str, files: &[RemoteFile]) -> bool {
+    let own = |path: &str| {
+        let part = path.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        path == "model.safetensors" || part.is_some_and(|part| part.contains("-of-"))
+    };
+    let adapter = path == "adapter_model.safetensors";
+    !own(path) && !adapter && files.iter().any(|file| own(&file.path))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn left_out(kind: Kind, paths: &[&str]) -> Vec<String> {
+        let file = |path: &&str| RemoteFile { path: (*path).into(), size: 1, sha256: None, git: None };
+        let files: Vec<RemoteFile> = paths.iter().map(file).collect();
+        let why = |path: &&str| reason(kind, path, &files, &Choice::default()).map(|why| format!("{path}: {why}"));
+        paths.iter().filter_map(why).collect()
+    }
+
+    #[test]
+    fn of_a_model_only_what_it_is_read_from_is_wanted() {
+        let paths = [
+            "README.md",
+            "LICENSE",
+            "config.json",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "model.safetensors",
+            "consolidated.safetensors",
+            "pytorch_model.bin",
+            "tf_model.h5",
+            "onnx/model.onnx",
+            ".gitattributes",
+        ];
+        let want = [
+            "consolidated.safetensors: the same weights again, or others",
+            "pytorch_model.bin: a pickle, which can run code when it is read",
+            "tf_model.h5: weights in another format",
+            "onnx/model.onnx: in a folder, where no model is read",
+            ".gitattributes: not needed for a model",
+        ];
+        assert_eq!(left_out(Kind::Model, &paths), want);
+        let adapter = ["adapter_config.json", "adapter_model.safetensors", "training_args.bin"];
+        let want = ["training_args.bin: a pickle, which can run code when it is read"];
+        assert_eq!(left_out(Kind::Model, &adapter), want);
+        let want = ["m-Q4.gguf: one of the GGUF files: name the one that you want with --file"];
+        assert_eq!(left_out(Kind::Model, &["m-Q4.gguf"]), want);
+    }
+
+    #[test]
+    fn of_a_data_set_rows_are_wanted_and_code_is_not() {
+        let paths = ["README.md", "data/train-00000.parquet", "rows.jsonl.gz", "loader.py", "x.pkl", "a.png"];
+        let want = [
+            "loader.py: code, which is never run",
+            "x.pkl: a pickle, which can run code when it is read",
+            "a.png: no rows",
+        ];
+        assert_eq!(left_out(Kind::Dataset, &paths), want);
+    }
+}
