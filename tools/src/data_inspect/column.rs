@@ -88,7 +88,7 @@ pub(super) struct Tally {
 /// Few different values with their rows, in the order of first sight.
 #[derive(Default)]
 struct Values {
-    list: Vec<(String, usize)>,
+    list: Vec<(String, usize, Key)>,
     places: Table<Key, usize>,
 }
 
@@ -161,7 +161,7 @@ impl Tally {
             None if values.list.len() >= MOST_LABELS => self.values = None,
             None => {
                 values.places.insert(key, values.list.len());
-                values.list.push((text(), rows));
+                values.list.push((text(), rows, key));
             }
         }
     }
@@ -178,12 +178,10 @@ impl Tally {
         self.placeholders += other.placeholders;
         self.distinct.merge(&other.distinct);
         other.examples.into_iter().for_each(|text| self.example(|| text));
-        match other.values {
+        match other.values.filter(|_| self.values.is_some()) {
             None => self.values = None,
             Some(values) => {
-                let mut keys: Vec<(usize, Key)> = values.places.into_iter().map(|(key, place)| (place, key)).collect();
-                keys.sort_unstable();
-                for ((text, rows), (_, key)) in values.list.into_iter().zip(keys) {
+                for (text, rows, key) in values.list {
                     self.value(key, rows, || text);
                 }
             }
@@ -205,7 +203,7 @@ impl Tally {
             .as_ref()?
             .list
             .iter()
-            .map(|(label, rows)| LabelCount { label: label.clone(), rows: *rows })
+            .map(|(label, rows, _)| LabelCount { label: label.clone(), rows: *rows })
             .collect();
         list.sort_by_key(|value| std::cmp::Reverse(value.rows));
         Some(list)
