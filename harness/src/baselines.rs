@@ -105,11 +105,25 @@ impl NaiveBayes {
 
     /// The most probable label; words never seen are passed over, and the first of equals wins.
     pub fn predict(&self, text: &str) -> usize {
+        first_best(self.scores(text).into_iter())
+    }
+
+    /// The probability of each label given the text, which adds up to one.
+    pub fn probabilities(&self, text: &str) -> Vec<f64> {
+        let scores = self.scores(text);
+        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let shares: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+        let all: f64 = shares.iter().sum();
+        shares.iter().map(|share| share / all).collect()
+    }
+
+    /// The logarithm of the probability of each label and the text's known words together.
+    fn scores(&self, text: &str) -> Vec<f64> {
         let mut scores = self.priors.clone();
         for likelihoods in words(text).filter_map(|word| self.words.get(&word)) {
             scores.iter_mut().zip(likelihoods).for_each(|(score, l)| *score += l);
         }
-        first_best(scores.into_iter())
+        scores
     }
 }
 
@@ -194,6 +208,16 @@ mod tests {
         let sealed = [Some(r#"{"b": 2, "a": 1}"#), Some(r#"{"a": 9}"#)];
         assert_eq!(constant(&recipe(JobKind::Extraction, None), &objects, &sealed), only(Some(0.5)));
         assert_eq!(constant(&recipe(JobKind::Extraction, None), &[], &sealed), Baselines::default());
+    }
+
+    #[test]
+    fn probabilities_follow_the_rule_of_bayes() {
+        // Two rows, one word each and one in common: p(a) of "x" is 2/5 * 1/2 over that and 1/5 * 1/2.
+        let bayes = NaiveBayes::fit(2, &[("xx yy", 0), ("zz yy", 1)]);
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+        let found = bayes.probabilities("xx unseen");
+        assert!(near(found[0], 2.0 / 3.0) && near(found[1], 1.0 / 3.0), "{found:?}");
+        assert_eq!(bayes.probabilities("nothing known"), [0.5, 0.5]);
     }
 
     #[test]

@@ -94,6 +94,11 @@ pub fn record<T: Serialize + DeserializeOwned>(record: T) -> Result<T, String> {
 /// A place, and of which kind it is where that is known.
 type Found = (Range<usize>, &'static str);
 
+/// Where words of the forms that keys and passwords have stand in a text, and of which kind each is.
+pub fn forms_in(text: &str) -> Vec<(Range<usize>, &'static str)> {
+    rules::find(text)
+}
+
 /// Finds secrets in text.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {

@@ -1,4 +1,4 @@
-//! A line chart as inline SVG, drawn in the colours of the page around it.
+//! Small plots as inline SVG, drawn in the colours of the page around them.
 
 use std::fmt::Write;
 
@@ -115,7 +115,7 @@ pub(crate) fn chart(lines: &[Line<'_>], x_name: &str, y_name: &str, mark: Option
 }
 
 /// A small bar of a share between 0 and 1, with a mark at the best before; `None` for what is no share.
-pub(crate) fn bar(value: f64, before: Option<f64>) -> Option<String> {
+pub fn bar(value: f64, before: Option<f64>) -> Option<String> {
     let share = |value: &f64| (0.0..=1.0).contains(value);
     Some(value).filter(share)?;
     let mark = before.filter(share).map_or(String::new(), |before| {
@@ -126,6 +126,44 @@ pub(crate) fn bar(value: f64, before: Option<f64>) -> Option<String> {
          rx=\"2\"/><rect class=\"part\" width=\"{:.1}\" height=\"8\" rx=\"2\"/>{mark}</svg>",
         value * BAR
     ))
+}
+
+/// Upright bars over equal parts of the range from zero to `to`, with a mark at `mark` if it lies within. `None` where
+/// there is nothing to show.
+///
+/// The names are the caller's own words, never data.
+pub fn histogram(counts: &[usize], to: usize, x_name: &str, y_name: &str, mark: usize) -> Option<String> {
+    let most = counts.iter().copied().max().filter(|most| *most > 0)?;
+    let (x, y) = (Axis::over(0.0, to.max(1) as f64), Axis::over(0.0, most as f64));
+    let wide = (WIDTH - LEFT - RIGHT) / counts.len() as f64;
+    let at_x = |v: f64| LEFT + v / to.max(1) as f64 * (WIDTH - LEFT - RIGHT);
+    let at_y = |v: f64| HEIGHT - BOTTOM - y.share(v) * (HEIGHT - TOP - BOTTOM);
+    let mut svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{y_name} by {x_name}\">"
+    );
+    for tick in y.ticks() {
+        let (row, label, right) = (at_y(tick), y.label(tick), WIDTH - RIGHT);
+        let _ = write!(svg, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right:.1}\" y1=\"{row:.1}\" y2=\"{row:.1}\"/>");
+        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>", LEFT - 8.0, row + 4.0);
+    }
+    for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let (left, top) = (LEFT + at as f64 * wide, at_y(*count as f64));
+        let (width, height) = (wide - 1.0, HEIGHT - BOTTOM - top);
+        let _ = write!(svg, "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>");
+    }
+    for tick in x.ticks().into_iter().filter(|tick| *tick <= to as f64) {
+        let (column, row, label) = (at_x(tick), HEIGHT - BOTTOM + 18.0, x.label(tick));
+        let _ = write!(svg, "<text x=\"{column:.1}\" y=\"{row:.1}\" text-anchor=\"middle\">{label}</text>");
+    }
+    if mark <= to {
+        let (column, bottom) = (at_x(mark as f64), HEIGHT - BOTTOM);
+        let _ =
+            write!(svg, "<line class=\"mark\" x1=\"{column:.1}\" x2=\"{column:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\"/>");
+    }
+    let (middle, bottom, top) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 6.0, TOP - 16.0);
+    let _ = write!(svg, "<text x=\"{middle:.1}\" y=\"{bottom:.1}\" text-anchor=\"middle\">{x_name}</text>");
+    let _ = write!(svg, "<text x=\"4\" y=\"{top:.1}\">{y_name}</text></svg>");
+    Some(svg)
 }
 
 /// A range and its round ticks.
@@ -193,6 +231,17 @@ mod tests {
         assert!(svg.contains("width=\"30.0\"") && svg.contains("x1=\"15.0\""), "{svg}");
         assert!(!bar(0.5, None).unwrap().contains("mark"));
         assert_eq!([1.5, -0.1, f64::NAN].map(|value| bar(value, None)), [None, None, None]);
+    }
+
+    #[test]
+    fn bars_stand_side_by_side_as_high_as_their_counts() {
+        let svg = histogram(&[10, 0, 5, 1], 40, "tokens", "rows", 20).unwrap();
+        assert_eq!(svg.matches("<rect").count(), 3);
+        assert!(svg.contains("<rect x=\"54.0\" y=\"34.0\" width=\"162.0\" height=\"204.0\"/>"), "{svg}");
+        assert!(svg.contains("<rect x=\"380.0\" y=\"136.0\" width=\"162.0\" height=\"102.0\"/>"), "{svg}");
+        assert!(svg.contains("class=\"mark\" x1=\"380.0\""), "{svg}");
+        assert!(!histogram(&[1], 40, "tokens", "rows", 41).unwrap().contains("mark"));
+        assert_eq!((histogram(&[], 40, "a", "b", 1), histogram(&[0, 0], 40, "a", "b", 1)), (None, None));
     }
 
     #[test]

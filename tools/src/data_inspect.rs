@@ -1,28 +1,61 @@
-//! `data_inspect`: what is in a file of rows, and what it could be used for.
+//! `data_inspect`: what is in files of rows, what would spoil a training, and what the rows could be used for.
+//!
+//! ```text
+//! files --pass--> columns, exact duplicates, a drawn sample --looks--> formats, near-duplicates, labels, lints, tokens --> findings
+//! ```
+//!
+//! The pass sees every row once, in bounded memory; everything that costs more sees the sample alone and says so.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tunesmith_harness::{
-    recipe::Row,
-    rows::{self, Table},
+    rows::{Bad, Input, Reading, Source},
     score::{Score, Verdict},
-    task::JobKind,
 };
 use tunesmith_sandbox::Workdir;
 
 use crate::{
-    files::{cut, existing, score, typed},
+    bases,
+    files::{existing, score, typed},
     tool::{Cx, Tool, ToolError},
     worker::{Live, Work, run_work},
 };
 
+mod brief;
+mod chats;
+mod column;
+mod damage;
+mod draw;
+mod findings;
+mod formats;
+mod labels;
+mod language;
+mod lint;
+mod near;
+mod output;
+mod page;
+mod pass;
+mod private;
 mod propose;
+mod sketch;
+mod text;
+mod tokens;
+
+pub use output::{
+    BadRow, Cells, Column, Example, File, Finding, Fit, LabelCount, Labels, Lint, Near, Numbers, Output, Place,
+    Problem, Proposal, Sample, Shape, Skipped, Tokens, Weight,
+};
+pub use page::page;
 
 /// Where the open rows of a run are.
 pub const DATA: &str = "data/train.jsonl";
+/// Rows of a sample, at most and by default.
+pub const SAMPLE: usize = 50_000;
+/// Files that are listed.
+const LISTED: usize = 50;
 
 /// See [`Args`].
 pub struct DataInspect;
@@ -41,96 +74,29 @@ pub fn data() -> String {
     DATA.to_owned()
 }
 
-/// What is in the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Output {
-    /// Rows.
-    pub rows: usize,
-    /// Rows that repeat an earlier one in every column.
-    pub duplicates: usize,
-    /// The columns, in the file's order.
-    pub columns: Vec<Column>,
-    /// How the rows could be used.
-    pub proposal: Option<Proposal>,
-    /// Why there is no proposal, or what needs attention.
-    pub note: Option<String>,
-}
-
-/// One column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Column {
-    /// Its name.
-    pub name: String,
-    /// What its cells hold.
-    pub cells: Cells,
-    /// Cells that are missing, null or blank.
-    pub missing: usize,
-    /// Different values.
-    pub distinct: usize,
-    /// Characters of a cell: least, median, 95th percentile, most.
-    pub lengths: [usize; 4],
-    /// The most frequent values, where they are few enough to be labels.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub labels: Vec<LabelCount>,
-    /// The first different values, cut.
-    pub examples: Vec<String>,
-}
-
-/// What the cells of a column hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cells {
-    /// Nothing.
-    Empty,
-    /// Numbers.
-    Number,
-    /// True and false.
-    Boolean,
-    /// JSON objects or arrays, as such or as text.
-    Json,
-    /// Anything else.
-    Text,
-}
-
-/// How often a value occurs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LabelCount {
-    /// The value.
-    pub label: String,
-    /// Its rows.
-    pub rows: usize,
-}
-
-/// How rows could be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proposal {
-    /// The kind of job.
-    pub kind: JobKind,
-    /// The input column.
-    pub input: String,
-    /// The answer's column.
-    pub target: String,
-    /// Only what follows this marker is the answer.
-    pub answer_after: Option<String>,
-    /// The headline metric.
-    pub metric: String,
-    /// Why.
-    pub why: String,
-}
-
 /// The worker's part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// The file.
-    pub file: PathBuf,
+    /// Files, folders and patterns.
+    pub paths: Vec<PathBuf>,
+    /// The base in whose tokens rows are counted.
+    pub base: Option<PathBuf>,
+    /// The length beyond which rows would be cut; by default what the base takes.
+    pub max_length: Option<usize>,
+    /// Rows of the sample, at most [`SAMPLE`].
+    pub sample: usize,
+    /// Seed of the sample.
+    pub seed: u64,
+    /// Whether the output is for a planner, who pays for each letter.
+    pub brief: bool,
 }
 
-/// Values up to which a column is described by its most frequent ones.
-const MOST_LABELS: usize = 1_000;
-/// Of these, how many are shown.
-const SHOWN_LABELS: usize = 30;
-/// Example values, and the characters of one.
-const EXAMPLES: (usize, usize) = (3, 160);
+impl Job {
+    /// Looks at one file, with nothing counted in tokens.
+    pub fn of(file: &Path) -> Job {
+        Job { paths: vec![file.to_owned()], base: None, max_length: None, sample: SAMPLE, seed: 0, brief: false }
+    }
+}
 
 impl Tool for DataInspect {
     const NAME: &'static str = "data_inspect";
@@ -138,8 +104,10 @@ impl Tool for DataInspect {
     type Output = Output;
 
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        let work = Work::Inspect(Job { file: existing(cx.dir, "/file", &args.file)? });
-        typed(run_work(cx.jobs, cx.dir, &work, Vec::new(), (cx.deadline, &cx.cancel), cx.on).await?)
+        let file = existing(cx.dir, "/file", &args.file)?;
+        let job = Job { base: Some(cx.base.to_owned()), seed: cx.seed, brief: true, ..Job::of(&file) };
+        let reads = bases::reads(cx.base);
+        typed(run_work(cx.jobs, cx.dir, &Work::Inspect(job), reads, (cx.deadline, &cx.cancel), cx.on).await?)
     }
 
     fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {
@@ -162,85 +130,136 @@ impl Tool for DataInspect {
 }
 
 impl Job {
-    /// Looks at the file.
+    /// Looks at the files.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
-        let table = rows::read(&self.file)?;
-        live.note("read", table.note.clone());
-        Ok(inspect(&table))
+        let source = Source::find(&self.paths, &Reading { bad: Bad::Quarantine, ..Reading::default() })?;
+        let names = names(&source.inputs);
+        let pass = pass::run(&source, draw::Draw::new(self.sample.min(SAMPLE), self.seed), live)?;
+        if pass.rows == 0 {
+            let first = pass.bad.first().map_or_else(String::new, |bad| format!("; the first line: {}", bad.why));
+            bail!("{} has no rows{first}; give a file with a header and rows", names.join(", "));
+        }
+        let mut output = self.whole(&source, &names, &pass);
+        self.look(&mut output, &pass, &names, live);
+        output.findings = findings::all(&output);
+        Ok(if self.brief { brief::brief(output) } else { output })
     }
-}
 
-/// Looks at a table.
-pub fn inspect(table: &Table) -> Output {
-    let columns: Vec<Column> = table.columns.iter().map(|name| column(name, &table.rows)).collect();
-    let mut seen = std::collections::BTreeSet::new();
-    let duplicates = table.rows.iter().filter(|row| !seen.insert(Value::Object((*row).clone()).to_string())).count();
-    let (proposal, note) = match propose::propose(&columns, &table.rows) {
-        Ok((proposal, note)) => (Some(proposal), note),
-        Err(why) => (None, Some(why)),
-    };
-    Output { rows: table.rows.len(), duplicates, columns, proposal, note }
-}
-
-/// A cell as text, or `None` where it is empty; as [`tunesmith_harness::recipe::Recipe`] reads it.
-fn text(row: &Row, column: &str) -> Option<String> {
-    match row.get(column)? {
-        Value::Null => None,
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        other => Some(other.to_string()),
-    }
-}
-
-fn column(name: &str, rows: &[Row]) -> Column {
-    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    let mut lengths = Vec::new();
-    let (mut json, mut number, mut boolean) = (0, 0, 0);
-    for (at, row) in rows.iter().enumerate() {
-        let Some(cell) = text(row, name) else { continue };
-        lengths.push(cell.chars().count());
-        json += usize::from(is_json(row.get(name), &cell));
-        number += usize::from(cell.parse::<f64>().is_ok_and(f64::is_finite));
-        boolean += usize::from(matches!(cell.as_str(), "true" | "false" | "True" | "False"));
-        counts.entry(cell).or_insert((0, at)).0 += 1;
-    }
-    lengths.sort_unstable();
-    let filled = lengths.len();
-    let at =
-        |share: f64| lengths.get(((filled.saturating_sub(1)) as f64 * share).round() as usize).copied().unwrap_or(0);
-    let mut common: Vec<(&String, (usize, usize))> = counts.iter().map(|(text, count)| (text, *count)).collect();
-    common.sort_by_key(|(_, (_, first))| *first);
-    let examples = common.iter().take(EXAMPLES.0).map(|(text, _)| cut(text, EXAMPLES.1)).collect();
-    // Stable: equally frequent values stay in the file's order.
-    common.sort_by_key(|(_, (rows, _))| std::cmp::Reverse(*rows));
-    let repeated = counts.len() <= MOST_LABELS && counts.len() * 2 <= filled;
-    let shown = if repeated { SHOWN_LABELS } else { 0 };
-    Column {
-        name: name.to_owned(),
-        cells: match filled {
-            0 => Cells::Empty,
-            n if n == json => Cells::Json,
-            n if n == number => Cells::Number,
-            n if n == boolean => Cells::Boolean,
-            _ => Cells::Text,
-        },
-        missing: rows.len() - filled,
-        distinct: counts.len(),
-        lengths: [at(0.0), at(0.5), at(0.95), at(1.0)],
-        labels: common
+    /// What the pass found.
+    fn whole(&self, source: &Source, names: &[String], pass: &pass::Pass) -> Output {
+        let columns: Vec<Column> = pass.columns.iter().map(|column| column.finish(pass.rows)).collect();
+        let (proposal, note) = match propose::propose(&columns, pass.rows, &pass.sample) {
+            Ok((proposal, note)) => (Some(proposal), note),
+            Err(why) => (None, Some(why)),
+        };
+        let shown = |file: usize| names.get(file).cloned().unwrap_or_default();
+        let bad = pass.bad.iter().map(|bad| BadRow {
+            path: shown(bad.file),
+            line: bad.line,
+            reason: bad.why.clone(),
+            example: bad.raw.clone(),
+        });
+        let skipped = source
+            .skipped
             .iter()
-            .take(shown)
-            .map(|(text, (rows, _))| LabelCount { label: cut(text, 80), rows: *rows })
-            .collect(),
-        examples,
-    }
-}
-
-fn is_json(cell: Option<&Value>, text: &str) -> bool {
-    match cell {
-        Some(Value::Object(_) | Value::Array(_)) => true,
-        _ => {
-            text.starts_with(['{', '['])
-                && serde_json::from_str::<Value>(text).is_ok_and(|v| v.is_object() || v.is_array())
+            .map(|skipped| Skipped { path: crate::files::name(&skipped.path), why: skipped.why.to_owned() });
+        let files = source.inputs.iter().zip(names).zip(&pass.files);
+        Output {
+            rows: pass.rows,
+            duplicates: pass.duplicates.value as usize,
+            duplicates_estimated: !pass.duplicates.exact,
+            repeated: pass.repeated.iter().map(|(file, line)| Place { path: shown(*file), line: *line }).collect(),
+            columns,
+            columns_left_out: pass.columns_left_out,
+            proposal,
+            note,
+            files: files.take(LISTED).map(|((input, name), counts)| file(input, name, *counts)).collect(),
+            files_left_out: names.len().saturating_sub(LISTED),
+            skipped: skipped.take(LISTED).collect(),
+            bad_rows: pass.files.iter().map(|(_, bad)| bad).sum(),
+            bad: bad.collect(),
+            sample: Sample { rows: pass.sample.len(), of: pass.different, seed: self.seed },
+            ..Output::default()
         }
     }
+
+    /// What only the sample is looked at for.
+    fn look(&self, output: &mut Output, pass: &pass::Pass, names: &[String], live: &mut Live<'_>) {
+        let sample = &pass.sample[..];
+        let mut step = 0;
+        let mut next = |what: &str| {
+            step += 1;
+            live.progress(&format!("look at a sample: {what}"), step, 5);
+        };
+        next("formats");
+        let seen = formats::Seen { columns: &output.columns, sample, proposal: output.proposal.as_ref(), names };
+        (output.formats, output.format) = formats::fits(&seen);
+        let fit = output.formats.iter().find(|fit| Some(fit.kind) == output.format).cloned();
+        next("near-duplicates");
+        let compared = compared(fit.as_ref(), &output.columns);
+        let (groups, of) = near::groups(sample, &compared);
+        output.near = (!compared.is_empty()).then(|| near::summary((&groups, of), sample, &compared, names));
+        next("labels");
+        let of_labels = output.proposal.as_ref().filter(|_| output.format == Some(Shape::Classification));
+        let counts = |target: &str| pass.columns.iter().find(|column| column.name == target)?.values();
+        output.labels = of_labels
+            .and_then(|proposal| Some(labels::look(proposal, counts(&proposal.target)?, sample, &groups, names)));
+        next("languages, damage and private data");
+        language::look(&mut output.columns, sample);
+        (output.damage, output.private) = lint::look(sample);
+        next("tokens");
+        if let Some(base) = &self.base {
+            match tokens::count(base, self.max_length, sample, fit.as_ref()) {
+                Ok(tokens) => output.tokens = Some(tokens),
+                Err(why) => live.warn("tokens", format!("lengths in tokens are unknown: {why:#}")),
+            }
+        }
+    }
+}
+
+/// The columns whose texts are compared for near-duplicates: those of the input.
+fn compared(fit: Option<&Fit>, columns: &[Column]) -> Vec<String> {
+    let parts: &[&str] = match fit.map(|fit| fit.kind) {
+        Some(Shape::Messages | Shape::Sharegpt) => &["messages"],
+        Some(Shape::Preference) => &["prompt"],
+        Some(Shape::Alpaca) => &["instruction", "input"],
+        Some(Shape::Classification) => &["input"],
+        Some(Shape::PromptCompletion) => &["prompt"],
+        Some(Shape::Text) => &["text"],
+        None => &[],
+    };
+    let mapped = |part: &&str| fit.and_then(|fit| fit.mapping.get(*part)).cloned();
+    let found: Vec<String> = parts.iter().filter_map(mapped).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    columns.iter().filter(|column| column.cells == Cells::Text).map(|column| column.name.clone()).collect()
+}
+
+fn file(input: &Input, name: &str, (rows, bad_rows): (usize, usize)) -> File {
+    let word = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    File {
+        path: name.to_owned(),
+        format: word(serde_json::to_value(input.format)),
+        encoding: input.encoding.name().to_owned(),
+        compression: word(serde_json::to_value(input.compression)),
+        bytes: input.bytes,
+        rows,
+        bad_rows,
+        note: input.note(),
+    }
+}
+
+/// The names of files, as short as tells them apart: below the folder that holds them all.
+fn names(inputs: &[Input]) -> Vec<String> {
+    let parents: Vec<&Path> = inputs.iter().filter_map(|input| input.path.parent()).collect();
+    let common = |folder: &&Path| parents.iter().all(|parent| parent.starts_with(folder));
+    let root = parents.first().and_then(|parent| parent.ancestors().find(common));
+    let name = |input: &Input| {
+        let below = root.and_then(|root| input.path.strip_prefix(root).ok());
+        below.unwrap_or(&input.path).display().to_string()
+    };
+    inputs.iter().map(name).collect()
 }

@@ -18,7 +18,9 @@ fn rows_become_a_shipped_model_command_by_command() {
     let run = |args: &[&str]| tunesmith(dir.path(), args).ok();
 
     let seen = run(&["data", "inspect", "rows.csv", "--json"]).json();
-    assert_eq!(keys(&seen), ["rows", "duplicates", "columns", "proposal", "note"]);
+    assert_eq!(keys(&seen)[..5], ["rows", "duplicates", "columns", "proposal", "note"]);
+    let found: Vec<&str> = seen["findings"].as_array().unwrap().iter().map(|f| f["kind"].as_str().unwrap()).collect();
+    assert_eq!((&seen["format"], found.contains(&"near_duplicates")), (&json!("classification"), true), "{seen}");
     assert_eq!(
         (&seen["rows"], &seen["proposal"]["kind"], &seen["proposal"]["target"]),
         (&json!(120), &json!("classification"), &json!("intent"))

@@ -1,8 +1,15 @@
 //! What a table could be used for: which column is the input, which the answer, and what kind of job that is.
 
-use tunesmith_harness::{recipe::Row, task::JobKind};
+use tunesmith_harness::task::JobKind;
 
-use super::{Cells, Column, MOST_LABELS, Proposal, text};
+use super::{
+    draw::Drawn,
+    output::{Cells, Column, Proposal},
+    text::cell,
+};
+
+/// Values up to which a column is described by its most frequent ones.
+pub(super) const MOST_LABELS: usize = 1_000;
 
 /// Names that people give to inputs, most telling first.
 const INPUTS: [&str; 18] = [
@@ -52,8 +59,18 @@ const ROWS_OF_LABEL: usize = 3;
 /// Characters of a value that can still be a label.
 const LABEL_LENGTH: usize = 100;
 
+/// Names of columns that hold whole chats.
+pub(super) const CHATS: [&str; 7] =
+    ["messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns"];
+
+/// Whether a name says what its column is for.
+pub(super) fn is_telling(name: &str) -> bool {
+    let names = || INPUTS.iter().chain(&LABELS).chain(&ANSWERS).chain(&CHATS).chain(&["chosen", "rejected"]);
+    names().any(|telling| name.eq_ignore_ascii_case(telling))
+}
+
 /// A proposal with what needs attention, or why there is none and what is needed.
-pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Option<String>), String> {
+pub(super) fn propose(columns: &[Column], rows: usize, sample: &[Drawn]) -> Result<(Proposal, Option<String>), String> {
     let filled: Vec<&Column> = columns.iter().filter(|c| c.cells != Cells::Empty).collect();
     if let [only] = filled[..] {
         return Err(format!(
@@ -70,7 +87,7 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
     }
     let (input, target) = roles(&filled)?;
     let labelled = LABELS.contains(&target.name.to_lowercase().as_str());
-    let cells = rows.len() - target.missing;
+    let cells = rows - target.missing;
     if target.distinct == 1 {
         return Err(format!(
             "column {:?} has the same value in every row, so there is nothing to learn; give rows with different answers, or \
@@ -78,7 +95,7 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
             target.name
         ));
     }
-    let marked = share(rows, target, |cell| cell.contains("####"));
+    let marked = share(sample, target, |cell| cell.contains("####"));
     let few =
         target.distinct <= MOST_LABELS && cells >= ROWS_OF_LABEL * target.distinct && target.lengths[3] <= LABEL_LENGTH;
     let (kind, answer_after, why) = if target.cells == Cells::Json {
@@ -95,7 +112,7 @@ pub(super) fn propose(columns: &[Column], rows: &[Row]) -> Result<(Proposal, Opt
     };
     let metric = if kind == JobKind::Classification { "accuracy" } else { "exact_match" }.to_owned();
     let lost = input.missing.max(target.missing);
-    let note = (lost > 0).then(|| format!("{lost} of {} rows lack the input or the answer", rows.len()));
+    let note = (lost > 0).then(|| format!("{lost} of {rows} rows lack the input or the answer"));
     let (input, target) = (input.name.clone(), target.name.clone());
     Ok((Proposal { kind, input, target, answer_after, metric, why }, note))
 }
@@ -161,7 +178,7 @@ fn is_id(column: &Column) -> bool {
         || unique && (name.is_empty() || name.starts_with("unnamed"))
 }
 
-fn share(rows: &[Row], column: &Column, holds: impl Fn(&str) -> bool) -> f64 {
-    let cells: Vec<String> = rows.iter().filter_map(|row| text(row, &column.name)).collect();
+fn share(sample: &[Drawn], column: &Column, holds: impl Fn(&str) -> bool) -> f64 {
+    let cells: Vec<_> = sample.iter().filter_map(|drawn| cell(&drawn.row, &column.name)).collect();
     cells.iter().filter(|cell| holds(cell)).count() as f64 / cells.len().max(1) as f64
 }

@@ -46,6 +46,11 @@ impl Live<'_> {
         }
     }
 
+    /// Says what went wrong without ending the work.
+    pub fn warn(&mut self, what: &str, warning: String) {
+        self.tick(Tick { what: what.to_owned(), warning: Some(warning), ..Tick::default() });
+    }
+
     /// Says what is worth a line of its own, if there is something.
     pub fn note(&mut self, what: &str, note: Option<String>) {
         if note.is_some() {

@@ -86,9 +86,20 @@ async fn what_cannot_be_used_is_said_with_what_is_needed() {
 #[tokio::test]
 async fn damaged_files_say_where() {
     let place = Place::new();
-    fs::write(place.path("bad.csv"), b"text,label\n\xc3\xb6k \xc3\xa9,a\n\xff,b\n").unwrap();
-    let said = place.error("data_inspect", json!({"file": "bad.csv"})).await;
-    assert!(said.contains("bad.csv: line 3: byte 20 of the file is not UTF-8"), "{said}");
+    fs::write(place.path("bad.csv"), "text,label\nok,a\nà,b,c\ngut,d\n").unwrap();
+    let found = place.ok("data_inspect", json!({"file": "bad.csv"})).await;
+    let why = "line 3: 3 fields where the header has 2; quote fields that hold a comma";
+    let bad = json!([{"path": "bad.csv", "line": 3, "reason": why, "example": "à,b,c"}]);
+    assert_eq!((&found["rows"], &found["bad_rows"], &found["bad"]), (&json!(2), &json!(1), &bad));
+    fs::write(place.path("none.csv"), "text,label\nà,b,c\n").unwrap();
+    let said = place.error("data_inspect", json!({"file": "none.csv"})).await;
+    assert_eq!(
+        said,
+        format!(
+            "none.csv has no rows; the first line: {}; give a file with a header and rows",
+            why.replace("3:", "2:")
+        )
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod data;
+mod data_inspect;
 #[path = "../fake_hub/mod.rs"]
 mod fake_hub;
 mod fake_hub_python;

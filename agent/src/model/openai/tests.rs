@@ -8,7 +8,6 @@ use reqwest::{Body, Response};
 use tokio::time::Instant;
 
 use super::*;
-use crate::model::Form;
 
 /// What the server does with one request.
 enum Does {
