@@ -15,8 +15,9 @@
 //! | [`report`] | what does a run's log amount to, for people and programs |
 //! | [`log`], [`run`] | where is that kept |
 //! | [`rows`] | what is in the user's files, and how are rows changed and written |
+//! | [`near`] | which rows repeat, or nearly repeat, another |
 //! | [`seal`] | which rows nobody may see before the end |
-//! | [`overlap`] | did a run train on them all the same |
+//! | [`overlap`] | which of them, or of an eval set, stand in what was trained on |
 //! | [`budget`] | how much may a run use |
 //! | [`redact`] | which words are secrets, and are shown nowhere |
 //! | [`hash`], [`text`], [`figures`], [`svg`] | how are bytes named, and texts and numbers shown |
@@ -33,12 +34,16 @@ pub mod hash;
 pub mod log;
 pub mod metrics;
 pub mod model;
+pub mod near;
 pub mod overlap;
 pub mod recipe;
 pub mod redact;
 pub mod report;
 pub mod rows;
 pub mod run;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod samples;
 pub mod score;
 pub mod seal;
 pub mod stats;

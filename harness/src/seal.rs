@@ -11,13 +11,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::recipe::Row;
+use crate::{
+    near::{
+        Jaccard,
+        join::{Links, Sets, UnionFind},
+        normalise,
+    },
+    recipe::Row,
+};
 
 mod content;
-mod near;
 
+pub(crate) use content::prose_columns;
 use content::{Content, Contents};
-use near::{Jaccard, Links, Sets, UnionFind};
 
 /// Fewest different rows that can be split.
 pub const FEWEST: usize = 20;
@@ -29,9 +35,9 @@ pub const AT_LEAST: usize = 100;
 pub const AT_MOST: usize = 2_000;
 
 /// From this likeness on two rows count as nearly the same.
-const NEAR: Jaccard = Jaccard { num: 4, den: 5 };
+const NEAR: Jaccard = Jaccard::tenths(8);
 /// The likeness that counts within groups that are too large (see [`Split::templated`]).
-const VERY_NEAR: Jaccard = Jaccard { num: 9, den: 10 };
+const VERY_NEAR: Jaccard = Jaccard::tenths(9);
 /// Fewest words of a text for its standing in another one to mean a copy.
 const HELD_WORDS: usize = 5;
 /// Fewest words of a leading text for its repetition to mean that a row repeats.
@@ -142,7 +148,7 @@ pub fn with_test(rows: &[Row], test: &[Row]) -> Result<Cleaned, SealError> {
         }
     };
     let everyone: Vec<usize> = (0..docs.len()).collect();
-    let sets = Sets::of(&docs);
+    let sets = Sets::of(&cells(&docs));
     for (likeness, at) in [(NEAR, 1), (VERY_NEAR, 2)] {
         let mut crossing = Crossing { border, near: vec![false; docs.len()], behind: false };
         sets.join(&everyone, likeness, &mut crossing);
@@ -170,9 +176,8 @@ pub fn with_test(rows: &[Row], test: &[Row]) -> Result<Cleaned, SealError> {
 
 /// How many texts from `border` on nearly repeat one before it, and how many of all nearly repeat an earlier one.
 pub fn near_repeats(texts: &[&str], border: usize) -> (usize, usize) {
-    let of = |text: &&str| Content { key: [0; 32], cells: vec![content::normalise(text)], lead: String::new() };
-    let contents: Vec<Content> = texts.iter().map(of).collect();
-    let docs: Vec<&Content> = contents.iter().collect();
+    let texts: Vec<String> = texts.iter().map(|text| normalise(text)).collect();
+    let docs: Vec<&[String]> = texts.iter().map(std::slice::from_ref).collect();
     let everyone: Vec<usize> = (0..docs.len()).collect();
     let sets = Sets::of(&docs);
     let mut crossing = Crossing { border, near: vec![false; docs.len()], behind: true };
@@ -183,15 +188,8 @@ pub fn near_repeats(texts: &[&str], border: usize) -> (usize, usize) {
     (crossed, docs.len() - union.groups().len())
 }
 
-/// The groups of texts that nearly repeat each other, each in order; a text that is like no other is in none.
-pub fn near_groups(texts: &[&str]) -> Vec<Vec<usize>> {
-    let of = |text: &&str| Content { key: [0; 32], cells: vec![content::normalise(text)], lead: String::new() };
-    let contents: Vec<Content> = texts.iter().map(of).collect();
-    let docs: Vec<&Content> = contents.iter().collect();
-    let everyone: Vec<usize> = (0..docs.len()).collect();
-    let mut union = UnionFind::new(docs.len());
-    Sets::of(&docs).join(&everyone, NEAR, &mut union);
-    union.groups().into_iter().filter(|group| group.len() > 1).collect()
+fn cells<'a>(docs: &[&'a Content]) -> Vec<&'a [String]> {
+    docs.iter().map(|doc| &doc.cells[..]).collect()
 }
 
 /// How many rows to seal.
@@ -215,7 +213,7 @@ struct Grouped {
 fn group(contents: &Contents, rows: usize) -> Grouped {
     let docs: Vec<&Content> = contents.docs.iter().collect();
     let most = (rows / 20).max(20);
-    let sets = Sets::of(&docs);
+    let sets = Sets::of(&cells(&docs));
     let mut union = UnionFind::new(docs.len());
     let everyone: Vec<usize> = (0..docs.len()).collect();
     sets.join(&everyone, NEAR, &mut union);

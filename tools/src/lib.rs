@@ -5,7 +5,7 @@
 //! | [`tool`], [`registry`] | what is a tool, and which are there |
 //! | [`plan`] … [`finish`] | one tool each, with the job that its worker does and the scores of its step |
 //! | [`worker`] | how does heavy work run in a process of its own |
-//! | [`pretraining`], [`grading`] | the work that is no tool's |
+//! | [`pretraining`], [`grading`], [`data_overlap`] | the work that is no tool's |
 //! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
 //! | [`files`] | files that a job may have made, read with care |
 //! | `claims` | what a step says of its files, held against the files |
@@ -20,6 +20,7 @@ pub mod confined;
 pub mod convert;
 pub mod data_inspect;
 pub mod data_make;
+pub mod data_overlap;
 pub mod data_prepare;
 pub mod encode;
 pub mod eval_tasks;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::{
-    convert, data_inspect, data_make, data_prepare, eval_tasks, evaluate, generate, grading,
+    convert, data_inspect, data_make, data_overlap, data_prepare, eval_tasks, evaluate, generate, grading,
     hub::publish,
     pretraining,
     tool::{Progress, ToolError},
@@ -33,6 +33,8 @@ pub enum Work {
     Inspect(data_inspect::Job),
     /// Turns rows into examples.
     Prepare(data_prepare::Job),
+    /// Looks for eval rows in training rows.
+    Overlap(data_overlap::Job),
     /// Reads the files that a spec of rows to make names.
     Gather(data_make::intake::Job),
     /// Trains an adapter.
@@ -160,6 +162,7 @@ impl Work {
         let value = match self {
             Work::Inspect(job) => serde_json::to_value(job.run(live)?),
             Work::Prepare(job) => serde_json::to_value(job.run(live)?),
+            Work::Overlap(job) => serde_json::to_value(job.run(live)?),
             Work::Gather(job) => serde_json::to_value(job.run()?),
             Work::Train(job) => serde_json::to_value(job.run(live)?),
             Work::Evaluate(job) => serde_json::to_value(job.run(live)?),

@@ -1,4 +1,4 @@
-//! `tunesmith data`: what is in files of rows, turning rows into examples, and making rows.
+//! `tunesmith data`: what is in files of rows, turning rows into examples, making rows, and what of eval sets stands in them.
 
 use tunesmith_sandbox::Cancel;
 
@@ -6,6 +6,7 @@ use crate::run::Failure;
 
 mod inspect;
 mod make;
+mod overlap;
 mod prepare;
 
 pub use inspect::Inspect;
@@ -20,6 +21,8 @@ pub enum Data {
     Prepare(Prepare),
     /// Make rows where there are none: ask a model, or draw from templates
     Make(make::Args),
+    /// Look for rows of eval sets in training rows
+    Overlap(overlap::Overlap),
 }
 
 /// Does what was asked.
@@ -28,5 +31,6 @@ pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
         Data::Inspect(args) => inspect::main(args, cancel).await,
         Data::Prepare(args) => prepare::main(args, cancel).await,
         Data::Make(args) => make::main(args, cancel).await,
+        Data::Overlap(args) => overlap::main(&args, cancel).await,
     }
 }

@@ -51,7 +51,7 @@ avoid = ["test.jsonl"]
 
 const TEMPLATES: &str = r#"
 name = "sums"
-rows = 1500
+rows = 15000
 
 [[columns]]
 name = "question"
@@ -250,13 +250,13 @@ fn soak_twenty_kills_of_a_taught_data_set_ask_nothing_twice_and_change_no_byte()
 
 fn survive_taught(kills: usize, seed: u64) {
     const AT_ONCE: usize = 3;
-    let spec = SPEC.replace("rows = 6", "rows = 60").replace("side_by_side = 2", "side_by_side = 3");
+    let spec = SPEC.replace("rows = 6", "rows = 150").replace("side_by_side = 2", "side_by_side = 3");
     let spec = spec.replace("[[verify]]\nby = \"program\"\ncommand = [\"sh\", \"check.sh\"]\n", "");
     let dir = place(&spec);
     let runtime = Runtime::new().unwrap();
     let (server, served) = teacher(&runtime);
     let model = format!("url:{}#m", server.base);
-    let more = ["--teacher", &model, "--max-tokens", "300000"];
+    let more = ["--teacher", &model, "--max-tokens", "600000"];
     let kept = |out: &str| {
         let text = fs::read_to_string(dir.path().join(out).join("journal.jsonl")).unwrap_or_default();
         text.lines().filter(|line| line.starts_with("{\"replied\"")).count()
@@ -272,7 +272,7 @@ fn survive_taught(kills: usize, seed: u64) {
             // Every reply is kept once, and what was asked again was under way when a process died.
             assert_eq!(kept(out), batches.len(), "{out}");
             assert!(asked - batches.len() <= killed * AT_ONCE, "{asked} questions for {} batches", batches.len());
-            assert!(tokens <= 300_000, "{tokens} tokens");
+            assert!(tokens <= 600_000, "{tokens} tokens");
         },
         kept,
     );
@@ -344,7 +344,8 @@ fn survive(
         let code = loop {
             let mut child = start(dir, &out, more);
             let pause = match done < kills {
-                true => Duration::from_micros(rng.below(took.as_micros() as usize) as u64),
+                // Most of the first part is the start of the program.
+                true => took / 5 + Duration::from_micros(rng.below(took.as_micros() as usize) as u64) * 4 / 5,
                 false => Duration::MAX,
             };
             if let Some(code) = kill_after(&mut child, dir, pause) {

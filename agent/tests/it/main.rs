@@ -12,6 +12,7 @@ mod cli_hub;
 mod cli_input;
 mod cli_kills;
 mod cli_make;
+mod cli_overlap;
 mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;

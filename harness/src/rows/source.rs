@@ -340,8 +340,10 @@ pub(crate) fn glob(pattern: &Path) -> Option<Vec<PathBuf>> {
     let parts: Vec<_> = pattern.components().collect();
     let wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let fixed: PathBuf = parts.iter().take_while(|part| !wild(part)).collect();
-    let rest: Vec<String> =
+    let mut rest: Vec<String> =
         parts.iter().skip_while(|part| !wild(part)).map(|p| p.as_os_str().to_string_lossy().into_owned()).collect();
+    // Two in a row stand for no more than one, and would be tried in every combination.
+    rest.dedup_by(|next, part| next == "**" && part == "**");
     let mut found = Vec::new();
     if !rest.is_empty() && !walk(&fixed, &rest, 0, &mut found) {
         return None;

@@ -5,12 +5,17 @@
 
 use std::mem;
 
-use memchr::{memchr, memchr_iter, memchr2, memchr3};
+use memchr::{memchr, memchr_iter};
 
 use super::{
     MAX_ROW, Problem,
     open::{PIECE, Text},
 };
+use cutter::Quote;
+
+mod cutter;
+
+pub(super) use cutter::Cutter;
 
 /// A chunk ends with the first unit that reaches this many bytes.
 const CHUNK: usize = 1 << 20;
@@ -70,157 +75,6 @@ fn lines(bytes: &[u8]) -> u64 {
     memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// What a unit is, with what is known of the text before the next byte.
-#[derive(Debug)]
-pub(super) enum Cutter {
-    /// A line.
-    Lines,
-    /// A record between delimiters, in which quoted fields may hold line breaks.
-    Records { delimiter: u8, quote: Quote, before: u8 },
-    /// An element of a JSON array with the comma or bracket behind it; the bracket before the first is a unit, and each
-    /// line behind the last.
-    Elements { depth: usize, text: bool, escaped: bool, ended: bool },
-    /// Lines up to and with a blank one.
-    Paragraphs { blank: bool },
-    /// All there is.
-    Whole,
-}
-
-/// Where a record stands with its quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Quote {
-    Outside,
-    Inside,
-    /// Behind a quote inside, which ends the field unless another one follows.
-    Perhaps,
-}
-
-impl Cutter {
-    pub fn records(delimiter: u8) -> Cutter {
-        Cutter::Records { delimiter, quote: Quote::Outside, before: b'\n' }
-    }
-
-    pub fn elements() -> Cutter {
-        Cutter::Elements { depth: 0, text: false, escaped: false, ended: false }
-    }
-
-    /// Where the next unit ends in `bytes`, which follow those that were looked at before.
-    fn end(&mut self, bytes: &[u8]) -> Option<usize> {
-        match self {
-            Cutter::Lines => memchr(b'\n', bytes).map(|at| at + 1),
-            Cutter::Records { delimiter, quote, before } => record_end(bytes, *delimiter, quote, before),
-            Cutter::Elements { depth, text, escaped, ended } => element_end(bytes, depth, text, escaped, ended),
-            Cutter::Paragraphs { blank } => {
-                for (at, byte) in bytes.iter().enumerate() {
-                    match byte {
-                        b'\n' if mem::replace(blank, true) => return Some(at + 1),
-                        byte if byte.is_ascii_whitespace() => {}
-                        _ => *blank = false,
-                    }
-                }
-                None
-            }
-            Cutter::Whole => None,
-        }
-    }
-
-    /// What a unit that the text's end cuts off is missing.
-    fn missing(&self) -> bool {
-        match self {
-            Cutter::Records { quote, .. } => *quote == Quote::Inside,
-            Cutter::Elements { ended, .. } => !ended,
-            _ => false,
-        }
-    }
-}
-
-fn record_end(bytes: &[u8], delimiter: u8, quote: &mut Quote, before: &mut u8) -> Option<usize> {
-    let mut at = 0;
-    while at < bytes.len() {
-        match quote {
-            Quote::Perhaps if bytes[at] == b'"' => {
-                *quote = Quote::Inside;
-                at += 1;
-            }
-            // What follows the closing quote belongs to the field as it stands, quotes too.
-            Quote::Perhaps => {
-                *quote = Quote::Outside;
-                *before = b'"';
-            }
-            Quote::Inside => match memchr(b'"', &bytes[at..]) {
-                Some(next) => {
-                    *quote = Quote::Perhaps;
-                    at += next + 1;
-                }
-                None => return None,
-            },
-            Quote::Outside => {
-                let Some(next) = memchr3(b'"', b'\n', b'\r', &bytes[at..]) else {
-                    *before = bytes[bytes.len() - 1];
-                    return None;
-                };
-                if next > 0 {
-                    *before = bytes[at + next - 1];
-                }
-                at += next + 1;
-                let byte = bytes[at - 1];
-                let opens = [delimiter, b'\n', b'\r'].contains(&mem::replace(before, byte));
-                match byte {
-                    b'"' if opens => *quote = Quote::Inside,
-                    b'"' => {}
-                    _ => return Some(at),
-                }
-            }
-        }
-    }
-    None
-}
-
-fn element_end(
-    bytes: &[u8],
-    depth: &mut usize,
-    text: &mut bool,
-    escaped: &mut bool,
-    ended: &mut bool,
-) -> Option<usize> {
-    if *ended {
-        return memchr(b'\n', bytes).map(|at| at + 1);
-    }
-    let mut at = 0;
-    while at < bytes.len() {
-        if mem::take(escaped) {
-            at += 1;
-            continue;
-        }
-        if *text {
-            let next = memchr2(b'"', b'\\', &bytes[at..])?;
-            at += next + 1;
-            (*text, *escaped) = (bytes[at - 1] == b'\\', bytes[at - 1] == b'\\');
-            continue;
-        }
-        at += 1;
-        match bytes[at - 1] {
-            b'"' => *text = true,
-            b'[' | b'{' => {
-                *depth += 1;
-                if *depth == 1 {
-                    return Some(at);
-                }
-            }
-            b']' | b'}' => {
-                *depth = depth.saturating_sub(1);
-                if *depth == 0 {
-                    *ended = true;
-                    return Some(at);
-                }
-            }
-            b',' if *depth == 1 => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
 /// A text in chunks.
 pub(super) struct Units {
     text: Text,
@@ -229,6 +83,8 @@ pub(super) struct Units {
     pending: Vec<u8>,
     seen: usize,
     ends: Vec<usize>,
+    /// Line breaks that the text begins with.
+    blank: usize,
     line: u64,
     before: u64,
     offset: u64,
@@ -246,6 +102,7 @@ impl Units {
             pending: Vec::new(),
             seen: 0,
             ends: Vec::new(),
+            blank: 0,
             line: 1,
             before: 0,
             open_quotes: 0,
@@ -254,17 +111,14 @@ impl Units {
         }
     }
 
-    /// The first unit alone, which is not one of the rows: a header, or the bracket of an array.
+    /// The first unit alone, which is not one of the rows: a header, or the bracket of an array. Line breaks before it are
+    /// part of it.
     pub fn head(&mut self) -> Result<Chunk, Problem> {
         let chunk = loop {
-            if let Some(chunk) = self.cut(1)? {
+            if let Some(chunk) = self.cut(true)? {
                 break chunk;
             }
         };
-        // A unit of line breaks alone is no header.
-        if !self.over && chunk.bytes.iter().all(u8::is_ascii_whitespace) {
-            return self.head();
-        }
         self.before = 0;
         Ok(chunk)
     }
@@ -272,22 +126,29 @@ impl Units {
     /// The next chunk; the last one may hold no unit.
     pub fn next(&mut self) -> Result<Option<Chunk>, Problem> {
         while !self.over {
-            if let Some(chunk) = self.cut(usize::MAX)? {
+            if let Some(chunk) = self.cut(false)? {
                 return Ok(Some(chunk));
             }
         }
         Ok(None)
     }
 
-    /// Looks at what is pending and hands out a chunk of at most so many units if there is one; else reads on.
-    fn cut(&mut self, most: usize) -> Result<Option<Chunk>, Problem> {
+    /// Looks at what is pending and hands out a chunk if there is one, or only its head; else reads on.
+    fn cut(&mut self, head: bool) -> Result<Option<Chunk>, Problem> {
         while let Some(end) = self.cutter.end(&self.pending[self.seen..]) {
             self.seen += end;
+            if head {
+                let breaks = self.pending[self.blank..self.seen].iter().take_while(|b| matches!(b, b'\n' | b'\r'));
+                self.blank += breaks.count();
+                if self.blank == self.seen {
+                    continue;
+                }
+            }
             self.ends.push(self.seen);
             if matches!(self.cutter, Cutter::Elements { ended: true, .. }) {
                 self.closed = self.closed.or(Some(self.ends.len()));
             }
-            if self.seen >= CHUNK || self.ends.len() >= most {
+            if self.seen >= CHUNK || head {
                 return Ok(Some(self.hand_out()));
             }
         }
@@ -389,6 +250,3 @@ impl Units {
 
 /// Bytes that are kept of a unit that cannot be read.
 pub(super) const SHOWN: usize = 200;
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::recipe::Row;
+use crate::{near::normalise, recipe::Row};
 
 /// Sets these hashes apart from every other use of SHA-256. Changing it moves rows to the other side in every later run.
 const DOMAIN: &[u8] = b"tunesmith.seal.1\0";
@@ -57,7 +57,7 @@ impl Contents {
 ///
 /// Identifiers, dates and numbers would make repeated texts look different, and labels would make different texts look
 /// alike, so where there is prose, it alone decides.
-fn prose_columns(rows: &[Row]) -> Option<BTreeSet<&str>> {
+pub(crate) fn prose_columns(rows: &[Row]) -> Option<BTreeSet<&str>> {
     struct Column {
         words: usize,
         different: BTreeSet<u64>,
@@ -94,20 +94,6 @@ fn key(cells: &[String]) -> [u8; 32] {
         hasher.update(cell.as_bytes());
     }
     hasher.finalize().into()
-}
-
-/// Lower-case words of letters and digits with one blank between them. Text of neither is kept as it is.
-pub(super) fn normalise(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().filter(|c| !matches!(c, '\'' | '’')) {
-        if c.is_alphanumeric() {
-            out.extend(c.to_lowercase());
-        } else if !out.is_empty() && !out.ends_with(' ') {
-            out.push(' ');
-        }
-    }
-    out.truncate(out.trim_end().len());
-    if out.is_empty() { text.trim().to_owned() } else { out }
 }
 
 /// The text of a cell: of lists and objects (chats, for example) all texts within.

@@ -74,6 +74,13 @@ fn every_text_format_reads_the_same_packed_and_unpacked() {
 }
 
 #[test]
+fn any_number_of_blank_lines_stands_before_a_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = written(dir.path(), "t.csv", format!("{}a,b\n1,2\n", "\r\n".repeat(500_000)));
+    assert_eq!(rows(&path, &Reading::default()), [(500_002, json!({"a": "1", "b": "2"}))]);
+}
+
+#[test]
 fn paragraphs_are_rows_where_that_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path(), "t.txt", "\none\ntwo\n\n\n  three\n \nfour");
@@ -174,7 +181,7 @@ fn folders_and_patterns_give_their_files_of_rows_in_order_and_say_what_they_skip
     let of = |source: Source| {
         source.inputs.into_iter().map(|i| i.path.strip_prefix(&root).unwrap().display().to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(of(pattern("**/*.csv.gz").unwrap()), ["a/c.csv.gz"]);
+    assert_eq!(of(pattern("**/**/**/*.csv.gz").unwrap()), ["a/c.csv.gz"]);
     assert_eq!(of(pattern("*.m?").unwrap()), ["README.md"]);
     assert!(pattern("*.xml").unwrap_err().to_string().ends_with("fits no file; check the pattern"));
     let none =

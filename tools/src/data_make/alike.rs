@@ -32,13 +32,13 @@ pub struct Index {
 struct Near {
     likeness: f64,
     /// The runs of each text, sorted, and where it comes from.
-    texts: Vec<(Vec<u64>, From)>,
+    texts: Vec<(Vec<u64>, Origin)>,
     bands: HashMap<(usize, u64), Vec<usize>>,
 }
 
 /// Where a text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum Origin {
     /// Made earlier.
     Made,
     /// A seed row.
@@ -60,18 +60,18 @@ impl Index {
             let length = words.len().min(WORDS);
             if length >= FEWEST {
                 self.words.entry(length).or_default().extend(words.windows(length).map(hash_words));
-                self.avoided.add(runs(&text), From::Avoided);
+                self.avoided.add(runs(&text), Origin::Avoided);
             }
         }
     }
 
     /// Takes a row in.
-    pub fn insert(&mut self, row: &Row, from: From) {
+    pub fn insert(&mut self, row: &Row, from: Origin) {
         self.made.add(runs(&self.text(row)), from);
     }
 
     /// What a row is too like.
-    pub fn like(&self, row: &Row) -> Option<From> {
+    pub fn like(&self, row: &Row) -> Option<Origin> {
         self.made.like(&runs(&self.text(row)))
     }
 
@@ -97,7 +97,7 @@ impl Near {
         Near { likeness, texts: Vec::new(), bands: HashMap::new() }
     }
 
-    fn add(&mut self, runs: Vec<u64>, from: From) {
+    fn add(&mut self, runs: Vec<u64>, from: Origin) {
         if !runs.is_empty() {
             let at = self.texts.len();
             self.keys(&runs).into_iter().for_each(|key| self.bands.entry(key).or_default().push(at));
@@ -105,7 +105,7 @@ impl Near {
         }
     }
 
-    fn like(&self, runs: &[u64]) -> Option<From> {
+    fn like(&self, runs: &[u64]) -> Option<Origin> {
         if runs.is_empty() {
             return None;
         }
@@ -200,19 +200,21 @@ mod tests {
     #[test]
     fn near_repeats_are_found_whatever_their_case_and_punctuation() {
         let mut index = Index::new(0.8, vec!["text".into()]);
-        index
-            .insert(&row("My card has not arrived yet, and I have been waiting for it since last Monday."), From::Made);
-        index.insert(&row("How do I top up?"), From::Seeds);
+        index.insert(
+            &row("My card has not arrived yet, and I have been waiting for it since last Monday."),
+            Origin::Made,
+        );
+        index.insert(&row("How do I top up?"), Origin::Seeds);
         let like = |text: &str| index.like(&row(text));
         assert_eq!(
             like("my card has NOT arrived yet - and I have been waiting for it since last monday"),
-            Some(From::Made)
+            Some(Origin::Made)
         );
         assert_eq!(
             like("My card has not arrived yet, and I have been waiting for it since last Sunday."),
-            Some(From::Made)
+            Some(Origin::Made)
         );
-        assert_eq!(like("how do i top up"), Some(From::Seeds));
+        assert_eq!(like("how do i top up"), Some(Origin::Seeds));
         assert_eq!(like("My card was stolen yesterday while I was waiting."), None);
         assert_eq!(like(""), None);
     }
@@ -234,8 +236,8 @@ mod tests {
     #[test]
     fn equal_texts_are_found_and_nearly_equal_ones_kept_where_only_equal_ones_are_alike() {
         let mut index = Index::new(1.0, vec!["text".into()]);
-        index.insert(&row("I paid 12 and then 13 at the shop"), From::Made);
-        assert_eq!(index.like(&row("I paid 12, and then 13 at the shop.")), Some(From::Made));
+        index.insert(&row("I paid 12 and then 13 at the shop"), Origin::Made);
+        assert_eq!(index.like(&row("I paid 12, and then 13 at the shop.")), Some(Origin::Made));
         assert_eq!(index.like(&row("I paid 12 and then 14 at the shop")), None);
     }
 
@@ -244,7 +246,7 @@ mod tests {
         let word = |n: u64| format!("{:04x} ", mix(n) & 0xffff);
         let text = |from: u64, to: u64| (from..to).map(word).collect::<String>();
         let mut index = Index::new(0.75, vec!["text".into()]);
-        (0..200).for_each(|n| index.insert(&row(&text(n * 1000, n * 1000 + 100)), From::Made));
+        (0..200).for_each(|n| index.insert(&row(&text(n * 1000, n * 1000 + 100)), Origin::Made));
         // 90 of 110 words in common: a Jaccard likeness of about 0.8.
         let found = (0..200).filter(|n| index.like(&row(&text(n * 1000 + 10, n * 1000 + 110))).is_some()).count();
         assert!(found >= 195, "{found} of 200");

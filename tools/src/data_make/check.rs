@@ -7,7 +7,7 @@ use serde_json::Value;
 use tunesmith_harness::{hash::sha256, recipe::Row, redact::redacted, text::visible_lines};
 
 use super::{
-    alike::{From, Index},
+    alike::{Index, Origin},
     spec::Spec,
 };
 use crate::files::cut;
@@ -83,7 +83,7 @@ impl Checker {
         avoid.iter().for_each(|row| index.avoid(row));
         // Without a source of their own, the seed rows are what is made.
         if spec.teacher.is_some() || !spec.templates.is_empty() {
-            spec.seed_rows().iter().for_each(|row| index.insert(row, From::Seeds));
+            spec.seed_rows().iter().for_each(|row| index.insert(row, Origin::Seeds));
         }
         Ok(Checker { validator, keep_prompt_like: spec.keep_prompt_like, ids: HashSet::new(), index })
     }
@@ -92,12 +92,12 @@ impl Checker {
     pub fn take(&mut self, row: &Row) -> Result<String, Refusal> {
         self.fits(row)?;
         match self.index.like(row) {
-            Some(From::Seeds) => return Err(Refusal::new("near_seed", "it nearly repeats a seed row")),
+            Some(Origin::Seeds) => return Err(Refusal::new("near_seed", "it nearly repeats a seed row")),
             Some(_) => return Err(Refusal::new("near", "it nearly repeats an earlier row")),
             None => {}
         }
         let id = self.name(row)?;
-        self.index.insert(row, From::Made);
+        self.index.insert(row, Origin::Made);
         Ok(id)
     }
 

@@ -141,7 +141,16 @@ impl Journal {
     /// Opens a journal that depends on `header`, or begins one. A last line that was not finished is dropped.
     pub fn open(path: &Path, header: &Header) -> Result<Self, JournalError> {
         let failed = |error| JournalError::Io { path: path.into(), error };
-        let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        // A job of an earlier step may have put a link or a pipe in its place.
+        #[cfg(unix)]
+        {
+            use rustix::fs::OFlags;
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+            std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.cast_signed());
+        }
+        let file = options.open(path).map_err(failed)?;
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(JournalError::Busy(path.into()));
         }
@@ -308,6 +317,20 @@ mod tests {
         assert!(error(&header("m")).starts_with("j: line 1 is damaged (it does not belong there)"));
         std::fs::write(&path, "\u{0}\n").unwrap();
         assert!(error(&header("m")).starts_with("j: line 1 is damaged"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_journal_is_a_file_behind_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("mine"), "x").unwrap();
+        std::os::unix::fs::symlink(at("mine"), at("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for name in ["link", "pipe", "."] {
+            assert!(matches!(Journal::open(&at(name), &header("m")), Err(JournalError::Io { .. })), "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(at("mine")).unwrap(), "x");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What a teacher is asked: which label, topic, persona and style come together, and in which words.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
-use tunesmith_harness::{ask::Question, model::Message, recipe::Row};
+use tunesmith_harness::{ask::Question, model::Message, recipe::Row, text::visible_lines};
 use tunesmith_lm::rng::Rng;
 
 use super::{
     check,
-    spec::{Column, Spec, Teacher},
+    spec::{Branch, Column, Spec, Teacher, Topic},
 };
 
 /// What every question begins with.
@@ -56,33 +58,72 @@ fn drawn<'a, T>(list: &'a [T], at: usize, seed: u64, what: &str) -> Option<&'a T
     list.get(order[at % list.len()])
 }
 
+/// The leaves of a tree of topics, each with what it stands under.
+pub fn leaves(topics: &[Topic]) -> Vec<String> {
+    let mut all = Vec::new();
+    for topic in topics {
+        match topic {
+            Topic::Leaf(topic) => all.push(topic.clone()),
+            Topic::Branch(Branch { topic, under }) => {
+                all.extend(leaves(under).into_iter().map(|leaf| format!("{topic}: {leaf}")));
+            }
+        }
+    }
+    all
+}
+
 /// The question for topics.
 pub fn topics(spec: &Spec, teacher: &Teacher) -> Question {
-    let wanted = teacher.ask_topics;
+    let (wanted, under) = (teacher.ask_topics, teacher.ask_subtopics);
+    let each = if under == 0 { String::new() } else { format!(" Under each, name {under} narrower ones.") };
     let words = format!(
         "{}{}\n\nFirst a plan: name {wanted} different topics that such rows should be about, from the common to the rare, \
-         a few words each, no two alike.",
+         a few words each, no two alike.{each}",
         about(spec),
         teacher.instructions.trim()
     );
+    let list = |items: Value, most: usize| json!({"type": "array", "items": items, "minItems": 1, "maxItems": most});
+    let text = json!({"type": "string"});
+    let item = match under {
+        0 => text,
+        _ => json!({
+            "type": "object", "required": ["topic", "under"], "additionalProperties": false,
+            "properties": {"topic": text, "under": list(text.clone(), under)},
+        }),
+    };
     let schema = json!({
         "type": "object", "required": ["topics"], "additionalProperties": false,
-        "properties": {"topics": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": wanted}},
+        "properties": {"topics": list(item, wanted)},
     });
     question(words, schema, teacher, Rng::new(spec.seed, "topics question").next_u64())
 }
 
-/// The topics in an answer.
-pub fn read_topics(answer: &Row, wanted: usize) -> Vec<String> {
-    let mut topics: Vec<String> = Vec::new();
-    for topic in answer.get("topics").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-        let topic = topic.split_whitespace().collect::<Vec<_>>().join(" ");
-        let good = !topic.is_empty() && topic.chars().count() <= 200 && !topic.chars().any(char::is_control);
-        if good && !topics.contains(&topic) && topics.len() < wanted {
-            topics.push(topic);
+/// The topics in an answer: short texts, each once, and no more than were asked for.
+pub fn read_topics(answer: &Row, teacher: &Teacher) -> Vec<String> {
+    let mut topics: Vec<Topic> = Vec::new();
+    for value in answer.get("topics").and_then(Value::as_array).into_iter().flatten().take(teacher.ask_topics) {
+        match (value, value.get("topic").and_then(words)) {
+            (Value::String(_), _) => topics.extend(words(value).map(Topic::Leaf)),
+            (_, Some(topic)) => {
+                let under = value.get("under").and_then(Value::as_array).into_iter().flatten().filter_map(words);
+                let under = under.take(teacher.ask_subtopics).map(Topic::Leaf).collect();
+                topics.push(Topic::Branch(Branch { topic, under }));
+            }
+            _ => {}
         }
     }
-    topics
+    let mut all = leaves(&topics);
+    let mut seen = HashSet::new();
+    all.retain(|topic| seen.insert(topic.clone()));
+    all
+}
+
+/// A short text without what would break a line.
+fn words(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let good = !words.is_empty() && words.chars().count() <= 200 && visible_lines(&words) == words;
+    good.then_some(words)
 }
 
 /// The next questions, `first` being the number of the first one: the labels that lack most go first, and together they
@@ -246,8 +287,22 @@ mod tests {
 
     #[test]
     fn topics_are_taken_once_and_only_where_they_are_short_texts() {
+        let read = |answer: Value, ask_topics, ask_subtopics| {
+            read_topics(answer.as_object().unwrap(), &Teacher { ask_topics, ask_subtopics, ..Teacher::default() })
+        };
         let answer = json!({"topics": ["a  b", "a b", 5, "", "x\u{7}", "c".repeat(201), "d", "e"]});
-        assert_eq!(read_topics(answer.as_object().unwrap(), 2), ["a b", "d"]);
-        assert_eq!(read_topics(&Row::new(), 2), [""; 0]);
+        assert_eq!(read(answer, 7, 0), ["a b", "d"]);
+        let tree = json!({"topics": [{"topic": "cards", "under": ["lost", "late", "more"]}, {"under": ["x"]}, "cash"]});
+        assert_eq!(read(tree, 9, 2), ["cards: lost", "cards: late", "cash"]);
+        assert_eq!(read(json!({}), 2, 2), [""; 0]);
+    }
+
+    #[test]
+    fn a_tree_of_topics_is_read_as_its_leaves() {
+        let topics: Vec<Topic> = serde_json::from_value(json!([
+            "cash", {"topic": "cards", "under": ["lost", {"topic": "late", "under": ["abroad", "at home"]}]},
+        ]))
+        .unwrap();
+        assert_eq!(leaves(&topics), ["cash", "cards: lost", "cards: late: abroad", "cards: late: at home"]);
     }
 }

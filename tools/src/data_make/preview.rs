@@ -39,7 +39,8 @@ pub fn preview(spec: &Spec, price: Option<Price>) -> Result<Preview, String> {
         samples: Vec::new(),
     };
     if let Some(teacher) = &spec.teacher {
-        let topics = if teacher.ask_topics > 0 { vec!["(to be asked for)".to_owned()] } else { teacher.topics.clone() };
+        let topics =
+            if teacher.ask_topics > 0 { vec!["(to be asked for)".to_owned()] } else { plan::leaves(&teacher.topics) };
         let first = plan::round(spec, teacher, &topics, &needs, 0).into_iter().next();
         let first = first.ok_or("there is nothing to ask")?;
         let per_label = |(_, rows): &(Option<String>, usize)| rows.div_ceil(teacher.rows_per_question);

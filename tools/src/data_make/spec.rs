@@ -147,10 +147,12 @@ pub struct Teacher {
     pub max_tokens: u64,
     /// Questions in a row that may bring nothing new before it ends.
     pub patience: usize,
-    /// What rows are about; each question draws one.
-    pub topics: Vec<String>,
+    /// What rows are about; each question draws a leaf of this tree.
+    pub topics: Vec<Topic>,
     /// So many topics are asked for first, instead of `topics`.
     pub ask_topics: usize,
+    /// So many topics under each of those that are asked for.
+    pub ask_subtopics: usize,
     /// Who writes; each question draws one.
     pub personas: Vec<String>,
     /// How it is written; each question draws one.
@@ -169,10 +171,30 @@ impl Default for Teacher {
             patience: 20,
             topics: Vec::new(),
             ask_topics: 0,
+            ask_subtopics: 0,
             personas: Vec::new(),
             styles: Vec::new(),
         }
     }
+}
+
+/// What rows are about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a topic is a text, or {topic, under} with a list of topics")]
+pub enum Topic {
+    /// One topic.
+    Leaf(String),
+    /// Topics under one.
+    Branch(Branch),
+}
+
+/// See [`Topic::Branch`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Branch {
+    pub topic: String,
+    pub under: Vec<Topic>,
 }
 
 /// Which rows are too like others.
@@ -371,6 +393,7 @@ impl Teacher {
             ("examples", self.examples, 0, 20),
             ("patience", self.patience, 1, 1000),
             ("ask_topics", self.ask_topics, 0, 200),
+            ("ask_subtopics", self.ask_subtopics, 0, 20),
         ];
         if let Some((name, given, least, most)) =
             within.into_iter().find(|(_, given, least, most)| !(least..=most).contains(&given))

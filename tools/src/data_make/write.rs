@@ -68,8 +68,12 @@ impl Rejected {
     /// Begins anew: a making that goes on rejects the same again.
     pub fn create(out: &Path) -> Result<Rejected, ToolError> {
         let path = out.join(REJECTED);
-        let file = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(out);
-        let file = file.map_err(|error| unwritten(&path, &error))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".").suffix(".part");
+        // As the files beside it, which are open to whom the user allows.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.tempfile_in(out).map_err(|error| unwritten(&path, &error))?;
         Ok(Rejected { path, out: BufWriter::new(file), log: Vec::new() })
     }
 

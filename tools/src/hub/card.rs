@@ -207,7 +207,8 @@ fn known(licence: &str) -> bool {
     licence != "other" && !licence.contains(',') && Terms::of(Some(licence)).class != Class::Unknown
 }
 
-/// Block style; JSON's texts and numbers are YAML's, so that nothing in a name can break the head.
+/// Block style; JSON's texts and numbers are YAML's, so that nothing in a name can break the head. Characters that YAML
+/// does not take are written out.
 fn yaml(value: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
     match value {
@@ -226,9 +227,13 @@ fn yaml(value: &Value, depth: usize, out: &mut String) {
             }
         }
         plain => {
-            let _ = writeln!(out, "{indent}{plain}");
+            let _ = writeln!(out, "{indent}{}", scalar(plain));
         }
     }
+}
+
+fn scalar(value: &Value) -> Value {
+    value.as_str().map_or_else(|| value.clone(), |text| json!(visible(text)))
 }
 
 fn nested(value: &Value, depth: usize, out: &mut String) {
@@ -242,7 +247,7 @@ fn nested(value: &Value, depth: usize, out: &mut String) {
             yaml(value, depth, out);
         }
         plain => {
-            let _ = writeln!(out, " {plain}");
+            let _ = writeln!(out, " {}", scalar(plain));
         }
     }
 }
@@ -250,8 +255,23 @@ fn nested(value: &Value, depth: usize, out: &mut String) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use tunesmith_harness::eval::yaml;
+
     use super::*;
     use crate::hub::licence::combine;
+
+    proptest! {
+        #[test]
+        fn no_name_breaks_the_head(name in "[a-z:#'\"{}\\[\\]|>&*!%@`\n -]{0,20}|.{0,30}") {
+            let named = Some(Named { name: name.clone(), id: Some(name.clone()), sha256: None });
+            let facts = Facts { name: name.clone(), contents: "model".into(), base: named, ..Facts::default() };
+            let head = front(&facts, &combine(&[], None).unwrap());
+            let read = yaml::parse(&head, std::path::Path::new("")).unwrap();
+            prop_assert_eq!(&read["base_model"], &json!(visible(&name)));
+            prop_assert_eq!(&read["tags"], &json!(["tunesmith"]));
+        }
+    }
 
     #[test]
     fn a_card_says_what_is_known_and_no_more() {

@@ -130,7 +130,8 @@ impl Client {
         if self.offline {
             return Err(HubError::Offline(String::new()));
         }
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             let mut request = self.http.request(Method::GET, url.clone());
             if let Some(token) = self.token.clone().filter(|_| url.origin() == self.endpoint.origin()) {
                 request = request.header(AUTHORIZATION, token);
@@ -143,8 +144,8 @@ impl Client {
                 Err(error) if attempt == ATTEMPTS => return Err(self.unreachable(&error)),
                 _ => tokio::time::sleep(PAUSE * attempt).await,
             }
+            attempt += 1;
         }
-        Err(HubError::Unreachable(self.name()))
     }
 
     /// A body of at most `most` bytes.

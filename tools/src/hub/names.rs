@@ -138,7 +138,22 @@ pub fn inside(path: &str) -> Result<PathBuf, HubError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_the_hub_says_a_path_stays_inside_and_an_id_stays_itself(text in "[a-z./\\\\@:\u{0}\u{1b}~-]{0,12}|.{0,40}") {
+            if let Ok(path) = inside(&text) {
+                prop_assert_eq!(Path::new("/dir").join(&path), PathBuf::from(format!("/dir/{text}")));
+                prop_assert!(path.components().all(|part| matches!(part, Component::Normal(_))));
+            }
+            if let Ok(id) = text.parse::<RepoId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn an_id_is_an_owner_a_name_and_perhaps_a_revision() {

@@ -189,7 +189,7 @@ impl Gathered {
     pub fn parcel(self, wish: &Wish, looked: Option<rows::Output>) -> Result<Parcel, Refusal> {
         let Gathered { dir, contents, run, mut files, kept_back, rows } = self;
         let counts = looked.as_ref().map(|looked| looked.rows.clone()).unwrap_or_default();
-        let facts = facts(wish, &dir, contents, run.as_ref(), rows.into_iter().zip(counts).collect())?;
+        let facts = facts(wish, &dir, contents, run.as_ref(), (&files, rows.into_iter().zip(counts).collect()))?;
         let parts = parts(wish, &facts, contents);
         let licence = licence::combine(&parts, wish.licence.as_deref())?;
         let card = card::card(&facts, &parts, &licence);

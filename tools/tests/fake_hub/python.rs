@@ -8,8 +8,8 @@ use super::FakeHub;
 
 /// Runs a script with the client; what it prints is JSON. Nothing where there is no interpreter.
 pub fn python(hub: &FakeHub, token: &str, script: &str) -> Option<Value> {
-    let Some(python) = std::env::var_os("TUNESMITH_HUB_PYTHON") else {
-        eprintln!("skipped: TUNESMITH_HUB_PYTHON names no interpreter with huggingface_hub");
+    let Some(python) = std::env::var_os("TUNESMITH_PEER_HUB") else {
+        eprintln!("skipped: TUNESMITH_PEER_HUB names no interpreter with huggingface_hub");
         return None;
     };
     let home = tempfile::tempdir().unwrap();

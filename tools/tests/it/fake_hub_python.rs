@@ -1,6 +1,6 @@
 //! The fake Hub against the Hub's own client for Python: what that client can do there is what the fake gets right.
 //!
-//! `TUNESMITH_HUB_PYTHON` names an interpreter with `huggingface_hub`.
+//! `TUNESMITH_PEER_HUB` names an interpreter with `huggingface_hub`.
 
 use serde_json::json;
 

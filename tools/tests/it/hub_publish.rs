@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use tunesmith_harness::run::Run;
+use tunesmith_harness::{hash::sha256, report::Report, run::Run};
 use tunesmith_tools::hub::{
     Hub, HubConfig, HubError,
     licence::Terms,
@@ -143,6 +143,40 @@ print(json.dumps([[r.task_name, r.metric_type, r.metric_value, r.metric_name, r.
     let Some(read) = python(&hub, TOKEN, script) else { return };
     let args = json!({"n": 40, "confidence_interval": [0.6, 0.85], "confidence_level": 0.95});
     assert_eq!(read, json!([["arith: \"easy\"", "acc", 0.75, "acc (95 % interval 0.6000 to 0.8500)", args]]));
+}
+
+#[tokio::test]
+async fn a_run_vouches_for_what_it_graded_and_for_nothing_else() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = Run::create(temp.path(), "x", "2026-01-01T00:00:00Z".parse().unwrap()).unwrap();
+    fs::write(run.log(), "").unwrap();
+    fs::write(run.dir().join("run.json"), "{}").unwrap();
+    let out = run.work().join("train-1");
+    adapter(&out);
+    let hub = FakeHub::start();
+    let card = async |sha256: String| {
+        let measured =
+            json!({"value": 0.9, "interval": [0.8, 0.95], "n": 100, "exact_match": 0.9, "format_failures": 0.0});
+        let mut report = json!(Report::fold(&[]));
+        report["metric"] = json!("accuracy");
+        report["tuned"] = measured;
+        report["artifacts"] = json!([{"path": "work/train-1", "kind": "adapter", "sha256": sha256, "bytes": 1,
+            "measured": null, "failed": null}]);
+        fs::write(run.report("json"), report.to_string()).unwrap();
+        client(&hub, Some(TOKEN)).publish(&gather(&wish(&out)).unwrap(), Box::new(|_| ())).await.unwrap();
+        let there = hub.repo(Kind::Model, "org/made").unwrap();
+        String::from_utf8(there.head().files["README.md"].bytes.clone()).unwrap()
+    };
+    let graded = card(sha256(&tensors("a test"))).await;
+    assert!(
+        graded.contains("| sealed rows of the run | accuracy | 0.9000 | 0.8000 to 0.9500 | 100 | unknown | unknown |"),
+        "{graded}"
+    );
+    let other = card(sha256(b"another adapter")).await;
+    assert!(
+        other.contains("Nothing was measured: what it reaches is unknown.") && !other.contains("0.9000"),
+        "{other}"
+    );
 }
 
 #[test]

@@ -58,7 +58,8 @@ async fn ask(seed: u64, does: Vec<Does>) -> (Result<String, ModelError>, Vec<f64
     let endpoint = Endpoint { base: "http://h/v1".into(), model: "m".into(), key: None, free: false };
     let mut model = OpenAi::new(endpoint, seed).unwrap();
     model.http = BoxCloneSyncService::new(service);
-    let reply = model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut |_| {}).await;
+    let reply =
+        model.chat(Request { messages: &[], tools: &[], form: crate::model::Form::default() }, &mut |_| {}).await;
     let came = came.lock().unwrap().clone();
     (reply.map(|reply| reply.text), came)
 }

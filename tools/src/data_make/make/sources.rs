@@ -72,13 +72,13 @@ impl Maker<'_> {
         teacher: &dyn Ask,
     ) -> Result<Result<Vec<String>, String>, ToolError> {
         if settings.ask_topics == 0 {
-            return Ok(Ok(settings.topics.clone()));
+            return Ok(Ok(plan::leaves(&settings.topics)));
         }
         let replies = self.asking.ask(teacher, vec![plan::topics(self.spec, settings)]).await?;
         let Some((_, reply)) = replies.first() else {
             return Ok(Err(self.asking.short.take().unwrap_or_default()));
         };
-        let topics = object(reply).map(|answer| plan::read_topics(&answer, settings.ask_topics)).unwrap_or_default();
+        let topics = object(reply).map(|answer| plan::read_topics(&answer, settings)).unwrap_or_default();
         match topics.is_empty() {
             false => Ok(Ok(topics)),
             true => {
@@ -133,12 +133,13 @@ impl Maker<'_> {
     /// Rows of templates.
     pub(super) async fn drawn(&mut self, so_far: &mut Progressing) -> Result<Ended, ToolError> {
         let templates = Templates::new(self.spec).map_err(ToolError::Failed)?;
-        let (mut draw, mut barren) = (0, VecDeque::new());
+        let (mut draw, mut barren, mut first) = (0, 0, 0);
         while so_far.left() > 0 {
             self.tell(so_far)?;
-            let before = self.rejected.total();
+            // What is verified at a cost is drawn only where it is needed.
+            let batch = if self.spec.verify.is_empty() { BATCH } else { BATCH.min(so_far.left()) };
             let mut candidates = Vec::new();
-            for at in 0..BATCH {
+            for at in 0..batch {
                 let (template, row) = templates.draw(draw);
                 let mut origin = Map::new();
                 origin.insert("made_by".into(), "template".into());
@@ -154,19 +155,11 @@ impl Maker<'_> {
             if let Some(why) = self.asking.short.take() {
                 return Ok(Ended::Budget(why));
             }
-            if brought.is_empty() {
-                barren.push_back(before)
-            } else {
-                barren.clear()
-            }
-            if barren.len() * BATCH >= BARREN_DRAWS {
-                let reasons = self.rejected.since(barren.front().copied().unwrap_or_default());
+            (barren, first) = if brought.is_empty() { (barren + batch, first) } else { (0, self.rejected.total()) };
+            if barren >= BARREN_DRAWS {
                 let advice = "give the slots more values, or add templates";
-                return Ok(stalled(
-                    &format!("the last {} draws gave no new row", barren.len() * BATCH),
-                    reasons,
-                    advice,
-                ));
+                let what = format!("the last {barren} draws gave no new row");
+                return Ok(stalled(&what, self.rejected.since(first), advice));
             }
         }
         Ok(Ended::Complete)

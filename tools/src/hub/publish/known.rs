@@ -5,7 +5,7 @@ use std::{io::Read, path::Path};
 use serde_json::Value;
 use tunesmith_harness::{eval::results::Results, recipe::Recipe, report::Report, run::Run};
 
-use super::{Contents, Refusal, Wish, unfit};
+use super::{Contents, Outgoing, Refusal, Wish, unfit};
 use crate::{
     files::{open_declared, read_small},
     hub::{
@@ -27,7 +27,7 @@ fn json(dir: &Path, name: &str) -> Option<Value> {
 
 /// The recipe that stands beside the result, or in the run.
 pub fn recipe(dir: &Path, run: Option<&Run>) -> Option<Value> {
-    let beside = [dir.join("prepared"), dir.to_owned(), dir.parent()?.join("prepared")];
+    let beside = [dir.join("prepared"), dir.to_owned()];
     let all = beside.into_iter().chain(run.map(|run| run.work().join("prepared")));
     let mut found = all.filter_map(|dir| json(&dir, "recipe.json"));
     found.find(|recipe| serde_json::from_value::<Recipe>(recipe.clone()).is_ok())
@@ -39,7 +39,7 @@ pub fn facts(
     dir: &Path,
     contents: Contents,
     run: Option<&Run>,
-    rows: Vec<(String, usize)>,
+    (files, rows): (&[Outgoing], Vec<(String, usize)>),
 ) -> Result<Facts, Refusal> {
     let report = run.and_then(|run| read_small(&run.report("json"), SMALL).ok());
     let report: Option<Report> = report.and_then(|text| serde_json::from_str(&text).ok());
@@ -55,7 +55,9 @@ pub fn facts(
     training.as_mut().and_then(Value::as_object_mut).into_iter().for_each(|all| {
         named_already.iter().for_each(|name| drop(all.remove(*name)));
     });
-    let mut results: Vec<Figure> = report.as_ref().and_then(measured).into_iter().collect();
+    let graded = report.as_ref().and_then(|report| measured(report, files));
+    let verdict = report.as_ref().filter(|_| graded.is_some()).map(Report::sentence);
+    let mut results: Vec<Figure> = graded.into_iter().collect();
     for path in &wish.results {
         results.extend(evaluated(path)?);
     }
@@ -66,7 +68,7 @@ pub fn facts(
         data: named(wish.data.0.clone(), data_sha256, "the rows of the training run"),
         recipe: recipe(dir, run),
         training,
-        verdict: report.as_ref().filter(|report| report.tuned.is_some()).map(Report::sentence),
+        verdict,
         results,
         rows,
     })
@@ -81,15 +83,17 @@ fn named(name: Option<String>, sha256: Option<String>, or: &str) -> Option<Named
     (name.is_some() || sha256.is_some()).then(|| Named { name: shown.unwrap_or_else(|| or.to_owned()), id, sha256 })
 }
 
-/// What the run measured on its sealed rows.
-fn measured(report: &Report) -> Option<Figure> {
-    let tuned = report.tuned.as_ref()?;
+/// What the run measured on its sealed rows, where one of these very files is what it graded.
+fn measured(report: &Report, files: &[Outgoing]) -> Option<Figure> {
+    let mut passed = report.artifacts.iter().filter(|artifact| artifact.failed.is_none());
+    let graded = passed.find(|artifact| files.iter().any(|file| file.sha256 == artifact.sha256))?;
+    let measured = graded.measured.as_ref().or(report.tuned.as_ref())?;
     Some(Figure {
         task: "sealed rows of the run".into(),
         metric: report.metric.clone()?,
-        value: tuned.value,
-        interval: Some(tuned.interval),
-        n: tuned.n,
+        value: measured.value,
+        interval: Some(measured.interval),
+        n: measured.n,
         base: report.base.as_ref().map(|base| base.value),
         chance: report.baselines.chance,
     })

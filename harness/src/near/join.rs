@@ -1,15 +1,13 @@
-//! Finding near-duplicates: every pair of texts whose sets of character five-grams overlap enough.
+//! Every pair of texts that are alike enough.
 //!
-//! The search is exact, not a sketch: of a set that must share four fifths of its members, the rarest fifth and
-//! a few must hold a few shared ones, so that only texts that meet there are compared at all (a prefix filter). On ordinary text that is faster
-//! than hashing every text a hundred times, and no pair is missed by chance.
+//! Of a set that must share four fifths of its members, the rarest fifth and a few must hold a few shared ones, so that only
+//! texts that meet there are compared at all (a prefix filter). No pair is missed by chance. All sets must be there before
+//! the first comparison, because only together they tell what is rare, and the work grows with the square of the texts.
 
 use std::collections::HashMap;
 
-use super::content::Content;
+use super::{Jaccard, overlap, shingles};
 
-/// Characters of one shingle.
-const SHINGLE: usize = 5;
 /// Shingles that are held in memory; larger inputs are compared on a sample of them, chosen by content.
 const MOST_SHINGLES: usize = 8 << 20;
 /// Smallest sample that can tell likeness; texts with fewer sampled shingles count as like nothing.
@@ -20,27 +18,8 @@ const MEETINGS: usize = 4;
 /// Counters of how often a shingle occurs; a power of two.
 const COUNTERS: usize = 1 << 21;
 
-/// A likeness of at least `num / den`: shared shingles over all shingles of two texts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Jaccard {
-    pub num: usize,
-    pub den: usize,
-}
-
-impl Jaccard {
-    /// Fewest shared members of two sets of `both` members together.
-    fn shared(self, both: usize) -> usize {
-        (both * self.num).div_ceil(self.num + self.den)
-    }
-
-    /// Fewest members of a set that can be like one of `len`.
-    fn shortest(self, len: usize) -> usize {
-        (len * self.num).div_ceil(self.den)
-    }
-}
-
 /// Is told which texts are alike.
-pub(super) trait Links {
+pub(crate) trait Links {
     /// Whether it matters if these two are alike.
     fn wants(&mut self, a: usize, b: usize) -> bool;
     /// These two are alike.
@@ -48,22 +27,23 @@ pub(super) trait Links {
 }
 
 /// Texts as sets of shingles, rarest first.
-pub(super) struct Sets(Vec<Vec<u64>>);
+pub(crate) struct Sets(Vec<Vec<u64>>);
 
 impl Sets {
-    pub fn of(docs: &[&Content]) -> Sets {
-        let total: usize = docs.iter().flat_map(|doc| &doc.cells).map(|cell| cell.len()).sum();
+    /// Of texts that are normalised, each in one or several cells.
+    pub fn of(docs: &[&[String]]) -> Sets {
+        let total: usize = docs.iter().copied().flatten().map(|cell| cell.len()).sum();
         let every = total.div_ceil(MOST_SHINGLES).max(1) as u64;
         Sets::sampled(docs, every)
     }
 
     /// Keeps about one in `every` shingles.
-    fn sampled(docs: &[&Content], every: u64) -> Sets {
+    fn sampled(docs: &[&[String]], every: u64) -> Sets {
         let mut counts = vec![0u32; COUNTERS];
         let mut sets: Vec<Vec<u64>> = Vec::with_capacity(docs.len());
         for doc in docs {
             let mut set = Vec::new();
-            doc.cells.iter().for_each(|cell| shingles(cell, &mut set));
+            doc.iter().for_each(|cell| shingles(cell, &mut set));
             set.retain(|hash| hash % every == 0);
             if every > 1 && set.len() < FEWEST_SAMPLED {
                 set.clear();
@@ -126,47 +106,12 @@ fn prefix(set: &[u64], shared: usize) -> &[u64] {
     &set[..set.len().min(set.len() - shared + MEETINGS)]
 }
 
-/// Whether two sorted sets share at least `needed` members.
-fn overlap(a: &[u64], b: &[u64], needed: usize) -> bool {
-    let (mut i, mut j, mut shared) = (0, 0, 0);
-    while shared + (a.len() - i).min(b.len() - j) >= needed {
-        match (a.get(i), b.get(j)) {
-            (Some(x), Some(y)) => {
-                shared += usize::from(x == y);
-                i += usize::from(x <= y);
-                j += usize::from(y <= x);
-            }
-            _ => return true,
-        }
-    }
-    false
-}
-
-/// Hashes of the five-grams of ` text `; a shorter text is one shingle.
-fn shingles(text: &str, out: &mut Vec<u64>) {
-    let chars: Vec<u64> = [' '].into_iter().chain(text.chars()).chain([' ']).map(|c| u64::from(u32::from(c))).collect();
-    let hash = |chars: &[u64]| chars.iter().fold(chars.len() as u64, |hash, &c| mix(hash ^ c));
-    if chars.len() < SHINGLE {
-        out.push(hash(&chars));
-    } else {
-        out.extend(chars.windows(SHINGLE).map(hash));
-    }
-}
-
-/// One round of splitmix64.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
-}
-
 fn counter(hash: u64) -> usize {
     (hash >> 20) as usize % COUNTERS
 }
 
 /// Disjoint groups of documents. A group's root is its smallest member.
-pub(super) struct UnionFind(Vec<usize>);
+pub(crate) struct UnionFind(Vec<usize>);
 
 impl UnionFind {
     pub fn new(len: usize) -> Self {
@@ -208,11 +153,7 @@ impl Links for UnionFind {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn content(text: &str) -> Content {
-        Content { key: [0; 32], cells: vec![text.into()], lead: String::new() }
-    }
+    use super::{super::mix, *};
 
     struct All(Vec<(usize, usize)>);
 
@@ -257,11 +198,11 @@ mod tests {
             texts in proptest::collection::vec("[ab]{0,3}(card|lost|my){1,9}[abc]{0,2}", 2..30),
             num in 1usize..=10,
         ) {
-            let docs: Vec<Content> = texts.iter().map(|text| content(text)).collect();
-            let likeness = Jaccard { num, den: 10 };
+            let likeness = Jaccard::tenths(num);
             let mut all = All(Vec::new());
-            let members: Vec<usize> = (0..docs.len()).collect();
-            Sets::of(&docs.iter().collect::<Vec<_>>()).join(&members, likeness, &mut all);
+            let members: Vec<usize> = (0..texts.len()).collect();
+            let docs: Vec<&[String]> = texts.iter().map(std::slice::from_ref).collect();
+            Sets::of(&docs).join(&members, likeness, &mut all);
             all.0.sort_unstable();
             proptest::prop_assert_eq!(all.0, by_hand(&texts, likeness));
         }
@@ -270,9 +211,10 @@ mod tests {
     #[test]
     fn a_sample_of_the_shingles_still_finds_long_near_duplicates() {
         let words = |from: u64| -> String { (from..from + 400).map(|n| format!("{:x} ", mix(n) & 0xffff)).collect() };
-        let docs = [content(&words(0)), content(&words(1000)), content(&words(10)), content("short"), content("short")];
+        let docs = [words(0), words(1000), words(10), "short".into(), "short".into()];
+        let docs: Vec<&[String]> = docs.iter().map(std::slice::from_ref).collect();
         let mut all = All(Vec::new());
-        Sets::sampled(&docs.iter().collect::<Vec<_>>(), 8).join(&[0, 1, 2, 3, 4], Jaccard { num: 4, den: 5 }, &mut all);
+        Sets::sampled(&docs, 8).join(&[0, 1, 2, 3, 4], Jaccard::tenths(8), &mut all);
         assert_eq!(all.0, [(0, 2)]);
     }
 
