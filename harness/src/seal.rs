@@ -192,16 +192,6 @@ fn cells<'a>(docs: &[&'a Content]) -> Vec<&'a [String]> {
     docs.iter().map(|doc| &doc.cells[..]).collect()
 }
 
-/// The groups of texts that nearly repeat each other, each in order; a text that is like no other is in none.
-pub fn near_groups(texts: &[&str]) -> Vec<Vec<usize>> {
-    let texts: Vec<String> = texts.iter().map(|text| normalise(text)).collect();
-    let docs: Vec<&[String]> = texts.iter().map(std::slice::from_ref).collect();
-    let everyone: Vec<usize> = (0..docs.len()).collect();
-    let mut union = UnionFind::new(docs.len());
-    Sets::of(&docs).join(&everyone, NEAR, &mut union);
-    union.groups().into_iter().filter(|group| group.len() > 1).collect()
-}
-
 /// How many rows to seal.
 fn target(rows: usize, share: Option<f64>) -> usize {
     let of = |share: f64| (rows as f64 * share).round() as usize;

@@ -197,8 +197,8 @@ impl Job {
         let fit = output.formats.iter().find(|fit| Some(fit.kind) == output.format).cloned();
         next("near-duplicates");
         let compared = compared(fit.as_ref(), &output.columns);
-        let (groups, of) = near::groups(sample, &compared);
-        output.near = (!compared.is_empty()).then(|| near::summary((&groups, of), sample, &compared, names));
+        let groups = near::groups(sample, &compared, self.seed);
+        output.near = (!compared.is_empty()).then(|| near::summary(&groups, sample, &compared, names));
         next("labels");
         let of_labels = output.proposal.as_ref().filter(|_| output.format == Some(Shape::Classification));
         let counts = |target: &str| pass.columns.iter().find(|column| column.name == target)?.values();

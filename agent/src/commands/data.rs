@@ -1,5 +1,4 @@
-//! `tunesmith data`: what is in files of rows, turning rows into examples, making rows, and what of
-//! eval sets stands in them.
+//! `tunesmith data`: what is in files of rows, turning rows into examples, making rows, and what of eval sets stands in them.
 
 use tunesmith_sandbox::Cancel;
 
@@ -13,7 +12,7 @@ mod prepare;
 pub use inspect::Inspect;
 pub use prepare::{Mapping, Prepare, prepare};
 
-/// Look at rows, prepare them for training, make some, or look for eval sets in them
+/// Look at rows, prepare them for training, or make some
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Data {
     /// Columns, duplicates, labels, damage, private data, and how the rows could be used

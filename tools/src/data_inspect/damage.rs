@@ -4,24 +4,34 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What was found in a text, with the place of the first.
+/// What was found in a text, with the place of the first of each kind.
 pub(super) fn find(text: &str) -> Vec<(&'static str, std::ops::Range<usize>)> {
-    let first = |kind: &'static str, at: Option<(usize, char)>| at.map(|(at, c)| (kind, at..at + c.len_utf8()));
-    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
-    let invisible = |c: char| matches!(c, '\u{200b}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{e000}'..='\u{f8ff}');
-    let find = |holds: &dyn Fn(char) -> bool| text.char_indices().find(|(_, c)| holds(*c));
-    if text.is_ascii() {
-        let found = [first("control_characters", find(&control)), entity(text)];
-        return found.into_iter().flatten().collect();
+    let mut found: Vec<(&'static str, std::ops::Range<usize>)> = Vec::new();
+    // Most texts are sound, and most letters plain.
+    let odd = |byte: u8| byte >= 0x7f || byte < b' ' && !matches!(byte, b'\n' | b'\r' | b'\t');
+    let mut at = 0;
+    while let Some(next) = text.as_bytes()[at..].iter().position(|byte| odd(*byte)) {
+        at += next;
+        let Some(c) = text[at..].chars().next() else { break };
+        let end = at + c.len_utf8();
+        let kind = match c {
+            '\u{fffd}' => Some(("replacement_characters", end)),
+            '\u{200b}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{e000}'..='\u{f8ff}' => {
+                Some(("invisible_characters", end))
+            }
+            c if c.is_control() => Some(("control_characters", end)),
+            'Â'..='ô' => mojibake(&text[at..]).map(|length| ("mojibake", at + length)),
+            _ => None,
+        };
+        if let Some((kind, end)) = kind
+            && found.iter().all(|(known, _)| *known != kind)
+        {
+            found.push((kind, at..end));
+        }
+        at = end;
     }
-    let found = [
-        first("replacement_characters", find(&|c| c == '\u{fffd}')),
-        mojibake(text).map(|at| ("mojibake", at)),
-        first("control_characters", find(&control)),
-        first("invisible_characters", find(&invisible)),
-        entity(text),
-    ];
-    found.into_iter().flatten().collect()
+    found.extend(entity(text));
+    found
 }
 
 static ENTITY: LazyLock<Option<Regex>> =
@@ -32,18 +42,14 @@ fn entity(text: &str) -> Option<(&'static str, std::ops::Range<usize>)> {
     Some(("html_entities", found.range()))
 }
 
-/// Letters of UTF-8 that were read as if their bytes were letters of Windows-1252, as `Ã©` for `é`.
+/// The length of letters of UTF-8 at the beginning of a text that were read as if their bytes were letters of Windows-1252, as `Ã©` for `é`.
 ///
 /// One is enough where it begins as most do: accents, quotation marks and emoji. `É»` may stand in sound French, so that
 /// of others two must follow each other.
-fn mojibake(text: &str) -> Option<std::ops::Range<usize>> {
-    for (at, c) in text.char_indices().filter(|(_, c)| ('\u{c2}'..='\u{f4}').contains(c)) {
-        let Some(end) = misread(&text[at..]).map(|length| at + length) else { continue };
-        if matches!(c, 'Â' | 'Ã' | 'â' | 'ð') || misread(&text[end..]).is_some() {
-            return Some(at..end);
-        }
-    }
-    None
+fn mojibake(text: &str) -> Option<usize> {
+    let length = misread(text)?;
+    let common = text.starts_with(['Â', 'Ã', 'â', 'ð']);
+    (common || misread(&text[length..]).is_some()).then_some(length)
 }
 
 /// The length of one such letter at the beginning of a text.

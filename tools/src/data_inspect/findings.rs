@@ -114,7 +114,7 @@ impl List {
         }
         if let Some(near) = output.near.as_ref().filter(|near| near.rows > 0) {
             let share = share(near.rows, near.of);
-            let sample = sampled(Sample { rows: near.of, ..output.sample });
+            let sample = sampled(output.sample);
             let weight = if share > MUCH { Weight::Harms } else { Weight::Minor };
             let why = format!(
                 "{} ({}) of {sample} nearly repeat another in {}, in {}, {} of them word for word; keep one of each, and never split them between training \
