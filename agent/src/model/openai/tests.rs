@@ -8,6 +8,7 @@ use reqwest::{Body, Response};
 use tokio::time::Instant;
 
 use super::*;
+use crate::model::Form;
 
 /// What the server does with one request.
 enum Does {
