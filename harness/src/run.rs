@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -302,6 +302,21 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
     write_atomically(path, format!("{text}\n").as_bytes())
 }
 
+/// Appends a line of JSON to a journal of `len` bytes; it is on the disk when this returns. Where that fails, the journal is
+/// what it was.
+pub fn append_line(file: &mut File, len: &mut u64, line: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(line)? + "\n";
+    match file.write_all(text.as_bytes()).and_then(|()| file.sync_data()) {
+        Ok(()) => *len += text.len() as u64,
+        Err(error) => {
+            // Making a file shorter needs no space; should it fail, readers drop the half line.
+            let _ = file.set_len(*len);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file so that readers see all of it or none, also after a crash.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let write = || -> io::Result<()> {
@@ -316,7 +331,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        fs::File::open(dir)?.sync_all()
+        File::open(dir)?.sync_all()
     };
     write().map_err(|e| io_error(path, e))
 }

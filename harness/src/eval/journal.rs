@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::request::{Request, Response};
-use crate::{hash::sha256, rows::not_a_file};
+use crate::{hash::sha256, rows::not_a_file, run::append_line};
 
 /// The largest journal that is read, in bytes: its answers are held in memory.
 const MOST_BYTES: u64 = 2 << 30;
@@ -139,21 +139,8 @@ impl Journal {
     }
 
     fn write(&mut self, line: &impl Serialize) -> Result<(), JournalError> {
-        let text = serde_json::to_string(line).map(|text| text + "\n").map_err(io::Error::other);
-        let done = text.and_then(|text| {
-            self.file.write_all(text.as_bytes())?;
-            self.file.sync_data()?;
-            Ok(text.len() as u64)
-        });
-        match done {
-            Ok(bytes) => self.len += bytes,
-            Err(error) => {
-                // Making a file shorter needs no space; should it fail, readers drop the half line.
-                let _ = self.file.set_len(self.len);
-                return Err(JournalError::Io { path: self.path.clone(), error });
-            }
-        }
-        Ok(())
+        append_line(&mut self.file, &mut self.len, line)
+            .map_err(|error| JournalError::Io { path: self.path.clone(), error })
     }
 }
 

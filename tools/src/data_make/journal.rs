@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
-use tunesmith_harness::ask::Answer;
+use tunesmith_harness::{ask::Answer, run::append_line};
 
 use super::purse::Cost;
 use crate::files::read_small;
@@ -224,20 +224,8 @@ impl Journal {
     }
 
     fn write(&mut self, line: Line) -> Result<(), JournalError> {
-        let text = serde_json::to_string(&line).map(|text| text + "\n").map_err(io::Error::other);
-        let done = text.and_then(|text| {
-            self.file.write_all(text.as_bytes())?;
-            self.file.sync_data()?;
-            Ok(text.len() as u64)
-        });
-        match done {
-            Ok(bytes) => self.len += bytes,
-            Err(error) => {
-                // Making a file shorter needs no space; should it fail, readers drop the half line.
-                let _ = self.file.set_len(self.len);
-                return Err(JournalError::Io { path: self.path.clone(), error });
-            }
-        }
+        append_line(&mut self.file, &mut self.len, &line)
+            .map_err(|error| JournalError::Io { path: self.path.clone(), error })?;
         self.state.take(line);
         Ok(())
     }
