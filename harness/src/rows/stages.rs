@@ -54,7 +54,7 @@ struct Split {
 }
 
 /// How many rows a stage let through.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Count {
     /// The stage.
     pub name: String,
@@ -92,6 +92,8 @@ pub struct Passed {
     pub bad: Vec<BadRow>,
     /// Rows that were left out: by the first stage, then by the second.
     pub left: Vec<Left>,
+    /// Bytes of text or values that were read for them.
+    pub bytes: u64,
     /// Bytes of the file that were read up to here.
     pub read: u64,
     came: u64,
@@ -254,8 +256,8 @@ fn first<const N: usize>(digest: &[u8]) -> [u8; N] {
 
 impl Passed {
     fn new(batch: Batch, counts: Vec<(u64, u64)>) -> Passed {
-        let Batch { file, rows, lines, bad, read, .. } = batch;
-        Passed { came: rows.len() as u64, file, rows, lines, bad, read, counts, ..Passed::default() }
+        let Batch { file, rows, lines, bad, bytes, read } = batch;
+        Passed { came: rows.len() as u64, file, rows, lines, bad, bytes, read, counts, ..Passed::default() }
     }
 
     /// Keeps the rows that a stage does not leave out; it sees them in order, with their places in the batch.
