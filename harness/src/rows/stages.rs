@@ -2,21 +2,20 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasherDefault, Hasher},
+    hash::BuildHasherDefault,
     sync::Arc,
 };
 
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+mod key;
+
+use key::{Even, Split};
+pub use key::{Key, key};
 
 use super::{BadRow, Batch, Problem, RowsError, Source, ahead::Ahead};
 use crate::{
     near::{Jaccard, Near},
     recipe::Row,
 };
-
-/// 128 bits of the SHA-256 of a content: nobody finds two contents with one key.
-pub type Key = u128;
 
 /// Stages that rows go through one after the other.
 ///
@@ -43,14 +42,6 @@ enum What {
     Each(Each),
     Distinct(Function<Key>),
     Unlike(Function<String>, Jaccard, u64),
-}
-
-#[derive(Clone)]
-struct Split {
-    /// Where each part ends, as a share of all keys.
-    ends: Vec<f64>,
-    seed: u64,
-    key: Function<Key>,
 }
 
 /// How many rows a stage let through.
@@ -242,18 +233,6 @@ impl Leg {
     }
 }
 
-impl Split {
-    fn part(&self, key: Key) -> usize {
-        let digest = Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(key.to_le_bytes()).finalize();
-        let place = u64::from_le_bytes(first(&digest)) as f64 / 2f64.powi(64);
-        self.ends.iter().position(|end| place < *end).unwrap_or(self.ends.len().saturating_sub(1))
-    }
-}
-
-fn first<const N: usize>(digest: &[u8]) -> [u8; N] {
-    std::array::from_fn(|at| digest[at])
-}
-
 impl Passed {
     fn new(batch: Batch, counts: Vec<(u64, u64)>) -> Passed {
         let Batch { file, rows, lines, bad, bytes, read } = batch;
@@ -362,9 +341,12 @@ impl Turn {
                 });
             }
             Turn::Unlike(near, places) => {
-                let like = near.add_all(&std::mem::take(&mut passed.texts));
+                let texts = std::mem::take(&mut passed.texts);
+                let like = near.add_all(&texts);
                 places.extend(lines.iter().map(|line| (file, *line)));
-                passed.keep(stage, |_, at| like[at].map_or(Ok(()), |like| repeats(places[like])));
+                // Rows that say nothing are not alike by that.
+                let like = |at: usize| like[at].filter(|_| !texts[at].trim().is_empty());
+                passed.keep(stage, |_, at| like(at).map_or(Ok(()), |like| repeats(places[like])));
             }
         }
         passed.parts = vec![0; passed.rows.len()];
@@ -380,24 +362,6 @@ impl<I: Iterator<Item = Result<Passed, RowsError>>> Iterator for InTurn<I> {
             self.turn.apply(self.stage, passed);
         }
         Some(item)
-    }
-}
-
-/// Keys are evenly spread already.
-#[derive(Default)]
-struct Even(u64);
-
-impl Hasher for Even {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().rev().fold(self.0, |sum, &byte| sum << 8 | u64::from(byte));
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
     }
 }
 
@@ -427,50 +391,5 @@ impl<I: Iterator<Item = Result<Passed, RowsError>>> Iterator for InOrder<I> {
         }
         let broke_down = || Err(RowsError { path: std::path::PathBuf::new(), problem: Problem::Panicked });
         self.ahead.wait().map(|item| item.unwrap_or_else(broke_down))
-    }
-}
-
-/// The key of a row's content in some columns, or in all: the order of its keys does not matter, all else does.
-pub fn key(row: &Row, columns: &[String]) -> Key {
-    let mut hash = Sha256::new();
-    if columns.is_empty() {
-        object(row, &mut hash);
-    } else {
-        columns.iter().for_each(|column| feed(row.get(column).unwrap_or(&Value::Null), &mut hash));
-    }
-    u128::from_le_bytes(first(&hash.finalize()))
-}
-
-/// Feeds a value so that no two values feed the same bytes.
-fn feed(value: &Value, hash: &mut Sha256) {
-    let mut text = |kind: u8, text: &str| {
-        hash.update([kind]);
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    };
-    match value {
-        Value::Null => text(b'n', ""),
-        Value::Bool(true) => text(b't', ""),
-        Value::Bool(false) => text(b'f', ""),
-        Value::Number(number) => text(b'0', &number.to_string()),
-        Value::String(string) => text(b'"', string),
-        Value::Array(items) => {
-            hash.update([b'[']);
-            hash.update((items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| feed(item, hash));
-        }
-        Value::Object(row) => object(row, hash),
-    }
-}
-
-fn object(row: &Row, hash: &mut Sha256) {
-    let mut entries: Vec<(&String, &Value)> = row.iter().collect();
-    entries.sort_unstable_by_key(|(name, _)| *name);
-    hash.update([b'{']);
-    hash.update((entries.len() as u64).to_le_bytes());
-    for (name, value) in entries {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
-        feed(value, hash);
     }
 }

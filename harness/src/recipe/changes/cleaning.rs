@@ -64,17 +64,31 @@ fn encoding(text: &str) -> Option<String> {
 }
 
 static TAG: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?s)<!--.*?-->|(?i)<(br|/p|/div|/li|/tr|/h[1-6])\b[^<>]*>|</?[a-zA-Z][^<>]*>|&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,6});").ok()
+    Regex::new(r"(?i)<(br|/p|/div|/li|/tr|/h[1-6])\b[^<>]*>|</?[a-zA-Z][^<>]*>|&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,6});").ok()
 });
 
 /// Blocks and line breaks of HTML end a line.
 fn html(text: &str) -> Cow<'_, str> {
     let Some(tag) = TAG.as_ref().filter(|_| text.contains(['<', '&'])) else { return Cow::Borrowed(text) };
-    tag.replace_all(text, |found: &regex::Captures<'_>| match (found.get(1), found.get(2)) {
+    let text = without_comments(text);
+    let plain = tag.replace_all(&text, |found: &regex::Captures<'_>| match (found.get(1), found.get(2)) {
         (Some(_), _) => "\n".to_owned(),
         (_, Some(name)) => entity(name.as_str()).unwrap_or_else(|| found[0].to_owned()),
         _ => String::new(),
-    })
+    });
+    Cow::Owned(plain.into_owned())
+}
+
+/// By hand, because a pattern would look for the end of each unclosed comment through all that follows.
+fn without_comments(text: &str) -> Cow<'_, str> {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, comment)) = rest.split_once("<!--")
+        && let Some((_, after)) = comment.split_once("-->")
+    {
+        out.push_str(before);
+        rest = after;
+    }
+    if rest.len() == text.len() { Cow::Borrowed(text) } else { Cow::Owned(out + rest) }
 }
 
 /// The character of an entity that texts hold again and again, or that is a number.

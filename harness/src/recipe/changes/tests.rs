@@ -62,6 +62,16 @@ fn each_way_to_clean_does_what_it_says() {
 }
 
 #[test]
+fn comments_without_an_end_stay_and_take_no_time_for_each_tag_behind_them() {
+    let clean = |text: &str| cleaning::all(text, &BTreeSet::from([Clean::Html])).into_owned();
+    assert_eq!(clean("a<!-- b -->c<!-->d<!-- <b>e"), "ac<!-->d<!-- e");
+    let many = 200_000;
+    assert_eq!(clean(&"<!--<b>x".repeat(many)), "<!--x".repeat(many));
+    assert_eq!(clean(&"<b ".repeat(many)), "<b ".repeat(many));
+    assert_eq!(clean(&"<".repeat(8 * many)), "<".repeat(8 * many));
+}
+
+#[test]
 fn what_cannot_be_changed_is_said() {
     let table = [
         (json!({"set": {"a": "{b"}}), "set: \"a\": a brace has no partner; write {{ or }} for a brace itself"),
