@@ -93,23 +93,30 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
         return Err(GradeError::NoLabels);
     }
     let (seen, refusal) = contamination(s);
-    let mut cases = Cases::of(&s.recipe, &unseen(s, &seen, &refusal));
+    let rows = unseen(s, &seen, &refusal);
+    let mut cases = Cases::of(&s.recipe, &rows);
     if !cases.any_usable(&s.recipe) {
         return Err(GradeError::NoRows(s.sealed.len()));
     }
     if let (count @ 1.., None) = (seen.seen().len(), &refusal) {
         cases.unusable.push((SEEN.to_owned(), count));
     }
+    // Changes that only make it harder for the base, or for words, are no gain.
+    let unchanged = (!s.recipe.changes.is_empty()).then(|| Cases::unchanged(&s.recipe, &rows));
     let base = models
         .open(&s.base, None)
-        .and_then(|mut model| measure(&s.recipe, &cases, model.as_mut(), "base", on))
+        .and_then(|mut model| of_base(&s.recipe, &cases, unchanged.as_ref(), model.as_mut(), on))
         .map_err(GradeError::Base)?;
+    let mut baselines = baselines_of(&s.recipe, &s.open, &cases);
+    if let Some(cases) = &unchanged {
+        baselines = baselines.or_better(baselines_of(&s.recipe.unchanged(), &s.open, cases));
+    }
     let mut grade = Grade {
         metric: if classification { "accuracy" } else { "exact_match" }.to_owned(),
         base: base.measured.clone(),
         tuned: None,
         gain: None,
-        baselines: baselines_of(s, &cases),
+        baselines,
         artifacts: files::listed(s),
         confusion: None,
         errors: Vec::new(),
@@ -213,19 +220,33 @@ fn add_tuned(
     grade.tuned = Some(tuned.measured);
 }
 
-fn baselines_of(s: &Submission, cases: &Cases) -> Baselines {
-    if s.recipe.kind != JobKind::Classification {
-        let open: Vec<String> = s.open.iter().filter_map(|row| Some(s.recipe.example(row).ok()?.completion)).collect();
+/// The base on the rows as the recipe changes them, or as they stand in the data where it does better there.
+fn of_base(
+    recipe: &Recipe,
+    cases: &Cases,
+    unchanged: Option<&Cases>,
+    model: &mut dyn ChatLanguageModel,
+    on: &mut dyn FnMut(GradeProgress),
+) -> Result<Scored, ModelError> {
+    let changed = measure(recipe, cases, model, "base", on)?;
+    let Some(cases) = unchanged else { return Ok(changed) };
+    let plain = measure(recipe, cases, model, "base, rows unchanged", on)?;
+    Ok(if plain.measured.value > changed.measured.value { plain } else { changed })
+}
+
+fn baselines_of(recipe: &Recipe, open: &[Row], cases: &Cases) -> Baselines {
+    if recipe.kind != JobKind::Classification {
+        let open: Vec<String> = open.iter().filter_map(|row| Some(recipe.example(row).ok()?.completion)).collect();
         let completion = |case: &'_ Case| case.example.as_ref().map(|example| example.completion.clone());
         let sealed: Vec<Option<String>> = cases.rows.iter().map(completion).collect();
-        return baselines::constant(&s.recipe, &open, &sealed.iter().map(Option::as_deref).collect::<Vec<_>>());
+        return baselines::constant(recipe, &open, &sealed.iter().map(Option::as_deref).collect::<Vec<_>>());
     }
     let open: Vec<(String, usize)> =
-        s.open.iter().filter_map(|row| Some((s.recipe.input(row).ok()?, s.recipe.example(row).ok()?.label?))).collect();
+        open.iter().filter_map(|row| Some((recipe.input(row).ok()?, recipe.example(row).ok()?.label?))).collect();
     let open: Vec<(&str, usize)> = open.iter().map(|(text, label)| (text.as_str(), *label)).collect();
-    let known = |case: &'_ Case| case.label().filter(|label| *label < s.recipe.labels.len());
+    let known = |case: &'_ Case| case.label().filter(|label| *label < recipe.labels.len());
     let sealed: Vec<(&str, Option<usize>)> = cases.rows.iter().map(|row| (row.input.as_str(), known(row))).collect();
-    baselines::baselines(s.recipe.kind, s.recipe.labels.len(), &open, &sealed)
+    baselines::baselines(recipe.kind, recipe.labels.len(), &open, &sealed)
 }
 
 /// The grader's result.
@@ -233,7 +254,7 @@ fn baselines_of(s: &Submission, cases: &Cases) -> Baselines {
 pub struct Grade {
     /// Name of the headline metric: `accuracy` (label-scored) or `exact_match`.
     pub metric: String,
-    /// The base on the sealed rows.
+    /// The base on the sealed rows: as the recipe changes them, or as they stand in the data where it is better there.
     pub base: Measured,
     /// The tuned model on the sealed rows; `None` when no adapter was handed in.
     pub tuned: Option<Measured>,
@@ -291,6 +312,18 @@ pub struct Baselines {
     pub majority: Option<f64>,
     /// Multinomial naive Bayes over words of the open rows.
     pub naive_bayes: Option<f64>,
+}
+
+impl Baselines {
+    /// The better value of each.
+    fn or_better(self, other: Baselines) -> Baselines {
+        let better = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+        Baselines {
+            chance: better(self.chance, other.chance),
+            majority: better(self.majority, other.majority),
+            naive_bayes: better(self.naive_bayes, other.naive_bayes),
+        }
+    }
 }
 
 /// One shipped file.

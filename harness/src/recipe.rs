@@ -65,7 +65,7 @@ pub enum RowError {
     /// A column is not there or empty.
     #[error("column {0:?} is missing or empty")]
     Missing(String),
-    /// The recipe's changes cannot be made.
+    /// The recipe's changes cannot be made, or leave no input.
     #[error("{0}")]
     Unchangeable(String),
     /// A label that the recipe does not list.
@@ -88,7 +88,19 @@ impl Recipe {
         }
         let mut changed = row.clone();
         self.changes.apply(&mut changed, Some(&self.target)).map_err(RowError::Unchangeable)?;
-        text_of(&changed, &self.input)
+        let emptied = || RowError::Unchangeable(format!("the recipe's changes leave column {:?} empty", self.input));
+        text_of(&changed, &self.input).map_err(|_| emptied())
+    }
+
+    /// Whether a row has something to ask in the data. No change decides that, but where one makes the input's column, all
+    /// rows are asked.
+    pub fn asks(&self, row: &Row) -> bool {
+        self.changes.set.contains_key(&self.input) || text_of(row, &self.input).is_ok()
+    }
+
+    /// The recipe without its changes.
+    pub fn unchanged(&self) -> Recipe {
+        Recipe { changes: Changes::default(), ..self.clone() }
     }
 
     /// The example that `row` gives.

@@ -116,6 +116,73 @@ fn no_cheat_gets_more_than_nothing_and_each_is_told_why() {
     assert!(escapes.is_empty(), "{} of {} cheats: {}", escapes.len(), CHEATS.len(), escapes.join("\n"));
 }
 
+#[test]
+fn sealed_rows_are_asked_as_the_rows_that_were_trained_on() {
+    let (open, sealed) = rows("tickets", 5, 60, 24);
+    let (open, sealed): (Vec<Row>, Vec<Row>) = {
+        let titled = |row: Row| {
+            let text = row["text"].as_str().unwrap();
+            json!({"text": format!("<p>{text}</p>"), "title": "HELP me", "category": row["category"]})
+        };
+        let each = |rows: Vec<Row>| rows.into_iter().map(|row| titled(row).as_object().unwrap().clone()).collect();
+        (each(open), each(sealed))
+    };
+    let steps = json!({
+        "set": {"text": "{title}: {text}"},
+        "replace": [{"column": "text", "pattern": "[0-9]+", "with": "N"}],
+        "clean": ["html", "lower"],
+        "near": 0.95,
+    });
+    let columns = json!({"kind": "classification", "input": "text", "target": "category"});
+    let with = |more: Value| {
+        let mut all = columns.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let calls = [
+        ("plan", with(json!({"max_length": 128, "metric": "accuracy", "why": "as asked"}))),
+        ("data_prepare", with(json!({"steps": steps}))),
+        ("train", json!({"name": "mine", "r": 2, "max_steps": 2, "batch_size": 8, "patience": 0})),
+        ("finish", json!({"summary": "done", "adapter": "mine"})),
+    ];
+    let turn = |(name, arguments): &(&str, Value)| {
+        json!({"calls": [{"id": name, "name": name, "arguments": arguments}]}).to_string() + "\n"
+    };
+    let ended = Ended::of(&calls.iter().map(turn).collect::<String>(), (&open, &sealed), &[]);
+    let changed = |row: &Row| {
+        let text = row["text"].as_str().unwrap().replace("<p>", "").replace("</p>", "\n");
+        let mut out = String::new();
+        for c in format!("help me: {text}").trim().to_lowercase().chars() {
+            match c.is_ascii_digit() {
+                true if out.ends_with('\u{1}') => {}
+                true => out.push('\u{1}'),
+                false => out.push(c),
+            }
+        }
+        // The steps put an N in place of digits before they make letters small.
+        out.replace('\u{1}', "n")
+    };
+    let known = |rows: &[Row]| rows.iter().map(changed).collect::<std::collections::BTreeSet<String>>();
+    let grade = ended.grade().unwrap_or_else(|| panic!("{}", ended.said));
+    let asked = known(&sealed);
+    assert!(
+        grade.errors.len() == 10 && grade.errors.iter().all(|row| asked.contains(&row.input)),
+        "{:#?}",
+        grade.errors
+    );
+    assert_eq!((grade.tuned.as_ref().unwrap().n, grade.unusable.len()), (24, 0));
+    let prepared = fs::read_to_string(ended.run.join("work/prepared/train.jsonl")).unwrap();
+    let trained = known(&open);
+    for line in prepared.lines() {
+        let example: Value = serde_json::from_str(line).unwrap();
+        let prompt = example["prompt"][0]["content"].as_str().unwrap();
+        assert!(trained.contains(prompt.strip_suffix("\nLabel:").unwrap()), "{prompt}");
+    }
+    // Whoever reads the report sees what models were asked instead of the rows.
+    let report = fs::read_to_string(ended.run.join("report.md")).unwrap();
+    assert!(report.contains("inputs are changed, sealed ones too"), "{report}");
+}
+
 /// An honest planner's script: prepares, tidies up, adds rows of its own where the task is fit for it, trains, ships.
 fn honest(maker: &str, seed: u64, open: &[Row]) -> String {
     let [input, target] = generator(maker).unwrap().columns;

@@ -12,7 +12,7 @@ const KEPT: usize = 600;
 
 /// All rows to score, in file order, and what could not be used.
 pub(super) struct Cases {
-    /// Rows with an input; those without are not scored.
+    /// Rows with an input in the data; those without are not scored.
     pub rows: Vec<Case>,
     /// Rows that give no example, or one with a label that nobody could learn, by reason.
     pub unusable: Vec<(String, usize)>,
@@ -41,6 +41,17 @@ impl Case {
 impl Cases {
     /// Turns `rows` into cases by `recipe`.
     pub fn of(recipe: &Recipe, rows: &[Row]) -> Cases {
+        Self::among(rows, recipe, recipe)
+    }
+
+    /// The same rows, in the same places, as they stand in the data.
+    pub fn unchanged(recipe: &Recipe, rows: &[Row]) -> Cases {
+        Self::among(rows, recipe, &recipe.unchanged())
+    }
+
+    /// The rows that `asks` has, as `recipe` reads them. What it makes of them chooses none: a row whose input it empties
+    /// counts as wrong.
+    fn among(rows: &[Row], asks: &Recipe, recipe: &Recipe) -> Cases {
         let mut cases = Vec::with_capacity(rows.len());
         let mut unusable: BTreeMap<String, usize> = BTreeMap::new();
         let mut labels: Vec<String> = recipe.labels.iter().map(|label| label.text.clone()).collect();
@@ -49,7 +60,10 @@ impl Cases {
             if let Err(reason) = &example {
                 *unusable.entry(reason.to_string()).or_default() += 1;
             }
-            let Ok(input) = recipe.input(row) else { continue };
+            if !asks.asks(row) {
+                continue;
+            }
+            let input = recipe.input(row).or_else(|_| recipe.unchanged().input(row)).unwrap_or_default();
             let example = match example {
                 Err(RowError::UnknownLabel(label)) => unknown(recipe, row, label, &mut labels),
                 example => example,

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tunesmith_harness::{
     grade::{Grade, GradeError, GradeProgress, Submission, grade, outcome},
     model::{ChatLanguageModel, Generated, Loglikelihood, Message, ModelError, Models, OnProgress},
-    recipe::{Label, Recipe, Row},
+    recipe::{Label, Recipe, Row, changes::Changes},
     task::{Goal, JobKind},
 };
 
@@ -67,6 +67,7 @@ impl Models for Zoo {
         Ok(Box::new(match (name, adapter) {
             ("base", None) => Table { scores: |_| vec![-1.0, -2.0, -3.0], says: |_| "hello".into() },
             ("base", Some(_)) | ("good.gguf", None) => Table { scores: by_digit, says: label_of },
+            ("reader", _) => Table { scores: by_digit, says: label_of },
             ("tie.gguf", None) => Table { scores: |_| vec![-1.0, -1.0, -1.0], says: |_| "refund".into() },
             ("nan.gguf", None) => Table { scores: |_| vec![-1.0, f64::NAN, -9.0], says: |_| String::new() },
             _ => return Err(ModelError(format!("{name}: not a model"))),
@@ -303,6 +304,46 @@ fn rows_that_cannot_be_used_are_wrong_unless_they_have_no_input() {
     );
     s.sealed = vec![row("case 1", "unheard_of")];
     assert!(matches!(grade(&s, &Zoo, &mut |_| {}), Err(GradeError::NoRows(1))));
+}
+
+fn changes(value: serde_json::Value) -> Changes {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn no_change_chooses_which_rows_count() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    s.sealed = vec![row("case 1", "refund"), row(" ", "refund"), row("case 2 hard", "card_arrival")];
+    // Sealed rows that a change empties, or cannot be changed, are wrong; an input made of nothing gives none.
+    let doubled = json!({"pattern": "(?s)^.*hard.*$", "with": "$0$0"});
+    for replace in
+        [json!([{"pattern": "(?s)^.*hard.*$"}]), json!(vec![doubled; 25]), json!([{"pattern": "^ $", "with": "x"}])]
+    {
+        s.recipe.changes = changes(json!({"replace": replace}));
+        let got = graded(&s);
+        assert_eq!(got.items, [(false, Some(true)), (true, Some(false))], "{replace}");
+    }
+    // A column that changes make is read in all rows.
+    s.recipe.changes =
+        changes(json!({"set": {"asked": "{text}"}, "replace": [{"column": "asked", "pattern": ".*hard"}]}));
+    s.recipe.input = "asked".into();
+    let got = graded(&s);
+    assert_eq!(got.items, [(false, Some(true)), (false, Some(false)), (false, Some(false))]);
+    assert_eq!(got.unusable, [("the recipe's changes leave column \"asked\" empty".to_owned(), 2)]);
+}
+
+#[test]
+fn changes_that_only_lame_the_base_or_a_baseline_are_no_gain() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    s.base = dir.path().join("reader");
+    let plain = graded(&s);
+    s.recipe.changes = changes(json!({"replace": [{"pattern": "[0-9]"}, {"pattern": "[a-z]+", "with": "."}]}));
+    let got = graded(&s);
+    assert_eq!((&got.base, &got.baselines), (&plain.base, &plain.baselines));
+    let tuned = got.tuned.unwrap();
+    assert_eq!((tuned.value, got.gain.unwrap().value < 0.0), (10.0 / 30.0, true));
 }
 
 #[test]
