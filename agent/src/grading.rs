@@ -13,6 +13,7 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
+    data_prepare::MOST_RECIPE,
     files::{open_regular, read_small},
     finish, grading,
     tool::{Progress, ToolError},
@@ -204,9 +205,6 @@ fn recipe(events: &[Event], work: &Workdir, scope: &Scope) -> Result<Recipe, Str
         None => Ok(recipe),
     }
 }
-
-/// The largest recipe that is read.
-const MOST_RECIPE: u64 = 1 << 20;
 
 /// SHA-256 of a regular file; what a job may have put in its place is refused rather than waited for.
 fn hash_of(path: &Path) -> Result<String, String> {

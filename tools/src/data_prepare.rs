@@ -51,6 +51,9 @@ pub use steps::{Condition, Steps};
 /// Where the examples go.
 pub const PREPARED: &str = "prepared";
 
+/// Bytes of the largest recipe that is read.
+pub const MOST_RECIPE: u64 = 1 << 20;
+
 /// See [`Args`].
 pub struct DataPrepare;
 
@@ -162,6 +165,21 @@ impl Default for Preparation {
 }
 
 impl Preparation {
+    /// What no rows could make right. Numbers that are none are told of here, before they are lost on the way to a worker.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let shares = [("valid_share", self.valid_share), ("test_share", self.test_share)];
+        if let Some((name, share)) = shares.iter().find(|(_, share)| !(0.0..=0.5).contains(share)) {
+            anyhow::bail!("{name}: must be from 0 to 0.5, not {share}");
+        }
+        if self.valid_share + self.test_share >= 1.0 {
+            anyhow::bail!("valid_share and test_share take all rows; leave some to train on");
+        }
+        if self.examples.is_some() && self.rows.is_some() {
+            anyhow::bail!("a recipe has examples or rows, not both; leave one out");
+        }
+        self.steps.check(self.examples.as_ref().map(|examples| examples.target.as_str()))
+    }
+
     /// What a planner asks for.
     pub fn of(args: Args, seed: u64) -> Preparation {
         let Args { file: _, kind, input, target, cue, valid_share, max_length, answer_after, steps } = args;

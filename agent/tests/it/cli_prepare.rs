@@ -135,6 +135,40 @@ fn rows_are_divided_by_time_or_content_in_one_pass_or_two() {
 }
 
 #[test]
+fn chats_and_numbers_are_alike_by_what_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let chat = |ask: &str, answer: &str| json!({"messages": [turn("user", ask), turn("assistant", answer)]});
+    let rows = [
+        chat("Where is the card that I ordered two weeks ago?", "It is on its way to you."),
+        chat("How do I get a refund for the two tickets that I bought?", "Write to the shop first."),
+        chat("Where is the card that I ordered two weeks ago?", "It is on its way to you!"),
+        json!({"n": 1}),
+        json!({"n": 2}),
+        json!({"n": null}),
+        json!({"m": null}),
+    ];
+    fs::write(dir.path().join("rows.jsonl"), rows.map(|row| row.to_string()).join("\n")).unwrap();
+    let args = ["data", "prepare", "rows.jsonl", "--rows", "--near", "0.8", "--valid-share", "0.5", "--label", "n"];
+    let made = tunesmith(dir.path(), &[&args[..], &["--out", "out", "--json"]].concat()).ok().json();
+    let left = fs::read_to_string(dir.path().join("out/left_out.jsonl")).unwrap();
+    let left: Vec<Value> = left.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let place = |line: u64| json!({"file": "rows.jsonl", "line": line});
+    let mut near = place(3);
+    near["stage"] = json!("near");
+    near["repeats"] = place(1);
+    assert_eq!((left, &made["parts"]), (vec![near], &json!({"train.jsonl": 4, "valid.jsonl": 2})));
+    // A part that nothing fell to is told of.
+    let args = ["data", "prepare", "rows.jsonl", "--rows", "--label", "n", "--out", "few"];
+    let said = tunesmith(dir.path(), &[&args[..], &["--clean", "trim", "--near", "0.5", "--test-share", "0"]].concat());
+    assert!(!said.ok().out.contains("no row fell"), "the rows without a label validate");
+    fs::write(dir.path().join("one.jsonl"), "{\"n\": 1}\n").unwrap();
+    let said =
+        tunesmith(dir.path(), &["data", "prepare", "one.jsonl", "--rows", "--label", "n", "--out", "one"]).ok().out;
+    assert!(said.contains("no row fell to valid: there are too few rows, groups, or rows of each label\n"), "{said}");
+}
+
+#[test]
 fn examples_in_parquet_are_trained_on_and_scored() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("rows.csv"), tickets(30)).unwrap();
@@ -194,5 +228,22 @@ fn what_cannot_be_prepared_is_said_in_a_line() {
         refused(&["--kind", "classification", "--input", "text", "--target", "label", "--valid-share", "0"], 2),
         "error: examples need a share of at least 0.01 to validate on; with --rows there may be none\n"
     );
+    let recipe = |text: &str| {
+        fs::write(dir.path().join("odd.toml"), text).unwrap();
+        refused(&["--recipe", "odd.toml"], 2)
+    };
+    let said = "error: valid_share: must be from 0 to 0.5, not 7\n";
+    assert_eq!(recipe("valid_share = 7.0\n[rows]\n"), said);
+    assert_eq!(recipe("test_share = nan\n[rows]\n"), "error: test_share: must be from 0 to 0.5, not NaN\n");
+    let said = "error: valid_share and test_share take all rows; leave some to train on\n";
+    assert_eq!(recipe("valid_share = 0.5\ntest_share = 0.5\n[rows]\n"), said);
+    let said = "error: near: must be from 0.5 to 1; below, texts that differ would count as alike\n";
+    assert_eq!(recipe("[rows]\n[steps]\nnear = nan\n"), said);
+    let said = "error: keep: \"n\": min and max must be finite numbers\n";
+    assert_eq!(recipe("[rows]\n[steps]\nkeep = [{ column = \"n\", max = inf }]\n"), said);
+    let both = "[rows]\n[examples]\nkind = \"generation\"\ninput = \"text\"\ntarget = \"label\"\n";
+    assert_eq!(recipe(both), "error: a recipe has examples or rows, not both; leave one out\n");
+    let said = "error: least_per_label: must be from 1 to 100000\n";
+    assert_eq!(recipe("[rows]\nlabel = \"label\"\n[steps]\nleast_per_label = 1000000000000\n"), said);
     assert!(refused(&["--against", "nowhere.jsonl"], 2).contains("nowhere.jsonl: there is no such file"));
 }

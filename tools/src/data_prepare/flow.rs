@@ -1,7 +1,7 @@
 //! Rows on their way through the steps of a recipe: read once, in order, with what is left out written down.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::{
@@ -76,7 +76,6 @@ pub(super) fn stages(
     target: Option<&str>,
 ) -> anyhow::Result<(Stages, [Needed; 2])> {
     let steps = &recipe.steps;
-    steps.check(target)?;
     let needs = steps.needs()?;
     let (read, later) = (Needed::new(needs.read), Needed::new(needs.changed));
     let mut stages = Stages::new();
@@ -134,13 +133,21 @@ impl Through {
         needed: [Needed; 2],
         out: &Path,
     ) -> anyhow::Result<Through> {
+        let path = out.join(LEFT_OUT);
+        // What an earlier preparation left out is not what this one does.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot replace {LEFT_OUT}"));
+            }
+            _ => {}
+        }
         let flow = stages.run(source);
         let names: Vec<String> = source.inputs.iter().map(|input| short_name(files, input)).collect();
         let sizes = source.inputs.iter().map(|input| input.bytes);
         let before = sizes.clone().scan(0, |sum, bytes| Some(std::mem::replace(sum, *sum + bytes))).collect();
         Ok(Through {
             stages: flow.counts().into_iter().map(|count| count.name).collect(),
-            left: LeftOut { path: out.join(LEFT_OUT), names: names.clone(), out: None, lines: 0 },
+            left: LeftOut { path, names: names.clone(), out: None, lines: 0 },
             needed,
             total: sizes.sum(),
             flow,

@@ -14,7 +14,7 @@ use tunesmith_harness::{
 };
 
 use super::{
-    Dropped, Job, LabelRows, Mapping, Output, PREPARED, Part,
+    Dropped, Job, LabelRows, MOST_RECIPE, Mapping, Output, PREPARED, Part,
     clean::{self, Fate},
     flow::{self, LeftOut, Place, Through},
     labels,
@@ -26,7 +26,7 @@ use crate::{encode::Encoder, worker::Live};
 
 /// Share of an extraction's answers that must be JSON.
 const JSON_SHARE: f64 = 0.95;
-/// Labels listed in the output.
+/// Labels listed in the output, and columns in an error.
 const SHOWN: usize = 100;
 /// Most validation examples: they are scored after every epoch.
 const MOST_VALID: usize = 1_000;
@@ -42,6 +42,7 @@ struct Item {
 }
 
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
+    job.recipe.check()?;
     let mapping = job.recipe.examples.as_ref().context("the recipe does not say how rows become examples")?;
     if mapping.input == mapping.target {
         bail!("input and target are the same column");
@@ -82,11 +83,26 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let parts = divided(job, &mut items, (&mut dropped, &mut through.left))?;
     let [train, valid, test] = &parts;
     if valid.examples.is_empty() || train.examples.is_empty() {
-        let rows = train.examples.len() + valid.examples.len();
-        bail!("there are too few rows ({rows}) for a validation part; give more rows");
+        let rows = parts.iter().map(|part| part.examples.len()).sum::<usize>();
+        match (&job.recipe.steps.group, &job.recipe.steps.time) {
+            (Some(group), _) => bail!("{group:?} has too few values to validate on some of them; name another column"),
+            (_, Some(time)) => bail!("{time:?} has too few times to validate on the latest; name another column"),
+            _ if rows > recipe.labels.len() => {
+                bail!("there are too few rows ({rows}) for a validation part; give more rows")
+            }
+            _ => bail!("each label has one row only, so none is left to validate on; give more rows of each"),
+        }
     }
     let path = job.out.join("recipe.json");
     write_json(&path, &recipe)?;
+    let bytes = std::fs::metadata(&path).with_context(|| format!("cannot read {PREPARED}/recipe.json"))?.len();
+    if bytes > MOST_RECIPE {
+        bail!(
+            "the recipe with its labels takes {}, at most {} are read; shorten the labels, patterns and templates",
+            figures::bytes(bytes),
+            figures::bytes(MOST_RECIPE)
+        );
+    }
     let recipe_sha256 = hash::sha256_file(&path).with_context(|| format!("cannot read {PREPARED}/recipe.json"))?;
     let output = Output {
         path: PREPARED.to_owned(),
@@ -120,6 +136,7 @@ fn read(job: &Job, mapping: &Mapping, source: &Source, live: &mut Live<'_>) -> a
     let (stages, needed) = flow::stages(&job.recipe, &job.against, Some(&mapping.target))?;
     let mut through = Through::new(source, &job.files, stages, needed, &job.out)?;
     let (mut rows, mut held, mut columns) = (Vec::new(), 0, Vec::<String>::new());
+    let mut missing = vec![&mapping.input, &mapping.target];
     while let Some(passed) = through.next(live)? {
         held += passed.bytes;
         if held > MAX_BYTES {
@@ -128,19 +145,20 @@ fn read(job: &Job, mapping: &Mapping, source: &Source, live: &mut Live<'_>) -> a
                 figures::bytes(MAX_BYTES)
             );
         }
-        for name in passed.rows.iter().flat_map(|row| row.keys()) {
-            if !columns.contains(name) {
-                columns.push(name.clone());
+        for row in &passed.rows {
+            missing.retain(|column| !row.contains_key(*column));
+            for name in row.keys().take(SHOWN - columns.len()) {
+                if !columns.contains(name) {
+                    columns.push(name.clone());
+                }
             }
         }
         let file = passed.file;
         rows.extend(passed.lines.into_iter().map(|line| (file, line)).zip(passed.rows));
     }
     through.counts()?;
-    for column in [&mapping.input, &mapping.target] {
-        if !columns.contains(column) {
-            bail!("the data has no column {column:?}; it has {}", columns.join(", "));
-        }
+    if let Some(column) = missing.first() {
+        bail!("the data has no column {column:?}; it has {}", columns.join(", "));
     }
     Ok((rows, through))
 }

@@ -20,8 +20,8 @@ use crate::{
 /// The manifest's name.
 pub const MANIFEST: &str = "manifest.json";
 
-/// A preparation from end to end. It names no place and no time, so that the same recipe on the same bytes gives the same
-/// manifest.
+/// A preparation from end to end. It names no time, and no place but those of eval sets as the recipe has them, so that the
+/// same recipe on the same bytes gives the same manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {

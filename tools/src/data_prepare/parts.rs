@@ -61,19 +61,30 @@ pub(super) fn by_group<K: Ord>(rows: impl Iterator<Item = (Option<usize>, K)>, s
         groups.sort_unstable();
         Rng::new(seed, &format!("validation {label:?}")).shuffle(&mut groups);
         let rows: usize = groups.iter().map(Vec::len).sum();
-        let mut groups = groups[..groups.len() - 1].iter();
+        groups.pop();
         for (part, share) in [(Part::Test, shares.test), (Part::Valid, shares.valid)] {
             let wanted = if share > 0.0 { (rows as f64 * share).round().max(1.0) as usize } else { 0 };
-            let mut taken = 0;
-            while taken < wanted
-                && let Some(group) = groups.next()
-            {
-                taken += group.len();
-                group.iter().for_each(|at| parts[*at] = part);
-            }
+            cut(&mut groups, wanted, rows).into_iter().flatten().for_each(|at| parts[at] = part);
         }
     }
     parts
+}
+
+/// Takes whole groups of about so many rows together. One that would lead further above than below stays; where none fits,
+/// the smallest is taken, unless it is most of all rows.
+fn cut(groups: &mut Vec<Vec<usize>>, wanted: usize, rows: usize) -> Vec<Vec<usize>> {
+    let mut lacking = wanted;
+    let fits = |group: &mut Vec<usize>| {
+        let fits = lacking > 0 && group.len() <= 2 * lacking;
+        lacking = lacking.saturating_sub(if fits { group.len() } else { 0 });
+        fits
+    };
+    let mut taken: Vec<Vec<usize>> = groups.extract_if(.., fits).collect();
+    let smallest = (0..groups.len()).min_by_key(|at| groups[*at].len());
+    if let Some(at) = smallest.filter(|at| wanted > 0 && taken.is_empty() && 2 * groups[*at].len() <= rows) {
+        taken.push(groups.remove(at));
+    }
+    taken
 }
 
 /// A time, or a number that stands for one.
@@ -183,6 +194,17 @@ mod tests {
         let labels = [0, 1, 1].into_iter().map(Some);
         let parts = by_group(labels.zip(0..), Shares { valid: 0.1, test: 0.0 }, 0);
         assert_eq!((parts[0], count(&parts)), (Part::Train, [2, 1, 0]));
+    }
+
+    #[test]
+    fn a_large_group_is_no_small_part() {
+        for seed in 0..20 {
+            // One group has sixty of a hundred rows; then one has ninety-one, and what is left of it is no part.
+            assert_eq!(count(&by_group((0..100).map(|at| (None, at.max(59))), TENTHS, seed)), [70, 10, 20]);
+            assert!(count(&by_group((0..100).map(|at| (None, at.max(90))), TENTHS, seed))[0] >= 91);
+        }
+        let halves = by_group((0..100).map(|at| (None, at / 50)), Shares { valid: 0.1, test: 0.0 }, 1);
+        assert_eq!(count(&halves), [50, 50, 0]);
     }
 
     proptest! {

@@ -1,10 +1,11 @@
 //! Rows that stay rows: changed, filtered, without repetitions, in parts. They are read as a stream; memory holds what
-//! tells repetitions, and for parts by label or time a few bytes of each row.
+//! tells repetitions, and for parts by label or time some hundred bytes of each row.
 
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tunesmith_harness::{
     recipe::Row,
     rows::{Compression, Count, Key, Layout, Passed, Reading, Source, Stages, Writer, key},
@@ -14,7 +15,7 @@ use super::{
     Job, PREPARED, Part, Preparation,
     clean::cell,
     flow::{self, Through},
-    manifest::{self, Made, Out},
+    manifest::{self, Made, Out, Written},
     parts::{self, Shares, When},
 };
 use crate::worker::Live;
@@ -47,7 +48,7 @@ pub struct Output {
     pub stages: Vec<Count>,
     /// Rows of each part, by its file.
     pub parts: BTreeMap<String, u64>,
-    /// What is not written as it was read.
+    /// What is not written as it was read, and parts that got no row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -55,6 +56,7 @@ pub struct Output {
 /// Reads, cleans, splits and writes rows.
 pub fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let recipe = &job.recipe;
+    recipe.check()?;
     let plain = recipe.rows.clone().unwrap_or_default();
     let steps = &recipe.steps;
     if plain.label.is_none() && (steps.most_per_label.is_some() || steps.least_per_label.is_some()) {
@@ -96,12 +98,22 @@ pub fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         rows,
         bad_lines,
         parts: parts.iter().map(|part| (crate::files::name(&part.path), part.rows)).collect(),
-        notes: parts.iter().flat_map(|part| part.notes.iter().cloned()).collect(),
+        notes: notes(recipe, &parts),
         stages: stages.clone(),
     };
     let files = through.left.finish()?.into_iter().collect();
     manifest::write(job, &source, Made { parts, files, stages, bad_lines })?;
     Ok(output)
+}
+
+/// What was not written as it was read, and parts that were asked for and got no row.
+fn notes(recipe: &Preparation, parts: &[Written]) -> Vec<String> {
+    let asked = [(Part::Valid, recipe.valid_share), (Part::Test, recipe.test_share)];
+    let empty = asked.into_iter().filter(|(part, share)| *share > 0.0 && parts.iter().all(|made| made.part != *part));
+    let empty = empty.map(|(part, _)| {
+        format!("no row fell to {}: there are too few rows, groups, or rows of each label", part.name())
+    });
+    parts.iter().flat_map(|part| part.notes.iter().cloned()).chain(empty).collect()
 }
 
 /// A part that gets no row gets no file.
@@ -119,11 +131,23 @@ fn without_repetitions(stages: Stages, recipe: &Preparation, plain: &Plain) -> a
     })
 }
 
-/// The texts by which rows are told to be alike.
+/// What rows say, by which they are told to be alike: all values, also those within others such as the turns of a chat.
 fn text(row: &Row, by: &[String]) -> String {
+    let mut out = String::new();
     let counts = |name: &String| by.is_empty() || by.contains(name);
-    let texts = row.iter().filter(|(name, _)| counts(name)).filter_map(|(_, value)| value.as_str());
-    texts.collect::<Vec<_>>().join("\n")
+    row.iter().filter(|(name, _)| counts(name)).for_each(|(_, value)| say(value, &mut out));
+    out
+}
+
+fn say(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => *out += text,
+        Value::Bool(_) | Value::Number(_) => *out += &value.to_string(),
+        Value::Array(items) => return items.iter().for_each(|item| say(item, out)),
+        Value::Object(fields) => return fields.values().for_each(|field| say(field, out)),
+    }
+    out.push('\n');
 }
 
 /// Parts by the rows' own content, so that a row falls into the same part whatever else is in the files.

@@ -1,19 +1,24 @@
 //! How a preparation is judged: from the worker's figures, and from the files that it names.
 
+use std::path::PathBuf;
+
 use tunesmith_harness::{
     hash::sha256,
+    recipe::{Recipe, changes::Changes},
     score::{Score, Verdict},
 };
 use tunesmith_sandbox::Workdir;
 
-use super::{Output, PREPARED, Quality};
+use super::{MOST_RECIPE, Output, PREPARED, Quality};
 use crate::{
     claims::lines,
-    files::{read_small, score},
+    files::{cut, read_small, score},
 };
 
 pub(super) fn scores(output: &Output, dir: &Workdir) -> Vec<Score> {
     let mut scores = vec![files(output, dir), dropped(output), length(output)];
+    let written = recipe(output, dir).ok().and_then(|text| serde_json::from_str::<Recipe>(&text).ok());
+    scores.extend(written.and_then(|recipe| changes(&recipe.changes)));
     match &output.quality {
         Some(quality) => {
             scores.extend([duplicates(output, quality), leakage(output, quality), stop_token(output, quality)]);
@@ -36,13 +41,35 @@ fn files(output: &Output, dir: &Workdir) -> Score {
 /// Whether the recipe is the one that was written, and both parts have the rows that they are said to have; `false` where
 /// a part is too large to be counted.
 fn checked(output: &Output, dir: &Workdir) -> Result<bool, String> {
-    let at = |file: &str| dir.join(&format!("{PREPARED}/{file}")).map_err(|error| error.to_string());
-    let recipe = read_small(&at("recipe.json")?, 1 << 24).map_err(|_| "recipe.json cannot be read".to_owned())?;
-    if sha256(recipe.as_bytes()) != output.recipe_sha256 {
+    recipe(output, dir)?;
+    let counted = [lines(&at(dir, "train.jsonl")?, output.train)?, lines(&at(dir, "valid.jsonl")?, output.valid)?];
+    Ok(counted == [true; 2])
+}
+
+/// The recipe, if it is the one that was written.
+fn recipe(output: &Output, dir: &Workdir) -> Result<String, String> {
+    let text =
+        read_small(&at(dir, "recipe.json")?, MOST_RECIPE).map_err(|_| "recipe.json cannot be read".to_owned())?;
+    if sha256(text.as_bytes()) != output.recipe_sha256 {
         return Err("recipe.json is not the file that was written".into());
     }
-    let counted = [lines(&at("train.jsonl")?, output.train)?, lines(&at("valid.jsonl")?, output.valid)?];
-    Ok(counted == [true; 2])
+    Ok(text)
+}
+
+fn at(dir: &Workdir, file: &str) -> Result<PathBuf, String> {
+    dir.join(&format!("{PREPARED}/{file}")).map_err(|error| error.to_string())
+}
+
+/// What models are asked in place of the rows' own inputs, for a person to look at: a text that is put in may be a hint.
+fn changes(changes: &Changes) -> Option<Score> {
+    let set = changes.set.iter().map(|(column, text)| format!("{column} = {text:?}"));
+    let replaced = changes.replace.iter().map(|replace| format!("{:?} to {:?}", replace.pattern, replace.with));
+    let made: Vec<String> = set.chain(replaced).collect();
+    let cleaned = serde_json::to_string(&changes.clean).ok().filter(|_| !changes.clean.is_empty());
+    let all: Vec<String> = made.iter().cloned().chain(cleaned.map(|ways| format!("clean {ways}"))).collect();
+    let verdict = if made.is_empty() { Verdict::Pass } else { Verdict::Warn };
+    let why = format!("inputs are changed, sealed ones too: {}", cut(&all.join("; "), 600));
+    (!all.is_empty()).then(|| score("data.changes", None, verdict, why))
 }
 
 fn dropped(output: &Output) -> Score {
@@ -149,6 +176,8 @@ fn balance(output: &Output, quality: &Quality) -> Option<Score> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
     use crate::data_prepare::{Dropped, LabelRows};
 
@@ -247,6 +276,19 @@ mod tests {
         for (change, want) in table {
             assert_eq!(with(|output, _| change(output)), [want]);
         }
+    }
+
+    #[test]
+    fn what_models_are_asked_instead_of_the_rows_is_said() {
+        let changes = |value: serde_json::Value| changes(&serde_json::from_value(value).unwrap());
+        let told = |score: Score| (score.verdict, score.why);
+        let value =
+            json!({"set": {"text": "{a} {b}"}, "replace": [{"pattern": "\\d", "with": "N"}], "clean": ["html"]});
+        let why = "inputs are changed, sealed ones too: text = \"{a} {b}\"; \"\\\\d\" to \"N\"; clean [\"html\"]";
+        assert_eq!(changes(value).map(told), Some((Verdict::Warn, why.to_owned())));
+        let why = "inputs are changed, sealed ones too: clean [\"trim\"]";
+        assert_eq!(changes(json!({"clean": ["trim"]})).map(told), Some((Verdict::Pass, why.to_owned())));
+        assert_eq!(changes(json!({})), None);
     }
 
     #[test]

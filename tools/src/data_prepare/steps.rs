@@ -16,6 +16,9 @@ use tunesmith_harness::{
 
 use super::{clean::cell, parts::When};
 
+/// Rows up to which those of a label are repeated.
+const MOST_REPEATED: usize = 100_000;
+
 /// What is done with rows, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -115,6 +118,12 @@ impl Steps {
         if self.time.is_some() && self.time.as_deref() == target {
             anyhow::bail!("time: the answer's column is no time to divide by; name another one");
         }
+        if self.most_per_label == Some(0) {
+            anyhow::bail!("most_per_label: must be 1 or more; 0 would leave nothing to train on");
+        }
+        if self.least_per_label.is_some_and(|least| !(1..=MOST_REPEATED).contains(&least)) {
+            anyhow::bail!("least_per_label: must be from 1 to {MOST_REPEATED}");
+        }
         if self.most_per_label.zip(self.least_per_label).is_some_and(|(most, least)| least > most) {
             anyhow::bail!("least_per_label is above most_per_label; lower it");
         }
@@ -166,6 +175,9 @@ impl Test {
             let made = text.as_deref().map(pattern).transpose();
             made.map_err(|why| anyhow::anyhow!("keep: {:?}: {why}", condition.column))
         };
+        if [condition.min, condition.max].into_iter().flatten().any(|number| !number.is_finite()) {
+            anyhow::bail!("keep: {:?}: min and max must be finite numbers", condition.column);
+        }
         let (matches, lacks) = (pattern(&condition.matches)?, pattern(&condition.lacks)?);
         Ok(Test { matches, lacks, condition: condition.clone() })
     }
@@ -245,6 +257,8 @@ mod tests {
             (json!({"group": "a", "time": "b"}), "group and time both say how rows are divided; leave one out"),
             (json!({"time": "t"}), "time: the answer's column is no time to divide by; name another one"),
             (json!({"most_per_label": 2, "least_per_label": 3}), "least_per_label is above most_per_label; lower it"),
+            (json!({"most_per_label": 0}), "most_per_label: must be 1 or more; 0 would leave nothing to train on"),
+            (json!({"least_per_label": 1_000_000_000}), "least_per_label: must be from 1 to 100000"),
             (json!({"set": {"t": "x"}}), "set: \"t\" is the answer's column, which stays as it is; set another column"),
         ];
         for (steps, why) in table {

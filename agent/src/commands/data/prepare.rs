@@ -19,6 +19,7 @@ use crate::{
         print, print_json,
         require::Require,
         table::{short, table},
+        usage,
         work::{Bench, Fresh},
     },
     run::Failure,
@@ -107,6 +108,7 @@ pub(super) async fn main(args: Prepare, cancel: &Cancel) -> Result<u8, Failure> 
     } else {
         args.mapping.plain(&mut recipe)?;
     }
+    recipe.check().map_err(|why| usage(why.to_string()))?;
     let base = match recipe.rows {
         Some(_) => None,
         None => Some(bench.model(&args.base).await?),
