@@ -1,11 +1,13 @@
 //! Files of a repository at one commit: which of them are needed, and where they are put.
 
 use std::{
-    fs,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use tunesmith_harness::run::write_atomically;
 
 use super::{
     Hub, HubError, Kind, RepoId,
@@ -93,6 +95,10 @@ impl Hub {
                 Some(why) => left_out.push(LeftOut { path: file.path, size: file.size, why: why.into() }),
             }
         }
+        if wanted.is_empty() {
+            let found = left_out.first().map(|file| format!("{}: {}", file.path, file.why));
+            return Err(HubError::Nothing { id: repo.id(), found });
+        }
         let licence = Terms::of_card(listed.tags.as_deref(), listed.card_data.as_ref());
         let bytes = wanted.iter().map(|file| file.size).sum();
         let revision = repo.revision().to_owned();
@@ -106,12 +112,7 @@ impl Hub {
         if out.symlink_metadata().is_ok() && !empty {
             return Err(HubError::Occupied(out.to_owned()));
         }
-        if half.symlink_metadata().is_ok() && Source::of(&half).as_ref() != Some(&plan.source) {
-            return Err(HubError::Occupied(half));
-        }
-        fs::create_dir_all(&half).map_err(HubError::io(&half))?;
-        let text = serde_json::to_string_pretty(&plan.source).map_err(|error| HubError::io(&half)(error.into()))?;
-        fs::write(half.join(SOURCE), text + "\n").map_err(HubError::io(&half))?;
+        let _alone = begin(&half, &plan.source)?;
         room(&half, &plan.source.files, &|file| half.join(&file.path))?;
         let mut before = 0;
         for file in &plan.source.files {
@@ -127,25 +128,19 @@ impl Hub {
         let source = &plan.source;
         let root = self.cache_of(source.kind, &source.id);
         let (blobs, snapshot) = (root.join("blobs"), root.join("snapshots").join(&source.commit));
-        let blob = |file: &RemoteFile| file.sha256.as_ref().or(file.git.as_ref()).map(|name| blobs.join(name));
         for dir in [&blobs, &snapshot] {
             fs::create_dir_all(dir).map_err(HubError::io(dir))?;
         }
-        room(&root, &source.files, &|file| blob(file).unwrap_or_else(|| snapshot.join(&file.path)))?;
+        room(&root, &source.files, &|file| blobs.join(file.hash()))?;
         let mut before = 0;
         for file in &source.files {
             let path = snapshot.join(inside(&file.path)?);
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(HubError::io(parent))?;
             }
-            match blob(file) {
-                Some(blob) => {
-                    self.fetch(source, file, &blob, &|done| on(&file.path, before + done)).await?;
-                    link(&blob, &path, &snapshot).map_err(HubError::io(&path))?;
-                }
-                // Without a name of the Hub's there is nothing to share it by.
-                None => self.fetch(source, file, &path, &|done| on(&file.path, before + done)).await?,
-            }
+            let blob = blobs.join(file.hash());
+            self.fetch(source, file, &blob, &|done| on(&file.path, before + done)).await?;
+            link(&blob, &path, &snapshot).map_err(HubError::io(&path))?;
             before += file.size;
         }
         if !is_commit(&source.revision) {
@@ -171,6 +166,29 @@ impl Hub {
     fn cache_of(&self, kind: Kind, id: &str) -> PathBuf {
         self.config.cache_dir.join(format!("{}--{}", kind.plural(), id.replace('/', "--")))
     }
+}
+
+/// Makes the directory of a download, or takes up the one that an earlier call left, for this process alone.
+fn begin(half: &Path, source: &Source) -> Result<Option<File>, HubError> {
+    fs::create_dir_all(half).map_err(HubError::io(half))?;
+    // Where directories or locks are not to be had so, each file has a lock of its own.
+    let lock = File::open(half).ok();
+    if lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+        return Err(HubError::Busy(half.to_owned()));
+    }
+    if Source::of(half).as_ref() == Some(source) {
+        return Ok(lock);
+    }
+    // What a process leaves that ends while it writes the first file has a hidden name.
+    let is_hidden = |entry: fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".");
+    if !fs::read_dir(half).map_err(HubError::io(half))?.all(|entry| entry.is_ok_and(is_hidden)) {
+        return Err(HubError::Occupied(half.to_owned()));
+    }
+    let at = half.join(SOURCE);
+    let text = serde_json::to_string_pretty(source).map_err(|error| HubError::io(&at)(error.into()))?;
+    write_atomically(&at, format!("{text}\n").as_bytes())
+        .map_err(|error| HubError::io(&at)(io::Error::other(error)))?;
+    Ok(lock)
 }
 
 /// Puts a link to a blob at `path` inside of `snapshot`.
@@ -204,6 +222,9 @@ const ROWS: [&str; 11] = ["parquet", "jsonl", "ndjson", "json", "csv", "tsv", "t
 
 /// Why a file is left out; `None` where it is wanted.
 fn reason(kind: Kind, path: &str, files: &[RemoteFile], choice: &Choice) -> Option<&'static str> {
+    if path.eq_ignore_ascii_case(SOURCE) {
+        return Some("it would say where the download came from");
+    }
     if !choice.only.is_empty() {
         return (!choice.only.iter().any(|only| only == path)).then_some("not asked for");
     }
