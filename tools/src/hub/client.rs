@@ -293,7 +293,11 @@ fn next(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::{io::Write, net::TcpListener, thread};
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        thread,
+    };
 
     use super::*;
 
@@ -307,17 +311,17 @@ mod tests {
             viewer: None,
             offline: false,
         };
-        let server = thread::spawn(move || {
+        thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            let request = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            assert!(request.take_while(|line| !line.is_empty()).count() > 0);
             stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n[").unwrap();
             // Until the client goes away.
-            std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+            assert_eq!(std::io::copy(&mut stream, &mut std::io::sink()).unwrap_or_default(), 0);
         });
         let client = Client { whole: Duration::from_millis(100), ..Client::new(&config).unwrap() };
         let error = client.json::<Vec<u64>>(client.url(&["x"]), About::List).await.unwrap_err();
         assert!(error.to_string().contains("it takes more than 0 seconds"), "{error}");
-        drop(client);
-        server.join().unwrap();
     }
 
     #[test]

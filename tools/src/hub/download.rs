@@ -77,6 +77,24 @@ impl Source {
     pub fn of(dir: &Path) -> Option<Source> {
         serde_json::from_str(&read_small(&dir.join(SOURCE), SOURCE_BYTES).ok()?).ok()
     }
+
+    /// The repository at its commit.
+    pub fn repo(&self) -> Option<RepoId> {
+        is_commit(&self.commit).then(|| format!("{}@{}", self.id, self.commit).parse().ok())?
+    }
+
+    /// The repository and commit that a model's directory is of: as its download says, or where it stands in the cache of
+    /// the Hub's tools.
+    pub fn origin(dir: &Path) -> Option<RepoId> {
+        if let Some(source) = Source::of(dir) {
+            return source.repo().filter(|_| source.kind == Kind::Model);
+        }
+        let mut parts = dir.components().rev().map(|part| part.as_os_str().to_str());
+        let (commit, snapshots, repo) = (parts.next()??, parts.next()??, parts.next()??);
+        let (owner, name) = repo.strip_prefix("models--")?.split_once("--")?;
+        let cached = snapshots == "snapshots" && is_commit(commit);
+        cached.then(|| format!("{owner}/{name}@{commit}").parse().ok())?
+    }
 }
 
 impl Hub {
@@ -303,6 +321,33 @@ mod tests {
         assert_eq!(left_out(Kind::Model, &adapter), want);
         let want = ["m-Q4.gguf: one of the GGUF files: name the one that you want with --file"];
         assert_eq!(left_out(Kind::Model, &["m-Q4.gguf"]), want);
+    }
+
+    #[test]
+    fn a_directory_of_the_hubs_is_known_by_its_download_or_by_its_place_in_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let commit = "0123456789".repeat(4);
+        let of = |path: &str| Source::origin(&dir.path().join(path)).map(|repo| repo.to_string());
+        assert_eq!(of(&format!("models--a--b-c/snapshots/{commit}")), Some(format!("a/b-c@{commit}")));
+        let others =
+            ["models--a--b/snapshots/main", "models--a/snapshots/0", "datasets--a--b/snapshots/x", "snapshots", "x"];
+        assert_eq!(others.map(of), [const { None }; 5]);
+        let source = |kind: Kind, commit: &str| Source {
+            id: "a/b".into(),
+            kind,
+            revision: "main".into(),
+            commit: commit.into(),
+            licence: Terms::of(None),
+            files: Vec::new(),
+        };
+        for (source, want) in [
+            (source(Kind::Model, &commit), Some(format!("a/b@{commit}"))),
+            (source(Kind::Model, "main"), None),
+            (source(Kind::Dataset, &commit), None),
+        ] {
+            fs::write(dir.path().join(SOURCE), serde_json::to_string(&source).unwrap()).unwrap();
+            assert_eq!(of(""), want);
+        }
     }
 
     #[test]
