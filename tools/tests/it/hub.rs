@@ -188,6 +188,18 @@ async fn rows_are_previewed_without_downloading_them() {
     );
     assert_eq!(json!(preview.rows), json!([{"text": "row 0", "label": 0}, {"text": "row 1", "label": 1}]));
     assert_eq!(preview.splits[0].rows, Some(150));
+    let statistics = json!({"rows": 150, "partial": false, "columns": [
+        {"name": "text", "kind": "string_text", "missing": 0, "min": 5, "max": 7, "mean": 6.26667, "median": 6.0,
+            "unique": null, "frequencies": null},
+        {"name": "label", "kind": "int", "missing": 0, "min": 0, "max": 149, "mean": 74.5, "median": 74.5,
+            "unique": null, "frequencies": null},
+    ]});
+    assert_eq!(json!(preview.statistics), statistics);
+    for none in [Answer::refused(500, "", "not yet"), Answer::json(&json!({"statistics": 1}))] {
+        hub.fail("/statistics", 3, Failing::Answer(none));
+        assert_eq!(tunesmith.preview(&id("o/set"), None, None, 2).await.unwrap().statistics, None);
+        hub.settle();
+    }
     let error = tunesmith.preview(&id("o/set"), None, Some("test"), 2).await.unwrap_err().to_string();
     assert_eq!(error, "there is no preview of o/set: there is no such split; there are default/train");
     hub.fail("/splits", 1, Failing::Answer(Answer::refused(401, "ExternalUnauthenticatedError", "no")));
