@@ -85,18 +85,20 @@ import json, os
 from huggingface_hub import ModelCard, snapshot_download
 folder = snapshot_download("org/made")
 card = ModelCard.load(folder + "/README.md").data
-print(json.dumps([card.base_model, card.datasets, card.license_name, os.path.getsize(folder + "/adapter_model.safetensors")]))
+# What was downloaded here is in the cache as that client would have put it there.
+cached = snapshot_download("a/tiny", cache_dir="DIR/hf/hub", local_files_only=True)
+print(json.dumps([os.path.basename(cached), card.base_model, card.datasets, card.license_name, os.path.getsize(folder + "/adapter_model.safetensors")]))
 "#;
-    let Some(read) = python(&hub, TOKEN, script) else { return };
+    let Some(read) = python(&hub, TOKEN, &script.replace("DIR", dir.to_str().unwrap())) else { return };
     let size = fs::metadata(dir.join("adapter/adapter_model.safetensors")).unwrap().len();
-    assert_eq!(read, json!(["a/tiny", ["o/tickets"], "non-commercial", size]));
+    assert_eq!(read, json!([commit, "a/tiny", ["o/tickets"], "non-commercial", size]));
 }
 
 #[test]
 fn the_hubs_own_client_finds_downloads_publishes_and_downloads_again_what_is_trained_here() {
     let (hub, place) = (filled(), tempfile::tempdir().unwrap());
     let dir = place.path();
-    let script = r#"
+    let find = r#"
 import json
 from huggingface_hub import HfApi, snapshot_download
 api = HfApi()
@@ -104,10 +106,11 @@ found = [m.id for m in api.list_models(search="tiny", pipeline_tag="text-generat
 rows = [d.id for d in api.list_datasets(search="tickets")]
 snapshot_download(found[0], local_dir="DIR/base", ignore_patterns=["*.bin"])
 snapshot_download(rows[0], repo_type="dataset", local_dir="DIR/rows")
+snapshot_download(found[0], cache_dir="DIR/theirs/hub")
 print(json.dumps([found, rows]))
 "#;
-    let script = |script: &str| script.replace("DIR", dir.to_str().unwrap());
-    let Some(found) = python(&hub, TOKEN, &script(script)) else { return };
+    let placed = |script: &str| script.replace("DIR", dir.to_str().unwrap());
+    let Some(found) = python(&hub, TOKEN, &placed(find)) else { return };
     assert_eq!(found, json!([["a/tiny"], ["o/tickets"]]));
     assert_eq!(fs::read_to_string(dir.join("rows/train.csv")).unwrap(), tickets(30));
 
@@ -124,9 +127,16 @@ folder = snapshot_download("org/made", local_dir="DIR/again")
 found = [m.id for m in api.list_models(search="made")]
 print(json.dumps([commit, found, api.model_info("org/made").private]))
 "#;
-    let made = python(&hub, TOKEN, &script(again)).unwrap();
+    let made = python(&hub, TOKEN, &placed(again)).unwrap();
     let commit = hub.repo(Kind::Model, "org/made").unwrap().head().sha.clone();
     assert_eq!(made, json!([commit, ["org/made"], true]));
+
+    // What that client has cached serves offline.
+    let ask = ["generate", "--model", "a/tiny", "--prompt", "my card", "--max-tokens", "2", "--json"];
+    let mut cached = command(dir, &ask);
+    cached.env("HF_ENDPOINT", &hub.endpoint).env("HF_HOME", dir.join("theirs")).env("HF_HUB_OFFLINE", "1");
+    let cached: Said = cached.output().unwrap().into();
+    assert!(cached.ok().err.contains("base: a/tiny at commit"));
 
     // Both clients read the same, and it is what was trained.
     let found = on(&hub, dir, &["hub", "search", "models", "made", "--task", "any", "--json"]).ok().json();

@@ -44,6 +44,7 @@ pub fn kept_back(contents: Contents, path: &str) -> Option<&'static str> {
     match path {
         "README.md" => Some("the card is written anew"),
         "tunesmith-hub.json" => Some("it says where a download came from"),
+        _ if path.starts_with(".cache/huggingface/") => Some("notes of the Hub's own tools"),
         _ if contents == Contents::Dataset => None,
         "log.jsonl" => Some("a log of training"),
         _ if top == "runs" && path != top => Some("a log of training"),
@@ -63,9 +64,8 @@ fn form(contents: Contents, path: &str) -> Option<Form> {
         _ if !models && ["jsonl", "ndjson", "json", "csv", "tsv"].contains(&ending(unpacked).as_str()) => {
             Some(Form::Rows)
         }
-        ("LICENSE" | "LICENCE" | "NOTICE" | "merges.txt" | "vocab.txt", _) | (_, "md" | "json" | "jinja") => {
-            Some(Form::Text)
-        }
+        ("LICENSE" | "LICENSE.txt" | "LICENCE" | "NOTICE" | "merges.txt" | "vocab.txt", _)
+        | (_, "md" | "json" | "jinja") => Some(Form::Text),
         (_, "safetensors") if models => Some(Form::Safetensors),
         (_, "gguf") if models => Some(Form::Gguf),
         _ => None,
