@@ -178,6 +178,7 @@ fn a_base_from_the_hub_is_named_with_its_commit_wherever_a_run_is_shown() {
     assert!(path.ends_with(format!("models--a--tiny/snapshots/{commit}")), "{}", path.display());
     for page in ["report.md", "report.html"] {
         let page = fs::read_to_string(run.join(page)).unwrap();
+        let page = page.replace("&#x2f;", "/");
         assert!(page.contains(&named) && !page.contains("snapshots"), "{page}");
     }
     let adapter = report["artifacts"].as_array().unwrap().iter().find(|made| made["kind"] == "adapter").unwrap();
@@ -248,8 +249,8 @@ fn what_is_known_is_said_in_plain_lines() {
     let want = [
         "columns      text (string), intent (string)",
         "statistics   of 90 rows",
-        "  text    60 to 78 characters, mean 69.0, median 69.0",
-        "  intent  3 values: card_arrival 30, lost_phone 30, top_up 30",
+        "  text: 59 to 63 characters, mean 61.0, median 61.0",
+        "  intent: 3 values: card_arrival 30, lost_phone 30, top_up 30",
         "shown        the first 1 row of default/train",
         "row 0",
         "  text: Anna asks number 0: my card is the problem, can you arrive it",

@@ -21,7 +21,11 @@ pub struct Facts {
     pub base: Option<Named>,
     /// What it was trained on, or made of.
     pub data: Option<Named>,
-    /// How rows became examples.
+    /// What its rows were read from.
+    pub inputs: Vec<Named>,
+    /// Which of its files is which split.
+    pub splits: Vec<(String, String)>,
+    /// How rows became examples, or other rows.
     pub recipe: Option<Value>,
     /// How it was trained.
     pub training: Option<Value>,
@@ -96,18 +100,19 @@ pub fn card(facts: &Facts, parts: &[Part], combined: &Combined) -> String {
 }
 
 fn made_of(text: &mut String, facts: &Facts) {
-    let named = |named: &Option<Named>| match named {
-        None => "unknown".to_owned(),
-        Some(named) => {
-            let name = cell(&named.name);
-            named.sha256.as_ref().map_or(name.clone(), |hash| format!("{name} (sha256 `{hash}`)"))
-        }
+    let hashed = |named: &Named| {
+        let name = cell(&named.name);
+        named.sha256.as_ref().map_or(name.clone(), |hash| format!("{name} (sha256 `{}`)", cell(hash)))
     };
+    let named = |named: &Option<Named>| named.as_ref().map_or_else(|| "unknown".to_owned(), hashed);
     let _ = writeln!(text, "\n## Made of\n\n| | |\n|---|---|");
     if facts.contents != "dataset" {
         let _ = writeln!(text, "| base | {} |", named(&facts.base));
     }
     let _ = writeln!(text, "| data | {} |", named(&facts.data));
+    for input in &facts.inputs {
+        let _ = writeln!(text, "| input | {} |", hashed(input));
+    }
     for (file, rows) in &facts.rows {
         let _ = writeln!(text, "| {} | {rows} rows |", cell(file));
     }
@@ -188,7 +193,14 @@ fn front(facts: &Facts, combined: &Combined) -> String {
     let id = |named: &Option<Named>| Some(named.as_ref()?.id.as_ref()?.id());
     let data = id(&facts.data);
     match facts.contents.as_str() {
-        "dataset" => put("tags", json!(["tunesmith"])),
+        "dataset" => {
+            put("tags", json!(["tunesmith"]));
+            let split = |(split, path): &(String, String)| json!({"split": split, "path": path});
+            if !facts.splits.is_empty() {
+                let files: Vec<Value> = facts.splits.iter().map(split).collect();
+                put("configs", json!([{"config_name": "default", "data_files": files}]));
+            }
+        }
         contents => {
             put("library_name", json!(if contents == "adapter" { "peft" } else { "transformers" }));
             put("pipeline_tag", json!("text-generation"));
@@ -333,6 +345,8 @@ mod tests {
             contents: "adapter".into(),
             base: named("a/base@v1", Some("a/base@v1")),
             data: named("rows.csv\n---\nlicense: mit", None),
+            inputs: vec![],
+            splits: vec![],
             recipe: Some(json!({"input": "text"})),
             training: None,
             results: vec![

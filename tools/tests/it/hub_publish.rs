@@ -368,6 +368,63 @@ fn rows_of_every_kind_are_looked_at_counted_and_sent() {
     assert!(!gather(&wish(dir.path())).unwrap().card.contains("recipe.json |"));
 }
 
+#[tokio::test]
+async fn prepared_rows_say_what_they_were_made_of_and_leave_what_was_left_out() {
+    let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    let rows = [("train.jsonl", "{\"text\": \"hello\"}\n"), ("valid.jsonl", "{\"text\": \"world\"}\n")];
+    write(dir.path(), &rows);
+    write(dir.path(), &[("left_out.jsonl", "{\"row\": {\"text\": \"gone\"}}\n"), ("README.md", "the old card")]);
+    let output =
+        |(file, text): (&str, &str)| json!({"file": file, "sha256": sha256(text.as_bytes()), "bytes": 1, "rows": 1});
+    let input = json!({"file": "tickets.csv", "sha256": "ab", "bytes": 7});
+    let manifest = json!({"tunesmith": "0", "recipe": {"seed": 7}, "inputs": [input], "bad_lines": 0, "stages": [],
+        "outputs": rows.map(output)});
+    write(dir.path(), &[("manifest.json", &manifest.to_string())]);
+    let parcel = gather(&wish(dir.path())).unwrap();
+    let sent: Vec<&str> = parcel.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(sent, ["README.md", "manifest.json", "train.jsonl", "valid.jsonl"]);
+    for part in ["| input | tickets.csv (sha256 `ab`) |", "\"seed\": 7", "split: \"validation\""] {
+        assert!(parcel.card.contains(part), "{part} in {}", parcel.card);
+    }
+    client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
+    write(dir.path(), &[("train.jsonl", "{\"text\": \"other\"}\n")]);
+    let said = gather(&wish(dir.path())).unwrap_err();
+    assert!(
+        said.ends_with(
+            "manifest.json: is of another train.jsonl than stands there; prepare the rows again, or take it away"
+        ),
+        "{said}"
+    );
+    let script = r#"
+import json
+from huggingface_hub import DatasetCard
+print(json.dumps(DatasetCard.load("org/made").data.to_dict()["configs"]))
+"#;
+    let Some(read) = python(&hub, TOKEN, script) else { return };
+    let files = json!([{"split": "train", "path": "train.jsonl"}, {"split": "validation", "path": "valid.jsonl"}]);
+    assert_eq!(read, json!([{"config_name": "default", "data_files": files}]));
+}
+
+#[tokio::test]
+async fn what_broke_off_is_published_by_the_same_call_again_and_what_was_private_stays_so() {
+    let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    adapter(dir.path());
+    let parcel = gather(&Wish { public: true, ..wish(dir.path()) }).unwrap();
+    hub.add(Repo::model("org/made").private());
+    for part in ["/xet-write-token/", "/preupload/", "/commit/"] {
+        hub.fail(part, 9, Failing::Answer(Answer::refused(500, "", "no")));
+        let error = client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap_err();
+        assert!(matches!(error, HubError::Server { .. }), "{part}: {error}");
+        hub.settle();
+    }
+    assert!(hub.repo(Kind::Model, "org/made").unwrap().head().files.is_empty());
+    let done = client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
+    assert!(done.private);
+    let again = client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
+    let there = hub.repo(Kind::Model, "org/made").unwrap();
+    assert!(there.private && there.head().sha == again.commit && there.head().files.len() == parcel.files.len());
+}
+
 #[test]
 fn sealed_rows_are_never_published() {
     let temp = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use super::{CANCELLED, fact, failure, repo, unless_cancelled};
 use crate::{
     commands::{
         print, print_json,
-        table::{count, short, table},
+        table::{count, short},
     },
     run::Failure,
 };
@@ -72,7 +72,7 @@ fn lines(preview: &Preview) -> Vec<String> {
         Some(found) => {
             let part = if found.partial { ", the first part of the split" } else { "" };
             lines.push(fact("statistics", format!("of {} rows{part}", count(found.rows))));
-            lines.extend(table(&found.columns.iter().map(statistics).collect::<Vec<_>>()));
+            lines.extend(found.columns.iter().map(statistics));
         }
     }
     let shown = counted(preview.rows.len(), "row");
@@ -89,7 +89,7 @@ fn lines(preview: &Preview) -> Vec<String> {
 const VALUES: usize = 8;
 
 /// What was counted over a column.
-fn statistics(column: &Column) -> Vec<String> {
+fn statistics(column: &Column) -> String {
     let mut said = Vec::new();
     if let Some(frequencies) = &column.frequencies {
         let mut values: Vec<(&String, &u64)> = frequencies.iter().collect();
@@ -110,7 +110,7 @@ fn statistics(column: &Column) -> Vec<String> {
     said.extend(column.mean.map(|mean| format!("mean {mean:.1}")));
     said.extend(column.median.map(|median| format!("median {median:.1}")));
     said.extend(column.missing.filter(|missing| *missing > 0).map(|missing| format!("{} missing", count(missing))));
-    vec![format!("  {}", short(&column.name, 40)), short(&said.join(", "), CELL)]
+    format!("  {}: {}", short(&column.name, 40), short(&said.join(", "), CELL))
 }
 
 fn text(cell: &Value) -> String {

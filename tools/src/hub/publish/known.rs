@@ -7,6 +7,7 @@ use tunesmith_harness::{eval::results::Results, recipe::Recipe, report::Report, 
 
 use super::{Contents, Outgoing, Refusal, Stated, Wish, unfit};
 use crate::{
+    data_prepare::manifest::{File, MANIFEST, Manifest},
     files::{open_declared, read_small},
     hub::{
         RepoId,
@@ -62,6 +63,28 @@ fn report(run: &Run) -> Option<Report> {
     serde_json::from_str(&read_small(&run.report("json"), SMALL).ok()?).ok()
 }
 
+/// What a preparation says that the rows were made of, and how. One of other rows would lie about these.
+fn prepared(dir: &Path, files: &[Outgoing]) -> Result<Option<Manifest>, Refusal> {
+    let manifest: Option<Manifest> = json(dir, MANIFEST).and_then(|value| serde_json::from_value(value).ok());
+    let outputs = manifest.iter().flat_map(|manifest| &manifest.outputs);
+    let other = |output: &&File| files.iter().any(|file| file.path == output.file && file.sha256 != output.sha256);
+    match outputs.into_iter().find(other) {
+        None => Ok(manifest),
+        Some(output) => {
+            let why =
+                format!("is of another {} than stands there; prepare the rows again, or take it away", output.file);
+            Err(unfit(&dir.join(MANIFEST), why))
+        }
+    }
+}
+
+/// The split of a prepared file, by the Hub's names.
+fn split(output: File) -> Option<(String, String)> {
+    output.rows?;
+    let part = output.file.split('.').next().unwrap_or_default();
+    Some((if part == "valid" { "validation" } else { part }.to_owned(), output.file))
+}
+
 /// What is known of it.
 pub fn facts(
     wish: &Wish,
@@ -74,7 +97,7 @@ pub fn facts(
     let scope = report.as_ref().and_then(|report| report.scope.as_ref());
     let mut training = json(dir, "training.json");
     let text = |value: &Option<Value>, name: &str| Some(value.as_ref()?.get(name)?.as_str()?.to_owned());
-    let base_sha256 = scope.map(|scope| scope.base_sha256.clone()).or_else(|| text(&training, "base_sha256"));
+    let base_sha256 = text(&training, "base_sha256").or_else(|| scope.map(|scope| scope.base_sha256.clone()));
     let data_sha256 = scope.map(|scope| scope.data_sha256.clone()).or_else(|| text(&training, "data_sha256"));
     // These two stand beside the names already.
     let named_already = ["base_sha256", "data_sha256"];
@@ -91,12 +114,18 @@ pub fn facts(
         }
     }
     let base = base(wish, recorded(dir, run))?;
+    let prepared = if contents == Contents::Dataset { prepared(dir, files)? } else { None };
+    let how = prepared.as_ref().and_then(|manifest| serde_json::to_value(&manifest.recipe).ok());
+    let (inputs, outputs) = prepared.map(|manifest| (manifest.inputs, manifest.outputs)).unwrap_or_default();
+    let input = |file: File| Named { name: file.file, id: None, sha256: Some(file.sha256) };
     Ok(Facts {
         name: wish.to.name.clone(),
         contents: contents.word().into(),
         base: named(base, base_sha256, "unnamed"),
         data: named(stated(&wish.data), data_sha256, "the rows of the training run"),
-        recipe: recipe(dir, run),
+        inputs: inputs.into_iter().map(input).collect(),
+        splits: outputs.into_iter().filter_map(split).collect(),
+        recipe: how.or_else(|| recipe(dir, run)),
         training,
         verdict,
         results,

@@ -16,7 +16,7 @@ use super::{
     secrets::{self, Texts},
     unfit,
 };
-use crate::files::open_declared;
+use crate::{data_prepare::LEFT_OUT, files::open_declared};
 
 /// Files up to this size are sent from memory: the very bytes that were looked at.
 const HELD: u64 = 8 << 20;
@@ -45,6 +45,7 @@ pub fn kept_back(contents: Contents, path: &str) -> Option<&'static str> {
         "README.md" => Some("the card is written anew"),
         "tunesmith-hub.json" => Some("it says where a download came from"),
         _ if path.starts_with(".cache/huggingface/") => Some("notes of the Hub's own tools"),
+        LEFT_OUT => Some("rows that a preparation left out"),
         _ if contents == Contents::Dataset => None,
         "log.jsonl" => Some("a log of training"),
         _ if top == "runs" && path != top => Some("a log of training"),
