@@ -28,6 +28,10 @@ use crate::{
 /// The file of what was left out.
 pub const LEFT_OUT: &str = "left_out.jsonl";
 
+/// The stages that ask for columns.
+const CHANGE: &str = "change";
+const KEEP: &str = "keep";
+
 /// Where a row is: its file among the inputs, and the line on which it begins.
 pub(super) type Place = (usize, u64);
 
@@ -79,14 +83,14 @@ pub(super) fn stages(
     let changes = steps.changes();
     if !changes.is_empty() {
         let (needed, target) = (read.clone(), target.map(str::to_owned));
-        stages = stages.each("change", move |row| {
+        stages = stages.each(CHANGE, move |row| {
             needed.see(row);
             changes.apply(row, target.as_deref())
         });
     }
     if !steps.keep.is_empty() || steps.group.is_some() || steps.time.is_some() {
         let (needed, meets) = (later.clone(), steps.meets()?);
-        stages = stages.each("keep", move |row| {
+        stages = stages.each(KEEP, move |row| {
             needed.see(row);
             meets(row)
         });
@@ -173,15 +177,16 @@ impl Through {
             }
         }
         let counts = self.flow.counts();
-        // Where an earlier stage left all rows out, a later one saw none.
-        let seen = counts.first().is_none_or(|first| first.after > 0);
-        let unseen = self.needed.iter().find_map(Needed::unseen).filter(|_| seen);
+        // A stage that no row came to has seen none.
+        let reached = |name: &str| counts.iter().any(|count| count.name == name && count.before > 0);
+        let [read, later] = &self.needed;
+        let unseen = read.unseen().filter(|_| reached(CHANGE)).or(later.unseen().filter(|_| reached(KEEP)));
         if let Some(column) = unseen {
             bail!("no row has a column {column:?}, which a step asks for; check its name");
         }
-        if counts.last().is_some_and(|last| last.after == 0) {
-            let one = |stage: &Count| format!("{} {} to {}", stage.name, stage.before, stage.after);
-            let told: Vec<String> = counts.iter().map(one).collect();
+        if let Some(last) = counts.iter().position(|count| count.after == 0) {
+            let one = |count: &Count| format!("{} {} to {}", count.name, count.before, count.after);
+            let told: Vec<String> = counts[..=last].iter().map(one).collect();
             bail!("no row is left of {} ({}); ask less of rows", self.flow.read, told.join(", "));
         }
         Ok((self.flow.read, self.flow.bad, counts))
