@@ -14,8 +14,9 @@ use super::{
     search::{self, Listed},
 };
 
-/// Most files and folders of a repository.
+/// Most files and folders of a repository, and as how many of them a page of fewer counts.
 const ENTRIES: usize = 200_000;
+const PAGE: usize = 100;
 /// Most bytes of a config.json.
 const CONFIG: usize = 1 << 20;
 /// Most bytes of all files together, far above any: a sum of more is no size.
@@ -164,8 +165,8 @@ impl Hub {
         while let Some(url) = next.take() {
             let (page, following): (Vec<Entry>, _) = self.client.page(url, About::Repo(kind, repo)).await?;
             next = following.filter(|_| !page.is_empty());
-            // Folders count too: pages of nothing else would go on for ever.
-            entries += page.len();
+            // Folders count too, and so do pages: those of little else would go on for ever.
+            entries += page.len().max(PAGE);
             for entry in page.into_iter().filter(|entry| entry.kind == "file") {
                 let file = self.file(entry)?;
                 bytes = bytes.saturating_add(file.size);

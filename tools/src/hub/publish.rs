@@ -189,9 +189,10 @@ impl Gathered {
         Ok(gathered)
     }
 
-    /// The base on the Hub that the run, or the adapter itself, names.
+    /// The base on the Hub that the run, or the adapter itself, names. Rows have none.
     pub fn base(&self) -> Option<RepoId> {
-        recorded(&self.dir, self.run.as_ref()).and_then(|base| base.id)
+        let is_model = self.contents.kind() == Kind::Model;
+        is_model.then(|| recorded(&self.dir, self.run.as_ref())).flatten().and_then(|base| base.id)
     }
 
     /// Whether there are files that a worker has to look at.

@@ -83,37 +83,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         return Err(failure(HubError::Name(args.to.to_string())));
     }
     let hub = crate::hub::open().map_err(failure)?;
-    let named = async {
-        let base = named(&hub, Kind::Model, args.base.as_deref(), args.base_licence.as_deref()).await?;
-        Ok((base, named(&hub, Kind::Dataset, args.data.as_deref(), args.data_licence.as_deref()).await?))
-    };
-    let Some((base, data)) = unless_cancelled(named, cancel).await? else { return Ok(CANCELLED) };
-    let mut wish = Wish {
-        dir: args.dir.clone(),
-        to: args.to.clone(),
-        public: args.public,
-        licence: args.licence.clone(),
-        base,
-        data,
-        run: args.run.clone(),
-        results: args.results.clone(),
-    };
-    let blocked = |refusal: Refusal| Failure::new(5, refusal);
-    let gathered = Gathered::of(&wish).map_err(blocked)?;
-    if let Some(base) = gathered.base().filter(|_| wish.base == Stated::default()) {
-        let Some(terms) = unless_cancelled(told(&hub, &base), cancel).await? else { return Ok(CANCELLED) };
-        wish.base.terms = terms;
-    }
-    let parcel = match gathered.holds_rows() {
-        false => gathered.parcel(&wish, None),
-        true => {
-            let bench = Bench::new(&args.require, cancel)?;
-            let place = bench.private()?;
-            let found = look(&gathered, &bench, &place).await?;
-            gathered.parcel(&wish, Some((&found, place.path())))
-        }
-    };
-    let parcel = parcel.map_err(blocked)?;
+    let Some(parcel) = parcel(&args, &hub, cancel).await? else { return Ok(CANCELLED) };
     if !args.json {
         lines(&parcel).iter().for_each(|line| print(line));
     }
@@ -142,6 +112,41 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// What would be sent; `None` where the user cancels.
+async fn parcel(args: &Args, hub: &Hub, cancel: &Cancel) -> Result<Option<Parcel>, Failure> {
+    let named = async {
+        let base = named(hub, Kind::Model, args.base.as_deref(), args.base_licence.as_deref()).await?;
+        Ok((base, named(hub, Kind::Dataset, args.data.as_deref(), args.data_licence.as_deref()).await?))
+    };
+    let Some((base, data)) = unless_cancelled(named, cancel).await? else { return Ok(None) };
+    let mut wish = Wish {
+        dir: args.dir.clone(),
+        to: args.to.clone(),
+        public: args.public,
+        licence: args.licence.clone(),
+        base,
+        data,
+        run: args.run.clone(),
+        results: args.results.clone(),
+    };
+    let blocked = |refusal: Refusal| Failure::new(5, refusal);
+    let gathered = Gathered::of(&wish).map_err(blocked)?;
+    if let Some(base) = gathered.base().filter(|_| wish.base == Stated::default()) {
+        let Some(terms) = unless_cancelled(told(hub, &base), cancel).await? else { return Ok(None) };
+        wish.base.terms = terms;
+    }
+    let parcel = match gathered.holds_rows() {
+        false => gathered.parcel(&wish, None),
+        true => {
+            let bench = Bench::new(&args.require, cancel)?;
+            let place = bench.private()?;
+            let found = look(&gathered, &bench, &place).await?;
+            gathered.parcel(&wish, Some((&found, place.path())))
+        }
+    };
+    parcel.map(Some).map_err(blocked)
 }
 
 /// Looks at rows in a worker.
