@@ -519,6 +519,14 @@ async fn nothing_is_sent_where_it_should_not_go() {
     }
     hub.fail("xet-write-token", 1, Failing::Answer(Answer::refused(404, "", "no")));
     assert_eq!(say(Some(TOKEN)).await, "the Hub at HUB stores no large files by Xet: nothing was sent");
+    // Nobody who is sent elsewhere takes the token or a file along.
+    for part in ["/api/repos/create", "/xet-write-token/", "/preupload/", "/commit/"] {
+        let elsewhere = Answer::new(307, vec![]).with("location", &format!("{}/x", hub.elsewhere()));
+        hub.fail(part, 9, Failing::Answer(elsewhere));
+        say(Some(TOKEN)).await;
+        hub.settle();
+        assert!(hub.fetched().is_empty(), "{part}");
+    }
     let limited = Answer::refused(429, "", "slow down").with("retry-after", "5");
     hub.fail("/commit/", 5, Failing::Answer(limited));
     assert!(say(Some(TOKEN)).await.contains("wait 5 seconds"));
