@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tunesmith_harness::{hash::sha256, recipe::Row};
+use tunesmith_harness::{hash::sha256, near::Jaccard, recipe::Row, text::visible};
 
 use super::{
     augment::Augment,
+    check,
     purse::Limits,
     slots::Slot,
     templates::{Template, Templates},
@@ -18,6 +19,8 @@ use super::{
 pub const MOST_ROWS: usize = 200_000;
 /// Most characters of a text, where a column does not say.
 const MOST_TEXT: f64 = 8_000.0;
+/// Most characters that a column may allow.
+const MOST_LENGTH: f64 = 100_000.0;
 /// Most bytes of a spec with its seed rows.
 const MOST_BYTES: usize = 16 << 20;
 
@@ -255,8 +258,8 @@ impl Spec {
         for name in self.alike.columns.iter().chain(self.augment.iter().flat_map(|augment| &augment.columns)) {
             self.column(name).ok_or_else(|| format!("there is no column {name:?}; there are {}", names.join(", ")))?;
         }
-        if self.alike.likeness.is_some_and(|likeness| !(0.5..=1.0).contains(&likeness)) {
-            return Err("alike.likeness must be from 0.5 to 1".into());
+        if self.alike.likeness.is_some_and(|likeness| Jaccard::new(likeness).is_none()) {
+            return Err(check::LIKENESS.into());
         }
         self.augment.iter().try_for_each(|augment| augment.check(&self))?;
         self.verify.iter().try_for_each(|verify| verify.check(&self))?;
@@ -294,7 +297,7 @@ impl Spec {
     pub fn wanted(&self) -> Option<usize> {
         match self.counts.is_empty() {
             true => self.rows,
-            false => self.counts.values().try_fold(0usize, |sum, count| sum.checked_add(*count)),
+            false => Some(self.counts.values().fold(0, |sum: usize, count| sum.saturating_add(*count))),
         }
     }
 
@@ -342,6 +345,9 @@ impl Column {
         let distinct: BTreeSet<&String> = self.choices.iter().collect();
         match self {
             _ if name.trim().is_empty() => Err("a column has no name".into()),
+            _ if visible(name) != name.as_str() => {
+                Err(format!("column {name:?}: a name must not hold characters that act on a display"))
+            }
             _ if !self.choices.is_empty() && self.kind != Kind::Text => {
                 Err(format!("column {name:?}: only texts have choices"))
             }
@@ -351,6 +357,11 @@ impl Column {
             }
             _ if self.least.zip(self.most).is_some_and(|(least, most)| least > most) => {
                 Err(format!("column {name:?}: least is above most"))
+            }
+            Column { kind: Kind::Text, least, most, .. }
+                if least.iter().chain(most).any(|length| !(0.0..=MOST_LENGTH).contains(length)) =>
+            {
+                Err(format!("column {name:?}: least and most of a text are its characters, 0 to {MOST_LENGTH}"))
             }
             Column { schema: Some(schema), .. } => jsonschema::validator_for(schema)
                 .map(drop)
@@ -429,10 +440,26 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_what_to_write() {
         assert_eq!(refused(|_| {}), "");
-        let cases: [(&str, Value, &str); 10] = [
+        let cases: [(&str, Value, &str); 14] = [
             ("name", json!(" "), "name is empty; name the data set"),
             ("columns", json!([]), "there are no columns; name at least one"),
             ("columns", json!([{"name": "a"}, {"name": "a"}]), "there are two columns \"a\"; rename one"),
+            (
+                "columns",
+                json!([{"name": "a\u{1b}[m"}]),
+                "column \"a\\u{1b}[m\": a name must not hold characters that act on a display",
+            ),
+            (
+                "columns",
+                json!([{"name": "a", "most": -5}]),
+                "column \"a\": least and most of a text are its characters, 0 to 100000",
+            ),
+            ("counts", json!({"a": 0}), "0 rows cannot be made; ask for 1 to 200000"),
+            (
+                "counts",
+                json!({"a": usize::MAX, "b": 2}),
+                "18446744073709551615 rows cannot be made; ask for 1 to 200000",
+            ),
             ("rows", json!(0), "0 rows cannot be made; ask for 1 to 200000"),
             ("rows", Value::Null, "rows is missing; say how many to make, or give counts of labels"),
             ("label", json!("text"), "the label's column \"text\" has no choices; list the labels there"),

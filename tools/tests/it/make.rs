@@ -12,7 +12,14 @@ use serde_json::{Value, json};
 use tunesmith_harness::ask::{Answer, Ask, AskError, Price, Question};
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
-    data_make::{self, Order, intake::Intake, make, preview::preview, purse::Limits, spec::Spec},
+    data_make::{
+        self, Order,
+        intake::{Avoid, Intake},
+        make,
+        preview::preview,
+        purse::Limits,
+        spec::Spec,
+    },
     tool::ToolError,
 };
 
@@ -55,7 +62,7 @@ impl Ask for Teacher {
             self.asked.lock().unwrap().push(question.messages[1].content.clone());
             let text = (self.says)(&question)?;
             let tokens = Some(100 + text.len() as u64 / 4);
-            Ok(Answer { text, cut: false, tokens, usd: Some(0.001), tries: 1 })
+            Ok(Answer { text, cut: false, tokens, usd: Some(0.001) })
         })
     }
 }
@@ -253,10 +260,108 @@ async fn no_question_is_asked_that_might_break_a_limit_and_higher_limits_go_on_w
             run(made.dir.path(), spec(json!({})), Intake::default(), Limits::default(), Some(&teacher), true).await;
         assert_eq!(whole.unwrap().manifest.ended, "complete");
         assert_eq!(teacher.asked().len(), 4, "a question was asked twice");
-        let read = |made: &Made| fs::read_to_string(made.out().join("rows.jsonl")).unwrap();
-        // Rounds of another size are other draws, so that the rows are as many but need not be the same.
-        assert_eq!(read(&made).lines().count(), read(&unbroken).lines().count());
+        for file in ["rows.jsonl", "provenance.jsonl", "rejected.jsonl", "manifest.json"] {
+            let read = |made: &Made| fs::read_to_string(made.out().join(file)).unwrap();
+            assert_eq!(read(&made), read(&unbroken), "{file}");
+        }
     }
+}
+
+#[tokio::test]
+async fn rows_that_a_limit_left_unverified_are_verified_once_it_is_raised() {
+    let verify = json!([{"by": "judge", "rubric": "Sounds like a customer."}]);
+    let says = |words: &str| match words {
+        words if words.starts_with("Judge") => json!({"score": 4, "why": "so"}).to_string(),
+        words => good(words),
+    };
+    let spec = || spec(json!({"verify": verify}));
+    let unbroken = made(spec(), Intake::default(), Limits::default(), Some(&Teacher::new(says))).await;
+    let teacher = Teacher::new(says);
+    // Three questions for rows, and judgements of three of their six rows.
+    let limits = Limits { questions: Some(6), ..Limits::default() };
+    let made = made(spec(), Intake::default(), limits, Some(&teacher)).await;
+    assert_eq!((made.output().rows, made.output().manifest.ended.as_str()), (3, "budget"));
+    assert_eq!(made.reasons(), ["unverified"; 3]);
+    let whole = run(made.dir.path(), spec(), Intake::default(), Limits::default(), Some(&teacher), true).await.unwrap();
+    assert_eq!((whole.rows, whole.manifest.ended.as_str(), whole.spent.lost.questions), (8, "complete", 0));
+    let read = |made: &Made| fs::read_to_string(made.out().join("provenance.jsonl")).unwrap();
+    assert_eq!(read(&made), read(&unbroken));
+    let asked: std::collections::BTreeSet<String> = teacher.asked().into_iter().collect();
+    assert_eq!(asked.len(), teacher.asked().len(), "a question was asked twice");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_paid_for_and_asked_again_within_the_limits() {
+    let breaking = |times: usize| {
+        let left = Mutex::new(times);
+        Teacher::trying(move |question| {
+            let mut left = left.lock().unwrap();
+            let words = &question.messages[1].content;
+            match batch(words) == 2 && *left > 0 {
+                true => {
+                    *left -= 1;
+                    Err(AskError::Broken("the stream broke off".into()))
+                }
+                false => Ok(good(words)),
+            }
+        })
+    };
+    let teacher = breaking(2);
+    let twice = made(spec(json!({})), Intake::default(), Limits::default(), Some(&teacher)).await;
+    let first = preview(&spec(json!({})), None).unwrap();
+    let spent = twice.output().spent;
+    assert_eq!((twice.output().rows, spent.kept.questions, spent.lost.questions), (8, 4, 2));
+    // Question 2 has the words of question 1, but for its number and topic.
+    assert!(spent.lost.tokens.abs_diff(first.most.tokens / 2) < 8, "{spent:?} {first:?}");
+    let teacher = breaking(9);
+    let thrice = made(spec(json!({})), Intake::default(), Limits::default(), Some(&teacher)).await;
+    let error = thrice.result.as_ref().unwrap_err().to_string();
+    assert_eq!(error, "the teacher cannot be asked: the stream broke off");
+    assert_eq!(teacher.asked().iter().filter(|words| batch(words) == 2).count(), 3);
+    let limits = Limits { questions: Some(4), ..Limits::default() };
+    let limited = made(spec(json!({})), Intake::default(), limits, Some(&breaking(9))).await;
+    assert_eq!((limited.output().rows, limited.output().manifest.ended.as_str()), (2, "budget"));
+}
+
+#[tokio::test]
+async fn what_was_never_asked_costs_nothing() {
+    let teacher = Teacher::trying(|_| Err(AskError::Failed("the key is wrong".into())));
+    let limits = Limits { questions: Some(4), ..Limits::default() };
+    let dir = tempfile::tempdir().unwrap();
+    for resume in [false, true, true] {
+        let failed = run(dir.path(), spec(json!({})), Intake::default(), limits, Some(&teacher), resume).await;
+        assert_eq!(failed.unwrap_err().to_string(), "the teacher cannot be asked: the key is wrong");
+    }
+    let good = Teacher::new(good);
+    let made = run(dir.path(), spec(json!({})), Intake::default(), limits, Some(&good), true).await.unwrap();
+    assert_eq!((made.rows, made.spent.lost.questions, good.asked().len()), (8, 0, 4));
+}
+
+#[tokio::test]
+async fn a_second_process_takes_nothing_from_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let spoiled: std::sync::Arc<Mutex<Option<ToolError>>> = Mutex::default().into();
+    let (place, seen) = (dir.path().to_owned(), spoiled.clone());
+    let teacher = Teacher::trying(move |question| {
+        if seen.lock().unwrap().is_none() {
+            let (place, seen) = (place.clone(), seen.clone());
+            // While the first one waits for an answer.
+            let second = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let second = Teacher::new(good);
+                let run = run(&place, spec(json!({})), Intake::default(), Limits::default(), Some(&second), true);
+                *seen.lock().unwrap() = Some(runtime.block_on(run).unwrap_err());
+            });
+            second.join().unwrap();
+        }
+        Ok(good(&question.messages[1].content))
+    });
+    let first = run(dir.path(), spec(json!({})), Intake::default(), Limits::default(), Some(&teacher), false).await;
+    assert_eq!(first.unwrap().rows, 8);
+    let busy =
+        format!("{}: another process is making this data set; wait for it to end", out.join("journal.jsonl").display());
+    assert_eq!(spoiled.lock().unwrap().as_ref().unwrap().to_string(), busy);
 }
 
 #[tokio::test]
@@ -347,11 +452,33 @@ async fn a_program_in_the_sandbox_says_which_rows_are_right() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["why"].to_string())
         .collect();
     assert!(why[0].starts_with("\"it is odd: cat: ") && why[1] == "\"a limit stopped it (Wall)\"", "{why:?}");
-    // What it said once counts, although it would say something else now.
+    assert_eq!(made.manifest.programs[0].file, "check.sh");
+    assert_eq!(made.manifest.programs[0].sha256, tunesmith_harness::hash::sha256(script.as_bytes()));
+    // What it said once counts, so that it is not asked again; what another program would say is another data set.
     let before = read("rejected.jsonl");
-    fs::write(dir.path().join("check.sh"), "exit 1\n").unwrap();
-    run(dir.path(), spec, Intake::default(), Limits::default(), None, true).await.unwrap();
+    run(dir.path(), spec.clone(), Intake::default(), Limits::default(), None, true).await.unwrap();
     assert_eq!(read("rejected.jsonl"), before);
+    fs::write(dir.path().join("check.sh"), "exit 1\n").unwrap();
+    let other = run(dir.path(), spec, Intake::default(), Limits::default(), None, true).await.unwrap_err().to_string();
+    assert!(other.contains("was begun with another content of a file that the spec names"), "{other}");
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_nothing_to_the_next_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let script =
+        "ls | grep -q mark && echo left behind && exit 1; touch mark; echo a >&2; echo last >&2; grep -q good\n";
+    fs::write(dir.path().join("check.sh"), script).unwrap();
+    let spec = Spec::of(json!({
+        "name": "n", "columns": [{"name": "text"}], "seeds": [{"text": "a good one"}, {"text": "good too"}, {"text": "bad"}],
+        "verify": [{"by": "program", "command": ["sh", "check.sh"]}],
+    }))
+    .unwrap();
+    let made = run(dir.path(), spec, Intake::default(), Limits::default(), None, false).await.unwrap();
+    assert_eq!(made.rows, 2);
+    let rejected: Value =
+        serde_json::from_str(&fs::read_to_string(dir.path().join("out/rejected.jsonl")).unwrap()).unwrap();
+    assert_eq!((&rejected["what"], &rejected["why"]), (&json!({"text": "bad"}), &json!("last")));
 }
 
 #[tokio::test]
@@ -383,8 +510,8 @@ async fn templates_fill_their_counts_keep_off_evaluations_and_copies_keep_their_
         assert_eq!(line["label_may_change"], "a typo may turn one word into another");
     }
     // The same again, but for what stands in an evaluation.
-    let avoid = vec![rows[0].as_object().unwrap().clone()];
-    let intake = Intake { avoid, avoided: vec![("hash".into(), 1)], ..Intake::default() };
+    let avoid = Avoid { sha256: "hash".into(), rows: vec![rows[0].as_object().unwrap().clone()] };
+    let intake = Intake { avoid: vec![avoid], ..Intake::default() };
     let closed = made(spec(), intake, Limits::default(), None).await;
     assert!(closed.reasons().contains(&"avoided".to_owned()));
     assert!(closed.lines("rows.jsonl").iter().all(|row| row["q"] != rows[0]["q"]));
