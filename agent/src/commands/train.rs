@@ -12,7 +12,12 @@ use tunesmith_harness::{
 };
 use tunesmith_lm::{engine::device, train::Checkpoint};
 use tunesmith_sandbox::{Cancel, Workdir};
-use tunesmith_tools::{data_prepare::Job, train, worker::Work};
+use tunesmith_tools::{
+    data_prepare::{Job, Preparation},
+    inputs::Named,
+    train,
+    worker::Work,
+};
 
 use super::{
     data::{self, Mapping},
@@ -201,8 +206,10 @@ async fn job(
         let to = out.join("prepared");
         // The same rows make the same files, so that what an interrupted process left of them is of no use.
         remove(&to);
-        let mapping = args.mapping.args(bench, &given).await?;
-        let job = Job { args: mapping, file: given, base: base.clone(), out: to.clone(), seed: args.seed };
+        let mut recipe = Preparation { seed: args.seed, ..Preparation::default() };
+        let files = vec![Named { name: args.data.display().to_string(), path: given.clone() }];
+        args.mapping.fill(&mut recipe, bench, (&files, &[given])).await?;
+        let job = Job { recipe, files, against: Vec::new(), base: Some(base.clone()), out: to.clone() };
         data::prepare(bench, job, dir).await?;
         to
     };

@@ -100,7 +100,7 @@ pub(super) async fn inspect(bench: &Bench<'_>, job: Job, reads: Vec<PathBuf>) ->
 }
 
 /// An absolute path or pattern, and what must be readable for it.
-fn found(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+pub(super) fn found(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     let is_pattern = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     if given.exists() || !given.components().any(|part| is_pattern(&part)) {
         let path = input(given)?;

@@ -8,7 +8,8 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
-    data_overlap::{EvalRow, Job, Named, Output},
+    data_overlap::{EvalRow, Job, Output},
+    inputs::Named,
     worker::Work,
 };
 
