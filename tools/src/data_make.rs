@@ -27,6 +27,7 @@ mod arithmetic;
 mod asking;
 pub mod augment;
 mod check;
+pub mod column;
 pub mod intake;
 mod journal;
 mod make;

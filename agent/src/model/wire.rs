@@ -135,11 +135,12 @@ impl Gathering {
     }
 
     fn take_usage(&mut self, chunk: &Value) {
-        let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) else { return };
+        // A question of no tokens was not counted, and neither was what it cost.
+        let counted = |usage: &&Value| usage.is_object() && usage["prompt_tokens"] != 0;
+        let Some(usage) = chunk.get("usage").filter(counted) else { return };
         let count = |name: &str| usage.get(name).and_then(Value::as_u64);
         // Half a count would look like a whole one, so both must be there.
-        // A question of no tokens was not counted.
-        if let (Some(prompt @ 1..), Some(completion)) = (count("prompt_tokens"), count("completion_tokens")) {
+        if let (Some(prompt), Some(completion)) = (count("prompt_tokens"), count("completion_tokens")) {
             self.usage = Some(Usage { prompt, completion });
         }
         let cost = usage.get("cost").and_then(Value::as_f64).filter(|cost| cost.is_finite() && *cost >= 0.0);

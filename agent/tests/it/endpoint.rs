@@ -249,6 +249,10 @@ async fn oddities_of_compatible_servers_are_taken_as_they_come() {
     let (reply, ..) = chat(vec![Answer::stream(&priced)]).await;
     let reply = reply.unwrap();
     assert_eq!((reply.usage, reply.usd), (Some(Usage { prompt: 1, completion: 2 }), Some(0.25)));
+    // Zeros where nothing was counted are no price.
+    let zeros = json!({"usage": {"prompt_tokens": 0, "completion_tokens": 0, "cost": 0}});
+    let (reply, ..) = chat(vec![Answer::stream(&[delta(json!({"content": "c"})), finish("stop"), zeros])]).await;
+    assert_eq!(reply, text("c", Finish::Stop));
 }
 
 #[tokio::test]

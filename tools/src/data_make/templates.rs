@@ -9,9 +9,10 @@ use tunesmith_lm::rng::Rng;
 
 use super::{
     arithmetic::{Expr, is_name},
+    column::{Column, Kind},
     names,
     slots::{By, Days, Integer, Like, Name, Number, Slot, weight},
-    spec::{Column, Kind, Spec},
+    spec::Spec,
 };
 
 /// Most bytes of one text: slots within slots can double it again and again.

@@ -398,6 +398,55 @@ async fn what_the_provider_will_not_answer_is_rejected_and_a_broken_one_keeps_al
 }
 
 #[tokio::test]
+async fn a_teacher_plans_a_tree_of_topics_first_and_every_leaf_of_it_is_drawn() {
+    let teacher = Teacher::new(|words| match words.contains("First a plan") {
+        true => {
+            let tree = json!([{"topic": "cards", "under": ["lost", "late"]}, {"topic": "cash", "under": ["fees"]}]);
+            json!({"topics": tree}).to_string()
+        }
+        false => good(words),
+    });
+    let asking = json!({"instructions": "Write.", "rows_per_question": 2, "ask_topics": 2, "ask_subtopics": 2});
+    let made =
+        made(spec(json!({"teacher": asking, "rows": 12})), Intake::default(), Limits::default(), Some(&teacher)).await;
+    assert_eq!((made.output().rows, teacher.asked().len()), (12, 7));
+    let topics: Vec<String> =
+        made.lines("provenance.jsonl").iter().map(|line| line["topic"].as_str().unwrap().to_owned()).collect();
+    for (at, leaf) in ["cards: lost", "cards: late", "cash: fees"].into_iter().enumerate() {
+        assert_eq!(topics.iter().filter(|topic| *topic == leaf).count(), 4, "{at} {topics:?}");
+        assert!(teacher.asked().iter().any(|words| words.contains(&format!("Topic: {leaf}\n"))));
+    }
+    let card = fs::read_to_string(made.out().join("README.md")).unwrap();
+    assert!(card.contains("Topics: cards: lost; cards: late; cash: fees."), "{card}");
+}
+
+#[tokio::test]
+async fn a_model_is_asked_for_json_of_the_columns_and_what_does_not_fit_their_schema_is_rejected() {
+    let tags =
+        json!({"type": "array", "items": {"type": "string", "pattern": "^[a-z]+$"}, "minItems": 1, "maxItems": 2});
+    let schema = tags.clone();
+    let teacher = Teacher::trying(move |question| {
+        let asked = &question.schema.as_ref().unwrap()["properties"]["rows"]["items"];
+        let n = batch(&question.messages[1].content);
+        let expected = json!({
+            "type": "object", "required": ["text", "tags"], "additionalProperties": false,
+            "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 200}, "tags": schema},
+        });
+        assert_eq!(asked, &expected);
+        let wrong = [json!([]), json!(["A"]), json!("a"), json!(["a", "b", "c"])];
+        let tags = wrong.get(n - 1).cloned().unwrap_or(json!(["a", "b"]));
+        Ok(json!({"rows": [{"text": format!("row {n} of {}", n * 7919), "tags": tags}]}).to_string())
+    });
+    let columns = json!([{"name": "text", "most": 200}, {"name": "tags", "kind": "json", "schema": tags}]);
+    let spec = Spec::of(json!({
+        "name": "n", "rows": 2, "columns": columns, "teacher": {"instructions": "Write.", "rows_per_question": 1},
+    }));
+    let made = made(spec.unwrap(), Intake::default(), Limits::default(), Some(&teacher)).await;
+    assert_eq!((made.output().rows, made.reasons()), (2, vec!["schema".to_owned(); 4]));
+    assert!(made.lines("rows.jsonl").iter().all(|row| row["tags"] == json!(["a", "b"])));
+}
+
+#[tokio::test]
 async fn samples_must_agree_and_judges_be_content() {
     let verify = json!([
         {"by": "agreement", "column": "intent", "samples": 3, "at_least": 2},
@@ -529,6 +578,24 @@ async fn templates_that_have_no_more_to_say_end_with_why() {
     let why = manifest.why.as_deref().unwrap();
     assert!(why.starts_with("the last 2048 draws gave no new row (rejected: "), "{why}");
     assert!(why.contains(" near, ") && why.contains(" template)"), "{why}");
+}
+
+#[tokio::test]
+#[ignore = "makes 256 MiB of rows"]
+async fn soak_rows_end_where_no_more_can_be_held() {
+    let columns: Vec<Value> = (0..20).map(|at| json!({"name": format!("c{at}"), "most": 100_000})).collect();
+    let row: serde_json::Map<String, Value> = (0..20).map(|at| (format!("c{at}"), json!("{n} {long}"))).collect();
+    let spec = json!({
+        "name": "n", "rows": 200_000, "columns": columns, "templates": [{"row": row}],
+        "slots": {"n": {"integer": [1, 1_000_000_000]}, "long": ["x".repeat(50_000)]},
+    });
+    let made = made(Spec::of(spec).unwrap(), Intake::default(), Limits::default(), None).await;
+    let manifest = &made.output().manifest;
+    let why = "the rows have grown to 256 MiB, the most of one data set; make two";
+    assert_eq!((manifest.ended.as_str(), manifest.why.as_deref()), ("budget", Some(why)));
+    // No more than one batch above it.
+    let bytes = manifest.files[0].bytes;
+    assert!((256 << 20..(256 << 20) + 64 * 1_000_400).contains(&bytes), "{bytes}");
 }
 
 #[tokio::test]

@@ -271,7 +271,7 @@ fn told(made: &Made, out: &Path) -> Vec<String> {
         lines.push(format!("asked: {}", cost(made.spent.kept)));
     }
     if made.spent.lost.questions > 0 {
-        lines.push(format!("lost when it was interrupted: {}", cost(made.spent.lost)));
+        lines.push(format!("broken off or interrupted: {}", cost(made.spent.lost)));
     }
     if let Some(why) = &manifest.why {
         lines.push(format!("{} rows were wanted, but {}", manifest.wanted, visible(why)));
