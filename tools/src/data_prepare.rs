@@ -85,7 +85,8 @@ pub struct Args {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40))]
     pub answer_after: Option<String>,
-    /// What is done before.
+    /// Before: set {column: "{a} {b}"}, replace [{pattern, with}], clean [html, spaces, lower...], keep [{column, matches,
+    /// min_chars...}], against [eval files], near 0.8, most_per_label, group, time.
     #[serde(default, skip_serializing_if = "Steps::is_empty")]
     pub steps: Steps,
 }

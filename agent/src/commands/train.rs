@@ -13,7 +13,8 @@ use tunesmith_harness::{
 use tunesmith_lm::{engine::device, train::Checkpoint};
 use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{
-    data_prepare::{Job, Preparation},
+    data_prepare::{Job, Part, Preparation},
+    files::{name, part},
     inputs::Named,
     train,
     worker::Work,
@@ -245,7 +246,8 @@ fn raw(args: &Args, given: &Path) -> Result<(), Failure> {
 /// A directory that `data prepare` made, which its recipe describes and no option changes.
 fn already(args: &Args) -> Result<PathBuf, Failure> {
     let made = "make it with `tunesmith data prepare`, or name the file of rows";
-    let dir = holding(&args.data, &["recipe.json", "train.jsonl", "valid.jsonl"], made)?;
+    let parts = [Part::Train, Part::Valid].map(|of| name(&part(&args.data, of)));
+    let dir = holding(&args.data, &["recipe.json", &parts[0], &parts[1]], made)?;
     match args.mapping.given().as_slice() {
         [] => Ok(dir),
         given => Err(usage(format!(

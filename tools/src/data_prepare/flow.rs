@@ -18,7 +18,7 @@ use tunesmith_harness::{
     rows::{Bad, Count, Flow, Passed, Source, Stages},
 };
 
-use super::{Preparation, parts::When};
+use super::Preparation;
 use crate::{
     data_overlap::{self, Places},
     inputs::{Named, short_name, source},
@@ -27,6 +27,10 @@ use crate::{
 
 /// The file of what was left out.
 pub const LEFT_OUT: &str = "left_out.jsonl";
+
+/// The stages that ask for columns.
+const CHANGE: &str = "change";
+const KEEP: &str = "keep";
 
 /// Where a row is: its file among the inputs, and the line on which it begins.
 pub(super) type Place = (usize, u64);
@@ -38,62 +42,57 @@ pub(super) struct Through {
     pub names: Vec<String>,
     pub left: LeftOut,
     stages: Vec<String>,
-    needed: Vec<Needed>,
+    needed: [Needed; 2],
     /// Bytes of the inputs before each.
     before: Vec<u64>,
     total: u64,
 }
 
-/// A column that some step asks for, and whether any row has it.
-struct Needed {
-    column: String,
-    seen: Arc<AtomicBool>,
+/// Columns that a step asks for, and whether any row has them.
+#[derive(Clone)]
+pub(super) struct Needed(Arc<Vec<(String, AtomicBool)>>);
+
+impl Needed {
+    fn new(columns: impl IntoIterator<Item = String>) -> Needed {
+        Needed(Arc::new(columns.into_iter().map(|column| (column, AtomicBool::new(false))).collect()))
+    }
+
+    fn see(&self, row: &Row) {
+        let missing = self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed));
+        missing
+            .filter(|(column, _)| row.contains_key(column))
+            .for_each(|(_, seen)| seen.store(true, Ordering::Relaxed));
+    }
+
+    fn unseen(&self) -> Option<&str> {
+        self.0.iter().find(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(column, _)| column.as_str())
+    }
 }
 
-/// The stages that steps come to; `target` is the column that no change touches.
+/// The stages that steps come to, and the columns that they need; `target` is the column that no change touches.
 pub(super) fn stages(
     recipe: &Preparation,
     against: &[Named],
     target: Option<&str>,
-) -> anyhow::Result<(Stages, Vec<(String, Arc<AtomicBool>)>)> {
+) -> anyhow::Result<(Stages, [Needed; 2])> {
     let steps = &recipe.steps;
     steps.check(target)?;
     let needs = steps.needs()?;
-    let mut needed = Vec::new();
-    let mut watch = |columns: Vec<String>| {
-        let watched: Vec<(String, Arc<AtomicBool>)> =
-            columns.into_iter().map(|column| (column, Arc::new(AtomicBool::new(false)))).collect();
-        needed.extend(watched.iter().cloned());
-        move |row: &Row| {
-            for (column, seen) in &watched {
-                if !seen.load(Ordering::Relaxed) && row.contains_key(column) {
-                    seen.store(true, Ordering::Relaxed);
-                }
-            }
-        }
-    };
-    let (read, later) = (watch(needs.read.into_iter().collect()), watch(needs.changed.into_iter().collect()));
+    let (read, later) = (Needed::new(needs.read), Needed::new(needs.changed));
     let mut stages = Stages::new();
     let changes = steps.changes();
     if !changes.is_empty() {
-        let target = target.map(str::to_owned);
-        stages = stages.each("change", move |row| {
-            read(row);
+        let (needed, target) = (read.clone(), target.map(str::to_owned));
+        stages = stages.each(CHANGE, move |row| {
+            needed.see(row);
             changes.apply(row, target.as_deref())
         });
     }
-    let tests = steps.tests()?;
-    if !tests.is_empty() || steps.group.is_some() || steps.time.is_some() {
-        let (group, time) = (steps.group.clone(), steps.time.clone());
-        stages = stages.each("keep", move |row| {
-            later(row);
-            let lacks =
-                |column: &String| super::clean::cell(row, column).is_none().then(|| format!("{column} is empty"));
-            let undated = |column: &String| When::of(row.get(column)).is_none().then(|| format!("{column} is no time"));
-            let refusal = tests.iter().find_map(|test| test.refusal(row));
-            let refusal =
-                refusal.or_else(|| group.as_ref().and_then(lacks)).or_else(|| time.as_ref().and_then(undated));
-            refusal.map_or(Ok(()), Err)
+    if !steps.keep.is_empty() || steps.group.is_some() || steps.time.is_some() {
+        let (needed, meets) = (later.clone(), steps.meets()?);
+        stages = stages.each(KEEP, move |row| {
+            needed.see(row);
+            meets(row)
         });
     }
     if !against.is_empty() {
@@ -103,7 +102,7 @@ pub(super) fn stages(
             found => Err(matched(found, &places)),
         });
     }
-    Ok((stages, needed))
+    Ok((stages, [read, later]))
 }
 
 /// The eval rows that stand in a row, the most certain first.
@@ -132,7 +131,7 @@ impl Through {
         source: &Source,
         files: &[Named],
         stages: Stages,
-        needed: Vec<(String, Arc<AtomicBool>)>,
+        needed: [Needed; 2],
         out: &Path,
     ) -> anyhow::Result<Through> {
         let flow = stages.run(source);
@@ -142,7 +141,7 @@ impl Through {
         Ok(Through {
             stages: flow.counts().into_iter().map(|count| count.name).collect(),
             left: LeftOut { path: out.join(LEFT_OUT), names: names.clone(), out: None, lines: 0 },
-            needed: needed.into_iter().map(|(column, seen)| Needed { column, seen }).collect(),
+            needed,
             total: sizes.sum(),
             flow,
             names,
@@ -177,17 +176,17 @@ impl Through {
                 ),
             }
         }
-        if let Some(needed) = self.needed.iter().find(|needed| !needed.seen.load(Ordering::Relaxed)) {
-            // Rows that an earlier stage left out were never looked at.
-            let reached = self.flow.counts().iter().any(|count| count.after > 0) || self.flow.counts().is_empty();
-            if reached {
-                bail!("no row has a column {:?}, which a step asks for; check its name", needed.column);
-            }
-        }
         let counts = self.flow.counts();
-        if counts.last().is_some_and(|last| last.after == 0) {
-            let one = |stage: &Count| format!("{} {} to {}", stage.name, stage.before, stage.after);
-            let told: Vec<String> = counts.iter().map(one).collect();
+        // A stage that no row came to has seen none.
+        let reached = |name: &str| counts.iter().any(|count| count.name == name && count.before > 0);
+        let [read, later] = &self.needed;
+        let unseen = read.unseen().filter(|_| reached(CHANGE)).or(later.unseen().filter(|_| reached(KEEP)));
+        if let Some(column) = unseen {
+            bail!("no row has a column {column:?}, which a step asks for; check its name");
+        }
+        if let Some(last) = counts.iter().position(|count| count.after == 0) {
+            let one = |count: &Count| format!("{} {} to {}", count.name, count.before, count.after);
+            let told: Vec<String> = counts[..=last].iter().map(one).collect();
             bail!("no row is left of {} ({}); ask less of rows", self.flow.read, told.join(", "));
         }
         Ok((self.flow.read, self.flow.bad, counts))

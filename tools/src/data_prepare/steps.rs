@@ -14,6 +14,8 @@ use tunesmith_harness::{
     },
 };
 
+use super::{clean::cell, parts::When};
+
 /// What is done with rows, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -119,9 +121,20 @@ impl Steps {
         Ok(())
     }
 
-    /// The conditions, ready to be tried.
-    pub(super) fn tests(&self) -> anyhow::Result<Vec<Test>> {
+    fn tests(&self) -> anyhow::Result<Vec<Test>> {
         self.keep.iter().map(Test::new).collect()
+    }
+
+    /// Whether a row meets all conditions, and has what decides its part; else what it lacks.
+    pub(super) fn meets(&self) -> anyhow::Result<impl Fn(&Row) -> Result<(), String> + Send + Sync + use<>> {
+        let (tests, group, time) = (self.tests()?, self.group.clone(), self.time.clone());
+        Ok(move |row: &Row| {
+            let lacks = |column: &String| cell(row, column).is_none().then(|| format!("{column} is empty"));
+            let undated = |column: &String| When::of(row.get(column)).is_none().then(|| format!("{column} is no time"));
+            let refusal = tests.iter().find_map(|test| test.refusal(row));
+            let refusal = refusal.or_else(|| group.as_ref().and_then(lacks));
+            refusal.or_else(|| time.as_ref().and_then(undated)).map_or(Ok(()), Err)
+        })
     }
 
     /// Columns that rows must have when they are read, or after they were changed.
@@ -141,7 +154,7 @@ pub(super) struct Needs {
 }
 
 /// A condition with its patterns.
-pub(super) struct Test {
+struct Test {
     condition: Condition,
     matches: Option<Regex>,
     lacks: Option<Regex>,
@@ -158,9 +171,9 @@ impl Test {
     }
 
     /// What a row does not meet.
-    pub fn refusal(&self, row: &Row) -> Option<String> {
+    fn refusal(&self, row: &Row) -> Option<String> {
         let Condition { column, one_of, none_of, min_chars, max_chars, min, max, .. } = &self.condition;
-        let text = super::clean::cell(row, column).unwrap_or_default();
+        let text = cell(row, column).unwrap_or_default();
         // Only counted where it matters: long texts are many.
         let chars = || text.chars().count();
         let number = || match row.get(column) {

@@ -1,6 +1,6 @@
 //! What a job trains on: a directory that `data_prepare` made, or a file of rows in TRL's formats.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
@@ -17,8 +17,9 @@ use super::{
     settings::{Goal, Settings},
 };
 use crate::{
+    data_prepare::Part,
     encode::Encoder,
-    files::{name, read_examples, read_jsonl, read_recipe},
+    files::{name, part, read_examples, read_jsonl, read_recipe},
     memory::{ALLOWANCE, bounded},
 };
 
@@ -44,11 +45,11 @@ const LONGEST_ANSWER: usize = 512;
 impl Data {
     /// Reads the rows of `job` for `model`.
     pub(super) fn load(job: &Job, model: &Model) -> anyhow::Result<Self> {
-        let files: &[&str] = if job.data.is_dir() { &["recipe.json", "train.jsonl", "valid.jsonl"] } else { &[""] };
-        let hash = |file: &&str| {
-            let path = if file.is_empty() { job.data.clone() } else { job.data.join(file) };
-            Ok((name(&path), hash_file(&path)?.into()))
+        let files = match job.data.is_dir() {
+            true => vec![job.data.join("recipe.json"), part(&job.data, Part::Train), part(&job.data, Part::Valid)],
+            false => vec![job.data.clone()],
         };
+        let hash = |path: &PathBuf| Ok((name(path), hash_file(path)?.into()));
         let hashes = files.iter().map(hash).collect::<anyhow::Result<_>>()?;
         let data = if job.data.is_dir() {
             Self::prepared(job, model)?
@@ -68,10 +69,13 @@ impl Data {
         }
         let recipe = read_recipe(&job.data.join("recipe.json"))?;
         let encoder = Encoder::of(model)?;
-        let read = |file: &str| encoded(&read_examples(&job.data.join(file))?, file, &recipe, &encoder);
+        let read = |of: Part| {
+            let file = part(&job.data, of);
+            encoded(&read_examples(&file)?, &name(&file), &recipe, &encoder)
+        };
         Ok(Data {
-            train: read("train.jsonl")?,
-            valid: read("valid.jsonl")?,
+            train: read(Part::Train)?,
+            valid: read(Part::Valid)?,
             tally: None,
             max_new_tokens: recipe.max_new_tokens,
             stops: encoder.stops(),

@@ -171,7 +171,7 @@ fn save(job: &Job, model: &Model, method: &Method, trained: &Trained) -> anyhow:
 
 /// The hash of what was trained on: of the file of rows, or of the training rows of a prepared directory.
 fn data_sha256(data: &Data) -> String {
-    let of = data.hashes.get("train.jsonl").or(data.hashes.values().next());
+    let of = data.hashes.get("train.jsonl").or(data.hashes.get("train.parquet")).or(data.hashes.values().next());
     of.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
