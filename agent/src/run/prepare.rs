@@ -153,7 +153,10 @@ impl Prepared {
         })?;
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
         let cwd = std::env::current_dir().map_err(|e| Failure::new(70, e))?;
-        let base = bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?;
+        let base = match &options.base {
+            Some(path) => Base::Path(cwd.join(path)),
+            None => bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?,
+        };
         if let Base::Path(base) = &base {
             apart(base, task.files.iter().chain(&task.test).chain([&options.dir]))?;
         }
