@@ -324,7 +324,7 @@ async fn steps_that_cannot_be_taken_are_refused_in_words() {
             "set: \"text\" is made of \"intent\", the answer, which no input may hold",
         ),
         (json!({"set": {"text": "{titel}"}}), "no row has a column \"titel\", which a step asks for; check its name"),
-        (json!({"group": "customer"}), "no row is left of 30 (keep 30 to 0); ask less of rows"),
+        (json!({"group": "customer"}), "no row has a column \"customer\", which a step asks for; check its name"),
         (
             json!({"keep": [{"column": "text", "matches": "("}]}),
             "keep: \"text\": \"(\" is not a pattern: unclosed group",
