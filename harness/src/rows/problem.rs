@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{MAX_BYTES, MAX_ROW};
+use super::{MAX_BYTES, MAX_COLUMNS, MAX_ROW};
 use crate::text::visible;
 
 /// Why a file gives no rows, in one line with what to do about it.
@@ -93,6 +93,9 @@ pub enum Problem {
         /// What separates the fields, in words.
         delimiter: &'static str,
     },
+    /// More than [`MAX_COLUMNS`] columns.
+    #[error("the header names {0} columns, more than the {max} that are read; keep what varies as rows", max = MAX_COLUMNS)]
+    TooManyColumns(usize),
     /// A quote that is never closed.
     #[error("line {line}: a quoted field begins here and never ends; close it, or write a quote inside a field twice")]
     OpenQuote {

@@ -237,6 +237,9 @@ pub struct Sample {
     pub of: usize,
     /// The seed of the draw.
     pub seed: u64,
+    /// Rows that are too large to be drawn; at least so many where there are more rows than are drawn.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub too_large: usize,
 }
 
 impl Sample {

@@ -122,9 +122,9 @@ fn told(output: &Output, paths: &[PathBuf]) -> Vec<String> {
     let mut lines = vec![head(output)];
     lines.extend(output.files.iter().filter(|_| output.files.len() > 1).take(SHOWN * 3).map(|file| {
         format!(
-            "  {}  {} rows, {}, {}",
+            "  {}  {}, {}, {}",
             short(&file.path, 60),
-            file.rows,
+            counted(file.rows, "row"),
             file.format.replace('_', " "),
             bytes(file.bytes)
         )
