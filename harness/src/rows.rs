@@ -37,7 +37,7 @@ mod writer;
 pub use batch::{BadRow, Batch, Batches};
 pub use problem::{Problem, RowsError};
 pub(crate) use source::glob;
-pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source};
+pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source, is_pattern};
 pub use stages::{Count, Flow, Key, Passed, Stages, key};
 pub use writer::{Codec, Layout, Writer, Written};
 

@@ -37,9 +37,9 @@ const EXCERPT: usize = 160;
 /// What to compare. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Training rows: files or folders.
+    /// Training rows: files, folders or patterns.
     pub train: Vec<Named>,
-    /// Eval rows: files or folders.
+    /// Eval rows: files, folders or patterns.
     pub against: Vec<Named>,
     /// The only column of the eval rows that counts.
     pub column: Option<String>,

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Curve, Report, sentence::capital};
+use super::{Curve, Report, data::data_section, sentence::capital};
 use crate::{
     figures::{bytes, counted, duration, p_value, percent, percents, points},
     grade::{Confusion, Measured},
+    run::Input,
     score::{Score, Verdict},
     stats,
     svg::{self, Line},
@@ -40,6 +41,9 @@ pub(super) struct View {
     files: Vec<FileView>,
     steps: Vec<StepView>,
     scores: Vec<ScoreView>,
+    inputs: Vec<InputView>,
+    /// Laid out by the same engine with the same escapes; safe.
+    data: Option<String>,
     facts: Vec<[String; 2]>,
     scope: Vec<[String; 2]>,
     hashes: Vec<[String; 2]>,
@@ -108,6 +112,15 @@ struct FileView {
 }
 
 #[derive(Serialize)]
+struct InputView {
+    path: String,
+    rows: usize,
+    size: String,
+    sha256: String,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct StepView {
     step: u32,
     tool: String,
@@ -151,6 +164,8 @@ impl View {
             files: files(report),
             steps: steps(report),
             scores: report.scores.iter().map(score).collect(),
+            inputs: report.inputs.iter().map(input).collect(),
+            data: report.data.as_ref().and_then(|output| data_section(output, "h3", false)),
             facts: facts(report),
             scope: scope(report),
             hashes: report.hashes.iter().map(|(name, hash)| [name.clone(), hash.clone()]).collect(),
@@ -287,6 +302,20 @@ fn files(report: &Report) -> Vec<FileView> {
             },
         })
         .collect()
+}
+
+fn input(input: &Input) -> InputView {
+    let bad = (input.bad_rows > 0).then(|| {
+        let first = input.bad.first().map_or(String::new(), |first| format!(", the first: {}", short(first)));
+        format!("left out: {} without a row{first}", counted(input.bad_rows, "line"))
+    });
+    InputView {
+        path: input.path.display().to_string(),
+        rows: input.rows,
+        size: bytes(input.bytes),
+        sha256: input.sha256.clone(),
+        notes: input.note.clone().into_iter().chain(bad).collect(),
+    }
 }
 
 fn steps(report: &Report) -> Vec<StepView> {

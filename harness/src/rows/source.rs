@@ -338,15 +338,17 @@ fn below(
     Ok(())
 }
 
-fn is_pattern(path: &Path) -> bool {
-    path.to_string_lossy().contains(['*', '?', '['])
+/// Whether a path stands for all that fits it, by `*`, `?`, or characters in brackets.
+pub fn is_pattern(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.contains(['*', '?']) || text.split_once('[').is_some_and(|(_, rest)| rest.contains(']'))
 }
 
 /// The files that fit a pattern, in the order of their names; `None` for too many or too deep ones. `**` stands for any
 /// folders.
 pub(crate) fn glob(pattern: &Path) -> Option<Vec<PathBuf>> {
     let parts: Vec<_> = pattern.components().collect();
-    let wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let wild = |part: &Component<'_>| is_pattern(part.as_ref());
     let fixed: PathBuf = parts.iter().take_while(|part| !wild(part)).collect();
     let mut rest: Vec<String> =
         parts.iter().skip_while(|part| !wild(part)).map(|p| p.as_os_str().to_string_lossy().into_owned()).collect();
@@ -370,9 +372,9 @@ fn walk(folder: &Path, parts: &[String], depth: usize, found: &mut Vec<PathBuf>)
         return false;
     }
     // The pattern of a file in the current directory has no folder.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = fs::read_dir(here).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    let mut paths: Vec<PathBuf> = entries.iter().map(|entry| folder.join(entry.file_name())).collect();
     paths.sort();
     paths.into_iter().all(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
