@@ -90,6 +90,9 @@ impl Read {
 impl File {
     fn new(input: &tunesmith_harness::rows::Input) -> Result<File, Failure> {
         let path = input.path.clone();
+        if path.to_str().is_none() {
+            return Err(Failure::new(2, format!("{}: its name is not UTF-8; rename it", shown(&path))));
+        }
         let sha256 = hash::sha256_file(&path).map_err(|e| Failure::new(2, format!("{}: {e}", shown(&path))))?;
         let (bytes, note) = (input.bytes, input.note());
         let input = Input { path, sha256, bytes, rows: 0, note, bad_rows: 0, bad: Vec::new() };

@@ -1,6 +1,6 @@
 //! Files, folders and patterns as one data set: of a run, and of training by hand.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 
 use serde_json::{Value, json};
 use tunesmith_harness::rows::{Compression, Layout, Writer};
@@ -117,6 +117,10 @@ fn files_that_are_no_one_data_set_are_refused() {
                 that hold a comma\n";
     assert_eq!(refused(&["e.csv"]), want);
     assert_eq!(refused(&["*.tsv"]), "error: *.tsv: fits no file; check the pattern\n");
+    let odd = std::ffi::OsStr::from_bytes(b"odd/\xff.csv");
+    fs::create_dir(dir.path().join("odd")).unwrap();
+    fs::write(dir.path().join(odd), tickets(20)).unwrap();
+    assert_eq!(refused(&["odd"]), "error: odd/\u{fffd}.csv: its name is not UTF-8; rename it\n");
     assert!(!dir.path().join("runs").exists());
 }
 

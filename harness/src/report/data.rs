@@ -1,13 +1,21 @@
-//! What `data_inspect` found, as a part of a page: findings, columns, small plots, and the evidence behind them.
+//! The rows of a run: its files, and what `data_inspect` found in them as a part of a page: findings, columns, small plots,
+//! and the evidence behind them.
 
 use minijinja::AutoEscape;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::render::try_page;
-use crate::svg;
+use crate::{
+    figures::{bytes, counted},
+    run::Input,
+    svg,
+    text::truncate_middle,
+};
 
 const SECTION: &str = include_str!("data.html.j2");
+/// Longest reason why a line gave no row, in characters.
+const REASON: usize = 300;
 
 /// What the template shows beside the output itself. The plots are made of numbers and our own words alone.
 #[derive(Serialize)]
@@ -27,6 +35,35 @@ struct Bar<'a> {
     label: &'a Value,
     rows: f64,
     bar: Option<String>,
+}
+
+/// One of the user's files.
+#[derive(Serialize)]
+pub(super) struct InputView {
+    path: String,
+    rows: usize,
+    size: String,
+    sha256: String,
+    notes: Vec<String>,
+}
+
+impl InputView {
+    pub fn of(input: &Input) -> InputView {
+        let bad = (input.bad_rows > 0).then(|| {
+            let first = input
+                .bad
+                .first()
+                .map_or(String::new(), |first| format!(", the first: {}", truncate_middle(first, REASON)));
+            format!("left out: {} without a row{first}", counted(input.bad_rows, "line"))
+        });
+        InputView {
+            path: input.path.display().to_string(),
+            rows: input.rows,
+            size: bytes(input.bytes),
+            sha256: input.sha256.clone(),
+            notes: input.note.clone().into_iter().chain(bad).collect(),
+        }
+    }
 }
 
 /// Lays an output of `data_inspect` out under headings of the page around it; `open` shows the evidence at once. `None` for

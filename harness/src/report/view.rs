@@ -2,11 +2,14 @@
 
 use serde::Serialize;
 
-use super::{Curve, Report, data::data_section, sentence::capital};
+use super::{
+    Curve, Report,
+    data::{InputView, data_section},
+    sentence::capital,
+};
 use crate::{
     figures::{bytes, counted, duration, p_value, percent, percents, points},
     grade::{Confusion, Measured},
-    run::Input,
     score::{Score, Verdict},
     stats,
     svg::{self, Line},
@@ -112,15 +115,6 @@ struct FileView {
 }
 
 #[derive(Serialize)]
-struct InputView {
-    path: String,
-    rows: usize,
-    size: String,
-    sha256: String,
-    notes: Vec<String>,
-}
-
-#[derive(Serialize)]
 struct StepView {
     step: u32,
     tool: String,
@@ -164,7 +158,7 @@ impl View {
             files: files(report),
             steps: steps(report),
             scores: report.scores.iter().map(score).collect(),
-            inputs: report.inputs.iter().map(input).collect(),
+            inputs: report.inputs.iter().map(InputView::of).collect(),
             data: report.data.as_ref().and_then(|output| data_section(output, "h3", false)),
             facts: facts(report),
             scope: scope(report),
@@ -302,20 +296,6 @@ fn files(report: &Report) -> Vec<FileView> {
             },
         })
         .collect()
-}
-
-fn input(input: &Input) -> InputView {
-    let bad = (input.bad_rows > 0).then(|| {
-        let first = input.bad.first().map_or(String::new(), |first| format!(", the first: {}", short(first)));
-        format!("left out: {} without a row{first}", counted(input.bad_rows, "line"))
-    });
-    InputView {
-        path: input.path.display().to_string(),
-        rows: input.rows,
-        size: bytes(input.bytes),
-        sha256: input.sha256.clone(),
-        notes: input.note.clone().into_iter().chain(bad).collect(),
-    }
 }
 
 fn steps(report: &Report) -> Vec<StepView> {

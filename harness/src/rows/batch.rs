@@ -87,7 +87,7 @@ impl Sink {
             Err(problem) if self.bad == Bad::Refuse => return Err(problem),
             Err(problem) => {
                 let raw = String::from_utf8_lossy(&raw[..raw.len().min(SHOWN)]).trim_end().to_owned();
-                self.batch.bad.push(BadRow { file: self.batch.file, line, why: problem.to_string(), raw });
+                self.batch.bad.push(BadRow { file: self.batch.file, line, why: problem.said(), raw });
             }
         }
         Ok(())

@@ -143,7 +143,7 @@ impl Piece {
                 }
                 Err(problem) if bad == Bad::Refuse => return Err(problem),
                 Err(problem) => {
-                    let why = format!("row {line}: {problem}");
+                    let why = format!("row {line}: {}", problem.said());
                     batch.bad.push(BadRow { file: self.file, line, why, raw: String::new() });
                 }
             }

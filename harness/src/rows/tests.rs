@@ -163,6 +163,9 @@ fn what_would_take_many_times_its_size_in_memory_is_refused() {
     assert_eq!(read_bytes("t.jsonl", numbers(MAX_VALUES).as_bytes()).map(|table| table.rows.len()), Ok(1));
     let said = error("t.jsonl", numbers(MAX_VALUES + 1));
     assert!(said.starts_with("line 1: not JSON: it holds more than 500000 values"), "{said}");
+    let key = "k".repeat(100_000);
+    assert!(error("t.jsonl", format!("{{\"{key}\":1,\"{key}\":2}}")).len() < 1000);
+    assert!(error("t.csv", format!("{key},{key}\n")).len() < 1000);
     let said = error("t.csv", ",".repeat(MAX_COLUMNS) + "\n");
     assert_eq!(said, "the header names 10001 columns, more than the 10000 that are read; keep what varies as rows");
 }
