@@ -363,6 +363,8 @@ fn lean(schema: &mut Value) {
         if field.get("description").and_then(Value::as_str).is_some_and(|text| text.len() < SHORT) {
             field.shift_remove("description");
         }
+        // Of an object its description names the fields; arguments that do not fit are answered with what would.
+        ["properties", "additionalProperties"].iter().for_each(|part| drop(field.shift_remove(*part)));
         if let Some(item) = field.get_mut("items").and_then(Value::as_object_mut) {
             item.shift_remove("description");
         }

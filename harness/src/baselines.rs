@@ -5,12 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::{
-    grade::Baselines,
-    metrics,
-    recipe::{Recipe, Row},
-    task::JobKind,
-};
+use crate::{grade::Baselines, metrics, recipe::Recipe, task::JobKind};
 
 /// Scores the baselines: trained on `open` rows, measured on `sealed` ones, each a text and its label if it has one.
 ///
@@ -127,15 +122,6 @@ impl NaiveBayes {
     }
 }
 
-/// A row's input as text; `None` where it is missing or blank, as in [`Recipe::example`].
-pub(crate) fn input(recipe: &Recipe, row: &Row) -> Option<String> {
-    match row.get(&recipe.input)? {
-        Value::Null => None,
-        Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned),
-        other => Some(other.to_string()),
-    }
-}
-
 fn words(text: &str) -> impl Iterator<Item = String> {
     let lower = text.to_lowercase();
     let words: Vec<String> = lower
@@ -196,6 +182,7 @@ mod tests {
             target: "a".into(),
             cue: String::new(),
             labels: Vec::new(),
+            changes: Default::default(),
             answer_after: marker.map(str::to_owned),
             max_length: 64,
             max_new_tokens: 8,

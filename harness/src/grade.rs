@@ -220,11 +220,8 @@ fn baselines_of(s: &Submission, cases: &Cases) -> Baselines {
         let sealed: Vec<Option<String>> = cases.rows.iter().map(completion).collect();
         return baselines::constant(&s.recipe, &open, &sealed.iter().map(Option::as_deref).collect::<Vec<_>>());
     }
-    let open: Vec<(String, usize)> = s
-        .open
-        .iter()
-        .filter_map(|row| Some((baselines::input(&s.recipe, row)?, s.recipe.example(row).ok()?.label?)))
-        .collect();
+    let open: Vec<(String, usize)> =
+        s.open.iter().filter_map(|row| Some((s.recipe.input(row).ok()?, s.recipe.example(row).ok()?.label?))).collect();
     let open: Vec<(&str, usize)> = open.iter().map(|(text, label)| (text.as_str(), *label)).collect();
     let known = |case: &'_ Case| case.label().filter(|label| *label < s.recipe.labels.len());
     let sealed: Vec<(&str, Option<usize>)> = cases.rows.iter().map(|row| (row.input.as_str(), known(row))).collect();

@@ -5,6 +5,10 @@ use serde_json::Value;
 
 use crate::{model::Message, task::JobKind};
 
+pub mod changes;
+
+use changes::Changes;
+
 /// One row of the user's data: column name to value, in the file's order.
 pub type Row = serde_json::Map<String, Value>;
 
@@ -20,6 +24,9 @@ pub struct Recipe {
     pub target: String,
     /// A short text after the input, on its own line, that says what is wanted; may be empty.
     pub cue: String,
+    /// What is changed in a row before it is read; the answer stays as it is.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
     /// Classification: each label as it stands in the data with the words that the model learns for it, sorted.
     pub labels: Vec<Label>,
     /// Generation: only what follows the last occurrence of this marker counts as the answer.
@@ -58,6 +65,9 @@ pub enum RowError {
     /// A column is not there or empty.
     #[error("column {0:?} is missing or empty")]
     Missing(String),
+    /// The recipe's changes cannot be made.
+    #[error("{0}")]
+    Unchangeable(String),
     /// A label that the recipe does not list.
     #[error("label {0:?} is not in the recipe")]
     UnknownLabel(String),
@@ -66,9 +76,19 @@ pub enum RowError {
 impl Recipe {
     /// What a model is asked about `row`.
     pub fn prompt(&self, row: &Row) -> Result<Vec<Message>, RowError> {
-        let input = text_of(row, &self.input)?;
+        let input = self.input(row)?;
         let content = if self.cue.is_empty() { input } else { format!("{input}\n{}", self.cue) };
         Ok(vec![Message::user(content)])
+    }
+
+    /// The input of `row`, with the changes made.
+    pub fn input(&self, row: &Row) -> Result<String, RowError> {
+        if self.changes.is_empty() {
+            return text_of(row, &self.input);
+        }
+        let mut changed = row.clone();
+        self.changes.apply(&mut changed, Some(&self.target)).map_err(RowError::Unchangeable)?;
+        text_of(&changed, &self.input)
     }
 
     /// The example that `row` gives.

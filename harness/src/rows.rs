@@ -38,7 +38,7 @@ pub use batch::{BadRow, Batch, Batches};
 pub use problem::{Problem, RowsError};
 pub(crate) use source::glob;
 pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source, is_pattern};
-pub use stages::{Count, Flow, Key, Passed, Stages, key};
+pub use stages::{Count, Flow, Key, Left, Passed, Stages, key};
 pub use writer::{Codec, Layout, Writer, Written};
 
 /// Largest file of which everything is held in memory, in bytes, at several times its size.

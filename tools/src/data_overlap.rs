@@ -14,11 +14,12 @@ use tunesmith_harness::{
     figures::bytes,
     overlap::{Evals, Found, Kind, Match, Place, Tally},
     recipe::Row,
-    rows::{Bad, BadRow, Batch, Input, Reading, Source},
+    rows::{Bad, BadRow, Batch},
     text::truncate_middle,
 };
 
 use crate::{
+    inputs::{Named, name, source},
     memory::{ALLOWANCE, bounded},
     worker::Live,
 };
@@ -45,15 +46,6 @@ pub struct Job {
     pub column: Option<String>,
     /// Where all eval rows that were found are written, as JSON lines.
     pub out: Option<PathBuf>,
-}
-
-/// A path, and how the user writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Named {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it is called in results.
-    pub name: String,
 }
 
 /// What was found.
@@ -117,7 +109,7 @@ pub struct TrainRow {
 
 /// Where each eval row is, and what it says.
 #[derive(Default)]
-struct Places {
+pub(crate) struct Places {
     files: Vec<String>,
     rows: Vec<(usize, u64, String)>,
 }
@@ -138,7 +130,7 @@ impl Job {
     }
 
     fn look_for(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
-        let (evals, places) = self.evals()?;
+        let (evals, places) = evals(&self.against, self.column.as_deref())?;
         let source = source(&self.train, Bad::Quarantine)?;
         let names: Vec<String> = source.inputs.iter().map(|input| name(&self.train, input)).collect();
         let before: Vec<u64> =
@@ -176,43 +168,47 @@ impl Job {
             path: None,
         })
     }
+}
 
-    fn evals(&self) -> anyhow::Result<(Evals, Places)> {
-        let source = source(&self.against, Bad::Refuse)?;
-        let mut places =
-            Places { files: source.inputs.iter().map(|input| name(&self.against, input)).collect(), rows: vec![] };
-        let mut sets: Vec<Vec<Row>> = vec![Vec::new(); source.inputs.len()];
-        let mut held = 0;
-        for batch in source.batches() {
-            let batch = batch?;
-            held += batch.bytes;
-            if held > MOST_EVALS {
-                bail!("the eval rows are more than the {} that are held; name fewer files", bytes(MOST_EVALS));
-            }
-            let excerpt = |row: &Row| excerpt(row, self.column.as_deref());
-            places
-                .rows
-                .extend(batch.rows.iter().zip(&batch.lines).map(|(row, line)| (batch.file, *line, excerpt(row))));
-            sets[batch.file].extend(batch.rows);
+/// The rows of eval sets, ready to be looked for, and where each is.
+pub(crate) fn evals(against: &[Named], column: Option<&str>) -> anyhow::Result<(Evals, Places)> {
+    let source = source(against, Bad::Refuse)?;
+    let mut places = Places { files: source.inputs.iter().map(|input| name(against, input)).collect(), rows: vec![] };
+    let mut sets: Vec<Vec<Row>> = vec![Vec::new(); source.inputs.len()];
+    let mut held = 0;
+    for batch in source.batches() {
+        let batch = batch?;
+        held += batch.bytes;
+        if held > MOST_EVALS {
+            bail!("the eval rows are more than the {} that are held; name fewer files", bytes(MOST_EVALS));
         }
-        if let Some(column) = &self.column {
-            let lacks = |rows: &Vec<Row>| !rows.is_empty() && rows.iter().all(|row| !row.contains_key(column));
-            if let Some(file) = sets.iter().position(lacks) {
-                let has: Vec<&str> = sets[file][0].keys().map(String::as_str).collect();
-                bail!("{}: has no column {column:?}; it has {}", places.files[file], has.join(", "));
-            }
-        }
-        let evals = Evals::new(sets.iter().map(Vec::as_slice), self.column.as_deref());
-        if evals.is_empty() {
-            bail!(
-                "the eval rows hold no text of three words or more to look for; name their column of texts with --column"
-            );
-        }
-        Ok((evals, places))
+        let excerpt = |row: &Row| excerpt(row, column);
+        places.rows.extend(batch.rows.iter().zip(&batch.lines).map(|(row, line)| (batch.file, *line, excerpt(row))));
+        sets[batch.file].extend(batch.rows);
     }
+    if let Some(column) = column {
+        let lacks = |rows: &Vec<Row>| !rows.is_empty() && rows.iter().all(|row| !row.contains_key(column));
+        if let Some(file) = sets.iter().position(lacks) {
+            let has: Vec<&str> = sets[file][0].keys().map(String::as_str).collect();
+            bail!("{}: has no column {column:?}; it has {}", places.files[file], has.join(", "));
+        }
+    }
+    let evals = Evals::new(sets.iter().map(Vec::as_slice), column);
+    if evals.is_empty() {
+        bail!(
+            "the eval rows hold no text of three words or more to look for; name their column of texts with --column"
+        );
+    }
+    Ok((evals, places))
 }
 
 impl Places {
+    /// The file and line of an eval row, by its number among all.
+    pub fn place(&self, row: usize) -> (&str, u64) {
+        let (file, line, _) = &self.rows[row];
+        (&self.files[*file], *line)
+    }
+
     fn row(&self, row: usize, found: &Found, names: &[String], most: usize) -> EvalRow {
         let (file, line, text) = &self.rows[row];
         let place = |place: &Place| TrainRow {
@@ -240,24 +236,6 @@ fn look(evals: &Evals, batch: Batch) -> Seen {
     let found = batch.rows.iter().zip(batch.lines).map(|(row, line)| (line, evals.find(row)));
     let found = found.filter(|(_, matches)| !matches.is_empty()).collect();
     Seen { file: batch.file, rows: batch.rows.len(), found, bad: batch.bad, read: batch.read }
-}
-
-fn source(named: &[Named], bad: Bad) -> anyhow::Result<Source> {
-    let paths: Vec<PathBuf> = named.iter().map(|named| named.path.clone()).collect();
-    Ok(Source::find(&paths, &Reading { bad, ..Reading::default() })?)
-}
-
-/// A file as the user would write it.
-fn name(named: &[Named], input: &Input) -> String {
-    let rest = |named: &Named| {
-        let rest = input.path.strip_prefix(&named.path).ok()?;
-        Some(if rest == Path::new("") {
-            named.name.clone()
-        } else {
-            Path::new(&named.name).join(rest).display().to_string()
-        })
-    };
-    named.iter().find_map(rest).unwrap_or_else(|| input.path.display().to_string())
 }
 
 /// The longest text of a row, or the text of a column.

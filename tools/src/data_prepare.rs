@@ -1,26 +1,52 @@
 //! `data_prepare`: rows become examples, cleaned and split, with the recipe that the grader will replay.
+//!
+//! ```text
+//! files --flow: change, keep, against--> rows --job: examples, unique, near, fitting, parts--> train.jsonl valid.jsonl
+//!                                          \--rows: distinct, near, parts-----------------> train.parquet ...
+//! ```
+//!
+//! | module | answers |
+//! |---|---|
+//! | `steps` | what may a recipe ask for, and does a row meet its conditions |
+//! | `flow` | how do rows go through the steps, and where is written what is left out |
+//! | `job`, `rows` | how do they become examples, or stay rows |
+//! | `clean`, `labels` | which examples repeat or contradict each other, and what are labels called |
+//! | `parts` | which part does a row fall into, and how often is it trained on |
+//! | `quality`, `scores` | what are the examples like, and how is that judged |
+//! | `manifest`, `card` | what was made of what, for machines and for people |
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tunesmith_harness::{recipe::Recipe, score::Score};
+use tunesmith_harness::{recipe::Recipe, rows::Count, score::Score};
 use tunesmith_sandbox::Workdir;
 
 use crate::{
     bases,
     data_inspect::data,
     files::{existing, inside, typed},
+    inputs::Named,
     plan::Kind,
     tool::{Cx, Tool, ToolError},
     worker::{Live, Work, run_work},
 };
 
+mod card;
 mod clean;
+mod flow;
 mod job;
 mod labels;
+pub mod manifest;
+mod parts;
 mod quality;
+pub mod rows;
 mod scores;
+mod steps;
+
+pub use flow::LEFT_OUT;
+pub use parts::Part;
+pub use steps::{Condition, Steps};
 
 /// Where the examples go.
 pub const PREPARED: &str = "prepared";
@@ -29,7 +55,8 @@ pub const PREPARED: &str = "prepared";
 pub struct DataPrepare;
 
 /// Turns rows into examples for training: drops empty, repeated, contradictory and too long rows, and cuts a validation
-/// part. Writes prepared/recipe.json, prepared/train.jsonl and prepared/valid.jsonl.
+/// part. Writes prepared/recipe.json, prepared/train.jsonl and prepared/valid.jsonl, and says in prepared/left_out.jsonl
+/// which rows were left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
@@ -58,10 +85,89 @@ pub struct Args {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40))]
     pub answer_after: Option<String>,
+    /// Before: set {column: "{a} {b}"}, replace [{pattern, with}], clean [html, spaces, lower...], keep [{column, matches,
+    /// min_chars...}], against [eval files], near 0.8, most_per_label, group, time.
+    #[serde(default, skip_serializing_if = "Steps::is_empty")]
+    pub steps: Steps,
 }
 
 fn tenth() -> f64 {
     0.1
+}
+
+/// How files become parts: the declarative recipe, which a manifest holds and which can be replayed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preparation {
+    /// Seed of the split and of what is drawn.
+    #[serde(default)]
+    pub seed: u64,
+    /// Share of rows for validation.
+    #[serde(default = "tenth")]
+    pub valid_share: f64,
+    /// Share of rows that is kept apart.
+    #[serde(default)]
+    pub test_share: f64,
+    /// How parts are written.
+    #[serde(default)]
+    pub format: Format,
+    /// What is done with rows.
+    #[serde(default, skip_serializing_if = "Steps::is_empty")]
+    pub steps: Steps,
+    /// How rows become examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<Mapping>,
+    /// How rows stay rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<rows::Plain>,
+}
+
+/// How rows become examples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// What each row asks for.
+    pub kind: Kind,
+    /// Column of the input.
+    pub input: String,
+    /// Column of the answer.
+    pub target: String,
+    /// Text on its own line after the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cue: Option<String>,
+    /// Longest example in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+    /// Only what follows the last such marker is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_after: Option<String>,
+}
+
+/// How parts are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// JSON lines.
+    #[default]
+    Jsonl,
+    /// Parquet.
+    Parquet,
+}
+
+impl Default for Preparation {
+    fn default() -> Self {
+        let (steps, format) = (Steps::default(), Format::default());
+        Preparation { seed: 0, valid_share: tenth(), test_share: 0.0, format, steps, examples: None, rows: None }
+    }
+}
+
+impl Preparation {
+    /// What a planner asks for.
+    pub fn of(args: Args, seed: u64) -> Preparation {
+        let Args { file: _, kind, input, target, cue, valid_share, max_length, answer_after, steps } = args;
+        let examples = Some(Mapping { kind, input, target, cue, max_length, answer_after });
+        Preparation { seed, valid_share, test_share: 0.0, format: Format::Jsonl, steps, examples, rows: None }
+    }
 }
 
 /// What was prepared.
@@ -75,6 +181,15 @@ pub struct Output {
     pub train: usize,
     /// Examples to validate on.
     pub valid: usize,
+    /// Examples that are kept apart.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub test: usize,
+    /// Lines that gave no row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bad_lines: usize,
+    /// How many rows went through each step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Count>,
     /// Rows left out, by reason.
     pub dropped: Dropped,
     /// Classification: the labels.
@@ -135,6 +250,16 @@ pub struct Dropped {
     pub special_tokens: usize,
     /// Without the marker of the answer.
     pub no_marker: usize,
+    /// Nearly the same input as an earlier row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub near: usize,
+    /// More rows of a label than were asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub balanced: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Rows of one label.
@@ -148,19 +273,33 @@ pub struct LabelRows {
     pub valid: usize,
 }
 
-/// The worker's part.
+impl Output {
+    /// Rows that the steps left out.
+    pub fn by_steps(&self) -> usize {
+        self.rows - self.stages.last().map_or(self.rows, |stage| (stage.after as usize).min(self.rows))
+    }
+
+    /// Rows of which nothing was written.
+    pub fn left_out(&self) -> usize {
+        let Dropped { empty, duplicates, conflicting, too_long, special_tokens, no_marker, near, balanced } =
+            self.dropped;
+        self.by_steps() + empty + duplicates + conflicting + too_long + special_tokens + no_marker + near + balanced
+    }
+}
+
+/// The worker's part. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// What was asked for; its file is not used.
-    pub args: Args,
-    /// The file of rows.
-    pub file: PathBuf,
-    /// The base model.
-    pub base: PathBuf,
+    /// What is to be done.
+    pub recipe: Preparation,
+    /// Files of rows.
+    pub files: Vec<Named>,
+    /// Files of eval rows.
+    pub against: Vec<Named>,
+    /// The base model, where rows become examples.
+    pub base: Option<PathBuf>,
     /// The directory to write.
     pub out: PathBuf,
-    /// Seed of the split.
-    pub seed: u64,
 }
 
 impl Tool for DataPrepare {
@@ -169,9 +308,14 @@ impl Tool for DataPrepare {
     type Output = Output;
 
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        let file = existing(cx.dir, "/file", &args.file)?;
+        let named =
+            |pointer: &str, name: &String| Ok(Named { path: existing(cx.dir, pointer, name)?, name: name.clone() });
+        let files = vec![named("/file", &args.file)?];
+        let against = args.steps.against.iter().map(|name| named("/steps/against", name));
+        let against = against.collect::<Result<_, ToolError>>()?;
         let out = inside(cx.dir, "", PREPARED)?;
-        let work = Work::Prepare(Job { args, file, base: cx.base.into(), out, seed: cx.seed });
+        let recipe = Preparation::of(args, cx.seed);
+        let work = Work::Prepare(Job { recipe, files, against, base: Some(cx.base.into()), out });
         typed(run_work(cx.jobs, cx.dir, &work, bases::reads(cx.base), (cx.deadline, &cx.cancel), cx.on).await?)
     }
 
@@ -181,7 +325,7 @@ impl Tool for DataPrepare {
 }
 
 impl Job {
-    /// Reads, cleans, splits and writes.
+    /// Reads, cleans, splits and writes examples.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         job::run(self, live)
     }
@@ -196,15 +340,16 @@ fn default_cue(kind: Kind) -> &'static str {
     }
 }
 
-/// The recipe that the arguments describe, before anything is known of the rows.
-fn recipe_of(args: &Args, max_length: usize) -> Recipe {
+/// The recipe of the grader, before anything is known of the rows.
+fn recipe_of(recipe: &Preparation, mapping: &Mapping, max_length: usize) -> Recipe {
     Recipe {
-        kind: args.kind.into(),
-        input: args.input.clone(),
-        target: args.target.clone(),
-        cue: args.cue.clone().unwrap_or_else(|| default_cue(args.kind).to_owned()).trim().to_owned(),
+        kind: mapping.kind.into(),
+        input: mapping.input.clone(),
+        target: mapping.target.clone(),
+        cue: mapping.cue.clone().unwrap_or_else(|| default_cue(mapping.kind).to_owned()).trim().to_owned(),
+        changes: recipe.steps.changes(),
         labels: Vec::new(),
-        answer_after: args.answer_after.clone(),
+        answer_after: mapping.answer_after.clone(),
         max_length,
         max_new_tokens: 1,
     }

@@ -17,7 +17,8 @@ use tunesmith_sandbox::Workdir;
 
 use crate::{
     bases,
-    files::{existing, name, read_examples, read_recipe, score, typed},
+    data_prepare::Part,
+    files::{existing, name, part, read_examples, read_recipe, score, typed},
     models::LmModel,
     tool::{Cx, Tool, ToolError},
     worker::{Live, Work, run_work},
@@ -140,7 +141,7 @@ impl Job {
             metric: if recipe.kind == JobKind::Classification { "accuracy" } else { "exact_match" }.to_owned(),
             exact_interval: wilson(right, measured.n),
             measured,
-            baselines: without_model(&folder.join("train.jsonl"), recipe.kind, recipe.labels.len(), &examples),
+            baselines: without_model(&part(folder, Part::Train), recipe.kind, recipe.labels.len(), &examples),
             mistakes,
         })
     }

@@ -8,13 +8,18 @@ use std::{
 
 use anyhow::Context;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tunesmith_harness::{
     recipe::{Example, Recipe},
+    rows,
     score::{Score, Verdict},
 };
 use tunesmith_sandbox::Workdir;
 
-use crate::tool::{FieldError, ToolError};
+use crate::{
+    data_prepare::Part,
+    tool::{FieldError, ToolError},
+};
 
 /// The absolute path of what a planner named in the argument at `pointer`.
 pub fn inside(dir: &Workdir, pointer: &str, rel: &str) -> Result<PathBuf, ToolError> {
@@ -106,9 +111,22 @@ pub fn read_recipe(path: &Path) -> anyhow::Result<Recipe> {
     read_json(path).context("prepare the data again")
 }
 
-/// Examples, one per line.
+/// The file of a part of a prepared directory, in the form in which it was written: JSON lines or Parquet.
+pub fn part(dir: &Path, part: Part) -> PathBuf {
+    let [lines, parquet] = ["jsonl", "parquet"].map(|extension| dir.join(format!("{}.{extension}", part.name())));
+    if parquet.is_file() && !lines.is_file() { parquet } else { lines }
+}
+
+/// Examples, one per line or row.
 pub fn read_examples(path: &Path) -> anyhow::Result<Vec<Example>> {
-    read_jsonl(path)
+    if path.extension().is_none_or(|extension| extension != "parquet") {
+        return read_jsonl(path);
+    }
+    let rows = rows::read(path)?.rows.into_iter().enumerate();
+    let example = |(at, row)| {
+        serde_json::from_value(Value::Object(row)).with_context(|| format!("{}, row {}", name(path), at + 1))
+    };
+    rows.map(example).collect()
 }
 
 /// One JSON value per line; empty lines are passed over.

@@ -7,6 +7,7 @@
 //! | [`worker`] | how does heavy work run in a process of its own |
 //! | [`pretraining`], [`grading`], [`data_overlap`] | the work that is no tool's |
 //! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
+//! | [`inputs`] | which files of rows are meant by a path |
 //! | [`files`] | files that a job may have made, read with care |
 //! | `claims` | what a step says of its files, held against the files |
 //! | `memory` | how much is held, and how much reading hostile input may take |
@@ -31,6 +32,7 @@ pub mod generate;
 pub mod grading;
 pub mod hub;
 pub mod hub_search;
+pub mod inputs;
 mod memory;
 mod model_files;
 pub mod models;

@@ -33,6 +33,8 @@ pub enum Work {
     Inspect(data_inspect::Job),
     /// Turns rows into examples.
     Prepare(data_prepare::Job),
+    /// Cleans and splits rows that stay rows.
+    PrepareRows(data_prepare::Job),
     /// Looks for eval rows in training rows.
     Overlap(data_overlap::Job),
     /// Reads the files that a spec of rows to make names.
@@ -162,6 +164,7 @@ impl Work {
         let value = match self {
             Work::Inspect(job) => serde_json::to_value(job.run(live)?),
             Work::Prepare(job) => serde_json::to_value(job.run(live)?),
+            Work::PrepareRows(job) => serde_json::to_value(data_prepare::rows::run(job, live)?),
             Work::Overlap(job) => serde_json::to_value(job.run(live)?),
             Work::Gather(job) => serde_json::to_value(job.run()?),
             Work::Train(job) => serde_json::to_value(job.run(live)?),

@@ -18,7 +18,7 @@ pub enum Data {
     /// Columns, duplicates, labels, damage, private data, and how the rows could be used
     Inspect(Inspect),
     /// Clean rows, split off a validation part, and write examples with their recipe
-    Prepare(Prepare),
+    Prepare(Box<Prepare>),
     /// Make rows where there are none: ask a model, or draw from templates
     Make(make::Args),
     /// Look for rows of eval sets in training rows
@@ -29,7 +29,7 @@ pub enum Data {
 pub async fn main(data: Data, cancel: &Cancel) -> Result<u8, Failure> {
     match data {
         Data::Inspect(args) => inspect::main(args, cancel).await,
-        Data::Prepare(args) => prepare::main(args, cancel).await,
+        Data::Prepare(args) => prepare::main(*args, cancel).await,
         Data::Make(args) => make::main(args, cancel).await,
         Data::Overlap(args) => overlap::main(&args, cancel).await,
     }

@@ -12,7 +12,13 @@ use tunesmith_harness::{
 };
 use tunesmith_lm::{engine::device, train::Checkpoint};
 use tunesmith_sandbox::{Cancel, Workdir};
-use tunesmith_tools::{data_prepare::Job, train, worker::Work};
+use tunesmith_tools::{
+    data_prepare::{Job, Part, Preparation},
+    files::{name, part},
+    inputs::Named,
+    train,
+    worker::Work,
+};
 
 use super::{
     data::{self, Mapping},
@@ -23,7 +29,7 @@ use super::{
     table::count,
     unfinished::{Begun, Unfinished},
     usage,
-    work::{Bench, holding, remove, rows},
+    work::{Bench, found, holding, remove},
 };
 use crate::run::Failure;
 
@@ -104,7 +110,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     device::check(&args.device).map_err(|error| usage(error.to_string()))?;
     let settings = settings(&args)?;
     let bench = Bench::new(&args.require, cancel)?;
-    let (given, base) = (rows(&args.data)?, bench.model(&args.base).await?);
+    let (given, base) = (found(&args.data)?, bench.model(&args.base).await?);
     if args.dry_run {
         return dry_run(&args, &settings, &bench, (given, base)).await;
     }
@@ -208,8 +214,10 @@ async fn job(
         let to = out.join("prepared");
         // The same rows make the same files, so that what an interrupted process left of them is of no use.
         remove(&to);
-        let mapping = args.mapping.args(bench, &given).await?;
-        let job = Job { args: mapping, file: given, base: base.clone(), out: to.clone(), seed: args.seed };
+        let mut recipe = Preparation { seed: args.seed, ..Preparation::default() };
+        let files = vec![Named { name: args.data.display().to_string(), path: given.clone() }];
+        args.mapping.fill(&mut recipe, bench, (&files, &[given])).await?;
+        let job = Job { recipe, files, against: Vec::new(), base: Some(base.clone()), out: to.clone() };
         data::prepare(bench, job, dir).await?;
         to
     };
@@ -241,7 +249,8 @@ fn raw(args: &Args) -> Result<(), Failure> {
 /// A directory that `data prepare` made, which its recipe describes and no option changes.
 fn already(args: &Args) -> Result<PathBuf, Failure> {
     let made = "make it with `tunesmith data prepare`, or name the file of rows";
-    let dir = holding(&args.data, &["recipe.json", "train.jsonl", "valid.jsonl"], made)?;
+    let parts = [Part::Train, Part::Valid].map(|of| name(&part(&args.data, of)));
+    let dir = holding(&args.data, &["recipe.json", &parts[0], &parts[1]], made)?;
     match args.mapping.given().as_slice() {
         [] => Ok(dir),
         given => Err(usage(format!(

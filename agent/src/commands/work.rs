@@ -129,7 +129,7 @@ pub fn input(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Files of rows as the user names them: an absolute path or pattern, and what must be readable for it.
-pub fn rows(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+pub fn found(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     if given.to_str().is_none() {
         return Err(usage(format!("{}: is not a name in UTF-8; rename it", given.display())));
     }

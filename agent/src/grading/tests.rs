@@ -16,6 +16,7 @@ fn recipe_of(max_length: usize) -> Recipe {
         input: "question".into(),
         target: "answer".into(),
         cue: String::new(),
+        changes: Default::default(),
         labels: Vec::new(),
         answer_after: Some("####".into()),
         max_length,

@@ -14,6 +14,7 @@ mod cli_input;
 mod cli_kills;
 mod cli_make;
 mod cli_overlap;
+mod cli_prepare;
 mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::WrongRow;
-use crate::{
-    baselines,
-    recipe::{Example, Recipe, Row, RowError},
-};
+use crate::recipe::{Example, Recipe, Row, RowError};
 
 /// Longest text of a row kept in the grade, in characters.
 const KEPT: usize = 600;
@@ -52,7 +49,7 @@ impl Cases {
             if let Err(reason) = &example {
                 *unusable.entry(reason.to_string()).or_default() += 1;
             }
-            let Some(input) = baselines::input(recipe, row) else { continue };
+            let Ok(input) = recipe.input(row) else { continue };
             let example = match example {
                 Err(RowError::UnknownLabel(label)) => unknown(recipe, row, label, &mut labels),
                 example => example,

@@ -109,8 +109,12 @@ impl Search {
             for example in examples(recipe, row) {
                 search.whole.insert(example, place);
             }
-            for (column, least) in [(&recipe.input, RUN), (&recipe.target, ANSWER)] {
-                let stream = row.get(column).map(|cell| stream_of(cell, true)).unwrap_or_default();
+            let cell = |column| row.get(column).cloned().unwrap_or_default();
+            // As it stands in the data, and as it is asked where that is something else.
+            let asked = recipe.input(row).ok().filter(|_| !recipe.changes.is_empty()).map(Value::String);
+            let inputs = [Some(cell(&recipe.input)), asked].into_iter().flatten().map(|input| (input, RUN));
+            for (text, least) in inputs.chain([(cell(&recipe.target), ANSWER)]) {
+                let stream = stream_of(&text, true);
                 if stream.len() >= least {
                     search.look_for(place, stream);
                 }

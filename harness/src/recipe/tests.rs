@@ -12,6 +12,7 @@ fn recipe(kind: JobKind) -> Recipe {
         target: "label".into(),
         cue: "Intent:".into(),
         labels: vec![label("card_arrival", "card arrival"), label("lost_card", "lost card")],
+        changes: Default::default(),
         answer_after: None,
         max_length: 128,
         max_new_tokens: 16,
@@ -106,4 +107,16 @@ fn a_recipe_with_a_field_nobody_knows_is_refused() {
     assert_eq!(serde_json::from_value::<Recipe>(text.clone()).unwrap(), recipe(JobKind::Classification));
     text["prompt_suffix"] = json!("x");
     assert!(serde_json::from_value::<Recipe>(text).is_err());
+}
+
+#[test]
+fn changes_are_replayed_on_every_row_and_never_see_the_answer() {
+    let changes = json!({"set": {"text": "{title}: {text}{label}"}, "clean": ["lower"]});
+    let recipe = Recipe { changes: serde_json::from_value(changes).unwrap(), ..recipe(JobKind::Classification) };
+    let row = row(json!({"title": "CARD", "text": "Where is it?", "label": "lost_card"}));
+    let example = recipe.example(&row).unwrap();
+    assert_eq!(example.prompt, [Message::user("card: where is it?\nIntent:")]);
+    assert_eq!((example.completion.as_str(), example.label), ("lost card", Some(1)));
+    let text = serde_json::to_string(&recipe).unwrap();
+    assert_eq!(serde_json::from_str::<Recipe>(&text).unwrap(), recipe);
 }

@@ -1,7 +1,7 @@
 //! What is done with rows between reading and writing: row by row on all cores, repetitions in order.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
     sync::Arc,
 };
@@ -10,15 +10,18 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{BadRow, Batch, Problem, RowsError, Source, ahead::Ahead};
-use crate::recipe::Row;
+use crate::{
+    near::{Jaccard, Near},
+    recipe::Row,
+};
 
 /// 128 bits of the SHA-256 of a content: nobody finds two contents with one key.
 pub type Key = u128;
 
 /// Stages that rows go through one after the other.
 ///
-/// What a stage does with a row depends on that row alone, but for [`Stages::distinct`], which keeps the first row of each
-/// key in the order of the files. So the same rows come through on any number of cores.
+/// What a stage does with a row depends on that row alone, but for [`Stages::distinct`] and [`Stages::unlike`], which keep
+/// the first of several rows in the order of the files. So the same rows come through on any number of cores.
 #[derive(Clone, Default)]
 pub struct Stages {
     stages: Vec<Stage>,
@@ -31,13 +34,15 @@ struct Stage {
     what: What,
 }
 
+/// Changes a row, or says why it is left out.
+type Each = Arc<dyn Fn(&mut Row) -> Result<(), String> + Send + Sync>;
 type Function<T> = Arc<dyn Fn(&Row) -> T + Send + Sync>;
 
 #[derive(Clone)]
 enum What {
-    Map(Arc<dyn Fn(&mut Row) + Send + Sync>),
-    Filter(Function<bool>),
+    Each(Each),
     Distinct(Function<Key>),
+    Unlike(Function<String>, Jaccard, u64),
 }
 
 #[derive(Clone)]
@@ -49,7 +54,7 @@ struct Split {
 }
 
 /// How many rows a stage let through.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Count {
     /// The stage.
     pub name: String,
@@ -57,6 +62,19 @@ pub struct Count {
     pub before: u64,
     /// Rows that it let through.
     pub after: u64,
+}
+
+/// A row that a stage left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The line on which it began.
+    pub line: u64,
+    /// The place of the stage among all.
+    pub stage: usize,
+    /// Why, where there is more to say than the stage's name.
+    pub why: String,
+    /// The row that it repeats: file and line.
+    pub like: Option<(usize, u64)>,
 }
 
 /// Rows that came through all stages, in order.
@@ -72,11 +90,16 @@ pub struct Passed {
     pub parts: Vec<usize>,
     /// What gave no row.
     pub bad: Vec<BadRow>,
+    /// Rows that were left out: by the first stage, then by the second.
+    pub left: Vec<Left>,
+    /// Bytes of text or values that were read for them.
+    pub bytes: u64,
     /// Bytes of the file that were read up to here.
     pub read: u64,
     came: u64,
     counts: Vec<(u64, u64)>,
     keys: Vec<Key>,
+    texts: Vec<String>,
 }
 
 impl Stages {
@@ -86,20 +109,41 @@ impl Stages {
     }
 
     /// Changes every row.
-    pub fn map(mut self, name: &str, change: impl Fn(&mut Row) + Send + Sync + 'static) -> Stages {
-        self.stages.push(Stage { name: name.into(), what: What::Map(Arc::new(change)) });
-        self
+    pub fn map(self, name: &str, change: impl Fn(&mut Row) + Send + Sync + 'static) -> Stages {
+        self.each(name, move |row| {
+            change(row);
+            Ok(())
+        })
     }
 
     /// Lets rows through that fit.
-    pub fn filter(mut self, name: &str, fits: impl Fn(&Row) -> bool + Send + Sync + 'static) -> Stages {
-        self.stages.push(Stage { name: name.into(), what: What::Filter(Arc::new(fits)) });
-        self
+    pub fn filter(self, name: &str, fits: impl Fn(&Row) -> bool + Send + Sync + 'static) -> Stages {
+        self.each(name, move |row| if fits(row) { Ok(()) } else { Err(String::new()) })
     }
 
-    /// Lets the first row of each key through. Sixteen bytes are kept for each.
-    pub fn distinct(mut self, name: &str, key: impl Fn(&Row) -> Key + Send + Sync + 'static) -> Stages {
-        self.stages.push(Stage { name: name.into(), what: What::Distinct(Arc::new(key)) });
+    /// Changes every row, or leaves it out for a reason.
+    pub fn each(self, name: &str, each: impl Fn(&mut Row) -> Result<(), String> + Send + Sync + 'static) -> Stages {
+        self.stage(name, What::Each(Arc::new(each)))
+    }
+
+    /// Lets the first row of each key through. Some fifty bytes are kept for each.
+    pub fn distinct(self, name: &str, key: impl Fn(&Row) -> Key + Send + Sync + 'static) -> Stages {
+        self.stage(name, What::Distinct(Arc::new(key)))
+    }
+
+    /// Lets rows through whose text is not as much like that of an earlier one, see [`Near`] for what it misses and holds.
+    pub fn unlike(
+        self,
+        name: &str,
+        likeness: Jaccard,
+        seed: u64,
+        text: impl Fn(&Row) -> String + Send + Sync + 'static,
+    ) -> Stages {
+        self.stage(name, What::Unlike(Arc::new(text), likeness, seed))
+    }
+
+    fn stage(mut self, name: &str, what: What) -> Stages {
+        self.stages.push(Stage { name: name.into(), what });
         self
     }
 
@@ -123,24 +167,34 @@ impl Stages {
         let (first, empty) = (legs.remove(0), counts.clone());
         let mut rows: Inner = Box::new(source.map(move |batch| first.apply(Passed::new(batch, empty.clone()))));
         for leg in legs {
-            let distinct = Distinct { rows, stage: leg.from - 1, seen: HashSet::default() };
-            rows = if leg.is_idle() { Box::new(distinct) } else { Box::new(InOrder::new(distinct, leg)) };
+            let Some(turn) = leg.behind else { continue };
+            let in_turn = InTurn { rows, stage: leg.from - 1, turn };
+            let leg = Leg { behind: None, ..leg };
+            rows = if leg.is_idle() { Box::new(in_turn) } else { Box::new(InOrder::new(in_turn, leg)) };
         }
         Flow { rows, names, counts, read: 0, bad: 0 }
     }
 
     /// The stages between those that need all rows in order.
     fn legs(self) -> Vec<Leg> {
-        let mut legs = vec![Leg { from: 0, stages: Vec::new(), key: None, split: None }];
+        let mut legs = vec![Leg::default()];
         for (at, stage) in self.stages.into_iter().enumerate() {
             let Some(leg) = legs.last_mut() else { continue };
-            match stage.what {
-                What::Distinct(key) => {
-                    leg.key = Some(key);
-                    legs.push(Leg { from: at + 1, stages: Vec::new(), key: None, split: None });
+            let behind = match stage.what {
+                What::Each(each) => {
+                    leg.stages.push(each);
+                    continue;
                 }
-                what => leg.stages.push(what),
-            }
+                What::Distinct(key) => {
+                    leg.asked = Some(Asked::Key(key));
+                    Turn::Distinct(HashMap::default())
+                }
+                What::Unlike(text, likeness, seed) => {
+                    leg.asked = Some(Asked::Text(text));
+                    Turn::Unlike(Box::new(Near::new(likeness, seed)), Vec::new())
+                }
+            };
+            legs.push(Leg { from: at + 1, behind: Some(behind), ..Leg::default() });
         }
         if let Some(leg) = legs.last_mut() {
             leg.split = self.split;
@@ -150,36 +204,40 @@ impl Stages {
 }
 
 /// Stages that look at each row alone, what the one behind them asks for, and where they stand among all.
+#[derive(Default)]
 struct Leg {
+    /// The stage before, which needs all rows in order.
+    behind: Option<Turn>,
     from: usize,
-    stages: Vec<What>,
-    key: Option<Function<Key>>,
+    stages: Vec<Each>,
+    asked: Option<Asked>,
     split: Option<Split>,
+}
+
+/// What a stage that needs all rows in order asks of each.
+enum Asked {
+    Key(Function<Key>),
+    Text(Function<String>),
 }
 
 impl Leg {
     fn is_idle(&self) -> bool {
-        self.stages.is_empty() && self.key.is_none() && self.split.is_none()
+        self.stages.is_empty() && self.asked.is_none() && self.split.is_none()
     }
 
     fn apply(&self, mut passed: Passed) -> Passed {
-        for (stage, at) in self.stages.iter().zip(self.from..) {
-            let before = passed.rows.len() as u64;
-            match stage {
-                What::Map(change) => passed.rows.iter_mut().for_each(|row| change(row)),
-                What::Filter(fits) => passed.keep(|row, _| fits(row)),
-                What::Distinct(_) => {}
-            }
-            passed.counts[at] = (before, passed.rows.len() as u64);
+        for (each, stage) in self.stages.iter().zip(self.from..) {
+            passed.keep(stage, |row, _| each(row).map_err(|why| (why, None)));
         }
-        if let Some(key) = &self.key {
-            passed.keys = passed.rows.iter().map(|row| key(row)).collect();
+        match &self.asked {
+            Some(Asked::Key(key)) => passed.keys = passed.rows.iter().map(|row| key(row)).collect(),
+            Some(Asked::Text(text)) => passed.texts = passed.rows.iter().map(|row| text(row)).collect(),
+            None => {}
         }
-        if let Some(split) = &self.split {
-            passed.parts = passed.rows.iter().map(|row| split.part((split.key)(row))).collect();
-        } else if self.key.is_none() {
-            passed.parts = vec![0; passed.rows.len()];
-        }
+        passed.parts = match &self.split {
+            Some(split) => passed.rows.iter().map(|row| split.part((split.key)(row))).collect(),
+            None => vec![0; passed.rows.len()],
+        };
         passed
     }
 }
@@ -198,16 +256,26 @@ fn first<const N: usize>(digest: &[u8]) -> [u8; N] {
 
 impl Passed {
     fn new(batch: Batch, counts: Vec<(u64, u64)>) -> Passed {
-        let Batch { file, rows, lines, bad, read, .. } = batch;
-        Passed { came: rows.len() as u64, file, rows, lines, bad, read, counts, ..Passed::default() }
+        let Batch { file, rows, lines, bad, bytes, read } = batch;
+        Passed { came: rows.len() as u64, file, rows, lines, bad, bytes, read, counts, ..Passed::default() }
     }
 
-    /// Keeps the rows that fit, by themselves and their places.
-    fn keep(&mut self, mut fits: impl FnMut(&Row, usize) -> bool) {
-        let fitting: Vec<bool> = self.rows.iter().enumerate().map(|(at, row)| fits(row, at)).collect();
-        let (mut row, mut line) = (fitting.iter(), fitting.iter());
-        self.rows.retain(|_| row.next() == Some(&true));
-        self.lines.retain(|_| line.next() == Some(&true));
+    /// Keeps the rows that a stage does not leave out; it sees them in order, with their places in the batch.
+    fn keep(&mut self, stage: usize, mut each: impl FnMut(&mut Row, usize) -> Verdict) {
+        let before = self.rows.len();
+        let (mut fits, mut at) = (Vec::with_capacity(before), 0);
+        self.rows.retain_mut(|row| {
+            let verdict = each(row, at);
+            fits.push(verdict.is_ok());
+            if let Err((why, like)) = verdict {
+                self.left.push(Left { line: self.lines[at], stage, why, like });
+            }
+            at += 1;
+            fits[at - 1]
+        });
+        let mut fits = fits.into_iter();
+        self.lines.retain(|_| fits.next() == Some(true));
+        self.counts[stage] = (before as u64, self.rows.len() as u64);
     }
 
     /// The rows of each of so many parts.
@@ -219,6 +287,9 @@ impl Passed {
         divided
     }
 }
+
+/// Whether a row comes through; else why not, and which one it repeats.
+type Verdict = Result<(), (String, Option<(usize, u64)>)>;
 
 type Inner = Box<dyn Iterator<Item = Result<Passed, RowsError>> + Send>;
 
@@ -261,24 +332,54 @@ impl Iterator for Flow {
     }
 }
 
-/// Drops rows whose key an earlier one had.
-struct Distinct<I> {
+/// A stage that needs all rows in order.
+struct InTurn<I> {
     rows: I,
     stage: usize,
-    seen: HashSet<Key, BuildHasherDefault<Even>>,
+    turn: Turn,
 }
 
-impl<I: Iterator<Item = Result<Passed, RowsError>>> Iterator for Distinct<I> {
+enum Turn {
+    /// Where the first row of each key is.
+    Distinct(HashMap<Key, (u32, u64), BuildHasherDefault<Even>>),
+    /// Texts, and where each that came is.
+    Unlike(Box<Near>, Vec<(u32, u64)>),
+}
+
+impl Turn {
+    fn apply(&mut self, stage: usize, passed: &mut Passed) {
+        let (file, lines) = (passed.file as u32, passed.lines.clone());
+        let repeats = |place: (u32, u64)| Err((String::new(), Some((place.0 as usize, place.1))));
+        match self {
+            Turn::Distinct(seen) => {
+                let keys = std::mem::take(&mut passed.keys);
+                passed.keep(stage, |_, at| match seen.entry(keys[at]) {
+                    Entry::Occupied(first) => repeats(*first.get()),
+                    Entry::Vacant(free) => {
+                        free.insert((file, lines[at]));
+                        Ok(())
+                    }
+                });
+            }
+            Turn::Unlike(near, places) => {
+                let like = near.add_all(&std::mem::take(&mut passed.texts));
+                places.extend(lines.iter().map(|line| (file, *line)));
+                passed.keep(stage, |_, at| like[at].map_or(Ok(()), |like| repeats(places[like])));
+            }
+        }
+        passed.parts = vec![0; passed.rows.len()];
+    }
+}
+
+impl<I: Iterator<Item = Result<Passed, RowsError>>> Iterator for InTurn<I> {
     type Item = Result<Passed, RowsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.rows.next()?.map(|mut passed| {
-            let (before, keys) = (passed.rows.len() as u64, std::mem::take(&mut passed.keys));
-            passed.keep(|_, at| self.seen.insert(keys[at]));
-            passed.counts[self.stage] = (before, passed.rows.len() as u64);
-            passed.parts = vec![0; passed.rows.len()];
-            passed
-        }))
+        let mut item = self.rows.next()?;
+        if let Ok(passed) = &mut item {
+            self.turn.apply(self.stage, passed);
+        }
+        Some(item)
     }
 }
 

@@ -93,6 +93,7 @@ fn recipe(kind: JobKind) -> Recipe {
         target: "intent".into(),
         cue: "Intent:".into(),
         labels: ["card_arrival", "refund", "lost_pin"].map(label).into(),
+        changes: Default::default(),
         answer_after: None,
         max_length: 64,
         max_new_tokens: 8,

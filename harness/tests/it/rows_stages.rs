@@ -4,8 +4,9 @@ use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
 use tunesmith_harness::{
+    near::Jaccard,
     recipe::Row,
-    rows::{Bad, Count, Reading, Source, Stages, key},
+    rows::{Bad, Count, Left, Reading, Source, Stages, key},
 };
 
 const QUARANTINE: Reading = Reading { bad: Bad::Quarantine, documents: tunesmith_harness::rows::Documents::Whole };
@@ -134,4 +135,32 @@ fn keys_tell_contents_apart_and_not_orders_of_columns() {
         |columns: &[&str]| key(row.as_object().unwrap(), &columns.iter().map(|&c| c.to_owned()).collect::<Vec<_>>());
     assert_ne!(by(&["a"]), by(&["b"]));
     assert_eq!(by(&["a"]), key(json!({"b": 9, "a": 1}).as_object().unwrap(), &["a".to_owned()]));
+}
+
+#[test]
+fn what_is_left_out_is_told_with_its_stage_and_what_it_repeats() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |text: &str| format!("{}\n", json!({"text": text}));
+    let long = "the card that I ordered two weeks ago has still not come to my house";
+    let first = written(&dir, "a.jsonl", [line(long), line("b"), line("c"), line("b")]);
+    let second = written(&dir, "b.jsonl", [line("c"), line(&long.replace("my", "our")), line("d")]);
+    let stages = Stages::new()
+        .each("no d", |row| if row["text"] == "d" { Err("it is d".into()) } else { Ok(()) })
+        .distinct("repeated", |row| key(row, &[]))
+        .unlike("near", Jaccard::new(0.8).unwrap(), 0, text);
+    let mut flow = stages.run(&Source::find(&[first, second], &QUARANTINE).unwrap());
+    let passed: Vec<_> = flow.by_ref().map(Result::unwrap).collect();
+    let left: Vec<(usize, Left)> =
+        passed.iter().flat_map(|p| p.left.iter().map(|left| (p.file, left.clone()))).collect();
+    let of = |line, stage, why: &str, like| Left { line, stage, why: why.into(), like };
+    assert_eq!(
+        left,
+        [
+            (0, of(4, 1, "", Some((0, 2)))),
+            (1, of(3, 0, "it is d", None)),
+            (1, of(1, 1, "", Some((0, 3)))),
+            (1, of(2, 2, "", Some((0, 1))))
+        ]
+    );
+    assert_eq!(flow.counts(), [count("no d", 7, 6), count("repeated", 6, 4), count("near", 4, 3)]);
 }

@@ -1,12 +1,13 @@
 """Load, map, filter, exact de-duplication, split and Parquet beside polars and Hugging Face datasets, interleaved in one run.
 
-    cargo build -p tunesmith-harness --example stages
-    TUNESMITH_BENCH_PYTHON=PYTHON python3 tools/benches/data/compare.py target/debug/examples/stages
+    cargo build
+    TUNESMITH_BENCH_PYTHON=PYTHON python3 tools/benches/data/compare.py target/debug/tunesmith
         [--rows 971037] [--rounds 3] [--sides polars,streaming,datasets] [--data FILE]
 
 PYTHON is one that has datasets and polars. The rows are those of make.py, 1 GB of JSON lines, or the FILE that it made before. Every
-side lower-cases and strips a column, keeps its texts of 200 characters or more, keeps the first row of each text, cuts off
-a tenth and writes both parts as Parquet with snappy. Every measurement is a process of its own and sides take turns; figures
+side lower-cases and strips texts, keeps rows whose text has 200 characters or more, keeps the first row of each text, cuts off
+a tenth and writes both parts as Parquet with snappy; ours is `data prepare --rows`, which also hashes what it read and wrote
+and lists what it left out. Every measurement is a process of its own and sides take turns; figures
 are medians over the rounds. It is checked that all keep as many rows. `streaming` is polars' streaming engine.
 
 Wall time is what a user waits; `CPU s` does not depend on what else the machine does. Memory is the largest resident set of a
@@ -23,12 +24,21 @@ import sys
 import tempfile
 import time
 
+RECIPE = """
+format = "parquet"
+[steps]
+clean = ["trim", "lower"]
+keep = [{ column = "text", min_chars = 200 }]
+[rows]
+by = ["text"]
+"""
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("stages")
+    parser.add_argument("tunesmith")
     parser.add_argument("--rows", type=int, default=971_037)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sides", default="polars,streaming,datasets")
@@ -43,12 +53,16 @@ def main():
         data = args.data or os.path.join(folder, "rows.jsonl")
         if not args.data:
             subprocess.run([sys.executable, os.path.join(HERE, "make.py"), data, str(args.rows)], check=True)
+        recipe = os.path.join(folder, "recipe.toml")
+        with open(recipe, "w") as file:
+            file.write(RECIPE)
         for _ in range(args.rounds):
             for side in sides:
                 out = os.path.join(folder, "out")
                 os.makedirs(out)
                 peer = [python, "-W", "ignore", os.path.join(HERE, "peer.py"), side, data, out]
-                runs[side].append(measure([args.stages, data, out] if side == "tunesmith" else peer, out))
+                ours = [args.tunesmith, "data", "prepare", data, "--recipe", recipe, "--json", "--out", os.path.join(out, "rows")]
+                runs[side].append(measure(ours if side == "tunesmith" else peer, out))
                 check(side, runs[side][-1]["said"], runs["tunesmith"][-1]["said"])
                 shutil.rmtree(out)
         size = os.path.getsize(data)
@@ -75,8 +89,12 @@ def measure(command, out):
         text = file.read()
     if child.returncode:
         sys.exit(f"{' '.join(command)} failed ({child.returncode}):\n{text}")
-    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss / 1000,
-            "said": json.loads(text)}
+    said = json.loads(text)
+    if "stages" in said:
+        counts = {stage["name"]: stage["after"] for stage in said["stages"]}
+        parts = [said["parts"][f"{part}.parquet"] for part in ("train", "valid")]
+        said = {"read": said["rows"], "counts": [counts["keep"], counts["duplicates"]], "parts": parts}
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss / 1000, "said": said}
 
 
 def check(side, said, ours):

@@ -1,4 +1,4 @@
-"""The work of harness/examples/stages.rs, done by another library: load, map, filter, exact de-duplication, split, Parquet.
+"""The recipe of compare.py, done by another library: load, map, filter, exact de-duplication, split, Parquet.
 
     python peer.py polars|streaming|datasets ROWS OUT
 """

@@ -1,81 +1,103 @@
-//! The worker's part of `data_prepare`.
+//! The worker's part of `data_prepare`: rows become examples.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 use tunesmith_harness::{
-    hash,
-    recipe::{Example, Recipe},
-    rows,
+    figures, hash,
+    near::Near,
+    recipe::{Example, Recipe, Row},
+    rows::{MAX_BYTES, Source},
     run::write_json,
     task::JobKind,
 };
 
-use super::{Dropped, Job, LabelRows, Output, PREPARED, clean, labels, quality, recipe_of};
+use super::{
+    Dropped, Job, LabelRows, Mapping, Output, PREPARED, Part,
+    clean::{self, Fate},
+    flow::{self, LeftOut, Place, Through},
+    labels,
+    manifest::{self, Made},
+    parts::{self, Shares, When},
+    quality, recipe_of,
+};
 use crate::{encode::Encoder, worker::Live};
 
 /// Share of an extraction's answers that must be JSON.
 const JSON_SHARE: f64 = 0.95;
-
 /// Labels listed in the output.
 const SHOWN: usize = 100;
+/// Most validation examples: they are scored after every epoch.
+const MOST_VALID: usize = 1_000;
+
+/// An example on its way into a part.
+struct Item {
+    place: Place,
+    example: Example,
+    group: Option<String>,
+    time: Option<When>,
+    /// Tokens of prompt and answer.
+    tokens: (usize, usize),
+}
 
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
-    let table = rows::read(&job.file)?;
-    live.note("read", table.note.clone());
-    for column in [&job.args.input, &job.args.target] {
-        if !table.columns.contains(column) {
-            bail!("the data has no column {column:?}; it has {}", table.columns.join(", "));
-        }
-    }
-    if job.args.input == job.args.target {
+    let mapping = job.recipe.examples.as_ref().context("the recipe does not say how rows become examples")?;
+    if mapping.input == mapping.target {
         bail!("input and target are the same column");
     }
-    let encoder = Encoder::open(&job.base).context("the base cannot be used")?;
+    let base = job.base.as_ref().context("there is no base to count tokens with")?;
+    let encoder = Encoder::open(base).context("the base cannot be used")?;
     // A plan may allow for more than this base takes; the output and the recipe say what holds.
-    let limit = job.args.max_length.map_or(encoder.max_length(), |asked| asked.min(encoder.max_length()));
-    let mut recipe = recipe_of(&job.args, limit);
+    let limit = mapping.max_length.map_or(encoder.max_length(), |asked| asked.min(encoder.max_length()));
+    let mut recipe = recipe_of(&job.recipe, mapping, limit);
+    std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {PREPARED}"))?;
+    let source = flow::files(&job.files, live)?;
+    let (rows, mut through) = read(job, mapping, &source, live)?;
     if recipe.kind == JobKind::Classification {
-        recipe.labels = labels::labels(&table.rows, &recipe.input, &recipe.target)?;
+        recipe.labels = labels::labels(rows.iter().map(|(_, row)| row), &recipe.input, &recipe.target)?;
     }
+    let (came, bad, stages) = through.counts()?;
     let mut dropped = Dropped::default();
-    let examples = examples(&recipe, &table.rows, &encoder, &mut dropped);
+    let items = items(job, &recipe, rows, &encoder, (&mut dropped, &mut through.left))?;
     if recipe.kind == JobKind::Extraction {
-        json_answers(&examples, &recipe.target)?;
+        json_answers(&items, &recipe.target)?;
     }
-    let examples = clean::unique(examples, &mut dropped);
-    let (examples, tokens) = fitting(examples, limit, &encoder, &mut dropped, live)?;
-    if examples.len() < 2 {
-        let (reasons, advice) = reasons(&dropped);
-        bail!("only {} of {} rows can be used ({reasons}); {advice}", examples.len(), table.rows.len());
+    let items = unique(items, (&mut dropped, &mut through.left))?;
+    let items = fitting(items, limit, &encoder, (&mut dropped, &mut through.left), live)?;
+    let mut items = unlike(items, job, &recipe.cue, (&mut dropped, &mut through.left))?;
+    if items.len() < 2 {
+        let (reasons, advice) =
+            reasons(&dropped, came as usize - stages.last().map_or(came, |stage| stage.after) as usize);
+        bail!("only {} of {came} rows can be used ({reasons}); {advice}", items.len());
     }
     // Labels whose rows were all left out stay in the recipe: sealed rows may have them.
-    let mut totals: Vec<usize> = tokens.iter().map(|(prompt, answer)| prompt + answer).collect();
+    let mut totals: Vec<usize> = items.iter().map(|item| item.tokens.0 + item.tokens.1).collect();
     totals.sort_unstable();
     let in_answers = recipe.labels.iter().map(|label| Ok(encoder.answer(&label.text)?.len()));
     let in_labels: Vec<usize> = in_answers.collect::<anyhow::Result<_>>()?;
-    let longest_answer = tokens.iter().map(|(_, answer)| *answer).chain(in_labels).max().unwrap_or(1);
+    let longest_answer = items.iter().map(|item| item.tokens.1).chain(in_labels).max().unwrap_or(1);
     recipe.max_new_tokens = (longest_answer + (longest_answer / 4).max(4)).min(limit);
 
-    let (train, valid) = clean::split(examples, job.args.valid_share, job.seed);
-    if valid.is_empty() {
-        bail!("there are too few rows ({}) for a validation part; give more rows", train.len());
+    let parts = divided(job, &mut items, (&mut dropped, &mut through.left))?;
+    let [train, valid, test] = &parts;
+    if valid.examples.is_empty() || train.examples.is_empty() {
+        let rows = train.examples.len() + valid.examples.len();
+        bail!("there are too few rows ({rows}) for a validation part; give more rows");
     }
-    std::fs::create_dir_all(&job.out).with_context(|| format!("cannot make {PREPARED}"))?;
     let path = job.out.join("recipe.json");
     write_json(&path, &recipe)?;
     let recipe_sha256 = hash::sha256_file(&path).with_context(|| format!("cannot read {PREPARED}/recipe.json"))?;
-    for (name, part) in [("train.jsonl", &train), ("valid.jsonl", &valid)] {
-        rows::write_jsonl(&job.out.join(name), part).with_context(|| format!("cannot write {PREPARED}/{name}"))?;
-    }
-    Ok(Output {
+    let output = Output {
         path: PREPARED.to_owned(),
-        rows: table.rows.len(),
-        train: train.len(),
-        valid: valid.len(),
+        rows: came as usize,
+        train: train.rows(),
+        valid: valid.rows(),
+        test: test.rows(),
+        bad_lines: bad as usize,
+        stages,
         dropped,
-        labels: label_rows(&recipe, &train, &valid),
+        labels: label_rows(&recipe, &parts),
         tokens: (totals[totals.len() / 2], totals[totals.len() - 1]),
         longest_answer,
         max_length: limit,
@@ -83,40 +105,92 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         cue: recipe.cue.clone(),
         template_ends_turns: encoder.template_ends_turns(),
         recipe_sha256,
-        quality: Some(quality::of(&train, &valid, &encoder)?),
-        example: shown(&train[0], &encoder),
-    })
+        quality: Some(quality::of(&train.examples, &valid.examples, &encoder)?),
+        example: shown(&train.examples[0], &encoder),
+    };
+    write(job, &source, through, parts, &output)?;
+    Ok(output)
 }
 
-/// The examples that rows give, without those that cannot be learned from.
-fn examples(
-    recipe: &Recipe,
-    rows: &[tunesmith_harness::recipe::Row],
-    encoder: &Encoder,
-    dropped: &mut Dropped,
-) -> Vec<Example> {
-    let mut examples = Vec::new();
-    for row in rows {
-        let Ok(example) = recipe.example(row) else {
-            dropped.empty += 1;
-            continue;
-        };
-        let special = |text: &str| encoder.tokenizer().special_in(text).is_some();
-        if example.prompt.iter().any(|message| special(&message.content)) || special(&example.completion) {
-            dropped.special_tokens += 1;
-        } else if recipe.kind == JobKind::Generation && recipe.answer(&example.completion).is_none_or(str::is_empty) {
-            dropped.no_marker += 1;
-        } else {
-            examples.push(example);
+/// What came through the steps, and where each row is.
+type Rows = Vec<(Place, Row)>;
+
+/// Reads the rows that come through the steps. All are held, as training holds them later.
+fn read(job: &Job, mapping: &Mapping, source: &Source, live: &mut Live<'_>) -> anyhow::Result<(Rows, Through)> {
+    let (stages, needed) = flow::stages(&job.recipe, &job.against, Some(&mapping.target))?;
+    let mut through = Through::new(source, &job.files, stages, needed, &job.out)?;
+    let (mut rows, mut held, mut columns) = (Vec::new(), 0, Vec::<String>::new());
+    while let Some(passed) = through.next(live)? {
+        held += passed.bytes;
+        if held > MAX_BYTES {
+            bail!(
+                "the rows are more than the {} that are held; give fewer, or prepare them as rows first with --rows",
+                figures::bytes(MAX_BYTES)
+            );
+        }
+        for name in passed.rows.iter().flat_map(|row| row.keys()) {
+            if !columns.contains(name) {
+                columns.push(name.clone());
+            }
+        }
+        let file = passed.file;
+        rows.extend(passed.lines.into_iter().map(|line| (file, line)).zip(passed.rows));
+    }
+    through.counts()?;
+    for column in [&mapping.input, &mapping.target] {
+        if !columns.contains(column) {
+            bail!("the data has no column {column:?}; it has {}", columns.join(", "));
         }
     }
-    examples
+    Ok((rows, through))
+}
+
+/// Where it is counted and written down what is left out.
+type Tally<'a> = (&'a mut Dropped, &'a mut LeftOut);
+
+/// The examples that rows give, without those that cannot be learned from.
+fn items(
+    job: &Job,
+    recipe: &Recipe,
+    rows: Rows,
+    encoder: &Encoder,
+    (dropped, left): Tally<'_>,
+) -> anyhow::Result<Vec<Item>> {
+    // The rows are changed already.
+    let plain = Recipe { changes: Default::default(), ..recipe.clone() };
+    let special = |text: &str| encoder.tokenizer().special_in(text).is_some();
+    let mut items = Vec::new();
+    for (place, row) in rows {
+        let Ok(example) = plain.example(&row) else {
+            dropped.empty += 1;
+            left.write(place, "empty", "", None)?;
+            continue;
+        };
+        if example.prompt.iter().any(|message| special(&message.content)) || special(&example.completion) {
+            dropped.special_tokens += 1;
+            left.write(place, "special_tokens", "", None)?;
+        } else if recipe.kind == JobKind::Generation && recipe.answer(&example.completion).is_none_or(str::is_empty) {
+            dropped.no_marker += 1;
+            left.write(place, "no_marker", "", None)?;
+        } else {
+            let cell = |column: &String| Some(clean::cell(&row, column)?.into_owned());
+            items.push(Item {
+                group: job.recipe.steps.group.as_ref().and_then(cell),
+                time: job.recipe.steps.time.as_ref().and_then(|column| When::of(row.get(column))),
+                place,
+                example,
+                tokens: (0, 0),
+            });
+        }
+    }
+    Ok(items)
 }
 
 /// Refuses an extraction from answers that are no JSON: nothing could ever be right. A few that are broken are no reason.
-fn json_answers(examples: &[Example], target: &str) -> anyhow::Result<()> {
-    let is_json = |e: &&Example| matches!(serde_json::from_str(&e.completion), Ok(Value::Object(_) | Value::Array(_)));
-    let (good, all) = (examples.iter().filter(is_json).count(), examples.len());
+fn json_answers(items: &[Item], target: &str) -> anyhow::Result<()> {
+    let is_json =
+        |item: &&Item| matches!(serde_json::from_str(&item.example.completion), Ok(Value::Object(_) | Value::Array(_)));
+    let (good, all) = (items.iter().filter(is_json).count(), items.len());
     if (good as f64) < all as f64 * JSON_SHARE {
         bail!(
             "column {target:?} holds a JSON object in {good} of {all} answers, and an extraction needs one in each; name \
@@ -126,41 +200,142 @@ fn json_answers(examples: &[Example], target: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Examples within the limit, with the tokens of prompt and answer of each.
-type Fitting = (Vec<Example>, Vec<(usize, usize)>);
+/// Without examples that repeat or contradict others.
+fn unique(items: Vec<Item>, (dropped, left): Tally<'_>) -> anyhow::Result<Vec<Item>> {
+    let fates = clean::fates(items.iter().map(|item| &item.example));
+    for (item, fate) in items.iter().zip(&fates) {
+        let (count, stage, like) = match fate {
+            Fate::Kept => continue,
+            Fate::Repeats(first) => (&mut dropped.duplicates, "duplicates", *first),
+            Fate::Conflicts(first) => (&mut dropped.conflicting, "conflicting", *first),
+        };
+        *count += 1;
+        // Of those that contradict each other, the first one is named by the others.
+        let like = Some(items[like].place).filter(|place| *place != item.place);
+        left.write(item.place, stage, "", like)?;
+    }
+    Ok(items.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Kept).map(|(item, _)| item).collect())
+}
 
+/// Examples within the limit, with their tokens counted.
 fn fitting(
-    examples: Vec<Example>,
+    items: Vec<Item>,
     limit: usize,
     encoder: &Encoder,
-    dropped: &mut Dropped,
+    (dropped, left): Tally<'_>,
     live: &mut Live<'_>,
-) -> anyhow::Result<Fitting> {
-    let (mut kept, mut tokens) = (Vec::new(), Vec::new());
-    let total = examples.len();
-    for (at, example) in examples.into_iter().enumerate() {
+) -> anyhow::Result<Vec<Item>> {
+    let mut kept = Vec::new();
+    let total = items.len();
+    for (at, mut item) in items.into_iter().enumerate() {
         live.progress("prepare", at, total);
-        let (prompt, answer) = (encoder.prompt(&example.prompt)?.len(), encoder.answer(&example.completion)?.len());
-        if prompt + answer > limit {
+        let Example { prompt, completion, .. } = &item.example;
+        item.tokens = (encoder.prompt(prompt)?.len(), encoder.answer(completion)?.len());
+        let tokens = item.tokens.0 + item.tokens.1;
+        if tokens > limit {
             dropped.too_long += 1;
+            left.write(item.place, "too_long", &format!("{tokens} tokens"), None)?;
         } else {
-            kept.push(example);
-            tokens.push((prompt, answer));
+            kept.push(item);
         }
     }
-    Ok((kept, tokens))
+    Ok(kept)
+}
+
+/// Without examples whose input nearly repeats an earlier one, where that is asked for.
+fn unlike(items: Vec<Item>, job: &Job, cue: &str, (dropped, left): Tally<'_>) -> anyhow::Result<Vec<Item>> {
+    let Some(likeness) = job.recipe.steps.likeness()? else { return Ok(items) };
+    // What stands in every input would make all of them more alike.
+    let text = |item: &Item| {
+        let content = item.example.prompt.last().map_or("", |message| message.content.as_str());
+        content.strip_suffix(cue).unwrap_or(content).to_owned()
+    };
+    let texts: Vec<String> = items.iter().map(text).collect();
+    let like = Near::new(likeness, job.recipe.seed).add_all(&texts);
+    for (item, like) in items.iter().zip(&like) {
+        if let Some(like) = like {
+            dropped.near += 1;
+            left.write(item.place, "near", "", Some(items[*like].place))?;
+        }
+    }
+    Ok(items.into_iter().zip(like).filter(|(_, like)| like.is_none()).map(|(item, _)| item).collect())
+}
+
+/// The examples of a part, and how often each is written.
+#[derive(Default)]
+struct Written {
+    examples: Vec<Example>,
+    copies: Vec<usize>,
+}
+
+impl Written {
+    fn rows(&self) -> usize {
+        self.copies.iter().sum()
+    }
+}
+
+/// The parts in the order of [`Part::ALL`], each in the order of the files.
+fn divided(job: &Job, items: &mut Vec<Item>, (dropped, left): Tally<'_>) -> anyhow::Result<[Written; 3]> {
+    let (recipe, steps) = (&job.recipe, &job.recipe.steps);
+    let shares = Shares {
+        valid: recipe.valid_share.min(MOST_VALID as f64 / items.len().max(1) as f64),
+        test: recipe.test_share,
+    };
+    let times: Option<Vec<When>> = items.iter().map(|item| item.time).collect();
+    let parts = match times.filter(|_| steps.time.is_some()) {
+        Some(times) => parts::by_time(&times, shares)?,
+        None => {
+            let group = |item: &Item| item.group.clone().unwrap_or_else(|| clean::normal(&item.example));
+            parts::by_group(items.iter().map(|item| (item.example.label, group(item))), shares, recipe.seed)
+        }
+    };
+    let labels: Vec<Option<usize>> = items.iter().map(|item| item.example.label).collect();
+    let copies = parts::copies(&labels, &parts, (steps.most_per_label, steps.least_per_label), recipe.seed);
+    let mut written: [Written; 3] = Default::default();
+    for ((item, part), copies) in items.drain(..).zip(parts).zip(copies) {
+        if copies == 0 {
+            dropped.balanced += 1;
+            left.write(item.place, "balance", "", None)?;
+            continue;
+        }
+        let part = &mut written[part as usize];
+        part.examples.push(item.example);
+        part.copies.push(copies);
+    }
+    Ok(written)
+}
+
+fn write(job: &Job, source: &Source, through: Through, parts: [Written; 3], output: &Output) -> anyhow::Result<()> {
+    let mut files = vec![job.out.join("recipe.json")];
+    let mut made = Vec::new();
+    for (part, written) in Part::ALL.into_iter().zip(parts) {
+        if part == Part::Test && written.examples.is_empty() {
+            continue;
+        }
+        let mut out = manifest::Out::create(&job.out, part, job.recipe.format)?;
+        for (example, copies) in written.examples.iter().zip(&written.copies) {
+            let Value::Object(row) = serde_json::to_value(example)? else { continue };
+            out.write(std::iter::repeat_n(row, *copies))?;
+        }
+        made.extend(out.finish()?);
+    }
+    files.extend(through.left.finish()?);
+    let made = Made { parts: made, files, stages: manifest::stages(output), bad_lines: output.bad_lines as u64 };
+    manifest::write(job, source, made)
 }
 
 /// Why rows were left out, and what helps against the most frequent reason.
-fn reasons(dropped: &Dropped) -> (String, &'static str) {
-    let Dropped { empty, duplicates, conflicting, too_long, special_tokens, no_marker } = *dropped;
+fn reasons(dropped: &Dropped, by_steps: usize) -> (String, &'static str) {
+    let Dropped { empty, duplicates, conflicting, too_long, special_tokens, no_marker, near, balanced: _ } = *dropped;
     let all = [
         (empty, "empty", "fill in the input's and the answer's column, or name other columns"),
         (duplicates, "repeated", "give more different rows"),
+        (near, "nearly repeated", "give more different rows, or raise near"),
         (conflicting, "contradictory", "give each input one answer"),
         (too_long, "too long", "shorten them, or allow more with max_length where the base takes it"),
         (special_tokens, "with special tokens", "take the base's special tokens out of the texts"),
         (no_marker, "without the marker", "write the marker before each result, or leave answer_after out"),
+        (by_steps, "left out by steps", "ask less of rows"),
     ];
     let found: Vec<String> = all.iter().filter(|(n, ..)| *n > 0).map(|(n, what, _)| format!("{n} {what}")).collect();
     match all.iter().rev().max_by_key(|(n, ..)| *n) {
@@ -169,13 +344,15 @@ fn reasons(dropped: &Dropped) -> (String, &'static str) {
     }
 }
 
-fn label_rows(recipe: &Recipe, train: &[Example], valid: &[Example]) -> Vec<LabelRows> {
-    let count = |examples: &[Example]| {
+fn label_rows(recipe: &Recipe, parts: &[Written; 3]) -> Vec<LabelRows> {
+    let count = |part: Part| {
         let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-        examples.iter().filter_map(|example| example.label).for_each(|label| *counts.entry(label).or_default() += 1);
+        let written = &parts[part as usize];
+        let labelled = written.examples.iter().zip(&written.copies).filter_map(|(e, copies)| Some((e.label?, copies)));
+        labelled.for_each(|(label, copies)| *counts.entry(label).or_default() += copies);
         counts
     };
-    let (train, valid) = (count(train), count(valid));
+    let (train, valid) = (count(Part::Train), count(Part::Valid));
     let of = |counts: &BTreeMap<usize, usize>, at| counts.get(&at).copied().unwrap_or(0);
     let labels = recipe.labels.iter().enumerate().take(SHOWN);
     labels.map(|(at, l)| LabelRows { label: l.text.clone(), train: of(&train, at), valid: of(&valid, at) }).collect()

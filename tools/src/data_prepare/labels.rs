@@ -9,9 +9,10 @@ use tunesmith_harness::recipe::{Label, Row};
 const MOST: usize = 1_000;
 
 /// The labels of `target` in the rows that have an input, sorted by value.
-pub(super) fn labels(rows: &[Row], input: &str, target: &str) -> anyhow::Result<Vec<Label>> {
-    let filled = rows.iter().filter(|row| super::clean::cell(row, input).is_some());
-    let values: BTreeSet<String> = filled.filter_map(|row| super::clean::cell(row, target)).collect();
+pub(super) fn labels<'a>(rows: impl Iterator<Item = &'a Row>, input: &str, target: &str) -> anyhow::Result<Vec<Label>> {
+    let filled = rows.filter(|row| super::clean::cell(row, input).is_some());
+    let values: BTreeSet<String> =
+        filled.filter_map(|row| Some(super::clean::cell(row, target)?.into_owned())).collect();
     match values.len() {
         0 => bail!("no row has both {input:?} and {target:?}; check the columns' names"),
         1 => bail!(

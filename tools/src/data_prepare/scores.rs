@@ -47,19 +47,27 @@ fn checked(output: &Output, dir: &Workdir) -> Result<bool, String> {
 
 fn dropped(output: &Output) -> Score {
     let (rows, dropped) = (output.rows.max(1) as f64, &output.dropped);
-    let gone = output.rows - (output.train + output.valid).min(output.rows);
-    let verdict = if gone as f64 > rows * 0.2 { Verdict::Warn } else { Verdict::Pass };
-    let why = format!(
-        "{gone} of {} rows left out: {} empty, {} repeated, {} contradictory, {} too long, {} with special tokens, {} \
-         without the marker",
-        output.rows,
-        dropped.empty,
-        dropped.duplicates,
-        dropped.conflicting,
-        dropped.too_long,
-        dropped.special_tokens,
-        dropped.no_marker
-    );
+    let mut reasons = vec![
+        (dropped.empty, "empty"),
+        (dropped.duplicates, "repeated"),
+        (dropped.conflicting, "contradictory"),
+        (dropped.too_long, "too long"),
+        (dropped.special_tokens, "with special tokens"),
+        (dropped.no_marker, "without the marker"),
+    ];
+    let asked_for =
+        [(dropped.near, "nearly repeated"), (dropped.balanced, "of frequent labels"), (output.by_steps(), "by steps")];
+    reasons.extend(asked_for.into_iter().filter(|(count, _)| *count > 0));
+    // What was asked for is no loss to warn of.
+    let gone = output.left_out();
+    let lost = gone - asked_for.iter().map(|(count, _)| count).sum::<usize>();
+    let verdict = if lost as f64 > rows * 0.2 || output.bad_lines > 0 { Verdict::Warn } else { Verdict::Pass };
+    let reasons: Vec<String> = reasons.iter().map(|(count, what)| format!("{count} {what}")).collect();
+    let bad = match output.bad_lines {
+        0 => String::new(),
+        bad => format!("; {bad} lines gave no row"),
+    };
+    let why = format!("{gone} of {} rows left out: {}{bad}", output.rows, reasons.join(", "));
     score("data.dropped", Some(gone as f64 / rows), verdict, why)
 }
 
@@ -155,6 +163,9 @@ mod tests {
         Output {
             path: PREPARED.into(),
             rows: 100,
+            test: 0,
+            bad_lines: 0,
+            stages: Vec::new(),
             train: 90,
             valid: 10,
             dropped: Dropped::default(),
@@ -205,11 +216,11 @@ mod tests {
                  from than rows",
             ),
             (
-                &|o| o.dropped.too_long = 25,
-                "data.length warn: 25 of 125 rows do not fit into 32 tokens; what is long will not be learned",
+                &|o| o.dropped.too_long = 15,
+                "data.length warn: 15 of 115 rows do not fit into 32 tokens; what is long will not be learned",
             ),
             (
-                &|o| o.dropped.too_long = 300,
+                &|o| (o.rows, o.dropped.too_long) = (2000, 300),
                 "data.length fail: 300 of 400 rows do not fit into 32 tokens; most is lost, raise max_length or take a \
                  base that takes more",
             ),

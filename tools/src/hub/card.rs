@@ -144,7 +144,7 @@ fn licences(text: &mut String, parts: &[Part], combined: &Combined) {
 }
 
 /// Text in a cell of a table, or in a line.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     visible(text).replace('|', "\\|").replace('<', "&lt;")
 }
 

@@ -21,8 +21,9 @@ use super::{
     settings::{Goal, Settings},
 };
 use crate::{
+    data_prepare::Part,
     encode::Encoder,
-    files::{name, read_examples, read_recipe},
+    files::{name, part, read_examples, read_recipe},
     memory::{ALLOWANCE, bounded},
 };
 
@@ -50,9 +51,9 @@ impl Data {
     pub(super) fn load(job: &Job, model: &Model) -> anyhow::Result<Self> {
         let hashed = |name: String, path: &Path| Ok((name, hash_file(path)?.into()));
         if job.data.join("recipe.json").is_file() {
-            let hash = |file: &str| hashed(file.to_owned(), &job.data.join(file));
-            let files = ["recipe.json", "train.jsonl", "valid.jsonl"];
-            let hashes = files.map(hash).into_iter().collect::<anyhow::Result<_>>()?;
+            let parts = [Part::Train, Part::Valid].map(|of| part(&job.data, of));
+            let files = std::iter::once(job.data.join("recipe.json")).chain(parts);
+            let hashes = files.map(|path| hashed(name(&path), &path)).collect::<anyhow::Result<_>>()?;
             return Ok(Data { hashes, ..Self::prepared(job, model)? });
         }
         let source = Source::find(std::slice::from_ref(&job.data), &Reading::default())?;
@@ -72,10 +73,13 @@ impl Data {
         }
         let recipe = read_recipe(&job.data.join("recipe.json"))?;
         let encoder = Encoder::of(model)?;
-        let read = |file: &str| encoded(&read_examples(&job.data.join(file))?, file, &recipe, &encoder);
+        let read = |of: Part| {
+            let file = part(&job.data, of);
+            encoded(&read_examples(&file)?, &name(&file), &recipe, &encoder)
+        };
         Ok(Data {
-            train: read("train.jsonl")?,
-            valid: read("valid.jsonl")?,
+            train: read(Part::Train)?,
+            valid: read(Part::Valid)?,
             tally: None,
             max_new_tokens: recipe.max_new_tokens,
             stops: encoder.stops(),

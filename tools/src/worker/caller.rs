@@ -129,6 +129,7 @@ fn advice(work: &Work) -> &'static str {
     match work {
         Work::Train(_) | Work::Pretrain(_) => "use a smaller batch_size, shorter rows or a smaller base",
         Work::Inspect(_) | Work::Prepare(_) | Work::Outgoing(_) | Work::Gather(_) => "use fewer or shorter rows",
+        Work::PrepareRows(_) => "use fewer rows, or leave near out",
         Work::Overlap(_) => "hold fewer eval rows at once against them",
         Work::Evaluate(_) | Work::EvalTasks(_) | Work::Generate(_) | Work::Convert(_) | Work::Grade(_) => {
             "use a smaller base"

@@ -1,9 +1,9 @@
 //! Looking at rows and preparing them.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
-use tunesmith_harness::{hash::sha256_file, score::Verdict};
+use tunesmith_harness::{hash::sha256_file, recipe::Recipe, score::Verdict};
 
 use crate::support::{Place, tickets};
 
@@ -176,4 +176,165 @@ async fn what_cannot_be_prepared_is_said() {
     let rows = (0..20).map(|i| json!({"text": "the same", "intent": format!("l{}", i % 2)}));
     let said = Place::with(rows).error("data_prepare", args("intent", json!({}))).await;
     assert_eq!(said, "only 0 of 20 rows can be used (20 contradictory); give each input one answer");
+}
+
+/// The lines of a JSON-lines file in the workdir.
+fn lines(place: &Place, file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(place.path(file)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn steps_are_taken_in_order_and_what_goes_is_written_down_with_its_reason() {
+    let ticket = |title: &str, body: &str, intent: &str| json!({"title": title, "text": body, "intent": intent});
+    let mut rows: Vec<Value> = tickets(10);
+    rows.iter_mut().for_each(|row| row["title"] = json!("HELP"));
+    rows.push(ticket("SPAM", "buy now", "top_up"));
+    rows.push(ticket(
+        "HELP",
+        "where is the&nbsp;<b>parcel</b>  that I was sent on the day before yesterday",
+        "card_arrival",
+    ));
+    rows.push(ticket("HELP", "where is the parcel that I was sent on the day before yesterdays", "card_arrival"));
+    rows.push(ticket("HELP", "what is seven times eight plus the number of moons of the planet Mars", "top_up"));
+    let place = Place::with(rows);
+    let eval = json!({"question": "What is seven times eight, plus the number of moons of the planet Mars?"});
+    fs::write(place.path("evals.jsonl"), format!("{eval}\n")).unwrap();
+    let steps = json!({
+        "set": {"text": "{title}: {text}"},
+        "clean": ["html", "spaces", "lower"],
+        "keep": [{"column": "title", "none_of": ["spam"]}],
+        "against": ["evals.jsonl"],
+        "near": 0.9,
+    });
+    let args =
+        json!({"kind": "classification", "input": "text", "target": "intent", "valid_share": 0.2, "steps": steps});
+    let output = place.ok("data_prepare", args.clone()).await;
+    let stages = json!([
+        {"name": "change", "before": 34, "after": 34},
+        {"name": "keep", "before": 34, "after": 33},
+        {"name": "against", "before": 33, "after": 32}
+    ]);
+    assert_eq!((&output["stages"], &output["dropped"]["near"]), (&stages, &json!(1)));
+    assert_eq!((&output["rows"], &output["train"], &output["valid"]), (&json!(34), &json!(25), &json!(6)));
+    let left = json!([
+        {"file": "train.jsonl", "line": 31, "stage": "keep", "why": "title is one of the values"},
+        {"file": "train.jsonl", "line": 34, "stage": "against", "why": "near evals.jsonl:1"},
+        {"file": "train.jsonl", "line": 33, "stage": "near", "repeats": {"file": "train.jsonl", "line": 32}},
+    ]);
+    assert_eq!(json!(lines(&place, "prepared/left_out.jsonl")), left);
+    let written = [lines(&place, "prepared/train.jsonl"), lines(&place, "prepared/valid.jsonl")].concat();
+    let prompts: Vec<&str> = written.iter().map(|row| row["prompt"][0]["content"].as_str().unwrap()).collect();
+    let parcel = "help: where is the parcel that i was sent on the day before yesterday\nLabel:";
+    assert!(prompts.contains(&parcel), "{prompts:?}");
+    // The answer was never part of an input, and is as it was.
+    assert!(prompts.iter().all(|prompt| !prompt.contains("card_arrival")), "{prompts:?}");
+    assert!(written.iter().any(|row| row["completion"] == "card arrival"));
+    // The grader makes the same input of a row that nobody has seen.
+    let recipe: Recipe = serde_json::from_slice(&fs::read(place.path("prepared/recipe.json")).unwrap()).unwrap();
+    let sealed = json!({"title": "HELP", "text": "<i>New</i>  card", "intent": "card_arrival"});
+    let example = recipe.example(sealed.as_object().unwrap()).unwrap();
+    assert_eq!(
+        (example.prompt[0].content.as_str(), example.completion.as_str()),
+        ("help: new card\nLabel:", "card arrival")
+    );
+
+    let files = ["manifest.json", "README.md", "left_out.jsonl", "recipe.json", "train.jsonl", "valid.jsonl"];
+    let read = || files.map(|file| fs::read(place.path(&format!("prepared/{file}"))).unwrap());
+    let first = read();
+    place.ok("data_prepare", args).await;
+    assert_eq!(read(), first, "the same recipe on the same bytes gives the same bytes");
+    let manifest: Value = serde_json::from_slice(&first[0]).unwrap();
+    for file in manifest["outputs"].as_array().unwrap() {
+        let path = place.path(&format!("prepared/{}", file["file"].as_str().unwrap()));
+        assert_eq!(file["sha256"], json!(sha256_file(&path).unwrap()), "{file}");
+    }
+    let inputs: Vec<&Value> = ["inputs", "against"].iter().map(|of| &manifest[of][0]["sha256"]).collect();
+    let hash = |file: &str| json!(sha256_file(&place.path(file)).unwrap());
+    assert_eq!(inputs, [&hash("data/train.jsonl"), &hash("evals.jsonl")]);
+}
+
+#[tokio::test]
+async fn parts_keep_groups_together_or_follow_time_and_labels_are_balanced() {
+    let mut rows = tickets(20);
+    for (at, row) in rows.iter_mut().enumerate() {
+        row["customer"] = json!(format!("c{}", at % 7));
+        row["date"] = json!(format!("2024-01-{:02}", 1 + at / 2));
+    }
+    let place = Place::with(rows.clone());
+    let prepare = async |steps: Value| {
+        let args =
+            json!({"kind": "classification", "input": "text", "target": "intent", "valid_share": 0.2, "steps": steps});
+        let output = place.ok("data_prepare", args).await;
+        let of = |file: &str| {
+            let inputs: Vec<String> = lines(&place, file)
+                .iter()
+                .map(|row| row["prompt"][0]["content"].as_str().unwrap().trim_end_matches("\nLabel:").to_owned())
+                .collect();
+            let row = |input: &String| rows.iter().find(|row| row["text"] == json!(input)).unwrap().clone();
+            inputs.iter().map(row).collect::<Vec<Value>>()
+        };
+        (output, of("prepared/train.jsonl"), of("prepared/valid.jsonl"))
+    };
+    let (_, train, valid) = prepare(json!({"group": "customer"})).await;
+    let customers = |rows: &[Value]| rows.iter().map(|row| row["customer"].to_string()).collect::<BTreeSet<_>>();
+    assert_eq!((train.len() + valid.len(), customers(&train).intersection(&customers(&valid)).count()), (60, 0));
+    assert!(!valid.is_empty());
+    let (_, train, valid) = prepare(json!({"time": "date"})).await;
+    let dates = |rows: &[Value]| rows.iter().map(|row| row["date"].to_string()).collect::<Vec<_>>();
+    assert_eq!((train.len(), valid.len()), (48, 12));
+    assert!(dates(&train).iter().max() < dates(&valid).iter().min());
+    let (output, train, _) =
+        prepare(json!({"most_per_label": 5, "keep": [{"column": "text", "matches": "[0-9]"}]})).await;
+    assert_eq!((train.len(), &output["train"], &output["dropped"]["balanced"]), (15, &json!(15), &json!(33)));
+    let (output, train, _) = prepare(json!({"least_per_label": 20})).await;
+    assert_eq!((train.len(), &output["train"], &output["dropped"].get("balanced")), (60, &json!(60), &None));
+}
+
+#[tokio::test]
+async fn lines_that_give_no_row_are_set_apart_and_counted() {
+    let place = Place::with(tickets(10));
+    let mut text = fs::read_to_string(place.path("data/train.jsonl")).unwrap();
+    text.insert_str(0, "{\"text\": \"torn\n");
+    fs::write(place.path("torn.jsonl"), text).unwrap();
+    let args = json!({"file": "torn.jsonl", "kind": "classification", "input": "text", "target": "intent"});
+    let output = place.ok("data_prepare", args).await;
+    assert_eq!((&output["rows"], &output["bad_lines"]), (&json!(30), &json!(1)));
+    let left = lines(&place, "prepared/left_out.jsonl");
+    assert_eq!(
+        (&left[0]["file"], &left[0]["line"], &left[0]["stage"]),
+        (&json!("torn.jsonl"), &json!(1), &json!("read"))
+    );
+    let scores = place.scores("data_prepare", &output);
+    let dropped = scores.iter().find(|score| score.scorer == "data.dropped").unwrap();
+    assert_eq!(dropped.verdict, Verdict::Warn);
+    assert!(dropped.why.ends_with("; 1 lines gave no row"), "{}", dropped.why);
+}
+
+#[tokio::test]
+async fn steps_that_cannot_be_taken_are_refused_in_words() {
+    let place = Place::with(tickets(10));
+    let table = [
+        (
+            json!({"set": {"intent": "x"}}),
+            "set: \"intent\" is the answer's column, which stays as it is; set another column",
+        ),
+        (
+            json!({"set": {"text": "{intent}"}}),
+            "set: \"text\" is made of \"intent\", the answer, which no input may hold",
+        ),
+        (json!({"set": {"text": "{titel}"}}), "no row has a column \"titel\", which a step asks for; check its name"),
+        (json!({"group": "customer"}), "no row is left of 30 (keep 30 to 0); ask less of rows"),
+        (
+            json!({"keep": [{"column": "text", "matches": "("}]}),
+            "keep: \"text\": \"(\" is not a pattern: unclosed group",
+        ),
+    ];
+    for (steps, why) in table {
+        let args = json!({"kind": "classification", "input": "text", "target": "intent", "steps": steps});
+        assert_eq!(place.error("data_prepare", args).await, why, "{steps}");
+    }
+    let args = json!({"kind": "classification", "input": "text", "target": "intent", "steps": {"near": 0.2, "clean": ["dirty"]}});
+    let said = place.error("data_prepare", args).await;
+    assert!(said.contains("/steps/near") && said.contains("/steps/clean/0"), "{said}");
 }

@@ -18,7 +18,7 @@ use crate::{
         print, print_json,
         require::Require,
         table::{count, short, table, word},
-        work::{Bench, rows},
+        work::{Bench, found},
     },
     run::Failure,
 };
@@ -62,7 +62,7 @@ pub(super) async fn main(args: Inspect, cancel: &Cancel) -> Result<u8, Failure> 
     let bench = Bench::new(&args.require, cancel)?;
     let (mut paths, mut reads) = (Vec::new(), Vec::new());
     for given in &args.paths {
-        let (path, read) = rows(given)?;
+        let (path, read) = found(given)?;
         paths.push(path);
         reads.push(read);
     }

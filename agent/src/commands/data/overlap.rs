@@ -8,7 +8,8 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
-    data_overlap::{EvalRow, Job, Named, Output},
+    data_overlap::{EvalRow, Job, Output},
+    inputs::Named,
     worker::Work,
 };
 
@@ -17,7 +18,7 @@ use crate::{
         print, print_json,
         require::Require,
         table::{short, table, word},
-        work::{Bench, Fresh, rows},
+        work::{Bench, Fresh, found},
     },
     run::Failure,
 };
@@ -65,7 +66,7 @@ pub(super) async fn main(args: &Overlap, cancel: &Cancel) -> Result<u8, Failure>
     let mut reads = Vec::new();
     let mut named = |paths: &[PathBuf]| {
         let named = paths.iter().map(|given| {
-            let (path, read) = rows(given)?;
+            let (path, read) = found(given)?;
             reads.push(read);
             Ok(Named { path, name: given.display().to_string() })
         });

@@ -11,7 +11,7 @@ use tunesmith_harness::{
     text::visible,
 };
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::{bases, evaluate, worker::Work};
+use tunesmith_tools::{bases, data_prepare::Part, evaluate, files::part, worker::Work};
 
 use super::Args;
 use crate::commands::{
@@ -47,7 +47,7 @@ fn examples(given: &Path, recipe: Option<&Path>, scratch: &Path) -> Result<PathB
     if let Some(recipe) = recipe {
         return from_rows(&data, recipe, scratch);
     }
-    let file = if data.is_dir() { data.join("valid.jsonl") } else { data };
+    let file = if data.is_dir() { part(&data, Part::Valid) } else { data };
     let recipe = file.with_file_name("recipe.json");
     if let Some(what) = rows::not_a_file(&file) {
         return Err(usage(format!("{}: {what}, not a file; name one of examples", file.display())));

@@ -14,6 +14,7 @@ fn recipe() -> Recipe {
         target: "intent".into(),
         cue: "Intent:".into(),
         labels: ["card_arrival", "lost_pin"].map(label).into(),
+        changes: Default::default(),
         answer_after: None,
         max_length: 64,
         max_new_tokens: 8,

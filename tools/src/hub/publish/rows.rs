@@ -93,6 +93,7 @@ fn plain(row: Option<&Row>) -> Recipe {
         input,
         cue: String::new(),
         labels: Vec::new(),
+        changes: Default::default(),
         answer_after: None,
         max_length: 0,
         max_new_tokens: 0,
