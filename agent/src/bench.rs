@@ -27,18 +27,22 @@ use tunesmith_harness::{figures::duration, rows, task::Outcome, text::visible};
 use tunesmith_sandbox::Cancel;
 
 use crate::{
-    commands::{print, print_json, usage},
+    commands::{hub::download, print, print_json, usage},
     run::Failure,
 };
 
 /// Runs the suite.
-pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+pub async fn main(mut args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let suite = tunesmith_evals::suite(&args.suite).map_err(|error| usage(error.to_string()))?;
     let suite = chosen(suite, &args.only)?;
     let planner = Planner::parse(&args.planner)?;
     let jobs = args.require.jobs(args.sandbox)?;
     let baseline = args.baseline.as_deref().map(|file| baseline::read(file, &suite.name)).transpose()?;
     let outputs = Outputs::of(&args)?;
+    let base = download::allowed(args.base.as_deref(), &args.allow, cancel).await?.map(|base| {
+        args.base = Some(base.id.to_string());
+        base.path
+    });
     let sealed_seed = args.sealed_seed.unwrap_or_else(args::drawn);
     if !args.json {
         let planner = visible(&args.planner);
@@ -56,7 +60,8 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
             if cancel.is_cancelled() {
                 break;
             }
-            let result = attempt::attempt(&args, task, seed, (file.clone(), spec.clone(), jobs.clone()), cancel).await;
+            let given = (file.clone(), spec.clone(), base.clone(), jobs.clone());
+            let result = attempt::attempt(&args, task, seed, given, cancel).await;
             if !args.json {
                 let seed = if args.seeds > 1 { format!(", seed {seed}") } else { String::new() };
                 print(&format!("{}{seed}: {}, {}", result.id, result.ended(), duration(result.seconds)));

@@ -50,6 +50,8 @@ pub use sealing::{DATA, SEALED};
 pub struct Options {
     /// What is to be reached.
     pub task: Task,
+    /// Where the base is, where the task names it by its id on the Hub.
+    pub base: Option<PathBuf>,
     /// Who plans, as given to `--planner`.
     pub planner: String,
     /// Where runs are kept.

@@ -47,8 +47,6 @@ pub struct Answer {
     pub tokens: Option<u64>,
     /// US dollars, where they are known.
     pub usd: Option<f64>,
-    /// How often it was asked until an answer came whole; each time may have cost something.
-    pub tries: u64,
 }
 
 /// US dollars for a token.
@@ -68,13 +66,16 @@ impl Price {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// This question is not answered; another one may be.
+    /// This question is not answered, at what cost ever; another one may be.
     #[error("{0}")]
     Declined(String),
-    /// A limit does not allow the question.
+    /// The answer broke off, and may have cost as much as a whole one. Asked again, it may come.
+    #[error("{0}")]
+    Broken(String),
+    /// A limit does not allow the question, which was not asked.
     #[error("{0}")]
     Budget(String),
-    /// No question is answered.
+    /// No question is answered, and this one cost nothing.
     #[error("{0}")]
     Failed(String),
     /// The user cancelled.
@@ -83,12 +84,12 @@ pub enum AskError {
 }
 
 impl Question {
-    /// Most tokens that one try can take. A token of any tokenizer in use holds at least one byte of the prompt.
+    /// Most tokens that the question can take. A token of any tokenizer in use holds at least one byte of the prompt.
     pub fn most_tokens(&self) -> u64 {
         self.most_read().saturating_add(self.max_tokens)
     }
 
-    /// Most dollars that one try can take.
+    /// Most dollars that the question can take.
     pub fn most_usd(&self, price: Price) -> f64 {
         self.most_read() as f64 * price.read + self.max_tokens as f64 * price.written
     }

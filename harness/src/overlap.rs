@@ -14,5 +14,6 @@ mod tally;
 mod words;
 
 pub use evals::{Evals, Kind, Match};
+pub use runs::texts;
 pub use sealed::{Overlap, Search};
 pub use tally::{Found, Place, Tally};

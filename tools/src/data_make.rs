@@ -23,11 +23,11 @@ use crate::{
     worker::{Work, run_work},
 };
 
-mod alike;
 mod arithmetic;
 mod asking;
 pub mod augment;
 mod check;
+pub mod column;
 pub mod intake;
 mod journal;
 mod make;
@@ -47,7 +47,7 @@ use intake::Intake;
 pub use journal::Spent;
 use journal::{Header, Journal};
 use make::Maker;
-use purse::{Cost, Limits};
+use purse::{Cost, Limits, dollars};
 use spec::{Seeds, Spec};
 use verify::Programs;
 use write::{Avoided, Circumstances, JOURNAL, Manifest, Rejected};
@@ -151,11 +151,12 @@ pub async fn make(order: Order<'_>) -> Result<Made, ToolError> {
     may_ask(&spec, limits, *teacher, *judge)?;
     begin(out, order.resume)?;
     let named = |ask: &Option<&dyn Ask>| ask.map(|ask| ask.name().to_owned());
-    let hashes = intake.avoided.iter().map(|(hash, _)| hash.clone()).collect();
+    let programs = verify::files(&spec, order.beside)?;
+    let avoided = intake.avoid.iter().map(|avoid| avoid.sha256.clone());
+    let hashes = avoided.chain(programs.iter().map(|program| program.sha256.clone())).collect();
     let header = Header::new(spec.hash(), hashes, named(teacher), named(judge));
     let journal = Journal::open(&out.join(JOURNAL), &header).map_err(asking::failed)?;
-    let failed = |error: std::io::Error| ToolError::Resource(format!("no place for temporary files: {error}"));
-    let scratch = tempfile::tempdir().map_err(failed)?;
+    tidy(out);
     let wanted = wanted(&spec);
     let side_by_side = spec.teacher.clone().unwrap_or_default().side_by_side;
     let mut maker = Maker {
@@ -164,13 +165,7 @@ pub async fn make(order: Order<'_>) -> Result<Made, ToolError> {
         teacher: *teacher,
         judge: *judge,
         asking: Asking::new(journal, limits, side_by_side),
-        programs: Programs {
-            jobs: order.jobs,
-            scratch: Workdir::open(scratch.path()).map_err(failed)?,
-            beside: order.beside,
-            cancel: order.cancel,
-            on: order.on,
-        },
+        programs: Programs { jobs: order.jobs, beside: order.beside, cancel: order.cancel, on: order.on },
         checker: Checker::new(&spec, &intake.avoid).map_err(ToolError::Failed)?,
         rejected: Rejected::create(out)?,
         on: order.on,
@@ -180,15 +175,16 @@ pub async fn make(order: Order<'_>) -> Result<Made, ToolError> {
     let outcome = maker.run().await?;
     let Maker { asking, rejected, .. } = maker;
     let (spent, now) = (asking.journal.spent(), asking.journal.now);
-    let avoided = spec.alike.avoid.iter().zip(intake.avoided).map(|(file, (sha256, rows))| Avoided {
+    let avoided = spec.alike.avoid.iter().zip(intake.avoid).map(|(file, avoid)| Avoided {
         file: name(Path::new(file)),
-        sha256,
-        rows,
+        sha256: avoid.sha256,
+        rows: avoid.rows.len(),
     });
     let around = Circumstances {
         teacher: named(teacher).filter(|_| spent.kept.questions > 0),
         judge: named(judge),
         avoided: avoided.collect(),
+        programs,
         wanted,
         cost: spent.kept,
     };
@@ -204,8 +200,9 @@ fn may_ask(spec: &Spec, limits: Limits, teacher: Option<&dyn Ask>, judge: Option
     }
     match (limits.usd, teacher.into_iter().chain(judge).find(|ask| ask.price().is_none())) {
         (Some(usd), Some(ask)) => Err(ToolError::Denied(format!(
-            "what {} costs is unknown, so the limit of ${usd:.2} cannot be kept; give --price, or limit tokens instead",
-            ask.name()
+            "what {} costs is unknown, so the limit of {} cannot be kept; give --price, or limit tokens instead",
+            ask.name(),
+            dollars(usd)
         ))),
         _ => Ok(()),
     }
@@ -225,15 +222,17 @@ fn begin(out: &Path, resume: bool) -> Result<(), ToolError> {
         (false, _, false) => return Err(ToolError::Failed(format!("{shown}: is not empty; name another --out"))),
         _ => {}
     }
-    fs::create_dir_all(out).map_err(|error| write::unwritten(out, &error))?;
-    // What a process that was killed while it wrote a file left beside it.
+    fs::create_dir_all(out).map_err(|error| write::unwritten(out, &error))
+}
+
+/// Removes what a process that was killed while it wrote a file left beside it. No other one writes while the journal is open.
+fn tidy(out: &Path) {
     for entry in fs::read_dir(out).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if name.to_string_lossy().starts_with('.') && name.to_string_lossy().ends_with(".part") {
             let _ = fs::remove_file(entry.path());
         }
     }
-    Ok(())
 }
 
 impl Tool for DataMake {

@@ -71,6 +71,8 @@ pub struct Answer {
     pub stopped: bool,
     /// Its tokens.
     pub tokens: usize,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
 }
 
 /// The worker's part.
@@ -144,7 +146,12 @@ impl Job {
         };
         let on = &mut |done, total| live.progress("generate", done, total);
         let done = model.session().generate(&prompts, &sampling, on)?;
-        let answers = done.into_iter().map(|d| Answer { tokens: d.ids.len(), text: d.text, stopped: d.stopped });
+        let answers = done.into_iter().zip(&prompts).map(|(done, prompt)| Answer {
+            tokens: done.ids.len(),
+            prompt_tokens: prompt.len(),
+            text: done.text,
+            stopped: done.stopped,
+        });
         Ok(Output { answers: answers.collect() })
     }
 }

@@ -16,7 +16,7 @@ use tunesmith_lm::{
     model::Model,
 };
 
-pub use text::TextModel;
+pub use text::{TextModel, fingerprint};
 
 use crate::{encode::Encoder, train};
 

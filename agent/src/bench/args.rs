@@ -8,7 +8,12 @@ use std::{
 use tunesmith_harness::{redact::redacted, rows};
 
 use crate::{
-    commands::{numbers::positive, require::Require, run::Sandboxes, usage},
+    commands::{
+        numbers::positive,
+        require::Require,
+        run::{Sandboxes, capability},
+        usage,
+    },
     run::{self, Failure},
 };
 
@@ -36,9 +41,12 @@ pub struct Args {
     /// Only this task; may be repeated [default: all]
     #[arg(long, value_name = "ID")]
     pub(super) only: Vec<String>,
-    /// Model to start from: nano, a directory or a .gguf file [default: nano]
+    /// Model to start from: nano, a directory, a .gguf file or a Hub id [default: nano]
     #[arg(long, value_name = "MODEL")]
     pub(super) base: Option<String>,
+    /// Allow network:HOST, for a base on the Hub; may be repeated
+    #[arg(long = "allow", value_name = "CAPABILITY", value_parser = host)]
+    pub(super) allow: Vec<String>,
     /// Seed of everything random in the runs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u64,
@@ -74,6 +82,11 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let allowed = text.starts_with("network:").then(|| capability(text).ok()).flatten();
+    allowed.ok_or_else(|| "use network:HOST: a suite's runs do nothing else that needs your consent".into())
 }
 
 /// Where results are written, as absolute paths that were found writable before the suite is run.

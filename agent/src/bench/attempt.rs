@@ -27,7 +27,7 @@ pub(super) async fn attempt(
     args: &Args,
     task: &Task,
     seed: u64,
-    (file, planner, jobs): (PathBuf, String, Local),
+    (file, planner, base, jobs): (PathBuf, String, Option<PathBuf>, Local),
     cancel: &Cancel,
 ) -> TaskResult {
     let options = Options {
@@ -44,6 +44,7 @@ pub(super) async fn attempt(
             usd: None,
             seed,
         },
+        base,
         planner,
         dir: args.out.clone(),
         // The rows are made for the suite, so they are nobody's secret.

@@ -45,7 +45,11 @@ pub async fn main(hub: Hub, cancel: &Cancel) -> Result<u8, Failure> {
 /// What to exit with, and what to say.
 pub fn failure(error: HubError) -> Failure {
     let exit = match error {
-        HubError::Name(_) | HubError::NoFile { .. } | HubError::NoRevision { .. } | HubError::Occupied(_) => 2,
+        HubError::Name(_)
+        | HubError::NoFile { .. }
+        | HubError::NoRevision { .. }
+        | HubError::Nothing { .. }
+        | HubError::Occupied(_) => 2,
         _ => 5,
     };
     Failure::new(exit, error)

@@ -1,6 +1,6 @@
 //! `tunesmith run`: a task in plain words becomes a run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use tunesmith_harness::{
@@ -8,17 +8,12 @@ use tunesmith_harness::{
     task::{Goal, Task},
 };
 use tunesmith_sandbox::{Cancel, Local};
-use tunesmith_tools::{
-    bases::{self, BaseError},
-    hub::RepoId,
-};
 
 use super::{
     hub,
     numbers::{amount, positive},
     print, print_json,
     require::Require,
-    stop::CANCELLED,
 };
 use crate::{
     run::{self, Approve, Failure, Options},
@@ -153,6 +148,7 @@ impl Args {
         };
         Ok(Options {
             task,
+            base: None,
             planner: self.planner,
             dir: self.dir,
             share: match self.share {
@@ -176,15 +172,9 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let mut options = args.options()?;
     // A wrong planner is a wrong command line, whatever else is wrong.
     run::named(&options.planner)?;
-    if let Some(id) = options.task.base.as_deref().and_then(on_hub) {
-        if !crate::hub::allowed(&options.allow) {
-            let host = crate::hub::host();
-            let why =
-                format!("the base {id} is on the Hub: allow it with --allow network:{host}, or download it first");
-            return Err(Failure::new(5, why));
-        }
-        let Some(path) = hub::download::base(&id, cancel).await? else { return Ok(CANCELLED) };
-        options.task.base = Some(path.display().to_string());
+    if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
+        options.task.base = Some(base.id.to_string());
+        options.base = Some(base.path);
     }
     if dry_run {
         let terminal = Terminal::progress_only("dry run");
@@ -207,14 +197,6 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }
 
-/// The id of a base that is on the Hub and not here.
-fn on_hub(name: &str) -> Option<RepoId> {
-    match bases::resolve(name, Path::new("")) {
-        Err(BaseError::HubId(id)) => Some(id),
-        _ => None,
-    }
-}
-
 /// `METRIC>=X`, where X is a fraction, or a percentage with its sign.
 fn goal(text: &str) -> Result<Goal, String> {
     const FORM: &str = "write it as METRIC>=X, for example accuracy>=0.9";
@@ -234,7 +216,7 @@ fn goal(text: &str) -> Result<Goal, String> {
     }
 }
 
-fn capability(text: &str) -> Result<String, String> {
+pub(crate) fn capability(text: &str) -> Result<String, String> {
     let good = match text.split_once(':') {
         None => text == "scope",
         Some(("network", host)) => tunesmith_sandbox::allows([host], host),

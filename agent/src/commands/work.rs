@@ -46,10 +46,7 @@ impl<'a> Bench<'a> {
     /// The directory or file of a MODEL as the user names it. One of the Hub's is downloaded first.
     pub async fn model(&self, name: &str) -> Result<PathBuf, Failure> {
         let path = match bases::resolve(name, Path::new("")) {
-            Err(BaseError::HubId(id)) => match hub::download::base(&id, self.cancel).await? {
-                Some(path) => path,
-                None => return Err(Failure::new(CANCELLED, "cancelled")),
-            },
+            Err(BaseError::HubId(id)) => hub::download::base(&id, self.cancel).await?.path,
             Err(error) => return Err(usage(error.to_string())),
             Ok(Base::Path(path)) => path,
             Ok(Base::Nano) => {

@@ -76,9 +76,9 @@ impl Asker<'_> {
             max_tokens: Some(question.max_tokens),
             temperature: Some(question.temperature),
             seed: Some(question.seed),
+            once: true,
         };
-        let mut tries = 1;
-        let mut on = |delta: Delta<'_>| tries += u64::from(matches!(delta, Delta::Again { .. }));
+        let mut on = |_: Delta<'_>| {};
         let reply = tokio::select! {
             biased;
             () = self.cancel.cancelled() => None,
@@ -88,11 +88,7 @@ impl Asker<'_> {
         let nothing = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
         match reply {
             None => (Err(AskError::Cancelled), unknown),
-            // What was refused before it was answered costs nothing; what broke off may have.
-            Some(Err(error)) => {
-                let refused = error.status.is_some() && !error.is_transient() && tries == 1;
-                (Err(self.error(&error)), if refused { nothing } else { unknown })
-            }
+            Some(Err(error)) => (Err(self.error(&error)), if error.spent { unknown } else { nothing }),
             Some(Ok(reply)) => {
                 let tokens = reply.usage.map(|usage| usage.prompt.saturating_add(usage.completion));
                 let paid = reply
@@ -105,7 +101,6 @@ impl Asker<'_> {
                     cut: reply.finish == Finish::Length,
                     tokens,
                     usd,
-                    tries,
                 };
                 (Ok(answer), Spend { steps: 0, tokens, usd })
             }
@@ -118,6 +113,7 @@ impl Asker<'_> {
             // A wrong address or name is wrong for every question.
             (ErrorKind::Refused, Some(404 | 405)) => AskError::Failed(message),
             (ErrorKind::Refused | ErrorKind::ContextTooLong, _) => AskError::Declined(message),
+            _ if error.spent => AskError::Broken(message),
             _ => AskError::Failed(message),
         }
     }
@@ -133,19 +129,17 @@ mod tests {
     use super::*;
     use crate::model::{Reply, Usage};
 
-    /// Gives prepared replies, after so many failed attempts.
-    struct Talker(Mutex<VecDeque<(usize, Result<Reply, ModelError>)>>);
+    /// Gives prepared replies.
+    struct Talker(Mutex<VecDeque<Result<Reply, ModelError>>>);
 
     impl ChatModel for Talker {
         fn chat<'a>(
             &'a self,
             request: Request<'a>,
-            on: &'a mut (dyn FnMut(Delta<'_>) + Send),
+            _: &'a mut (dyn FnMut(Delta<'_>) + Send),
         ) -> BoxFuture<'a, Result<Reply, ModelError>> {
-            assert_eq!(request.form.max_tokens, Some(50));
-            let (failed, reply) = self.0.lock().unwrap().pop_front().unwrap();
-            let error = ModelError::new(ErrorKind::Network, "lost");
-            (0..failed).for_each(|_| on(Delta::Again { error: &error, wait: Default::default() }));
+            assert_eq!((request.form.max_tokens, request.form.once), (Some(50), true));
+            let reply = self.0.lock().unwrap().pop_front().unwrap();
             Box::pin(async { reply })
         }
     }
@@ -162,7 +156,7 @@ mod tests {
     async fn asked(
         caps: Caps,
         price: Option<Price>,
-        replies: Vec<(usize, Result<Reply, ModelError>)>,
+        replies: Vec<Result<Reply, ModelError>>,
     ) -> (Vec<Result<Answer, AskError>>, Spend) {
         let (model, budget) = (Talker(Mutex::new(replies.into())), Budget::new(caps, Instant::now()));
         let cancel = Cancel::default();
@@ -182,13 +176,13 @@ mod tests {
         let price = Some(Price { read: 0.25, written: 0.5 });
         let usage = Some(Usage { prompt: 4, completion: 2 });
         let caps = Caps { tokens: Some(100), usd: Some(40.0), ..Caps::default() };
-        let (answers, spent) = asked(caps, price, vec![(0, reply(usage)), (0, reply(usage))]).await;
+        let (answers, spent) = asked(caps, price, vec![reply(usage), reply(usage)]).await;
         // 42 tokens to read at most, and 50 to write: a second question might break the limit of tokens.
-        let answer = Answer { text: "yes".into(), cut: false, tokens: Some(6), usd: Some(2.0), tries: 1 };
+        let answer = Answer { text: "yes".into(), cut: false, tokens: Some(6), usd: Some(2.0) };
         assert_eq!(answers[0], Ok(answer.clone()));
         assert_eq!(answers[1], Ok(answer));
         assert_eq!(spent, Spend { steps: 0, tokens: Some(12), usd: Some(4.0) });
-        let (answers, spent) = asked(Caps { tokens: Some(91), ..caps }, price, vec![(0, reply(usage))]).await;
+        let (answers, spent) = asked(Caps { tokens: Some(91), ..caps }, price, vec![reply(usage)]).await;
         assert_eq!(answers[0], Err(AskError::Budget("92 of 91 tokens are used".into())));
         assert_eq!(spent.tokens, Some(0));
     }
@@ -196,11 +190,11 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_price_is_never_nothing() {
         let caps = Caps { usd: Some(1.0), ..Caps::default() };
-        let (answers, _) = asked(caps, None, vec![(0, reply(None))]).await;
+        let (answers, _) = asked(caps, None, vec![reply(None)]).await;
         let refused = "what m costs is unknown, so the limit of $1.00 cannot be kept; limit tokens instead of money";
         assert_eq!(answers[0], Err(AskError::Budget(refused.into())));
-        let (answers, spent) = asked(Caps::default(), None, vec![(2, reply(None))]).await;
-        assert_eq!(answers[0], Ok(Answer { text: "yes".into(), cut: false, tokens: None, usd: None, tries: 3 }));
+        let (answers, spent) = asked(Caps::default(), None, vec![reply(None)]).await;
+        assert_eq!(answers[0], Ok(Answer { text: "yes".into(), cut: false, tokens: None, usd: None }));
         assert_eq!(spent, Spend { steps: 0, tokens: None, usd: None });
     }
 
@@ -208,9 +202,9 @@ mod tests {
     async fn a_refusal_is_of_one_question_and_other_errors_are_of_all() {
         let error = |kind, status| Err(ModelError { status, ..ModelError::new(kind, "why") });
         let replies = vec![
-            (0, error(ErrorKind::Refused, Some(400))),
-            (0, error(ErrorKind::Refused, Some(404))),
-            (0, error(ErrorKind::Auth, Some(401))),
+            error(ErrorKind::Refused, Some(400)),
+            error(ErrorKind::Refused, Some(404)),
+            error(ErrorKind::Auth, Some(401)),
         ];
         let (answers, spent) = asked(Caps::default(), None, replies).await;
         let said = |status| format!("m: the provider {status}: why");
@@ -219,5 +213,9 @@ mod tests {
         assert_eq!(answers[2], Err(AskError::Failed(said("rejects the key (http 401)"))));
         // What was refused before it was answered costs nothing.
         assert_eq!(spent, Spend { steps: 0, tokens: Some(0), usd: Some(0.0) });
+        let lost = ModelError { spent: true, ..ModelError::new(ErrorKind::Network, "cut") };
+        let (answers, spent) = asked(Caps::default(), None, vec![Err(lost)]).await;
+        assert_eq!(answers[0], Err(AskError::Broken("m: the provider cannot be reached: cut".into())));
+        assert_eq!(spent, Spend { steps: 0, tokens: None, usd: None });
     }
 }

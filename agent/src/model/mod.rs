@@ -4,6 +4,7 @@
 
 pub mod asker;
 pub mod intake;
+pub mod local;
 pub mod openai;
 pub mod scored;
 pub mod scripted;
@@ -48,6 +49,8 @@ pub struct Form<'a> {
     pub temperature: Option<f64>,
     /// Seed of the draw.
     pub seed: Option<u64>,
+    /// Whether an attempt that may have cost something is the last one, because whoever asks pays for each.
+    pub once: bool,
 }
 
 /// A tool, as a model sees it.
@@ -166,6 +169,8 @@ pub struct ModelError {
     pub message: String,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
+    /// Whether one of the attempts may have cost something.
+    pub spent: bool,
 }
 
 /// The kinds of [`ModelError`].
@@ -192,7 +197,7 @@ pub enum ErrorKind {
 impl ModelError {
     /// An error without an HTTP status.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        ModelError { kind, status: None, message: message.into(), retry_after: None }
+        ModelError { kind, status: None, message: message.into(), retry_after: None, spent: false }
     }
 
     /// Whether asking again may help.

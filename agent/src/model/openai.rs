@@ -175,6 +175,7 @@ impl ChatModel for OpenAi {
         on: &'a mut (dyn FnMut(Delta<'_>) + Send),
     ) -> BoxFuture<'a, Result<Reply, ModelError>> {
         Box::pin(async move {
+            let once = request.form.once;
             let mut body = wire::request(&self.endpoint.model, self.most_tokens(), request);
             let mut tried = 0;
             let mut lost = false;
@@ -188,6 +189,7 @@ impl ChatModel for OpenAi {
                     Err(error) => self.without_key(error),
                 };
                 lost |= spent.load(Ordering::Relaxed);
+                let error = ModelError { spent: lost, ..error };
                 // Some servers know no usage while streaming, which then stays unknown, or no schemas.
                 let refused = error.kind == ErrorKind::Refused;
                 let unknown = wire::OPTIONAL.iter().find(|field| refused && error.message.contains(**field));
@@ -199,7 +201,8 @@ impl ChatModel for OpenAi {
                 } else {
                     None
                 };
-                let Some(wait) = wait.filter(|_| tried < self.pace.tries) else { return Err(error) };
+                let more = tried < self.pace.tries && !(once && lost);
+                let Some(wait) = wait.filter(|_| more) else { return Err(error) };
                 tracing::info!(tried, seconds = wait.as_secs_f64(), %error, "asking again");
                 on(Delta::Again { error: &error, wait });
                 if !wait.is_zero() {

@@ -58,10 +58,11 @@ impl Service<HttpRequestFactory> for Transport {
         let this = self.clone();
         Box::pin(async move {
             let sent = tokio::time::timeout(this.head, this.http.oneshot(request)).await;
-            let response = sent.map_err(|_| {
-                this.spent.store(true, Ordering::Relaxed);
-                boxed(silent("answer", this.head))
-            })??;
+            let response = sent.map_err(|_| boxed(silent("answer", this.head))).flatten().inspect_err(|error| {
+                // Whoever could not be reached has answered nothing; a connection that broke later may have been too late.
+                let unreached = matches!(error, OpenAIError::Reqwest(error) if error.is_connect());
+                this.spent.store(!unreached, Ordering::Relaxed);
+            })?;
             if !response.status().is_success() {
                 return Err(boxed(refusal(response, this.idle).await));
             }
@@ -175,7 +176,7 @@ pub fn typed(status: u16, body: &str, retry_after: Option<Duration>) -> ModelErr
         500..=599 => ErrorKind::Server,
         _ => ErrorKind::Protocol,
     };
-    ModelError { kind, status: Some(status), message: words(body), retry_after }
+    ModelError { retry_after, status: Some(status), ..ModelError::new(kind, words(body)) }
 }
 
 /// The message inside an error body, whatever its shape, in one short line.

@@ -15,7 +15,7 @@ pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
     let messages: Vec<Value> = request.messages.iter().map(message).collect();
     let mut body = json!({"model": model, "messages": messages, "stream": true});
     body["stream_options"] = json!({"include_usage": true});
-    let super::Form { schema, max_tokens, temperature, seed } = request.form;
+    let super::Form { schema, max_tokens, temperature, seed, once: _ } = request.form;
     if let Some(schema) = schema {
         // Not strict: that takes a small part of JSON Schema only, and every answer is checked.
         let schema = json!({"name": "answer", "schema": schema, "strict": false});
@@ -135,7 +135,9 @@ impl Gathering {
     }
 
     fn take_usage(&mut self, chunk: &Value) {
-        let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) else { return };
+        // A question of no tokens was not counted, and neither was what it cost.
+        let counted = |usage: &&Value| usage.is_object() && usage["prompt_tokens"] != 0;
+        let Some(usage) = chunk.get("usage").filter(counted) else { return };
         let count = |name: &str| usage.get(name).and_then(Value::as_u64);
         // Half a count would look like a whole one, so both must be there.
         if let (Some(prompt), Some(completion)) = (count("prompt_tokens"), count("completion_tokens")) {

@@ -156,7 +156,10 @@ impl Prepared {
         })?;
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
         let cwd = std::env::current_dir().map_err(|e| Failure::new(70, e))?;
-        let base = bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?;
+        let base = match &options.base {
+            Some(path) => Base::Path(cwd.join(path)),
+            None => bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?,
+        };
         let read = reading::read(&task.files)?;
         let test = task.test.as_ref().map(|path| test(path, &read)).transpose()?;
         let all = || [&read].into_iter().chain(&test);

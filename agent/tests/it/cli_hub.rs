@@ -64,7 +64,8 @@ fn a_model_is_found_trained_published_and_read_again() {
         (&sent["published"]["private"], &sent["parcel"]["licence"]["class"]),
         (&json!(true), &json!("non_commercial"))
     );
-    assert_eq!(sent["parcel"]["parts"][0]["name"], "a/tiny");
+    let commit = hub.repo(Kind::Model, "a/tiny").unwrap().head().sha.clone();
+    assert_eq!(sent["parcel"]["parts"][0]["name"], format!("a/tiny@{commit}"));
 
     on(&hub, dir, &["hub", "download", "org/made", "--out", "again"]).ok();
     for file in ["adapter_model.safetensors", "adapter_config.json", "training.json"] {
@@ -74,7 +75,6 @@ fn a_model_is_found_trained_published_and_read_again() {
     let ask =
         ["generate", "--model", "a/tiny", "--adapter", "again", "--prompt", "my card", "--max-tokens", "4", "--json"];
     let said = on(&hub, dir, &ask).ok();
-    let commit = hub.repo(Kind::Model, "a/tiny").unwrap().head().sha.clone();
     assert!(said.err.contains(&format!("base: a/tiny at commit {commit}, licence apache-2.0")), "{said:?}");
     let (asked, cached) = (hub.seen().len(), offline(&hub, dir, &ask, "1").ok());
     assert_eq!((cached.json(), hub.seen().len()), (said.json(), asked));
@@ -85,11 +85,134 @@ import json, os
 from huggingface_hub import ModelCard, snapshot_download
 folder = snapshot_download("org/made")
 card = ModelCard.load(folder + "/README.md").data
-print(json.dumps([card.base_model, card.datasets, card.license_name, os.path.getsize(folder + "/adapter_model.safetensors")]))
+# What was downloaded here is in the cache as that client would have put it there.
+cached = snapshot_download("a/tiny", cache_dir="DIR/hf/hub", local_files_only=True)
+print(json.dumps([os.path.basename(cached), card.base_model, card.datasets, card.license_name, os.path.getsize(folder + "/adapter_model.safetensors")]))
 "#;
-    let Some(read) = python(&hub, TOKEN, script) else { return };
+    let Some(read) = python(&hub, TOKEN, &script.replace("DIR", dir.to_str().unwrap())) else { return };
     let size = fs::metadata(dir.join("adapter/adapter_model.safetensors")).unwrap().len();
-    assert_eq!(read, json!(["a/tiny", ["o/tickets"], "non-commercial", size]));
+    assert_eq!(read, json!([commit, "a/tiny", ["o/tickets"], "non-commercial", size]));
+}
+
+#[test]
+fn the_hubs_own_client_finds_downloads_publishes_and_downloads_again_what_is_trained_here() {
+    let (hub, place) = (filled(), tempfile::tempdir().unwrap());
+    let dir = place.path();
+    let find = r#"
+import json
+from huggingface_hub import HfApi, snapshot_download
+api = HfApi()
+found = [m.id for m in api.list_models(search="tiny", pipeline_tag="text-generation")]
+rows = [d.id for d in api.list_datasets(search="tickets")]
+snapshot_download(found[0], local_dir="DIR/base", ignore_patterns=["*.bin"])
+snapshot_download(rows[0], repo_type="dataset", local_dir="DIR/rows")
+snapshot_download(found[0], cache_dir="DIR/theirs/hub")
+print(json.dumps([found, rows]))
+"#;
+    let placed = |script: &str| script.replace("DIR", dir.to_str().unwrap());
+    let Some(found) = python(&hub, TOKEN, &placed(find)) else { return };
+    assert_eq!(found, json!([["a/tiny"], ["o/tickets"]]));
+    assert_eq!(fs::read_to_string(dir.join("rows/train.csv")).unwrap(), tickets(30));
+
+    let train = "train --base base --data rows/train.csv --out adapter --max-steps 6 --json";
+    on(&hub, dir, &train.split(' ').collect::<Vec<_>>()).ok();
+
+    let again = r#"
+import json, os
+from huggingface_hub import HfApi, snapshot_download
+api = HfApi()
+api.create_repo("org/made", private=True)
+commit = api.upload_folder(repo_id="org/made", folder_path="DIR/adapter").oid
+folder = snapshot_download("org/made", local_dir="DIR/again")
+found = [m.id for m in api.list_models(search="made")]
+print(json.dumps([commit, found, api.model_info("org/made").private]))
+"#;
+    let made = python(&hub, TOKEN, &placed(again)).unwrap();
+    let commit = hub.repo(Kind::Model, "org/made").unwrap().head().sha.clone();
+    assert_eq!(made, json!([commit, ["org/made"], true]));
+
+    // What that client has cached serves offline.
+    let ask = ["generate", "--model", "a/tiny", "--prompt", "my card", "--max-tokens", "2", "--json"];
+    let mut cached = command(dir, &ask);
+    cached.env("HF_ENDPOINT", &hub.endpoint).env("HF_HOME", dir.join("theirs")).env("HF_HUB_OFFLINE", "1");
+    let cached: Said = cached.output().unwrap().into();
+    assert!(cached.ok().err.contains("base: a/tiny at commit"));
+
+    // Both clients read the same, and it is what was trained.
+    let found = on(&hub, dir, &["hub", "search", "models", "made", "--task", "any", "--json"]).ok().json();
+    assert_eq!(found["results"][0]["id"], "org/made");
+    on(&hub, dir, &["hub", "download", "org/made", "--out", "ours"]).ok();
+    for file in ["adapter_model.safetensors", "adapter_config.json", "training.json"] {
+        let trained = fs::read(dir.join("adapter").join(file)).unwrap();
+        assert_eq!(fs::read(dir.join("again").join(file)).unwrap(), trained, "{file}");
+        assert_eq!(fs::read(dir.join("ours").join(file)).unwrap(), trained, "{file}");
+    }
+    on(&hub, dir, &["generate", "--model", "base", "--adapter", "ours", "--prompt", "my card", "--max-tokens", "2"])
+        .ok();
+}
+
+#[test]
+fn a_base_from_the_hub_is_named_with_its_commit_wherever_a_run_is_shown() {
+    let (hub, place) = (filled(), tempfile::tempdir().unwrap());
+    let dir = place.path();
+    fs::write(dir.join("rows.csv"), tickets(60)).unwrap();
+    let commit = hub.repo(Kind::Model, "a/tiny").unwrap().head().sha.clone();
+    let (named, host) = (format!("a/tiny@{commit}"), hub.endpoint.trim_start_matches("http://"));
+    let allow = format!("network:{host}");
+    let task = "Fine-tune a small model to sort these messages by intent.";
+    let run = ["run", task, "--file", "rows.csv", "--base", "a/tiny", "--approve", "auto", "--minutes", "2", "--json"];
+    let said = on(&hub, dir, &run);
+    assert!(
+        said.refused(5).contains(&format!("the base a/tiny is on the Hub: allow it with --allow {allow}")),
+        "{said:?}"
+    );
+
+    let said = on(&hub, dir, &[&run[..], &["--allow", &allow]].concat());
+    assert!([0, 3].contains(&said.code), "{said:?}");
+    let ended: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+    let run = dir.join(ended["run"].as_str().unwrap());
+    let read = |file: &str| serde_json::from_str::<Value>(&fs::read_to_string(run.join(file)).unwrap()).unwrap();
+    let (manifest, report) = (read("run.json"), read("report.json"));
+    assert_eq!((&manifest["task"]["base"], &report["scope"]["base"]), (&json!(named), &json!(named)));
+    let path = Path::new(manifest["base"].as_str().unwrap());
+    assert!(path.ends_with(format!("models--a--tiny/snapshots/{commit}")), "{}", path.display());
+    for page in ["report.md", "report.html"] {
+        let page = fs::read_to_string(run.join(page)).unwrap();
+        let page = page.replace("&#x2f;", "/");
+        assert!(page.contains(&named) && !page.contains("snapshots"), "{page}");
+    }
+    let adapter = report["artifacts"].as_array().unwrap().iter().find(|made| made["kind"] == "adapter").unwrap();
+    let adapter = run.join(adapter["path"].as_str().unwrap());
+    let adapter = if adapter.is_dir() { adapter.as_path() } else { adapter.parent().unwrap() };
+    let config: Value =
+        serde_json::from_str(&fs::read_to_string(adapter.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!((&config["base_model_name_or_path"], &config["revision"]), (&json!("a/tiny"), &json!(commit)));
+
+    let publish = ["hub", "publish", adapter.to_str().unwrap(), "--to", "org/made", "--dry-run", "--json"];
+    let dry = on(&hub, dir, &publish).ok().json();
+    let base = json!({"role": "base", "name": named, "terms": {"licence": "apache-2.0", "class": "permissive"}});
+    assert_eq!(dry["parcel"]["parts"][0], base);
+    let card = dry["parcel"]["card"].as_str().unwrap();
+    let sha256 = report["hashes"]["base"].as_str().unwrap();
+    assert!(card.contains(&format!("| base | {named} (sha256 `{sha256}`) |")), "{card}");
+    assert!(card.contains("base_model: \"a/tiny\"\n") && card.contains("confidence_interval:"), "{card}");
+}
+
+#[test]
+fn a_suite_takes_a_base_from_the_hub_where_its_host_is_allowed() {
+    let (hub, place) = (filled(), tempfile::tempdir().unwrap());
+    let dir = place.path();
+    let bench = ["bench", "smoke", "--only", "routing", "--planner", "null", "--base", "a/tiny", "--json"];
+    assert!(on(&hub, dir, &bench).refused(5).contains("the base a/tiny is on the Hub: allow it with --allow network:"));
+    let wrong = on(&hub, dir, &[&bench[..], &["--allow", "publish:org/x"]].concat());
+    assert!(wrong.refused(2).contains("use network:HOST"), "{wrong:?}");
+    let said = on(&hub, dir, &[&bench[..], &["--allow", "network:127.0.0.1"]].concat());
+    assert_eq!(said.json()["tasks"][0]["outcome"], "not_met", "{said:?}");
+    let commit = hub.repo(Kind::Model, "a/tiny").unwrap().head().sha.clone();
+    let runs = fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path().join("run.json"));
+    let manifests: Vec<String> = runs.filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let bases = manifests.iter().map(|text| serde_json::from_str::<Value>(text).unwrap()["task"]["base"].clone());
+    assert_eq!(bases.collect::<Vec<_>>(), [json!(format!("a/tiny@{commit}"))]);
 }
 
 #[test]
@@ -125,6 +248,9 @@ fn what_is_known_is_said_in_plain_lines() {
     let said = on(&hub, dir, &["hub", "preview", "o/tickets", "--rows", "1"]).ok();
     let want = [
         "columns      text (string), intent (string)",
+        "statistics   of 90 rows",
+        "  text: 59 to 63 characters, mean 61.0, median 61.0",
+        "  intent: 3 values: card_arrival 30, lost_phone 30, top_up 30",
         "shown        the first 1 row of default/train",
         "row 0",
         "  text: Anna asks number 0: my card is the problem, can you arrive it",

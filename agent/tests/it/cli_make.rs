@@ -184,6 +184,49 @@ fn what_is_wrong_is_said_in_one_line_before_anything_is_asked() {
 }
 
 #[test]
+fn a_model_in_files_answers_in_the_sandbox_for_nothing_and_what_it_says_is_checked() {
+    let dir = place(&SPEC.replace("[teacher]", "[teacher]\nmax_tokens = 16\npatience = 3"));
+    let local = ["--teacher", "local:nano"];
+    // The bundled model writes no rows; that is known for every answer, and that it cost nothing.
+    let made = make(dir.path(), &[&local[..], &["--usd", "0", "--json"]].concat());
+    assert_eq!(made.code, 3, "{made:?}");
+    let said = made.json();
+    assert_eq!(
+        (&said["ended"], &said["cost"]["usd"], &said["cost"]["exact"]),
+        (&json!("stalled"), &json!(0.0), &json!(true))
+    );
+    let tokens = said["cost"]["tokens"].as_u64().unwrap();
+    let questions = said["cost"]["questions"].as_u64().unwrap();
+    assert!(questions >= 3 && tokens > questions * 16, "{said}");
+    let teacher = said["teacher"].as_str().unwrap();
+    assert!(
+        teacher.starts_with("nano (SHA-256 ") && teacher.len() == "nano (SHA-256 0123456789abcdef)".len(),
+        "{teacher}"
+    );
+    let rejected = lines(dir.path(), "rejected.jsonl");
+    assert_eq!(rejected.len() as u64, questions);
+    for line in &rejected {
+        assert!(["json", "cut"].contains(&line["reason"].as_str().unwrap()), "{line}");
+        assert_eq!(line["origin"]["model"], said["teacher"]);
+    }
+    // The same again, from nothing, answers the same.
+    let again =
+        tunesmith(dir.path(), &[&["data", "make", "spec.toml", "--out", "again", "--json"], &local[..]].concat());
+    assert_eq!(again.json()["files"], said["files"]);
+    let refused = |model: &str| make(dir.path(), &["--teacher", model]).refused(2).to_owned();
+    assert!(refused("local:").contains("--teacher: the base has no name"));
+    assert!(refused("local:gone.gguf").contains("--teacher: there is no model at gone.gguf"));
+    assert!(refused("local:some/model").contains("--teacher: there is no directory some/model; to use the Hub's"));
+    fs::write(dir.path().join("broken.gguf"), "GGUF").unwrap();
+    assert!(
+        tunesmith(dir.path(), &["data", "make", "spec.toml", "--out", "o", "--teacher", "local:broken.gguf"])
+            .refused(2)
+            .contains("broken.gguf")
+    );
+    assert!(!dir.path().join("o").exists());
+}
+
+#[test]
 fn a_dry_run_shows_the_first_question_and_what_all_can_take_at_most() {
     let dir = place(SPEC);
     let said = make(dir.path(), &["--dry-run", "--price", "1/2"]).ok();

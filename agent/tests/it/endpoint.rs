@@ -31,7 +31,7 @@ fn call(id: &str, name: &str, arguments: &str) -> Call {
 }
 
 fn error(kind: ErrorKind, status: u16, message: &str) -> ModelError {
-    ModelError { kind, status: Some(status), message: message.into(), retry_after: None }
+    ModelError { status: Some(status), ..ModelError::new(kind, message) }
 }
 
 #[tokio::test]
@@ -132,6 +132,31 @@ async fn what_a_lost_attempt_cost_is_unknown_unless_asking_is_free() {
 }
 
 #[tokio::test]
+async fn who_pays_for_each_attempt_is_told_of_the_first_that_may_have_cost_something() {
+    let whole = || Answer::calls("Hi.", &[]);
+    let busy = || Answer::status(429, "slow down").header("retry-after", "0");
+    let once = Form { once: true, ..Form::default() };
+    for (answers, asked, spent) in [
+        (vec![busy(), whole()], 2, None),
+        (vec![busy(), whole().cut_after(1), whole()], 2, Some(true)),
+        (vec![Answer::status(401, "no")], 1, Some(false)),
+    ] {
+        let server = Server::start(answers).await;
+        let model = OpenAi::with_pace(endpoint(&server), 1, quick()).unwrap();
+        let messages = [Message::User("hello".into())];
+        let reply = model.chat(Request { messages: &messages, tools: &[], form: once }, &mut |_| {}).await;
+        assert_eq!((reply.err().map(|error| error.spent), server.asked().len()), (spent, asked));
+    }
+    // Nobody there, nothing spent.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let endpoint = Endpoint { base: format!("http://{nobody}/v1"), model: "m".into(), key: None, free: false };
+    let model = OpenAi::with_pace(endpoint, 1, quick()).unwrap();
+    let messages = [Message::User("hello".into())];
+    let reply = model.chat(Request { messages: &messages, tools: &[], form: once }, &mut |_| {}).await;
+    assert_eq!(reply.map_err(|error| (error.kind, error.spent)), Err((ErrorKind::Network, false)));
+}
+
+#[tokio::test]
 async fn a_cut_after_the_end_of_the_reply_loses_only_the_usage() {
     let whole = Answer::calls("Hi.", &[("a", "plan", "{}")]);
     let upto_finish = whole.pieces.len() - 2;
@@ -146,7 +171,8 @@ async fn a_reply_without_end_is_given_up() {
     let text = "x".repeat(1 << 20);
     let events: Vec<Value> = (0..6).map(|_| delta(json!({ "content": text }))).collect();
     let (reply, ..) = chat(vec![Answer::stream(&events)]).await;
-    assert_eq!(reply, Err(ModelError::new(ErrorKind::Protocol, "the reply is longer than 4194304 bytes")));
+    let long = ModelError::new(ErrorKind::Protocol, "the reply is longer than 4194304 bytes");
+    assert_eq!(reply, Err(ModelError { spent: true, ..long }));
 }
 
 #[tokio::test]
@@ -223,6 +249,10 @@ async fn oddities_of_compatible_servers_are_taken_as_they_come() {
     let (reply, ..) = chat(vec![Answer::stream(&priced)]).await;
     let reply = reply.unwrap();
     assert_eq!((reply.usage, reply.usd), (Some(Usage { prompt: 1, completion: 2 }), Some(0.25)));
+    // Zeros where nothing was counted are no price.
+    let zeros = json!({"usage": {"prompt_tokens": 0, "completion_tokens": 0, "cost": 0}});
+    let (reply, ..) = chat(vec![Answer::stream(&[delta(json!({"content": "c"})), finish("stop"), zeros])]).await;
+    assert_eq!(reply, text("c", Finish::Stop));
 }
 
 #[tokio::test]
@@ -244,7 +274,7 @@ async fn an_error_inside_a_stream_has_its_kind() {
     assert_eq!((reply.unwrap().text.as_str(), heard.as_str()), ("x", "par|x"));
     let wrong_key = json!({"error": {"message": "key", "code": "401"}});
     let (reply, ..) = chat(vec![Answer::stream(&[wrong_key])]).await;
-    assert_eq!(reply, Err(error(ErrorKind::Auth, 401, "key")));
+    assert_eq!(reply, Err(ModelError { spent: true, ..error(ErrorKind::Auth, 401, "key") }));
     let (reply, ..) = chat(vec![Answer::stream(&[finish("content_filter")])]).await;
     assert_eq!(reply.map_err(|error| error.kind), Err(ErrorKind::Refused));
 }
@@ -265,7 +295,8 @@ async fn the_form_of_a_reply_is_asked_for_and_left_out_where_a_server_does_not_k
     let server = Server::start(refusals.into_iter().chain([Answer::stream(&[finish("stop")])]).collect()).await;
     let model = OpenAi::with_pace(endpoint(&server), 1, quick()).unwrap();
     let schema = json!({"type": "object"});
-    let form = Form { schema: Some(&schema), max_tokens: Some(9), temperature: Some(0.5), seed: Some(u64::MAX) };
+    let form =
+        Form { schema: Some(&schema), max_tokens: Some(9), temperature: Some(0.5), seed: Some(u64::MAX), once: false };
     let messages = [Message::User("hello".into())];
     model.chat(Request { messages: &messages, tools: &[], form }, &mut |_| {}).await.unwrap();
     let asked = server.asked();

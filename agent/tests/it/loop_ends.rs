@@ -386,7 +386,7 @@ async fn a_limit_that_cannot_be_watched_blocks_the_run() {
 #[tokio::test]
 async fn a_model_that_cannot_be_asked_ends_the_run_with_its_reason() {
     for (kind, outcome) in [(ErrorKind::Auth, Outcome::Blocked), (ErrorKind::Server, Outcome::PlannerFailed)] {
-        let error = ModelError { kind, status: Some(499), message: "no".into(), retry_after: None };
+        let error = ModelError { status: Some(499), ..ModelError::new(kind, "no") };
         let (ended, events) = Play::new(&[]).run_with(&Talker::new(vec![Err(error.clone())])).await;
         assert_eq!(ended, end(End::Model(kind), &error.to_string(), 0));
         assert_eq!((ended.outcome(), events), (Some(outcome), vec![]));

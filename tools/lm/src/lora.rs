@@ -39,8 +39,10 @@ pub struct LoraConfig {
     pub alpha_pattern: BTreeMap<String, f64>,
     /// Modules that are trained whole, by the ends of their paths.
     pub modules_to_save: Vec<String>,
-    /// The base that the adapter was trained on, as a name for people.
+    /// The base that the adapter was trained on: its id on the Hub, or a name for people.
     pub base_model_name_or_path: Option<String>,
+    /// The commit of that id.
+    pub revision: Option<String>,
     /// Whether the scale divides by the square root of the rank.
     pub use_rslora: bool,
     /// Whether the norm of each row of the changed weight is trained on its own (Liu et al., 2024).
@@ -60,6 +62,7 @@ impl Default for LoraConfig {
             alpha_pattern: BTreeMap::new(),
             modules_to_save: Vec::new(),
             base_model_name_or_path: None,
+            revision: None,
             use_rslora: false,
             use_dora: false,
         }

@@ -191,6 +191,7 @@ fn read_config(text: &str) -> Result<LoraConfig> {
     let wrong = |name: &str| bad(format!("{name} has a value of the wrong type"));
     let ranks = dictionary("rank_pattern")?.into_iter().map(|(k, v)| Some((k, whole(&v)?))).collect::<Option<_>>();
     let alphas = dictionary("alpha_pattern")?.into_iter().map(|(k, v)| Some((k, v.as_f64()?))).collect::<Option<_>>();
+    let text = |name: &str| map.get(name).and_then(Value::as_str).map(String::from);
     let config = LoraConfig {
         r: map.get("r").and_then(whole).ok_or_else(|| bad("r is missing or not a whole number".into()))?,
         lora_alpha: number("lora_alpha", 8.0)?,
@@ -201,7 +202,8 @@ fn read_config(text: &str) -> Result<LoraConfig> {
         rank_pattern: ranks.ok_or_else(|| wrong("rank_pattern"))?,
         alpha_pattern: alphas.ok_or_else(|| wrong("alpha_pattern"))?,
         modules_to_save: saved.ok_or_else(|| wrong("modules_to_save"))?,
-        base_model_name_or_path: map.get("base_model_name_or_path").and_then(Value::as_str).map(String::from),
+        base_model_name_or_path: text("base_model_name_or_path"),
+        revision: text("revision"),
         use_rslora: flag("use_rslora")?,
         use_dora: flag("use_dora")?,
     };
@@ -254,7 +256,7 @@ fn write_config(config: &LoraConfig) -> String {
         ("peft_type", json!("LORA")),
         ("r", json!(config.r)),
         ("rank_pattern", json!(config.rank_pattern)),
-        ("revision", Value::Null),
+        ("revision", json!(config.revision)),
         ("target_modules", json!(config.target_modules)),
         ("task_type", json!("CAUSAL_LM")),
         ("use_dora", json!(config.use_dora)),

@@ -1,10 +1,10 @@
-//! Asking in rounds: what a round asks is decided before any of it is answered, so that the order of answers is nothing.
+//! Asking: each question is paid for, at most, before it is asked, and every reply is kept as it arrives.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tunesmith_harness::{
-    ask::{Ask, AskError, Question},
+    ask::{Answer, Ask, AskError, Question},
     hash::sha256,
 };
 
@@ -16,6 +16,8 @@ use crate::tool::ToolError;
 
 /// Characters of an answer that are kept; more than is ever read as rows.
 const MOST_TEXT: usize = 300 << 10;
+/// Answers to one question that may break off before no more is asked. Each may cost as much as a whole one.
+const BREAKS: usize = 3;
 
 /// Asks, and keeps what it is answered.
 pub struct Asking {
@@ -23,8 +25,7 @@ pub struct Asking {
     pub journal: Journal,
     limits: Limits,
     side_by_side: usize,
-    round: usize,
-    /// Why the last round could not be asked whole.
+    /// Why not all questions could be asked. What is asked before it is taken only ends what is begun.
     pub short: Option<String>,
 }
 
@@ -34,99 +35,92 @@ pub fn id(who: &dyn Ask, question: &Question) -> String {
     sha256(text.as_bytes())[..16].to_owned()
 }
 
+/// A question that is to be asked.
+struct Open {
+    id: String,
+    question: Question,
+    /// How many answers to it broke off.
+    breaks: usize,
+}
+
 impl Asking {
     /// With a journal that may hold replies already.
     pub fn new(journal: Journal, limits: Limits, side_by_side: usize) -> Self {
-        Asking { journal, limits, side_by_side: side_by_side.max(1), round: 0, short: None }
+        Asking { journal, limits, side_by_side: side_by_side.max(1), short: None }
     }
 
-    /// The names of questions and their replies, in order; fewer where a limit does not allow all, and then `short` says
-    /// why. What was answered before is not asked again.
+    /// The names of questions and their replies, in order; only the first ones where a limit does not allow all, and then
+    /// `short` says why. What was answered before is not asked again.
     pub async fn ask(&mut self, who: &dyn Ask, questions: Vec<Question>) -> Result<Vec<(String, Reply)>, ToolError> {
-        self.short = None;
-        let mut named: Vec<(String, Question)> =
+        let named: Vec<(String, Question)> =
             questions.into_iter().map(|question| (id(who, &question), question)).collect();
-        // A round that an earlier process began is the same round, whatever is affordable now.
-        if let Some(affordable) = self.journal.round(self.round) {
-            named.truncate(affordable);
-        }
-        let open: Vec<(String, Question)> =
-            named.iter().filter(|(id, _)| self.journal.reply(id).is_none()).cloned().collect();
-        let open = self.affordable(who, open);
-        if !open.is_empty() {
-            let most = open.iter().map(|(id, question)| (id.clone(), Cost::most(question, who.price()))).collect();
-            // None of a new round's questions is answered yet, and its first line says how many there are.
-            if self.journal.round(self.round).is_none() {
-                named.truncate(open.len());
-            }
-            self.journal.asking(self.round, most).map_err(failed)?;
-            self.send(who, open).await?;
-        }
+        let open = named.iter().filter(|(id, _)| self.journal.reply(id).is_none()).cloned();
+        self.send(who, open.map(|(id, question)| Open { id, question, breaks: 0 }).collect()).await?;
         let replies = named.into_iter().map_while(|(id, _)| {
             let reply = self.journal.reply(&id)?.clone();
             Some((id, reply))
         });
-        let replies: Vec<(String, Reply)> = replies.collect();
-        self.round += usize::from(!replies.is_empty());
-        Ok(replies)
+        Ok(replies.collect())
     }
 
-    /// The first questions that keep every limit whatever they take.
-    fn affordable(&mut self, who: &dyn Ask, mut open: Vec<(String, Question)>) -> Vec<(String, Question)> {
-        let spent = self.journal.spent();
-        let mut total = spent.kept.plus(spent.lost);
-        for at in 0..open.len() {
-            total = total.plus(Cost::most(&open[at].1, who.price()));
-            if let Some(why) = self.limits.broken(total, who.name()) {
-                self.short = Some(why);
-                open.truncate(at);
-                break;
-            }
-        }
-        open
-    }
-
-    /// Sends questions side by side, and keeps each reply as it arrives. After an error no more are sent, but what is
-    /// under way is waited for: it is paid for.
-    async fn send(&mut self, who: &dyn Ask, open: Vec<(String, Question)>) -> Result<(), ToolError> {
-        let stopped = AtomicBool::new(false);
-        let asked = stream::iter(open).map(|(id, question)| {
-            let stopped = &stopped;
-            async move {
-                let most = Cost::most(&question, who.price());
-                if stopped.load(Ordering::Relaxed) {
-                    return None;
+    /// Asks side by side, and keeps each reply as it arrives. Where a limit might be broken it waits for what is under way,
+    /// which may take less than it could. After an error no more are asked, but what is under way is waited for: it is paid
+    /// for.
+    async fn send(&mut self, who: &dyn Ask, mut open: VecDeque<Open>) -> Result<(), ToolError> {
+        let (mut under_way, mut error, mut full) = (FuturesUnordered::new(), None, None);
+        loop {
+            while error.is_none() && full.is_none() && under_way.len() < self.side_by_side {
+                let Some(Open { id, question, .. }) = open.front() else { break };
+                let most = Cost::most(question, who.price());
+                full = self.limits.broken(self.journal.spent().all().plus(most), who.name());
+                if full.is_none() {
+                    self.journal.asking(id.clone(), most).map_err(failed)?;
+                    under_way.extend(open.pop_front().map(|open| async move {
+                        let result = who.ask(open.question.clone()).await;
+                        (open, most, result)
+                    }));
                 }
-                let result = who.ask(question).await;
-                if !matches!(result, Ok(_) | Err(AskError::Declined(_))) {
-                    stopped.store(true, Ordering::Relaxed);
-                }
-                Some((id, most, result))
             }
-        });
-        let mut asked = std::pin::pin!(asked.buffer_unordered(self.side_by_side));
-        let mut error = None;
-        while let Some(asked) = asked.next().await {
-            let Some((id, most, result)) = asked else { continue };
+            let Some((mut asked, most, result)) = under_way.next().await else { break };
+            full = None;
             match result {
-                Ok(mut answer) => {
+                Ok(answer) => {
                     let cost = Cost::of(&answer, most);
-                    answer.text = answer.text.chars().take(MOST_TEXT).collect();
-                    self.journal.replied(id, Reply::Answer(answer), cost).map_err(failed)?;
+                    let text = answer.text.chars().take(MOST_TEXT).collect();
+                    self.journal.replied(asked.id, Reply::Answer(Answer { text, ..answer }), cost).map_err(failed)?;
                 }
                 // What a refusal took is unknown, so it counts as the most it can have been.
                 Err(AskError::Declined(why)) => {
-                    self.journal.replied(id, Reply::Declined(why), most).map_err(failed)?;
+                    self.journal.replied(asked.id, Reply::Declined(why), most).map_err(failed)?;
                 }
-                Err(AskError::Budget(why)) => self.short = Some(why),
+                Err(AskError::Broken(why)) => {
+                    asked.breaks += 1;
+                    if asked.breaks == BREAKS {
+                        error.get_or_insert(unanswered(&why));
+                    }
+                    open.push_front(asked);
+                }
+                Err(AskError::Budget(why)) => {
+                    self.journal.unasked(asked.id.clone()).map_err(failed)?;
+                    open.push_front(asked);
+                    full = Some(why);
+                }
                 Err(AskError::Cancelled) => error = Some(ToolError::Cancelled),
                 Err(AskError::Failed(why)) => {
-                    error.get_or_insert(ToolError::Resource(format!("the teacher cannot be asked: {why}")));
+                    self.journal.unasked(asked.id).map_err(failed)?;
+                    error.get_or_insert(unanswered(&why));
                 }
             }
         }
+        if let Some(why) = full {
+            self.short.get_or_insert(why);
+        }
         error.map_or(Ok(()), Err)
     }
+}
+
+fn unanswered(why: &str) -> ToolError {
+    ToolError::Resource(format!("the teacher cannot be asked: {why}"))
 }
 
 /// A journal that cannot be written stops the making.

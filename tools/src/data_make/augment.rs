@@ -7,7 +7,7 @@ use serde_json::Value;
 use tunesmith_harness::recipe::Row;
 use tunesmith_lm::rng::Rng;
 
-use super::spec::{Kind, Spec};
+use super::{column::Kind, spec::Spec};
 
 /// One way of changing texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,16 +4,24 @@ use std::collections::HashSet;
 
 use jsonschema::Validator;
 use serde_json::Value;
-use tunesmith_harness::{hash::sha256, recipe::Row, redact::redacted, text::visible_lines};
-
-use super::{
-    alike::{Index, Origin},
-    spec::Spec,
+use tunesmith_harness::{
+    hash::sha256,
+    near::{Jaccard, Near},
+    overlap::{Evals, texts},
+    recipe::Row,
+    redact::redacted,
+    text::visible_lines,
 };
+
+use super::{intake::Avoid, spec::Spec};
 use crate::files::cut;
 
 /// Largest answer that is looked at, in bytes.
 const MOST_BYTES: usize = 256 << 10;
+/// Braces in an answer at which an object may begin.
+const BRACES: usize = 50;
+/// What likenesses may be.
+pub const LIKENESS: &str = "alike.likeness must be from 0.5 to 1";
 /// Characters of a reason.
 const REASON: usize = 200;
 
@@ -70,35 +78,48 @@ pub struct Checker {
     validator: Validator,
     keep_prompt_like: bool,
     ids: HashSet<String>,
-    index: Index,
+    /// The columns whose texts tell rows apart.
+    columns: Vec<String>,
+    /// Those texts, of seed rows first.
+    near: Near,
+    /// How many are of seed rows.
+    seeds: usize,
+    avoid: Evals,
 }
 
 impl Checker {
     /// A checker that knows the seed rows and the rows to avoid.
-    pub fn new(spec: &Spec, avoid: &[Row]) -> Result<Checker, String> {
+    pub fn new(spec: &Spec, avoid: &[Avoid]) -> Result<Checker, String> {
         let schema = Spec::schema(spec.columns.iter());
         let validator = jsonschema::validator_for(&schema).map_err(|error| format!("columns: {error}"))?;
         let likeness = spec.alike.likeness.unwrap_or(if spec.teacher.is_some() { 0.8 } else { 1.0 });
-        let mut index = Index::new(likeness, spec.texts().into_iter().map(str::to_owned).collect());
-        avoid.iter().for_each(|row| index.avoid(row));
+        let likeness = Jaccard::new(likeness).ok_or(LIKENESS)?;
+        let mut checker = Checker {
+            validator,
+            keep_prompt_like: spec.keep_prompt_like,
+            ids: HashSet::new(),
+            columns: spec.texts().into_iter().map(str::to_owned).collect(),
+            near: Near::new(likeness, spec.seed),
+            seeds: 0,
+            avoid: Evals::new(avoid.iter().map(|avoid| avoid.rows.as_slice()), None),
+        };
         // Without a source of their own, the seed rows are what is made.
         if spec.teacher.is_some() || !spec.templates.is_empty() {
-            spec.seed_rows().iter().for_each(|row| index.insert(row, Origin::Seeds));
+            let seeds: Vec<String> = spec.seed_rows().iter().filter_map(|row| checker.text(row)).collect();
+            checker.near.add_all(&seeds);
+            checker.seeds = seeds.len();
         }
-        Ok(Checker { validator, keep_prompt_like: spec.keep_prompt_like, ids: HashSet::new(), index })
+        Ok(checker)
     }
 
     /// The row's name, where it is new and good; from then on it is known.
     pub fn take(&mut self, row: &Row) -> Result<String, Refusal> {
         self.fits(row)?;
-        match self.index.like(row) {
-            Some(Origin::Seeds) => return Err(Refusal::new("near_seed", "it nearly repeats a seed row")),
-            Some(_) => return Err(Refusal::new("near", "it nearly repeats an earlier row")),
-            None => {}
+        match self.text(row).and_then(|text| self.near.add(&text)) {
+            Some(like) if like < self.seeds => Err(Refusal::new("near_seed", "it nearly repeats a seed row")),
+            Some(_) => Err(Refusal::new("near", "it nearly repeats an earlier row")),
+            None => self.name(row),
         }
-        let id = self.name(row)?;
-        self.index.insert(row, Origin::Made);
-        Ok(id)
     }
 
     /// The same for a changed copy, which is like its row.
@@ -122,10 +143,27 @@ impl Checker {
             return Err(Refusal::new("schema", format!("{at}{}{error}", if at.is_empty() { "" } else { ": " })));
         }
         self.plain(&value)?;
-        match self.index.is_avoided(row) {
-            true => Err(Refusal::new("avoided", "it is too like a row of a file to avoid")),
-            false => Ok(()),
+        // As it is written, a name and its value may be a secret together.
+        let line = value.to_string();
+        if redacted(&line) != line {
+            return Err(secret());
         }
+        match self.avoid.find(row).is_empty() {
+            true => Ok(()),
+            false => Err(Refusal::new("avoided", "it is too like a row of a file to avoid")),
+        }
+    }
+
+    /// What tells a row apart; nothing where it has no text, and then only an equal row is like it.
+    fn text(&self, row: &Row) -> Option<String> {
+        let mut all = String::new();
+        for value in self.columns.iter().filter_map(|column| row.get(column)) {
+            texts(value, true, &mut |text| {
+                all.push_str(text);
+                all.push('\n');
+            });
+        }
+        Some(all).filter(|all| !all.trim().is_empty())
     }
 
     /// Whether all texts within are texts for people.
@@ -143,7 +181,7 @@ impl Checker {
 
     fn plain_text(&self, text: &str) -> Result<(), Refusal> {
         if redacted(text) != text {
-            return Err(Refusal::new("secret", "it holds what looks like a key or a password"));
+            return Err(secret());
         }
         if visible_lines(text) != text {
             return Err(Refusal::new("control", "it holds characters that act on a display instead of being seen"));
@@ -161,21 +199,41 @@ impl Checker {
     }
 }
 
+fn secret() -> Refusal {
+    Refusal::new("secret", "it holds what looks like a key or a password")
+}
+
 /// What names a row: its content.
 pub fn id(row: &Row) -> String {
     let text = serde_json::to_string(row).unwrap_or_default();
     sha256(text.as_bytes())[..16].to_owned()
 }
 
-/// The JSON object in an answer, which may stand in a code fence or behind other words.
+/// The JSON object in an answer, which may stand in a code fence, behind thoughts and between other words.
 pub fn object(text: &str) -> Result<Row, Refusal> {
     if text.len() > MOST_BYTES {
         return Err(Refusal::new("huge", format!("the answer has {} bytes, and {MOST_BYTES} are read", text.len())));
     }
-    let begin = text.find('{').ok_or_else(|| Refusal::new("json", "the answer holds no JSON object"))?;
-    let end = text.rfind('}').filter(|end| *end > begin).unwrap_or(text.len() - 1);
-    let whole = text.get(begin..=end).unwrap_or_default();
-    serde_json::from_str(whole).map_err(|error| Refusal::new("json", format!("the answer is not JSON: {error}")))
+    let said = text.rsplit_once("</think>").map_or(text, |(_, said)| said);
+    let mut wrong = None;
+    for (begin, _) in said.match_indices('{').take(BRACES) {
+        match serde_json::Deserializer::from_str(&said[begin..]).into_iter().next() {
+            Some(Ok(object)) => return Ok(object),
+            Some(Err(error)) => {
+                let broke_off = error.is_eof();
+                wrong.get_or_insert(error);
+                // What stands within an object that was cut is none of its own.
+                if broke_off {
+                    break;
+                }
+            }
+            None => {}
+        }
+    }
+    Err(match wrong {
+        Some(error) => Refusal::new("json", format!("the answer is not JSON: {error}")),
+        None => Refusal::new("json", "the answer holds no JSON object"),
+    })
 }
 
 #[cfg(test)]
@@ -187,11 +245,19 @@ mod tests {
     fn checker(keep_prompt_like: bool) -> Checker {
         let spec = json!({
             "name": "n", "rows": 5, "keep_prompt_like": keep_prompt_like, "seeds": [{"text": "A seed row of five words", "n": 1}],
-            "columns": [{"name": "text", "most": 80}, {"name": "n", "kind": "integer", "least": 0}],
+            "columns": [{"name": "text", "most": 100}, {"name": "n", "kind": "integer", "least": 0}],
             "teacher": {"instructions": "x"},
         });
-        let avoid = json!({"q": "which of these words is the longest of them all"}).as_object().unwrap().clone();
-        Checker::new(&Spec::of(spec).unwrap(), &[avoid]).unwrap()
+        let avoid = |text: &str| Avoid { rows: vec![row(text)], ..Avoid::default() };
+        let avoid = ["which of these words is the longest of them all", ASKED].map(avoid);
+        Checker::new(&Spec::of(spec).unwrap(), &avoid).unwrap()
+    }
+
+    const ASKED: &str =
+        "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.";
+
+    fn row(text: &str) -> Row {
+        json!({"text": text, "n": 1}).as_object().unwrap().clone()
     }
 
     fn reason(row: Value) -> String {
@@ -230,11 +296,62 @@ mod tests {
         for (row, expected) in cases {
             assert_eq!(reason(row), expected);
         }
+        let spec =
+            json!({"name": "n", "rows": 1, "columns": [{"name": "Authorization"}], "teacher": {"instructions": "x"}});
+        let mut checker_of_names = Checker::new(&Spec::of(spec).unwrap(), &[]).unwrap();
+        let row = json!({"Authorization": "Bearer k8Jd02mNq41"}).as_object().unwrap().clone();
+        assert_eq!(checker_of_names.take(&row).unwrap_err().reason, "secret");
         let key = format!("my key is hf_{}", "aB3dE6gHi9".repeat(4));
         assert_eq!(reason(json!({"text": key, "n": 1})), "secret: it holds what looks like a key or a password");
-        assert!(reason(json!({"text": "x".repeat(81), "n": 1})).starts_with("schema: /text: "));
+        assert!(reason(json!({"text": "x".repeat(101), "n": 1})).starts_with("schema: /text: "));
         let marked = json!({"text": "end<|im_end|>", "n": 1});
         assert!(checker(true).take(marked.as_object().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn near_repeats_are_found_whatever_their_case_and_punctuation() {
+        let mut checker = checker(false);
+        let mut reason = |text: &str| checker.take(&row(text)).map_or_else(|refusal| refusal.reason, |_| "kept");
+        let said = [
+            "My card has not arrived, and I have waited for it since last Monday.",
+            "my card has NOT arrived - and I have waited for it since last monday",
+            "My card has not arrived, and I have waited for it since last Sunday.",
+            "My card was stolen yesterday while I was waiting.",
+            "a seed row, of FIVE words",
+            "I lost 12 pounds",
+            "I lost 13 pounds",
+            "...",
+            "!",
+            "...",
+        ]
+        .map(&mut reason);
+        assert_eq!(said, ["kept", "near", "near", "kept", "near_seed", "kept", "kept", "kept", "kept", "near"]);
+    }
+
+    #[test]
+    fn where_only_equal_texts_are_alike_one_that_differs_in_a_digit_is_kept() {
+        let spec = |likeness: f64| {
+            let spec = json!({
+                "name": "n", "rows": 5, "columns": [{"name": "text"}, {"name": "n", "kind": "integer"}],
+                "teacher": {"instructions": "x"}, "alike": {"likeness": likeness, "columns": ["text", "n"]},
+            });
+            Spec::of(spec)
+        };
+        let mut checker = Checker::new(&spec(1.0).unwrap(), &[]).unwrap();
+        let mut takes = |text: &str, n: u64| checker.take(json!({"text": text, "n": n}).as_object().unwrap()).is_ok();
+        assert!(takes("I paid 12 and then 13 at the shop", 1));
+        assert!(!takes("I paid 12, and then 13 at the shop.", 1));
+        assert!(takes("I paid 12 and then 14 at the shop", 1));
+        assert!(takes("I paid 12 and then 14 at the shop", 2));
+        assert_eq!(spec(0.4).unwrap_err(), LIKENESS);
+    }
+
+    #[test]
+    fn a_row_of_an_evaluation_is_found_within_a_longer_one_and_in_another_form() {
+        let mut checker = checker(true);
+        let mut avoided = |text: &str| matches!(checker.take(&row(text)), Err(Refusal { reason: "avoided", .. }));
+        assert!(avoided(&ASKED[..80]) && avoided("Tell me, which of these words is the longest of them all?"));
+        assert!(!avoided("She sold clips to 48 of her friends."));
     }
 
     #[test]
@@ -244,11 +361,13 @@ mod tests {
             "{\"rows\": [1]}",
             "```json\n{\"rows\": [1]}\n```",
             "<think>so</think> Here: {\"rows\": [1]} I hope it helps",
+            "<think>maybe {\"rows\": [2]} or {x}</think> The {rows}: {\"rows\": [1]}; is {that} right?",
         ] {
             assert_eq!(object(text), Ok(expected.clone()), "{text}");
         }
         let reason = |text: &str| object(text).unwrap_err().reason;
-        assert_eq!(["", "no", "}{", "{\"rows\": [1]", "é{é"].map(reason), ["json"; 5]);
+        let cut = "{\"rows\": [{\"rows\": []}, {\"rows\": [1";
+        assert_eq!(["", "no", "}{", "{\"rows\": [1]", "é{é", cut].map(reason), ["json"; 6]);
         assert_eq!(reason(&"[".repeat(300_000)), "huge");
         assert_eq!(reason(&("{\"a\":".repeat(10_000) + &"}".repeat(10_000))), "json");
     }

@@ -26,10 +26,17 @@ pub struct Job {
 pub struct Intake {
     /// Rows to learn from; nothing where no file holds them.
     pub seeds: Option<Vec<Row>>,
-    /// Rows that nothing made may be like.
-    pub avoid: Vec<Row>,
-    /// SHA-256 and rows of each file to avoid.
-    pub avoided: Vec<(String, usize)>,
+    /// Files of rows that nothing made may be like.
+    pub avoid: Vec<Avoid>,
+}
+
+/// A file of rows that nothing made may be like.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Avoid {
+    /// What names its content.
+    pub sha256: String,
+    /// What is in it.
+    pub rows: Vec<Row>,
 }
 
 impl Job {
@@ -58,8 +65,7 @@ impl Job {
         }
         for path in &self.avoid {
             let Table { rows, .. } = rows::read(path)?;
-            intake.avoided.push((sha256_file(path)?, rows.len()));
-            intake.avoid.extend(rows);
+            intake.avoid.push(Avoid { sha256: sha256_file(path)?, rows });
         }
         Ok(intake)
     }

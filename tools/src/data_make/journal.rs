@@ -56,8 +56,10 @@ pub enum Reply {
 enum Line {
     /// The first.
     Begun(Header),
-    /// These questions are asked now, at no more than this.
-    Asking { round: usize, questions: Vec<(String, Cost)> },
+    /// This question is asked now, at no more than this.
+    Asking { id: String, most: Cost },
+    /// It was not asked after all, and cost nothing.
+    Unasked { id: String },
     /// A question's reply, and what it took.
     Replied { id: String, reply: Reply, cost: Cost },
     /// What a program said of a row; nothing is wrong with one that it accepts.
@@ -79,8 +81,7 @@ pub struct Journal {
 #[derive(Default)]
 struct State {
     begun: Option<Header>,
-    /// How many questions of each round were affordable.
-    rounds: HashMap<usize, usize>,
+    /// What those questions can have taken, each time that they were asked, which have no reply.
     asked: HashMap<String, Vec<Cost>>,
     replies: HashMap<String, Reply>,
     checks: HashMap<String, Option<String>>,
@@ -92,8 +93,15 @@ struct State {
 pub struct Spent {
     /// On replies.
     pub kept: Cost,
-    /// At most, on questions whose reply never arrived, because the process that asked them died.
+    /// At most, on questions whose reply never arrived whole: it broke off, or the process that asked them died.
     pub lost: Cost,
+}
+
+impl Spent {
+    /// Both together.
+    pub fn all(self) -> Cost {
+        self.kept.plus(self.lost)
+    }
 }
 
 impl Default for Spent {
@@ -195,20 +203,21 @@ impl Journal {
         self.state.checks.get(id)
     }
 
-    /// How many questions of a round were affordable when it was first asked.
-    pub fn round(&self, round: usize) -> Option<usize> {
-        self.state.rounds.get(&round).copied()
-    }
-
-    /// What was spent so far. It is no part of what is made: what was lost depends on when a process died.
+    /// What was spent so far, with what is under way. It is no part of what is made: what was lost depends on when a process
+    /// died.
     pub fn spent(&self) -> Spent {
         let lost = self.state.asked.values().flatten().copied().fold(Cost::NONE, Cost::plus);
         Spent { lost, ..self.state.spent }
     }
 
-    /// These questions are about to be asked.
-    pub fn asking(&mut self, round: usize, questions: Vec<(String, Cost)>) -> Result<(), JournalError> {
-        self.write(Line::Asking { round, questions })
+    /// This question is about to be asked.
+    pub fn asking(&mut self, id: String, most: Cost) -> Result<(), JournalError> {
+        self.write(Line::Asking { id, most })
+    }
+
+    /// It was not asked after all.
+    pub fn unasked(&mut self, id: String) -> Result<(), JournalError> {
+        self.write(Line::Unasked { id })
     }
 
     /// Keeps a reply: once this returns it is on the disk, and if it does not, nothing of it is.
@@ -235,17 +244,24 @@ impl State {
     fn take(&mut self, line: Line) {
         match line {
             Line::Begun(header) => self.begun = Some(header),
-            Line::Asking { round, questions } => {
-                // What was asked again after a kill is the rest of the same round.
-                self.rounds.entry(round).or_insert(questions.len());
-                questions.into_iter().for_each(|(id, most)| self.asked.entry(id).or_default().push(most));
-            }
+            Line::Asking { id, most } => self.asked.entry(id).or_default().push(most),
+            Line::Unasked { id } => self.answered(&id),
             Line::Replied { id, reply, cost } => {
-                self.asked.get_mut(&id).map(Vec::pop);
+                self.answered(&id);
                 self.spent.kept = self.spent.kept.plus(cost);
                 self.replies.insert(id, reply);
             }
             Line::Checked { id, wrong } => drop(self.checks.insert(id, wrong)),
+        }
+    }
+
+    /// The last time that this question was asked is accounted for.
+    fn answered(&mut self, id: &str) {
+        if let Some(asked) = self.asked.get_mut(id) {
+            asked.pop();
+            if asked.is_empty() {
+                self.asked.remove(id);
+            }
         }
     }
 }
@@ -266,9 +282,10 @@ mod tests {
     fn replies_come_back_and_what_was_lost_counts_as_the_most_it_can_have_been() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
-        let reply = Reply::Answer(Answer { text: "a\nb".into(), tokens: Some(7), tries: 1, ..Answer::default() });
+        let reply = Reply::Answer(Answer { text: "a\nb".into(), tokens: Some(7), ..Answer::default() });
         let mut journal = Journal::open(&path, &header("m")).unwrap();
-        journal.asking(0, vec![("1".into(), cost(100)), ("2".into(), cost(100))]).unwrap();
+        ["1", "2", "3"].into_iter().for_each(|id| journal.asking(id.into(), cost(100)).unwrap());
+        journal.unasked("3".into()).unwrap();
         journal.replied("1".into(), reply.clone(), cost(7)).unwrap();
         journal.checked("row".into(), Some("wrong".into())).unwrap();
         let whole = std::fs::read(&path).unwrap();
@@ -276,14 +293,14 @@ mod tests {
         std::fs::write(&path, [whole.as_slice(), b"{\"replied\":{\"id\":\"2\""].concat()).unwrap();
         let mut journal = Journal::open(&path, &header("m")).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
-        assert_eq!((journal.reply("1"), journal.reply("2"), journal.round(0)), (Some(&reply), None, Some(2)));
+        assert_eq!((journal.reply("1"), journal.reply("2"), journal.reply("3")), (Some(&reply), None, None));
         assert_eq!(journal.check("row"), Some(&Some("wrong".to_owned())));
         assert_eq!(journal.spent(), Spent { kept: cost(7), lost: cost(100) });
         // Asked again, and answered this time.
-        journal.asking(0, vec![("2".into(), cost(100))]).unwrap();
+        journal.asking("2".into(), cost(100)).unwrap();
         journal.replied("2".into(), Reply::Declined("no".into()), cost(0)).unwrap();
         let Spent { kept, lost } = journal.spent();
-        assert_eq!((kept.questions, kept.tokens, lost, journal.round(0)), (2, 7, cost(100), Some(2)));
+        assert_eq!((kept.questions, kept.tokens, lost), (2, 7, cost(100)));
     }
 
     #[test]

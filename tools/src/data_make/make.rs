@@ -18,6 +18,9 @@ use super::{
 };
 use crate::tool::{Progress, ToolError};
 
+/// Most bytes of all rows: they are held until the end.
+const MOST_BYTES: usize = 256 << 20;
+
 /// Everything that a making works with.
 pub struct Maker<'a> {
     /// What to make.
@@ -77,10 +80,24 @@ struct Candidate {
 /// The rows made so far, and what is still needed.
 struct Progressing {
     rows: Vec<Made>,
+    /// Bytes of their JSON.
+    bytes: usize,
     needs: Needs,
 }
 
 impl Progressing {
+    fn add(&mut self, made: Made) {
+        self.bytes += json!(made.row).to_string().len();
+        self.rows.push(made);
+    }
+
+    /// Why no more rows can be held.
+    fn full(&self) -> Option<String> {
+        let most = MOST_BYTES >> 20;
+        (self.bytes > MOST_BYTES)
+            .then(|| format!("the rows have grown to {most} MiB, the most of one data set; make two"))
+    }
+
     fn left(&self) -> usize {
         self.needs.iter().map(|(_, rows)| rows).sum()
     }
@@ -96,14 +113,17 @@ impl Progressing {
 impl Maker<'_> {
     /// Makes all there is to make.
     pub async fn run(&mut self) -> Result<Outcome, ToolError> {
-        let mut so_far = Progressing { rows: Vec::new(), needs: plan::needs(self.spec, self.wanted) };
+        let mut so_far = Progressing { rows: Vec::new(), bytes: 0, needs: plan::needs(self.spec, self.wanted) };
         let spec = self.spec;
-        let (ended, topics) = match (&spec.teacher, self.teacher) {
+        let (mut ended, topics) = match (&spec.teacher, self.teacher) {
             (Some(settings), Some(teacher)) => self.taught(&mut so_far, settings, teacher).await?,
             _ if !spec.templates.is_empty() => (self.drawn(&mut so_far).await?, Vec::new()),
             _ => (self.given(&mut so_far).await?, Vec::new()),
         };
         self.augment(&mut so_far).await?;
+        if let (Ended::Complete, Some(why)) = (&ended, so_far.full()) {
+            ended = Ended::Budget(why);
+        }
         Ok(Outcome { rows: so_far.rows, ended, topics })
     }
 
@@ -131,7 +151,7 @@ impl Maker<'_> {
                 Some(rows) => {
                     *rows -= 1;
                     brought.push(question);
-                    so_far.rows.push(made);
+                    so_far.add(made);
                 }
                 None => {
                     let enough = Refusal::new("enough", "there are enough rows of its kind");
@@ -215,8 +235,11 @@ impl Maker<'_> {
     async fn augment(&mut self, so_far: &mut Progressing) -> Result<(), ToolError> {
         let originals = so_far.rows.len();
         for augment in &self.spec.augment {
-            let mut copies = Vec::new();
+            let (mut copies, mut bytes) = (Vec::new(), so_far.bytes);
             for at in 0..originals {
+                if bytes > MOST_BYTES {
+                    break;
+                }
                 let parent = &so_far.rows[at];
                 let Some(row) = augment.copy(&parent.row, &parent.id, self.spec.seed) else { continue };
                 let mut origin = Map::new();
@@ -229,16 +252,25 @@ impl Maker<'_> {
                     .iter()
                     .for_each(|risk| drop(origin.insert("label_may_change".into(), (*risk).into())));
                 match self.checker.take_copy(&row) {
-                    Ok(id) => copies.push((Made::new(row, id, origin), at)),
+                    Ok(id) => {
+                        bytes += json!(row).to_string().len();
+                        copies.push((Made::new(row, id, origin), at));
+                    }
                     Err(refusal) => self.rejected.add(&refusal, &origin, &Value::Object(row))?,
                 }
             }
             for verify in self.spec.verify.iter().filter(|verify| !verify.asks()) {
                 copies = self.verify(verify, copies).await?;
             }
-            so_far.rows.extend(copies.into_iter().map(|(made, _)| made));
+            copies.into_iter().for_each(|(made, _)| so_far.add(made));
         }
         Ok(())
+    }
+
+    /// Why no more can be made, where not all is.
+    fn short(&mut self, so_far: &Progressing) -> Option<String> {
+        let why = self.asking.short.take().or_else(|| so_far.full())?;
+        (so_far.left() > 0).then_some(why)
     }
 
     /// Tells how far it is; an error once the time is up or the user cancels.

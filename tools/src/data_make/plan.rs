@@ -8,7 +8,8 @@ use tunesmith_lm::rng::Rng;
 
 use super::{
     check,
-    spec::{Branch, Column, Spec, Teacher, Topic},
+    column::Column,
+    spec::{Branch, Spec, Teacher, Topic},
 };
 
 /// What every question begins with.

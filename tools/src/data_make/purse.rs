@@ -35,19 +35,18 @@ impl Cost {
     /// Nothing.
     pub const NONE: Cost = Cost { questions: 0, tokens: 0, usd: Some(0.0), exact: true };
 
-    /// The most that one try of a question can take.
+    /// The most that a question can take.
     pub fn most(question: &Question, price: Option<Price>) -> Cost {
         let usd = price.map(|price| question.most_usd(price));
         Cost { questions: 1, tokens: question.most_tokens(), usd, exact: false }
     }
 
-    /// What an answer took, given the most that one try can.
+    /// What an answer took, given the most that it can have been.
     pub fn of(answer: &Answer, most: Cost) -> Cost {
-        let tries = answer.tries.max(1);
         Cost {
             questions: 1,
-            tokens: answer.tokens.unwrap_or(most.tokens.saturating_mul(tries)),
-            usd: answer.usd.or(most.usd.map(|usd| usd * tries as f64)),
+            tokens: answer.tokens.unwrap_or(most.tokens),
+            usd: answer.usd.or(most.usd),
             exact: answer.tokens.is_some() && answer.usd.is_some(),
         }
     }
@@ -86,14 +85,21 @@ impl Limits {
         let most = self.usd?;
         match spent.usd {
             None => Some(format!(
-                "what {name} costs is unknown, so the limit of ${most:.2} cannot be kept; give --price, or limit tokens"
+                "what {name} costs is unknown, so the limit of {} cannot be kept; give --price, or limit tokens",
+                dollars(most)
             )),
             Some(usd) if usd > most => {
-                Some(format!("another question may bring the cost to ${usd:.4}, and ${most:.2} are allowed"))
+                Some(format!("another question may bring the cost to ${usd:.4}, and {} are allowed", dollars(most)))
             }
             Some(_) => None,
         }
     }
+}
+
+/// A limit as it was given: cents, or as many digits as it has.
+pub fn dollars(usd: f64) -> String {
+    let cents = format!("${usd:.2}");
+    if cents[1..].parse() == Ok(usd) { cents } else { format!("${usd}") }
 }
 
 #[cfg(test)]
@@ -104,10 +110,10 @@ mod tests {
 
     #[test]
     fn what_a_provider_does_not_say_counts_as_the_most_it_can_have_been() {
-        let answer = Answer { tokens: Some(10), usd: Some(0.25), tries: 1, ..Answer::default() };
+        let answer = Answer { tokens: Some(10), usd: Some(0.25), ..Answer::default() };
         assert_eq!(Cost::of(&answer, MOST), Cost { questions: 1, tokens: 10, usd: Some(0.25), exact: true });
-        let silent = Answer { tries: 3, ..Answer::default() };
-        assert_eq!(Cost::of(&silent, MOST), Cost { questions: 1, tokens: 300, usd: Some(1.5), exact: false });
+        let silent = Answer::default();
+        assert_eq!(Cost::of(&silent, MOST), MOST);
         assert_eq!(Cost::of(&silent, Cost { usd: None, ..MOST }).usd, None);
     }
 
@@ -126,6 +132,7 @@ mod tests {
             broken(Cost { usd: None, ..MOST }),
             "what m costs is unknown, so the limit of $1.00 cannot be kept; give --price, or limit tokens"
         );
+        assert_eq!([0.0, 5.0, 0.25, 0.001].map(dollars), ["$0.00", "$5.00", "$0.25", "$0.001"]);
         let tighter = limits.tightened(Limits { tokens: Some(200), usd: Some(0.5), questions: None });
         assert_eq!(tighter, Limits { tokens: Some(150), usd: Some(0.5), questions: Some(3) });
     }

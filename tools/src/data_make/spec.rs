@@ -1,13 +1,15 @@
 //! What to make, declared: kept beside the rows, so that they can be made again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tunesmith_harness::{hash::sha256, recipe::Row};
+use tunesmith_harness::{hash::sha256, near::Jaccard, recipe::Row};
 
 use super::{
     augment::Augment,
+    check,
+    column::{Column, Kind},
     purse::Limits,
     slots::Slot,
     templates::{Template, Templates},
@@ -16,8 +18,6 @@ use super::{
 
 /// Most rows of one data set: all of them are held while their likes are looked for.
 pub const MOST_ROWS: usize = 200_000;
-/// Most characters of a text, where a column does not say.
-const MOST_TEXT: f64 = 8_000.0;
 /// Most bytes of a spec with its seed rows.
 const MOST_BYTES: usize = 16 << 20;
 
@@ -74,49 +74,6 @@ pub struct Spec {
     /// Whether rows may hold the marks and phrases of prompts, which are refused otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_prompt_like: bool,
-}
-
-/// One column.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Column {
-    /// The name.
-    pub name: String,
-    /// What its cells are.
-    #[serde(default)]
-    pub kind: Kind,
-    /// What it is for, in words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub about: String,
-    /// The texts that it may hold; any where there are none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub choices: Vec<String>,
-    /// Least number, or fewest characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub least: Option<f64>,
-    /// Greatest number, or most characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub most: Option<f64>,
-    /// JSON Schema of its cells, for `json`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Value>,
-}
-
-/// What the cells of a column are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Text.
-    #[default]
-    Text,
-    /// A whole number.
-    Integer,
-    /// A number.
-    Number,
-    /// True or false.
-    Boolean,
-    /// Anything that fits `schema`.
-    Json,
 }
 
 /// Rows to learn from.
@@ -255,8 +212,8 @@ impl Spec {
         for name in self.alike.columns.iter().chain(self.augment.iter().flat_map(|augment| &augment.columns)) {
             self.column(name).ok_or_else(|| format!("there is no column {name:?}; there are {}", names.join(", ")))?;
         }
-        if self.alike.likeness.is_some_and(|likeness| !(0.5..=1.0).contains(&likeness)) {
-            return Err("alike.likeness must be from 0.5 to 1".into());
+        if self.alike.likeness.is_some_and(|likeness| Jaccard::new(likeness).is_none()) {
+            return Err(check::LIKENESS.into());
         }
         self.augment.iter().try_for_each(|augment| augment.check(&self))?;
         self.verify.iter().try_for_each(|verify| verify.check(&self))?;
@@ -294,7 +251,7 @@ impl Spec {
     pub fn wanted(&self) -> Option<usize> {
         match self.counts.is_empty() {
             true => self.rows,
-            false => self.counts.values().try_fold(0usize, |sum, count| sum.checked_add(*count)),
+            false => Some(self.counts.values().fold(0, |sum: usize, count| sum.saturating_add(*count))),
         }
     }
 
@@ -333,55 +290,6 @@ impl Spec {
             Some(Seeds::Rows(rows)) => rows,
             _ => &[],
         }
-    }
-}
-
-impl Column {
-    fn check(&self) -> Result<(), String> {
-        let name = &self.name;
-        let distinct: BTreeSet<&String> = self.choices.iter().collect();
-        match self {
-            _ if name.trim().is_empty() => Err("a column has no name".into()),
-            _ if !self.choices.is_empty() && self.kind != Kind::Text => {
-                Err(format!("column {name:?}: only texts have choices"))
-            }
-            _ if distinct.len() < self.choices.len() => Err(format!("column {name:?}: a choice stands twice")),
-            _ if self.schema.is_some() != (self.kind == Kind::Json) => {
-                Err(format!("column {name:?}: schema goes with kind = \"json\", and that needs one"))
-            }
-            _ if self.least.zip(self.most).is_some_and(|(least, most)| least > most) => {
-                Err(format!("column {name:?}: least is above most"))
-            }
-            Column { schema: Some(schema), .. } => jsonschema::validator_for(schema)
-                .map(drop)
-                .map_err(|error| format!("column {name:?}: the schema is none: {error}")),
-            _ => Ok(()),
-        }
-    }
-
-    fn schema(&self) -> Value {
-        let mut schema = match self.kind {
-            Kind::Text if !self.choices.is_empty() => json!({"type": "string", "enum": self.choices}),
-            Kind::Text => {
-                // Lengths are counted; half a character is none.
-                let (least, most) = (self.least.unwrap_or(1.0), self.most.unwrap_or(MOST_TEXT));
-                json!({"type": "string", "minLength": least.max(0.0) as u64, "maxLength": most.max(0.0) as u64})
-            }
-            Kind::Integer => json!({"type": "integer"}),
-            Kind::Number => json!({"type": "number"}),
-            Kind::Boolean => json!({"type": "boolean"}),
-            Kind::Json => self.schema.clone().unwrap_or_else(|| json!({})),
-        };
-        if matches!(self.kind, Kind::Integer | Kind::Number) {
-            for (key, bound) in [("minimum", self.least), ("maximum", self.most)] {
-                let whole = |bound: &f64| bound.fract() == 0.0 && bound.abs() < 9e15;
-                bound.iter().for_each(|b| schema[key] = if whole(b) { json!(*b as i64) } else { json!(b) });
-            }
-        }
-        if !self.about.is_empty() && schema.is_object() {
-            schema["description"] = json!(self.about);
-        }
-        schema
     }
 }
 
@@ -429,10 +337,26 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_what_to_write() {
         assert_eq!(refused(|_| {}), "");
-        let cases: [(&str, Value, &str); 10] = [
+        let cases: [(&str, Value, &str); 14] = [
             ("name", json!(" "), "name is empty; name the data set"),
             ("columns", json!([]), "there are no columns; name at least one"),
             ("columns", json!([{"name": "a"}, {"name": "a"}]), "there are two columns \"a\"; rename one"),
+            (
+                "columns",
+                json!([{"name": "a\u{1b}[m"}]),
+                "column \"a\\u{1b}[m\": a name must not hold characters that act on a display",
+            ),
+            (
+                "columns",
+                json!([{"name": "a", "most": -5}]),
+                "column \"a\": least and most of a text are its characters, 0 to 100000",
+            ),
+            ("counts", json!({"a": 0}), "0 rows cannot be made; ask for 1 to 200000"),
+            (
+                "counts",
+                json!({"a": usize::MAX, "b": 2}),
+                "18446744073709551615 rows cannot be made; ask for 1 to 200000",
+            ),
             ("rows", json!(0), "0 rows cannot be made; ask for 1 to 200000"),
             ("rows", Value::Null, "rows is missing; say how many to make, or give counts of labels"),
             ("label", json!("text"), "the label's column \"text\" has no choices; list the labels there"),

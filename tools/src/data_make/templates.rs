@@ -1,6 +1,6 @@
 //! Rows of templates with typed slots: the same seed gives the same rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,15 +9,22 @@ use tunesmith_lm::rng::Rng;
 
 use super::{
     arithmetic::{Expr, is_name},
+    column::{Column, Kind},
     names,
     slots::{By, Days, Integer, Like, Name, Number, Slot, weight},
-    spec::{Column, Kind, Spec},
+    spec::Spec,
 };
 
 /// Most bytes of one text: slots within slots can double it again and again.
 const MOST_BYTES: usize = 64 << 10;
+/// Most bytes of all texts of a row.
+const MOST_ROW: usize = 1 << 20;
 /// How often a slot that must differ from another is drawn.
 const DRAWS: u64 = 20;
+/// Slots within slots.
+const DEEPEST: usize = 50;
+/// Values that may be drawn for a row: slots that must differ from slots that must differ are drawn again and again.
+const MOST_VALUES: usize = 10_000;
 
 /// A row with slots in its texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +59,9 @@ enum Filter {
     Cap,
 }
 
+/// How deep slots are nested, by their names.
+type Depths = BTreeMap<String, usize>;
+
 /// The templates of a spec, checked.
 pub struct Templates<'a> {
     spec: &'a Spec,
@@ -60,8 +70,12 @@ pub struct Templates<'a> {
 impl<'a> Templates<'a> {
     /// Checks every text and slot, so that drawing fails by values alone.
     pub fn new(spec: &'a Spec) -> Result<Self, String> {
+        let mut shared = Depths::new();
         for (at, template) in spec.templates.iter().enumerate() {
-            check(spec, template).map_err(|why| format!("template {}: {why}", at + 1))?;
+            // Slots of its own may be named like those of all templates, which stand for something else then.
+            let mut own = Depths::new();
+            let known = if template.slots.is_empty() { &mut shared } else { &mut own };
+            check(spec, template, known).map_err(|why| format!("template {}: {why}", at + 1))?;
         }
         Ok(Templates { spec })
     }
@@ -76,10 +90,16 @@ impl<'a> Templates<'a> {
             template: &self.spec.templates[at],
             seed: rng.next_u64(),
             values: BTreeMap::new(),
+            drawn: 0,
         };
+        let mut bytes = 0;
         let row = self.spec.columns.iter().map(|column| {
             let text = self.spec.templates[at].row.get(&column.name).map(String::as_str).unwrap_or_default();
             let text = drawing.text(text).map_err(|why| format!("column {:?}: {why}", column.name))?;
+            bytes += text.len();
+            if bytes > MOST_ROW {
+                return Err(format!("the row grows beyond {MOST_ROW} bytes"));
+            }
             Ok((column.name.clone(), cell(column, text)?))
         });
         (at, row.collect())
@@ -104,6 +124,8 @@ struct Drawing<'a> {
     template: &'a Template,
     seed: u64,
     values: BTreeMap<String, String>,
+    /// Values drawn so far.
+    drawn: usize,
 }
 
 impl Drawing<'_> {
@@ -135,6 +157,10 @@ impl Drawing<'_> {
     /// A value of the slot `name`, drawn for `purpose`.
     fn value(&mut self, name: &str, purpose: &str) -> Result<String, String> {
         let slot = find(self.spec, self.template, name).ok_or_else(|| format!("there is no slot {name:?}"))?;
+        self.drawn += 1;
+        if self.drawn > MOST_VALUES {
+            return Err(format!("slot {name:?}: more than {MOST_VALUES} values would be drawn for one row"));
+        }
         // A stream for each slot: what one draws does not depend on which others there are.
         let mut rng = Rng::new(self.seed, purpose);
         match slot {
@@ -251,7 +277,7 @@ fn part(inner: &str) -> Result<Part, String> {
     }
 }
 
-fn check(spec: &Spec, template: &Template) -> Result<(), String> {
+fn check(spec: &Spec, template: &Template, known: &mut Depths) -> Result<(), String> {
     weight(template.weight)?;
     let lacking = spec.columns.iter().find(|column| !template.row.contains_key(&column.name));
     if let Some(column) = lacking {
@@ -262,7 +288,7 @@ fn check(spec: &Spec, template: &Template) -> Result<(), String> {
     }
     for text in template.row.values() {
         for name in named(text)? {
-            check_slot(spec, template, &name, &mut Vec::new(), &mut BTreeSet::new())?;
+            check_slot(spec, template, &name, &mut Vec::new(), known)?;
         }
     }
     Ok(())
@@ -278,15 +304,16 @@ pub(super) fn named(text: &str) -> Result<Vec<String>, String> {
     Ok(names.collect())
 }
 
+/// How deep slots are nested from this one on, if all of them make sense. A row is drawn by calls as deep as that.
 fn check_slot(
     spec: &Spec,
     template: &Template,
     name: &str,
     above: &mut Vec<String>,
-    good: &mut BTreeSet<String>,
-) -> Result<(), String> {
-    if good.contains(name) {
-        return Ok(());
+    known: &mut Depths,
+) -> Result<usize, String> {
+    if let Some(depth) = known.get(name) {
+        return Ok(*depth);
     }
     if above.iter().any(|other| other == name) {
         return Err(format!("slot {name:?} stands within itself"));
@@ -294,14 +321,18 @@ fn check_slot(
     let slot = find(spec, template, name).ok_or_else(|| format!("there is no slot {name:?}; define it in slots"))?;
     let within = slot.check().map_err(|why| format!("slot {name:?}: {why}"))?;
     above.push(name.to_owned());
-    // The stack of calls is as deep as slots are nested.
-    if above.len() > 50 {
+    let mut depth = 1;
+    if above.len() <= DEEPEST {
+        for name in within {
+            depth = depth.max(1 + check_slot(spec, template, &name, above, known)?);
+        }
+    }
+    if above.len().max(depth) > DEEPEST {
         return Err(format!("slot {name:?} is nested too deep"));
     }
-    within.iter().try_for_each(|name| check_slot(spec, template, name, above, good))?;
     above.pop();
-    good.insert(name.to_owned());
-    Ok(())
+    known.insert(name.to_owned(), depth);
+    Ok(depth)
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use tunesmith_lm::rng::Rng;
 use tunesmith_sandbox::{Cancel, Ended, Job, Limits, Line, Local, Stdin, Workdir};
 
 use super::{
-    check::{self, Refusal},
+    check::Refusal,
     plan,
     spec::{Spec, Teacher},
+    write::FileHash,
 };
 use crate::{
     confined,
@@ -33,7 +34,8 @@ const BEST: u64 = 5;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Verify {
-    /// A program that reads the row as JSON and returns 0; what it prints first is the reason where it does not.
+    /// A program that reads the row as JSON and returns 0. Where it does not, the reason is the first line that it prints, or the
+    /// last one of its errors.
     Program {
         /// The program and its arguments; one with a slash is relative to the spec.
         command: Vec<String>,
@@ -204,12 +206,30 @@ fn plain(cell: &Value) -> String {
     }
 }
 
+/// The files beside a spec that its programs are made of, as far as it names them.
+pub fn files(spec: &Spec, beside: &Path) -> Result<Vec<FileHash>, ToolError> {
+    let mut all = Vec::new();
+    for verify in &spec.verify {
+        let Verify::Program { command, .. } = verify else { continue };
+        for word in command.iter().filter(|word| file(beside, word).is_some()) {
+            let failed = |error| ToolError::Failed(format!("verify program: {word}: cannot be read: {error}"));
+            all.push(FileHash::of(beside, word).map_err(failed)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The file beside a spec that a word of a command names.
+fn file(beside: &Path, word: &str) -> Option<PathBuf> {
+    let path = beside.join(word);
+    let inside = path.canonicalize().is_ok_and(|path| path.starts_with(beside));
+    (inside && path.is_file()).then_some(path)
+}
+
 /// Where programs run.
 pub struct Programs<'a> {
     /// Starts them.
     pub jobs: &'a Local,
-    /// What they may write: nothing of the user's.
-    pub scratch: Workdir,
     /// The directory of the spec, which they may read.
     pub beside: &'a Path,
     /// Ends them.
@@ -221,9 +241,15 @@ pub struct Programs<'a> {
 impl Programs<'_> {
     /// What a program says is wrong with a row.
     pub async fn check(&self, command: &[String], seconds: f64, row: &Row) -> Result<Option<String>, ToolError> {
-        let mut job = Job::new(command.iter().enumerate().map(|(at, word)| match at == 0 && word.contains('/') {
-            true => self.beside.join(word).display().to_string(),
-            false => self.argument(word),
+        // What one row's program leaves behind is nothing to the next one's, or what it says would depend on their order.
+        let nowhere = |error: std::io::Error| ToolError::Resource(format!("no place for temporary files: {error}"));
+        let dir = tempfile::tempdir().map_err(nowhere)?;
+        let scratch = Workdir::open(dir.path()).map_err(nowhere)?;
+        // The program runs elsewhere, so that a file beside the spec needs its whole path.
+        let mut job = Job::new(command.iter().enumerate().map(|(at, word)| match file(self.beside, word) {
+            Some(path) => path.display().to_string(),
+            None if at == 0 && word.contains('/') => self.beside.join(word).display().to_string(),
+            None => word.clone(),
         }));
         job.stdin = Stdin::Bytes(format!("{}\n", Value::Object(row.clone())).into_bytes());
         job.reads = vec![PathBuf::from(self.beside)];
@@ -235,15 +261,20 @@ impl Programs<'_> {
             ..Limits::default()
         };
         let failed = |error: std::io::Error| ToolError::Failed(format!("verify program cannot be started: {error}"));
-        let mut running = self.jobs.spawn(&self.scratch, job).map_err(failed)?;
+        let mut running = self.jobs.spawn(&scratch, job).map_err(failed)?;
         running.cancel_on(self.cancel);
-        let mut said = None;
-        while let Some(Line::Out(line) | Line::Err(line)) = running.lines.recv().await {
-            said = said.or(Some(line).filter(|line| !line.trim().is_empty()));
+        let (mut said, mut complained) = (None, None);
+        while let Some(line) = running.lines.recv().await {
+            match line {
+                Line::Out(line) if said.is_none() && !line.trim().is_empty() => said = Some(line),
+                // Of a traceback the last line says what happened.
+                Line::Err(line) if !line.trim().is_empty() => complained = Some(line),
+                _ => {}
+            }
         }
         let finished = running.wait().await;
         confined::tell(self.jobs, &finished, "verify", self.on);
-        let said = said.map(|said| check::Refusal::new("program", said).why);
+        let said = said.or(complained).map(|said| Refusal::new("program", said).why);
         match finished.ended {
             Ended::Exit(0) => Ok(None),
             Ended::Exit(code) => Ok(Some(said.unwrap_or_else(|| format!("it returned {code}")))),
@@ -252,12 +283,5 @@ impl Programs<'_> {
             Ended::Cancelled => Err(ToolError::Cancelled),
             Ended::Failed(why) => Err(ToolError::Failed(format!("verify program could not run: {why}"))),
         }
-    }
-
-    /// An argument that names a file beside the spec is that file, because the program runs elsewhere.
-    fn argument(&self, word: &str) -> String {
-        let path = self.beside.join(word);
-        let inside = path.canonicalize().is_ok_and(|path| path.starts_with(self.beside));
-        if inside && path.is_file() { path.display().to_string() } else { word.to_owned() }
     }
 }

@@ -124,6 +124,9 @@ pub struct Manifest {
     pub judge: Option<String>,
     /// The files that nothing may be like.
     pub avoided: Vec<Avoided>,
+    /// The files of the programs that looked at the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<FileHash>,
     /// Rows that were asked for, copies aside.
     pub wanted: usize,
     /// Candidates, whatever became of them.
@@ -162,6 +165,14 @@ pub struct FileHash {
     pub bytes: u64,
 }
 
+impl FileHash {
+    /// Of a file of a directory.
+    pub fn of(dir: &Path, name: &str) -> io::Result<FileHash> {
+        let path = dir.join(name);
+        Ok(FileHash { file: name.into(), sha256: sha256_file(&path)?, bytes: fs::metadata(&path)?.len() })
+    }
+}
+
 impl Ended {
     /// The word for it, and why there are no more rows.
     pub fn parts(&self) -> (&'static str, Option<&str>) {
@@ -181,6 +192,8 @@ pub struct Circumstances {
     pub judge: Option<String>,
     /// The files that nothing may be like.
     pub avoided: Vec<Avoided>,
+    /// The files of the programs that looked at the rows.
+    pub programs: Vec<FileHash>,
     /// Rows that were asked for.
     pub wanted: usize,
     /// What it took.
@@ -213,6 +226,7 @@ pub fn all(
         teacher: around.teacher,
         judge: around.judge,
         avoided: around.avoided,
+        programs: around.programs,
         wanted: around.wanted,
         candidates: refused + outcome.rows.len(),
         rejected: reasons.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
@@ -224,16 +238,8 @@ pub fn all(
         files: Vec::new(),
     };
     put(out, CARD, &card(spec, &manifest, &outcome.topics))?;
-    manifest.files = [ROWS, PROVENANCE, REJECTED, SPEC, CARD]
-        .into_iter()
-        .map(|name| {
-            let path = out.join(name);
-            let bytes = fs::metadata(&path).map(|meta| meta.len());
-            let hash = bytes.and_then(|bytes| Ok((bytes, sha256_file(&path)?)));
-            let (bytes, sha256) = hash.map_err(|error| unwritten(&path, &error))?;
-            Ok(FileHash { file: name.into(), sha256, bytes })
-        })
-        .collect::<Result<_, ToolError>>()?;
+    let hash = |name: &str| FileHash::of(out, name).map_err(|error| unwritten(&out.join(name), &error));
+    manifest.files = [ROWS, PROVENANCE, REJECTED, SPEC, CARD].into_iter().map(hash).collect::<Result<_, _>>()?;
     put(out, MANIFEST, &format!("{}\n", serde_json::to_string_pretty(&manifest).unwrap_or_default()))?;
     Ok(manifest)
 }

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 use tunesmith_harness::text::visible;
 
-use super::licence::{Class, Combined, Part, Terms};
+use super::{
+    RepoId,
+    licence::{Class, Combined, Part, Terms},
+};
 
 /// What a card says. What is not known is left out or said to be unknown, never made up.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,7 +21,11 @@ pub struct Facts {
     pub base: Option<Named>,
     /// What it was trained on, or made of.
     pub data: Option<Named>,
-    /// How rows became examples.
+    /// What its rows were read from.
+    pub inputs: Vec<Named>,
+    /// Which of its files is which split.
+    pub splits: Vec<(String, String)>,
+    /// How rows became examples, or other rows.
     pub recipe: Option<Value>,
     /// How it was trained.
     pub training: Option<Value>,
@@ -36,7 +43,7 @@ pub struct Named {
     /// Its name.
     pub name: String,
     /// Its id on the Hub, where it has one.
-    pub id: Option<String>,
+    pub id: Option<RepoId>,
     /// SHA-256 of what was used.
     pub sha256: Option<String>,
 }
@@ -58,6 +65,19 @@ pub struct Figure {
     pub base: Option<f64>,
     /// What guessing reaches.
     pub chance: Option<f64>,
+    /// What it was measured on.
+    pub on: Measured,
+    /// Whether it is known to be of these very files.
+    pub certain: bool,
+}
+
+/// What a figure was measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measured {
+    /// Rows of the data that it was made of.
+    Data,
+    /// Rows of the task.
+    Task,
 }
 
 /// The whole README.md.
@@ -80,18 +100,19 @@ pub fn card(facts: &Facts, parts: &[Part], combined: &Combined) -> String {
 }
 
 fn made_of(text: &mut String, facts: &Facts) {
-    let named = |named: &Option<Named>| match named {
-        None => "unknown".to_owned(),
-        Some(named) => {
-            let name = cell(named.id.as_deref().unwrap_or(&named.name));
-            named.sha256.as_ref().map_or(name.clone(), |hash| format!("{name} (sha256 `{hash}`)"))
-        }
+    let hashed = |named: &Named| {
+        let name = cell(&named.name);
+        named.sha256.as_ref().map_or(name.clone(), |hash| format!("{name} (sha256 `{}`)", cell(hash)))
     };
+    let named = |named: &Option<Named>| named.as_ref().map_or_else(|| "unknown".to_owned(), hashed);
     let _ = writeln!(text, "\n## Made of\n\n| | |\n|---|---|");
     if facts.contents != "dataset" {
         let _ = writeln!(text, "| base | {} |", named(&facts.base));
     }
     let _ = writeln!(text, "| data | {} |", named(&facts.data));
+    for input in &facts.inputs {
+        let _ = writeln!(text, "| input | {} |", hashed(input));
+    }
     for (file, rows) in &facts.rows {
         let _ = writeln!(text, "| {} | {rows} rows |", cell(file));
     }
@@ -116,6 +137,10 @@ fn results(text: &mut String, facts: &Facts) {
         let (task, metric, value) = (cell(&figure.task), cell(&figure.metric), figure.value);
         let (base, chance) = (number(figure.base), number(figure.chance));
         let _ = writeln!(text, "| {task} | {metric} | {value:.4} | {interval} | {} | {base} | {chance} |", figure.n);
+    }
+    for figure in facts.results.iter().filter(|figure| !figure.certain) {
+        let (task, metric) = (cell(&figure.task), cell(&figure.metric));
+        let _ = writeln!(text, "\nWhether {metric} of {task} was measured on these very files is unknown.");
     }
 }
 
@@ -164,13 +189,22 @@ fn front(facts: &Facts, combined: &Combined) -> String {
         };
         put("license_name", json!(name));
     }
-    let data = facts.data.as_ref().and_then(|data| data.id.clone());
+    // The head has no place for a commit.
+    let id = |named: &Option<Named>| Some(named.as_ref()?.id.as_ref()?.id());
+    let data = id(&facts.data);
     match facts.contents.as_str() {
-        "dataset" => put("tags", json!(["tunesmith"])),
+        "dataset" => {
+            put("tags", json!(["tunesmith"]));
+            let split = |(split, path): &(String, String)| json!({"split": split, "path": path});
+            if !facts.splits.is_empty() {
+                let files: Vec<Value> = facts.splits.iter().map(split).collect();
+                put("configs", json!([{"config_name": "default", "data_files": files}]));
+            }
+        }
         contents => {
             put("library_name", json!(if contents == "adapter" { "peft" } else { "transformers" }));
             put("pipeline_tag", json!("text-generation"));
-            facts.base.iter().filter_map(|base| base.id.as_ref()).for_each(|id| put("base_model", json!(id)));
+            id(&facts.base).iter().for_each(|id| put("base_model", json!(id)));
             put("tags", if contents == "adapter" { json!(["tunesmith", "lora"]) } else { json!(["tunesmith"]) });
             data.iter().for_each(|id| put("datasets", json!([id])));
         }
@@ -186,7 +220,10 @@ fn front(facts: &Facts, combined: &Combined) -> String {
 
 /// One entry of `model-index`; the interval is in the metric's arguments.
 fn result(figure: &Figure, facts: &Facts, data: Option<&str>) -> Value {
-    let name = facts.data.as_ref().map_or("unknown", |data| data.name.as_str());
+    let (data, name) = match figure.on {
+        Measured::Data => (data, facts.data.as_ref().map_or("unknown", |data| data.name.as_str())),
+        Measured::Task => (None, figure.task.as_str()),
+    };
     let mut metric = json!({"type": figure.metric, "value": figure.value, "name": figure.metric, "verified": false});
     let mut args = json!({"n": figure.n});
     if let Some((low, high)) = figure.interval {
@@ -261,14 +298,33 @@ mod tests {
     use super::*;
     use crate::hub::licence::combine;
 
+    fn figure() -> Figure {
+        Figure {
+            task: "sealed rows".into(),
+            metric: "accuracy".into(),
+            value: 0.5,
+            interval: Some((0.4, 0.6)),
+            n: 100,
+            base: None,
+            chance: Some(0.25),
+            on: Measured::Data,
+            certain: true,
+        }
+    }
+
     proptest! {
         #[test]
         fn no_name_breaks_the_head(name in "[a-z:#'\"{}\\[\\]|>&*!%@`\n -]{0,20}|.{0,30}") {
-            let named = Some(Named { name: name.clone(), id: Some(name.clone()), sha256: None });
-            let facts = Facts { name: name.clone(), contents: "model".into(), base: named, ..Facts::default() };
+            let named = Some(Named { name: name.clone(), id: None, sha256: None });
+            let figure = Figure { task: name.clone(), metric: name.clone(), ..figure() };
+            let results = vec![figure];
+            let facts = Facts { name: name.clone(), contents: "model".into(), data: named, results, ..Facts::default() };
             let head = front(&facts, &combine(&[], None).unwrap());
             let read = yaml::parse(&head, std::path::Path::new("")).unwrap();
-            prop_assert_eq!(&read["base_model"], &json!(visible(&name)));
+            let result = &read["model-index"][0]["results"][0];
+            prop_assert_eq!(&read["model-index"][0]["name"], &json!(visible(&name)));
+            prop_assert_eq!(&result["task"]["name"], &json!(visible(&name)));
+            prop_assert_eq!(&result["metrics"][0]["type"], &json!(visible(&name)));
             prop_assert_eq!(&read["tags"], &json!(["tunesmith"]));
         }
     }
@@ -281,24 +337,22 @@ mod tests {
             terms: Terms::of(licence),
         };
         let parts = [part("base", "a/base", Some("apache-2.0")), part("data", "rows.csv", Some("cc-by-nc-4.0"))];
-        let named =
-            |name: &str, id: Option<&str>| Some(Named { name: name.into(), id: id.map(Into::into), sha256: None });
+        let named = |name: &str, id: Option<&str>| {
+            Some(Named { name: name.into(), id: id.map(|id| id.parse().unwrap()), sha256: None })
+        };
         let facts = Facts {
             name: "tickets".into(),
             contents: "adapter".into(),
-            base: named("a/base", Some("a/base")),
+            base: named("a/base@v1", Some("a/base@v1")),
             data: named("rows.csv\n---\nlicense: mit", None),
+            inputs: vec![],
+            splits: vec![],
             recipe: Some(json!({"input": "text"})),
             training: None,
-            results: vec![Figure {
-                task: "sealed rows".into(),
-                metric: "accuracy".into(),
-                value: 0.5,
-                interval: Some((0.4, 0.6)),
-                n: 100,
-                base: None,
-                chance: Some(0.25),
-            }],
+            results: vec![
+                figure(),
+                Figure { task: "arith".into(), on: Measured::Task, certain: false, interval: None, ..figure() },
+            ],
             verdict: None,
             rows: vec![],
         };

@@ -12,13 +12,18 @@ use tunesmith_harness::text::visible;
 
 use super::{HubConfig, HubError, Kind, RepoId};
 
-/// Most bytes of an answer that is not a file.
+/// Most bytes of an answer that is not a file, and most values in it: each takes many times its bytes when it is read.
 const LARGEST: usize = 32 << 20;
+const VALUES: usize = 1 << 20;
+/// Longest time that such an answer may take; one that trickles in never ends.
+const WHOLE: Duration = Duration::from_secs(300);
 /// Redirects of one file.
 const HOPS: usize = 5;
 /// How often a request is sent while the server has a fault or nobody answers, and the pause before it is sent again.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
+/// Longest wait, in seconds, that a server is believed to ask for: a day.
+const LONGEST_WAIT: u64 = 86_400;
 
 /// Sends requests.
 pub struct Client {
@@ -27,6 +32,7 @@ pub struct Client {
     viewer: Url,
     token: Option<HeaderValue>,
     offline: bool,
+    whole: Duration,
 }
 
 /// What a request is about, for what a refusal means.
@@ -65,7 +71,7 @@ impl Client {
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(Duration::from_secs(60));
         let http = http.build().map_err(|_| wrong())?;
-        Ok(Client { http, endpoint, viewer, token: token.transpose()?, offline: config.offline })
+        Ok(Client { http, endpoint, viewer, token: token.transpose()?, offline: config.offline, whole: WHOLE })
     }
 
     /// An address of the Hub, of path parts that need not be fit for one.
@@ -98,6 +104,9 @@ impl Client {
         // A page elsewhere would be somebody else's list.
         let next = next.filter(|next| next.origin() == url.origin());
         let bytes = self.body(response, LARGEST).await?;
+        if bytes.iter().filter(|byte| b",:[{".contains(byte)).count() > VALUES {
+            return Err(self.senseless(&format!("more than {VALUES} values")));
+        }
         let read = serde_json::from_slice(&bytes);
         Ok((read.map_err(|error| self.senseless(&error.to_string()))?, next))
     }
@@ -150,14 +159,18 @@ impl Client {
 
     /// A body of at most `most` bytes.
     async fn body(&self, mut response: Response, most: usize) -> Result<Vec<u8>, HubError> {
-        let mut bytes = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
-            if bytes.len() + part.len() > most {
-                return Err(self.senseless(&format!("more than {most} bytes")));
+        let read = async {
+            let mut bytes = Vec::new();
+            while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+                if bytes.len() + part.len() > most {
+                    return Err(self.senseless(&format!("more than {most} bytes")));
+                }
+                bytes.extend_from_slice(&part);
             }
-            bytes.extend_from_slice(&part);
-        }
-        Ok(bytes)
+            Ok(bytes)
+        };
+        let late = |_| self.senseless(&format!("it takes more than {} seconds", self.whole.as_secs()));
+        tokio::time::timeout(self.whole, read).await.map_err(late)?
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> HubError {
@@ -181,7 +194,7 @@ impl Client {
         if status.is_redirection() {
             let new = location(&response).and_then(|to| renamed(&to));
             return match (repo, new) {
-                (Some((_, repo)), Some(new)) => HubError::Renamed { old: repo.id(), new },
+                (Some((_, repo)), Some(new)) if new != repo.id() => HubError::Renamed { old: repo.id(), new },
                 _ => self.senseless("a redirect that leads nowhere"),
             };
         }
@@ -211,7 +224,7 @@ impl Client {
             (404, _) => HubError::NotFound(endpoint),
             (429, _) => {
                 let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-                HubError::RateLimited { endpoint, seconds }
+                HubError::RateLimited { endpoint, seconds: seconds.filter(|seconds| *seconds <= LONGEST_WAIT) }
             }
             (status @ 500..600, _) => HubError::Server { endpoint, status },
             _ => {
@@ -280,7 +293,36 @@ fn next(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        thread,
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_trickles_in_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = HubConfig {
+            endpoint: format!("http://{}", listener.local_addr().unwrap()),
+            token: None,
+            cache_dir: "/nowhere".into(),
+            viewer: None,
+            offline: false,
+        };
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let request = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            assert!(request.take_while(|line| !line.is_empty()).count() > 0);
+            stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n[").unwrap();
+            // Until the client goes away.
+            assert_eq!(std::io::copy(&mut stream, &mut std::io::sink()).unwrap_or_default(), 0);
+        });
+        let client = Client { whole: Duration::from_millis(100), ..Client::new(&config).unwrap() };
+        let error = client.json::<Vec<u64>>(client.url(&["x"]), About::List).await.unwrap_err();
+        assert!(error.to_string().contains("it takes more than 0 seconds"), "{error}");
+    }
 
     #[test]
     fn the_viewer_stands_beside_the_hub_and_a_mirror_serves_its_own() {

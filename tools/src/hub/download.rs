@@ -1,11 +1,13 @@
 //! Files of a repository at one commit: which of them are needed, and where they are put.
 
 use std::{
-    fs,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use tunesmith_harness::run::write_atomically;
 
 use super::{
     Hub, HubError, Kind, RepoId,
@@ -75,6 +77,24 @@ impl Source {
     pub fn of(dir: &Path) -> Option<Source> {
         serde_json::from_str(&read_small(&dir.join(SOURCE), SOURCE_BYTES).ok()?).ok()
     }
+
+    /// The repository at its commit.
+    pub fn repo(&self) -> Option<RepoId> {
+        is_commit(&self.commit).then(|| format!("{}@{}", self.id, self.commit).parse().ok())?
+    }
+
+    /// The repository and commit that a model's directory is of: as its download says, or where it stands in the cache of
+    /// the Hub's tools.
+    pub fn origin(dir: &Path) -> Option<RepoId> {
+        if let Some(source) = Source::of(dir) {
+            return source.repo().filter(|_| source.kind == Kind::Model);
+        }
+        let mut parts = dir.components().rev().map(|part| part.as_os_str().to_str());
+        let (commit, snapshots, repo) = (parts.next()??, parts.next()??, parts.next()??);
+        let (owner, name) = repo.strip_prefix("models--")?.split_once("--")?;
+        let cached = snapshots == "snapshots" && is_commit(commit);
+        cached.then(|| format!("{owner}/{name}@{commit}").parse().ok())?
+    }
 }
 
 impl Hub {
@@ -93,6 +113,10 @@ impl Hub {
                 Some(why) => left_out.push(LeftOut { path: file.path, size: file.size, why: why.into() }),
             }
         }
+        if wanted.is_empty() {
+            let found = left_out.first().map(|file| format!("{}: {}", file.path, file.why));
+            return Err(HubError::Nothing { id: repo.id(), found });
+        }
         let licence = Terms::of_card(listed.tags.as_deref(), listed.card_data.as_ref());
         let bytes = wanted.iter().map(|file| file.size).sum();
         let revision = repo.revision().to_owned();
@@ -106,12 +130,7 @@ impl Hub {
         if out.symlink_metadata().is_ok() && !empty {
             return Err(HubError::Occupied(out.to_owned()));
         }
-        if half.symlink_metadata().is_ok() && Source::of(&half).as_ref() != Some(&plan.source) {
-            return Err(HubError::Occupied(half));
-        }
-        fs::create_dir_all(&half).map_err(HubError::io(&half))?;
-        let text = serde_json::to_string_pretty(&plan.source).map_err(|error| HubError::io(&half)(error.into()))?;
-        fs::write(half.join(SOURCE), text + "\n").map_err(HubError::io(&half))?;
+        let _alone = begin(&half, &plan.source)?;
         room(&half, &plan.source.files, &|file| half.join(&file.path))?;
         let mut before = 0;
         for file in &plan.source.files {
@@ -127,25 +146,19 @@ impl Hub {
         let source = &plan.source;
         let root = self.cache_of(source.kind, &source.id);
         let (blobs, snapshot) = (root.join("blobs"), root.join("snapshots").join(&source.commit));
-        let blob = |file: &RemoteFile| file.sha256.as_ref().or(file.git.as_ref()).map(|name| blobs.join(name));
         for dir in [&blobs, &snapshot] {
             fs::create_dir_all(dir).map_err(HubError::io(dir))?;
         }
-        room(&root, &source.files, &|file| blob(file).unwrap_or_else(|| snapshot.join(&file.path)))?;
+        room(&root, &source.files, &|file| blobs.join(file.hash()))?;
         let mut before = 0;
         for file in &source.files {
             let path = snapshot.join(inside(&file.path)?);
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(HubError::io(parent))?;
             }
-            match blob(file) {
-                Some(blob) => {
-                    self.fetch(source, file, &blob, &|done| on(&file.path, before + done)).await?;
-                    link(&blob, &path, &snapshot).map_err(HubError::io(&path))?;
-                }
-                // Without a name of the Hub's there is nothing to share it by.
-                None => self.fetch(source, file, &path, &|done| on(&file.path, before + done)).await?,
-            }
+            let blob = blobs.join(file.hash());
+            self.fetch(source, file, &blob, &|done| on(&file.path, before + done)).await?;
+            link(&blob, &path, &snapshot).map_err(HubError::io(&path))?;
             before += file.size;
         }
         if !is_commit(&source.revision) {
@@ -171,6 +184,29 @@ impl Hub {
     fn cache_of(&self, kind: Kind, id: &str) -> PathBuf {
         self.config.cache_dir.join(format!("{}--{}", kind.plural(), id.replace('/', "--")))
     }
+}
+
+/// Makes the directory of a download, or takes up the one that an earlier call left, for this process alone.
+fn begin(half: &Path, source: &Source) -> Result<Option<File>, HubError> {
+    fs::create_dir_all(half).map_err(HubError::io(half))?;
+    // Where directories or locks are not to be had so, each file has a lock of its own.
+    let lock = File::open(half).ok();
+    if lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+        return Err(HubError::Busy(half.to_owned()));
+    }
+    if Source::of(half).as_ref() == Some(source) {
+        return Ok(lock);
+    }
+    // What a process leaves that ends while it writes the first file has a hidden name.
+    let is_hidden = |entry: fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".");
+    if !fs::read_dir(half).map_err(HubError::io(half))?.all(|entry| entry.is_ok_and(is_hidden)) {
+        return Err(HubError::Occupied(half.to_owned()));
+    }
+    let at = half.join(SOURCE);
+    let text = serde_json::to_string_pretty(source).map_err(|error| HubError::io(&at)(error.into()))?;
+    write_atomically(&at, format!("{text}\n").as_bytes())
+        .map_err(|error| HubError::io(&at)(io::Error::other(error)))?;
+    Ok(lock)
 }
 
 /// Puts a link to a blob at `path` inside of `snapshot`.
@@ -204,6 +240,9 @@ const ROWS: [&str; 11] = ["parquet", "jsonl", "ndjson", "json", "csv", "tsv", "t
 
 /// Why a file is left out; `None` where it is wanted.
 fn reason(kind: Kind, path: &str, files: &[RemoteFile], choice: &Choice) -> Option<&'static str> {
+    if path.eq_ignore_ascii_case(SOURCE) {
+        return Some("it would say where the download came from");
+    }
     if !choice.only.is_empty() {
         return (!choice.only.iter().any(|only| only == path)).then_some("not asked for");
     }
@@ -282,6 +321,33 @@ mod tests {
         assert_eq!(left_out(Kind::Model, &adapter), want);
         let want = ["m-Q4.gguf: one of the GGUF files: name the one that you want with --file"];
         assert_eq!(left_out(Kind::Model, &["m-Q4.gguf"]), want);
+    }
+
+    #[test]
+    fn a_directory_of_the_hubs_is_known_by_its_download_or_by_its_place_in_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let commit = "0123456789".repeat(4);
+        let of = |path: &str| Source::origin(&dir.path().join(path)).map(|repo| repo.to_string());
+        assert_eq!(of(&format!("models--a--b-c/snapshots/{commit}")), Some(format!("a/b-c@{commit}")));
+        let others =
+            ["models--a--b/snapshots/main", "models--a/snapshots/0", "datasets--a--b/snapshots/x", "snapshots", "x"];
+        assert_eq!(others.map(of), [const { None }; 5]);
+        let source = |kind: Kind, commit: &str| Source {
+            id: "a/b".into(),
+            kind,
+            revision: "main".into(),
+            commit: commit.into(),
+            licence: Terms::of(None),
+            files: Vec::new(),
+        };
+        for (source, want) in [
+            (source(Kind::Model, &commit), Some(format!("a/b@{commit}"))),
+            (source(Kind::Model, "main"), None),
+            (source(Kind::Dataset, &commit), None),
+        ] {
+            fs::write(dir.path().join(SOURCE), serde_json::to_string(&source).unwrap()).unwrap();
+            assert_eq!(of(""), want);
+        }
     }
 
     #[test]

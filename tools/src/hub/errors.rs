@@ -55,6 +55,14 @@ pub enum HubError {
         /// What was asked for.
         path: String,
     },
+    /// None of its files is wanted.
+    #[error("{id} has nothing to download{}: name what you want with --file, or say --all", .found.as_ref().map_or_else(String::new, |found| format!(" ({found})")))]
+    Nothing {
+        /// The repository.
+        id: String,
+        /// A file that is left out, with the reason.
+        found: Option<String>,
+    },
     /// The repository has another name now.
     #[error("{old} is called {new} now: ask for {new} if that is the one you mean")]
     Renamed {

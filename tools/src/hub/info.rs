@@ -14,8 +14,9 @@ use super::{
     search::{self, Listed},
 };
 
-/// Most files of a repository.
-const FILES: usize = 100_000;
+/// Most files and folders of a repository, and as how many of them a page of fewer counts.
+const ENTRIES: usize = 200_000;
+const PAGE: usize = 100;
 /// Most bytes of a config.json.
 const CONFIG: usize = 1 << 20;
 /// Most bytes of all files together, far above any: a sum of more is no size.
@@ -77,13 +78,19 @@ pub struct RemoteFile {
     pub git: Option<String>,
 }
 
+impl RemoteFile {
+    /// The hash that it is told by.
+    pub fn hash(&self) -> &str {
+        self.sha256.as_deref().or(self.git.as_deref()).unwrap_or_default()
+    }
+}
+
 #[derive(Deserialize)]
 struct Entry {
     #[serde(rename = "type")]
     kind: String,
     path: String,
-    #[serde(default)]
-    size: u64,
+    size: Option<u64>,
     oid: Option<String>,
     lfs: Option<Lfs>,
 }
@@ -154,28 +161,38 @@ impl Hub {
     pub(super) async fn files(&self, kind: Kind, repo: &RepoId, commit: &str) -> Result<Vec<RemoteFile>, HubError> {
         let mut url = self.client.url(&["api", kind.plural(), &repo.owner, &repo.name, "tree", commit]);
         url.query_pairs_mut().append_pair("recursive", "true");
-        let (mut files, mut bytes, mut next) = (Vec::new(), 0_u64, Some(url));
+        let (mut files, mut bytes, mut entries, mut next) = (Vec::new(), 0_u64, 0, Some(url));
         while let Some(url) = next.take() {
             let (page, following): (Vec<Entry>, _) = self.client.page(url, About::Repo(kind, repo)).await?;
             next = following.filter(|_| !page.is_empty());
+            // Folders count too, and so do pages: those of little else would go on for ever.
+            entries += page.len().max(PAGE);
             for entry in page.into_iter().filter(|entry| entry.kind == "file") {
-                inside(&entry.path)?;
-                let size = entry.lfs.as_ref().map_or(entry.size, |lfs| lfs.size);
-                bytes = bytes.saturating_add(size);
-                if files.len() == FILES || bytes > BYTES {
-                    return Err(self.client.senseless("more files than a repository has"));
-                }
-                let sha256 = entry.lfs.map(|lfs| lfs.oid.trim_start_matches("sha256:").to_owned());
-                if sha256.as_ref().is_some_and(|hash| !is_sha256(hash)) {
-                    return Err(self.client.senseless("a hash that is none"));
-                }
-                let git = entry.oid.filter(|oid| sha256.is_none() && is_commit(oid));
-                files.push(RemoteFile { path: entry.path, size, sha256, git });
+                let file = self.file(entry)?;
+                bytes = bytes.saturating_add(file.size);
+                files.push(file);
+            }
+            if entries > ENTRIES || bytes > BYTES {
+                return Err(self.client.senseless("more files than a repository has"));
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files.dedup_by(|a, b| a.path == b.path);
         Ok(files)
+    }
+
+    /// A file as the Hub lists it. Without a size or a hash it could not be told from another.
+    fn file(&self, entry: Entry) -> Result<RemoteFile, HubError> {
+        inside(&entry.path)?;
+        let (size, sha256) = match entry.lfs {
+            Some(lfs) => (Some(lfs.size), Some(lfs.oid.trim_start_matches("sha256:").to_owned())),
+            None => (entry.size, None),
+        };
+        let git = entry.oid.filter(|oid| sha256.is_none() && is_commit(oid));
+        let hashed = sha256.as_ref().map_or(git.is_some(), |hash| is_sha256(hash));
+        let size = size.filter(|_| hashed);
+        let size = size.ok_or_else(|| self.client.senseless("a file without a size or a hash"))?;
+        Ok(RemoteFile { path: entry.path, size, sha256, git })
     }
 
     /// Whether the model can be trained here.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tunesmith_harness::text::visible;
 
 use super::HubError;
 
@@ -127,7 +128,8 @@ pub fn inside(path: &str) -> Result<PathBuf, HubError> {
         Component::Normal(name) => (1..=255).contains(&name.len()),
         _ => false,
     };
-    let plain = !path.chars().any(|c| c.is_control() || c == '\\' || c == ':');
+    // A name that is shown in another way than it is could pass for another.
+    let plain = !path.contains(['\t', '\\', ':']) && visible(path) == path;
     // `components` drops a dot and doubled slashes, which would be two names of one file.
     let whole = path.split('/').all(|part| !part.is_empty() && part != "." && part != ".git");
     let found = Path::new(path);
@@ -202,7 +204,9 @@ mod tests {
             "a\\b",
             "c:/x",
             "a\nb",
+            "a\tb",
             "a\u{0}",
+            "a\u{202e}b",
             "a/",
             ".git/config",
             &long,

@@ -1,4 +1,6 @@
-//! Rows of a data set before it is downloaded, from the data-set viewer.
+//! Rows and statistics of a data set before it is downloaded, from the data-set viewer.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -26,6 +28,42 @@ pub struct Preview {
     pub rows: Vec<Map<String, Value>>,
     /// Whether the viewer has cut cells of these rows.
     pub cut: bool,
+    /// What the viewer has counted over the split; `None` where it has not.
+    pub statistics: Option<Statistics>,
+}
+
+/// What the viewer has counted over a split.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Statistics {
+    /// The rows that were counted.
+    pub rows: u64,
+    /// Whether these are only the first part of the split.
+    pub partial: bool,
+    /// The columns that it counts.
+    pub columns: Vec<Column>,
+}
+
+/// What the viewer has counted over a column. What it does not say is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// How it was counted, in the viewer's word: `string_label`, `string_text`, `int`, `float`, `bool`, `list`.
+    pub kind: String,
+    /// Rows without a value.
+    pub missing: Option<u64>,
+    /// The least: of the values, or of the lengths of texts and lists.
+    pub min: Option<Value>,
+    /// The most, likewise.
+    pub max: Option<Value>,
+    /// The mean, likewise.
+    pub mean: Option<f64>,
+    /// The median, likewise.
+    pub median: Option<f64>,
+    /// Different values of a column that has few of them.
+    pub unique: Option<u64>,
+    /// Rows of each of these values.
+    pub frequencies: Option<BTreeMap<String, u64>>,
 }
 
 /// A split of a data set.
@@ -68,6 +106,32 @@ struct SplitSize {
     split: String,
     num_rows: Option<u64>,
     num_bytes_parquet_files: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    num_examples: u64,
+    statistics: Vec<CountedColumn>,
+    #[serde(default)]
+    partial: bool,
+}
+
+#[derive(Deserialize)]
+struct CountedColumn {
+    column_name: String,
+    column_type: String,
+    column_statistics: Counts,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    nan_count: Option<u64>,
+    min: Option<Value>,
+    max: Option<Value>,
+    mean: Option<f64>,
+    median: Option<f64>,
+    n_unique: Option<u64>,
+    frequencies: Option<BTreeMap<String, u64>>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +179,8 @@ impl Hub {
         };
         let fields = [("config", chosen.config.as_str()), ("split", chosen.split.as_str())];
         let first: FirstRows = self.view(repo, "first-rows", &fields).await?;
-        // Sizes are computed apart and may be missing.
+        // Sizes and statistics are computed apart and may be missing.
+        let statistics = self.view::<Counted>(repo, "statistics", &fields).await.ok().map(Statistics::of);
         let sizes = self.view::<Size>(repo, "size", &[]).await.map(|size| size.size.splits).unwrap_or_default();
         let split = |named: &Named| {
             let size = sizes.iter().find(|size| size.config == named.config && size.split == named.split);
@@ -134,6 +199,7 @@ impl Hub {
             columns: first.features.into_iter().map(|feature| (feature.name, kind(&feature.kind))).collect(),
             cut: first.rows.iter().take(rows).any(|row| !row.truncated_cells.is_empty()),
             rows: first.rows.into_iter().take(rows).map(|row| row.row).collect(),
+            statistics,
         })
     }
 
@@ -159,6 +225,18 @@ impl Hub {
             }
             error => error,
         })
+    }
+}
+
+impl Statistics {
+    fn of(counted: Counted) -> Statistics {
+        let column = |column: CountedColumn| {
+            let Counts { nan_count, min, max, mean, median, n_unique, frequencies } = column.column_statistics;
+            let (name, kind, missing, unique) = (column.column_name, column.column_type, nan_count, n_unique);
+            Column { name, kind, missing, min, max, mean, median, unique, frequencies }
+        };
+        let columns = counted.statistics.into_iter().map(column).collect();
+        Statistics { rows: counted.num_examples, partial: counted.partial, columns }
     }
 }
 

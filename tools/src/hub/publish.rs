@@ -14,11 +14,13 @@ use super::{
     licence::{self, Combined, Hidden, Part, Terms},
     names::inside,
 };
-use known::{facts, parts, recipe};
+use crate::files::open_regular;
+use known::{facts, parts, recipe, recorded};
 
 mod known;
 mod look;
 pub mod rows;
+mod secrets;
 mod send;
 
 pub use send::Published;
@@ -38,14 +40,25 @@ pub struct Wish {
     pub public: bool,
     /// The licence to state; `None` follows from the parts.
     pub licence: Option<String>,
-    /// The base's name and terms, where the user or the Hub says them.
-    pub base: (Option<String>, Option<Terms>),
-    /// The data's name and terms, where the user or the Hub says them.
-    pub data: (Option<String>, Option<Terms>),
+    /// The base.
+    pub base: Stated,
+    /// The data.
+    pub data: Stated,
     /// The run that made it; `None` where it stands in the directory of one, or where there is none.
     pub run: Option<PathBuf>,
     /// Results of evaluations, `results.json`.
     pub results: Vec<PathBuf>,
+}
+
+/// What the user, or the Hub, says of a base or of data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its id on the Hub, where it has one.
+    pub id: Option<RepoId>,
+    /// What may be done with it.
+    pub terms: Option<Terms>,
 }
 
 /// What a directory holds.
@@ -91,6 +104,8 @@ pub struct Parcel {
     pub files: Vec<Outgoing>,
     /// Bytes of all of them.
     pub bytes: u64,
+    /// The text of the card.
+    pub card: String,
     /// Files of the directory that are not sent, with the reason.
     pub kept_back: Vec<(String, String)>,
     /// What it was made of, and what may be done with that.
@@ -174,22 +189,45 @@ impl Gathered {
         Ok(gathered)
     }
 
-    /// What a worker has to look at; `None` where there are no rows.
-    pub fn rows(&self) -> Option<rows::Job> {
+    /// The base on the Hub that the run, or the adapter itself, names. Rows have none.
+    pub fn base(&self) -> Option<RepoId> {
+        let is_model = self.contents.kind() == Kind::Model;
+        is_model.then(|| recorded(&self.dir, self.run.as_ref())).flatten().and_then(|base| base.id)
+    }
+
+    /// Whether there are files that a worker has to look at.
+    pub fn holds_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
+    /// What the worker has to look at; it may write the directory `texts`.
+    pub fn rows(&self, texts: &Path) -> rows::Job {
         let origin = |run: &Run| rows::Origin {
             sealed: run.sealed().join("rows.jsonl"),
             open: run.work().join("data/train.jsonl"),
             recipe: recipe(&self.dir, Some(run)).and_then(|recipe| serde_json::from_value(recipe).ok()),
         };
         let files = self.rows.iter().map(|path| self.dir.join(path)).collect();
-        (!self.rows.is_empty()).then(|| rows::Job { files, run: self.run.as_ref().map(origin) })
+        let run = self.run.as_ref().map(origin);
+        rows::Job { files, texts: texts.to_owned(), run }
     }
 
-    /// Exactly what would be sent, with its card. `looked` is what the worker found.
-    pub fn parcel(self, wish: &Wish, looked: Option<rows::Output>) -> Result<Parcel, Refusal> {
+    /// Exactly what would be sent, with its card. `looked` is what the worker found, and where it wrote texts.
+    pub fn parcel(self, wish: &Wish, looked: Option<(&rows::Output, &Path)>) -> Result<Parcel, Refusal> {
         let Gathered { dir, contents, run, mut files, kept_back, rows } = self;
-        let counts = looked.as_ref().map(|looked| looked.rows.clone()).unwrap_or_default();
-        let facts = facts(wish, &dir, contents, run.as_ref(), (&files, rows.into_iter().zip(counts).collect()))?;
+        let mut counts = Vec::new();
+        for (n, path) in rows.into_iter().enumerate() {
+            let found = looked.and_then(|(found, texts)| Some((found.files.get(n)?, rows::texts(texts, n))));
+            let (found, texts) = found.ok_or_else(|| unfit(&dir.join(&path), "was not looked at"))?;
+            if found.unpacked {
+                clean(&texts).map_err(|why| unfit(&dir.join(&path), why))?;
+            }
+            counts.extend(found.rows.map(|rows| (path, rows)));
+        }
+        if contents == Contents::Dataset && counts.is_empty() {
+            return Err(unfit(&dir, NOTHING));
+        }
+        let facts = facts(wish, &dir, contents, run.as_ref(), (&files, counts))?;
         let parts = parts(wish, &facts, contents);
         let licence = licence::combine(&parts, wish.licence.as_deref())?;
         let card = card::card(&facts, &parts, &licence);
@@ -197,12 +235,18 @@ impl Gathered {
             let why = "its card would hold a secret; take it out of the recipe, the settings or the names";
             return Err(unfit(&wish.dir, why));
         }
-        files.push(look::made("README.md", card.into_bytes()));
+        files.push(look::made("README.md", card.clone().into_bytes()));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let bytes = files.iter().map(|file| file.size).sum();
-        let (to, private, sealed_checked) = (wish.to.clone(), !wish.public, looked.and_then(|looked| looked.sealed));
-        Ok(Parcel { to, contents, private, files, bytes, kept_back, parts, licence, sealed_checked })
+        let (to, private, sealed_checked) = (wish.to.clone(), !wish.public, looked.and_then(|(found, _)| found.sealed));
+        Ok(Parcel { to, contents, private, files, bytes, card, kept_back, parts, licence, sealed_checked })
     }
+}
+
+/// Looks for secrets in rows that a worker has written out, a line each.
+fn clean(texts: &Path) -> Result<(), String> {
+    let found = open_regular(texts).and_then(secrets::line).map_err(|error| format!("cannot be looked at: {error}"))?;
+    found.map_or(Ok(()), |row| Err(format!("row {row} {}", look::SECRET)))
 }
 
 /// All files below a directory, by their paths; a link anywhere is an error.
@@ -224,7 +268,9 @@ fn walk(dir: &Path) -> Result<Vec<String>, Refusal> {
                     let rel = path.strip_prefix(dir).ok().and_then(Path::to_str).map(|rel| rel.replace('\\', "/"));
                     let rel = rel.filter(|rel| inside(rel).is_ok());
                     let Some(rel) = rel else {
-                        return Err(unfit(&path, "has a name that the Hub does not take; give it another"));
+                        let why = "has a name that is not sent (a secret, hidden characters or a part such as .git); \
+                                   give it another";
+                        return Err(unfit(&path, why));
                     };
                     found.insert(rel);
                 }
@@ -240,17 +286,18 @@ fn walk(dir: &Path) -> Result<Vec<String>, Refusal> {
     Ok(found.into_iter().collect())
 }
 
+const NOTHING: &str = "holds no adapter, no model and no rows (.jsonl, .json, .csv, .tsv, .parquet; all but the last also as .gz or .zst)";
+
 fn contents(dir: &Path, paths: &[String]) -> Result<Contents, Refusal> {
     let has = |name: &str| paths.iter().any(|path| path == name);
-    let ends = |ends: &[&str]| paths.iter().any(|path| ends.iter().any(|end| path.ends_with(end)));
     match () {
         () if has("events.jsonl") || has("run.json") => {
             Err(unfit(dir, "is the directory of a run, with its sealed rows; name one of the results in its work/"))
         }
         () if has("adapter_config.json") => Ok(Contents::Adapter),
-        () if has("config.json") || ends(&[".gguf"]) => Ok(Contents::Model),
-        () if ends(&[".jsonl", ".csv", ".tsv", ".parquet"]) => Ok(Contents::Dataset),
-        () => Err(unfit(dir, "holds no adapter, no model and no rows (.jsonl, .csv, .tsv, .parquet)")),
+        () if has("config.json") || paths.iter().any(|path| path.ends_with(".gguf")) => Ok(Contents::Model),
+        () if paths.iter().any(|path| look::holds_rows(Contents::Dataset, path)) => Ok(Contents::Dataset),
+        () => Err(unfit(dir, NOTHING)),
     }
 }
 

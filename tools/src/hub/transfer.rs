@@ -66,12 +66,13 @@ impl Hub {
             Some(sum) => sum,
             None => restart(file, part).map_err(failed)?,
         };
-        let mut patience = PATIENCE;
+        // A server that makes the transfer begin anew each time never brings more than before.
+        let (mut patience, mut furthest) = (PATIENCE, sum.bytes);
         while sum.bytes < file.size {
-            let before = sum.bytes;
-            on(before);
+            on(sum.bytes);
             self.request(source, file, part, &mut sum, (half, on)).await?;
-            patience = if sum.bytes > before { PATIENCE } else { patience - 1 };
+            patience = if sum.bytes > furthest { PATIENCE } else { patience - 1 };
+            furthest = furthest.max(sum.bytes);
             if patience == 0 {
                 return Err(HubError::Cut { path: file.path.clone(), done: sum.bytes, size: file.size });
             }
@@ -136,15 +137,13 @@ struct Sum {
 enum Hash {
     Sha256(Sha256),
     Git(Sha1),
-    None,
 }
 
 impl Sum {
     fn new(file: &RemoteFile) -> Sum {
-        let hash = match (&file.sha256, &file.git) {
-            (Some(_), _) => Hash::Sha256(Sha256::new()),
-            (None, Some(_)) => Hash::Git(Sha1::new_with_prefix(format!("blob {}\0", file.size))),
-            (None, None) => Hash::None,
+        let hash = match &file.sha256 {
+            Some(_) => Hash::Sha256(Sha256::new()),
+            None => Hash::Git(Sha1::new_with_prefix(format!("blob {}\0", file.size))),
         };
         Sum { bytes: 0, hash }
     }
@@ -167,18 +166,17 @@ impl Sum {
         match &mut self.hash {
             Hash::Sha256(hash) => hash.update(bytes),
             Hash::Git(hash) => hash.update(bytes),
-            Hash::None => {}
         }
     }
 
     /// Whether it is the file; if not, what the Hub says and what it is.
     fn fits(self, file: &RemoteFile) -> Result<(), (String, String)> {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let (want, got) = match (self.hash, &file.sha256, &file.git) {
-            (Hash::Sha256(hash), Some(want), _) => (want.clone(), hex(&hash.finalize())),
-            (Hash::Git(hash), _, Some(want)) => (want.clone(), hex(&hash.finalize())),
-            _ => (file.size.to_string(), self.bytes.to_string()),
+        let got = match self.hash {
+            Hash::Sha256(hash) => hex(&hash.finalize()),
+            Hash::Git(hash) => hex(&hash.finalize()),
         };
+        let want = file.hash().to_owned();
         if want == got && self.bytes == file.size { Ok(()) } else { Err((want, got)) }
     }
 }

@@ -23,6 +23,12 @@ const MAX_GEN_TOKS: usize = 256;
 /// Sequences that are computed side by side unless told otherwise.
 const BATCH: usize = 32;
 
+/// What names an adapter on its base: the hashes of the base and of both files of the adapter. A base by itself is named
+/// by its own hash.
+pub fn fingerprint(base: &str, config: &str, weights: &str) -> String {
+    sha256(format!("{base}\n{config}\n{weights}\n").as_bytes())
+}
+
 /// A model, with or without an adapter, that answers eval tasks.
 pub struct TextModel {
     session: Session,
@@ -44,8 +50,7 @@ impl TextModel {
         let session = Session::new(&model, Some(&adapter)).map_err(error)?;
         let files = ["adapter_config.json", "adapter_model.safetensors"].map(|file| hash_file(&dir.join(file)));
         let [config, weights] = files.map(|hash| hash.map_err(error));
-        let fingerprint = sha256(format!("{}\n{}\n{}\n", model.sha256, config?, weights?).as_bytes());
-        Ok(Self::with(session, &model, fingerprint))
+        Ok(Self::with(session, &model, fingerprint(&model.sha256, &config?, &weights?)))
     }
 
     fn with(session: Session, model: &Model, fingerprint: String) -> Self {

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     files::name,
+    hub::download::Source,
     model_files,
     worker::{Live, Tick},
 };
@@ -54,7 +55,11 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     findings.extend(faults::export(&model.config, &model.tokenizer));
     let mut findings = faults::stopping(findings)?;
     let spec = job.settings.spec(job.seed, model.config.max_position_embeddings);
-    let method = job.settings.trained(name(&job.base))?;
+    let (base, revision) = match Source::origin(&job.base) {
+        Some(repo) => (repo.id(), repo.revision),
+        None => (name(&job.base), None),
+    };
+    let method = job.settings.trained(base, revision)?;
     let limit = outlook::limit(job.memory);
     let (held, short) = (Held::now(), || outlook::short(limit));
     let memory = Memory { limit, held: held.own, peak: held.peak, pressure: Some(&short) };

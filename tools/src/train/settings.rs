@@ -192,8 +192,8 @@ impl Settings {
         self.max_length.unwrap_or(MAX_LENGTH).min(longest)
     }
 
-    /// What is trained; `base` names it for people.
-    pub fn trained(&self, base: String) -> Result<Method> {
+    /// What is trained. `base` is the base's id on the Hub, or a name for people, and `revision` the commit of that id.
+    pub fn trained(&self, base: String, revision: Option<String>) -> Result<Method> {
         if self.method == What::Full {
             return Ok(Method::Full);
         }
@@ -211,6 +211,7 @@ impl Settings {
             alpha_pattern: self.alpha_pattern.clone(),
             modules_to_save: self.modules_to_save.clone(),
             base_model_name_or_path: Some(base),
+            revision,
             use_rslora: self.use_rslora,
             use_dora: self.use_dora,
         };

@@ -133,6 +133,11 @@ impl FakeHub {
         self.shared.state().faults.push(Fault { part: part.into(), times, what });
     }
 
+    /// What was to go wrong and has not yet does not any more.
+    pub fn settle(&self) {
+        self.shared.state().faults.clear();
+    }
+
     /// The address that large files are fetched from: another host.
     pub fn elsewhere(&self) -> &str {
         &self.shared.other

@@ -188,6 +188,18 @@ async fn rows_are_previewed_without_downloading_them() {
     );
     assert_eq!(json!(preview.rows), json!([{"text": "row 0", "label": 0}, {"text": "row 1", "label": 1}]));
     assert_eq!(preview.splits[0].rows, Some(150));
+    let statistics = json!({"rows": 150, "partial": false, "columns": [
+        {"name": "text", "kind": "string_text", "missing": 0, "min": 5, "max": 7, "mean": 6.26667, "median": 6.0,
+            "unique": null, "frequencies": null},
+        {"name": "label", "kind": "int", "missing": 0, "min": 0, "max": 149, "mean": 74.5, "median": 74.5,
+            "unique": null, "frequencies": null},
+    ]});
+    assert_eq!(json!(preview.statistics), statistics);
+    for none in [Answer::refused(500, "", "not yet"), Answer::json(&json!({"statistics": 1}))] {
+        hub.fail("/statistics", 3, Failing::Answer(none));
+        assert_eq!(tunesmith.preview(&id("o/set"), None, None, 2).await.unwrap().statistics, None);
+        hub.settle();
+    }
     let error = tunesmith.preview(&id("o/set"), None, Some("test"), 2).await.unwrap_err().to_string();
     assert_eq!(error, "there is no preview of o/set: there is no such split; there are default/train");
     hub.fail("/splits", 1, Failing::Answer(Answer::refused(401, "ExternalUnauthenticatedError", "no")));
@@ -224,6 +236,14 @@ async fn every_refusal_says_what_to_do_and_nothing_is_taken_instead() {
     hub.fail("/api/models/a/small", 1, Failing::Answer(limited));
     let wait = "the Hub at HUB limits requests for now: wait 37 seconds, or set HF_TOKEN for a higher limit";
     assert_eq!(say(None, "a/small").await, wait);
+    for odd in ["Wed, 21 Oct 2026 07:28:00 GMT", "-5", "18446744073709551615"] {
+        let limited = Answer::refused(429, "", "slow down").with("retry-after", odd);
+        hub.fail("/api/models/a/small", 1, Failing::Answer(limited));
+        assert!(say(None, "a/small").await.contains("limits requests for now: wait some minutes"), "{odd}");
+    }
+    let elsewhere = Answer::new(302, vec![]).with("location", "http://localhost:9/api/models/a/small");
+    hub.fail("/api/models/a/small", 1, Failing::Answer(elsewhere));
+    assert!(say(None, "a/small").await.contains("makes no sense (a redirect that leads nowhere)"));
     hub.fail("/api/models/a/small", 3, answer(503, ""));
     assert_eq!(say(None, "a/small").await, "the Hub at HUB has a fault of its own (status 503): try again later");
     hub.fail("/api/models/a/small", 1, Failing::Answer(Answer::new(200, b"<html>".to_vec())));
@@ -376,10 +396,93 @@ async fn names_and_sizes_of_a_hostile_hub_are_refused_before_anything_is_written
         assert!(matches!(error, HubError::Senseless { .. }), "{error}");
     }
     // More bytes than were announced.
-    hub.fail("/tree/", 1, tree(json!({"type": "file", "path": "config.json", "size": 3})));
+    hub.fail("/tree/", 1, tree(file("config.json")));
     let error = fetched(&hub, &dir.path().join("m")).await.unwrap_err().to_string();
     assert!(error.contains("config.json is longer than the Hub says"), "{error}");
-    hub.fail("/tree/", 1, tree(json!({"type": "file", "path": "config.json", "size": 1_u64 << 49})));
+    hub.fail(
+        "/tree/",
+        1,
+        tree(json!({"type": "file", "path": "config.json", "size": 1_u64 << 49, "oid": "0".repeat(40)})),
+    );
     let error = fetched(&hub, &dir.path().join("n")).await.unwrap_err();
     assert!(matches!(error, HubError::NoSpace { .. }), "{error}");
+    // What could not be told from another file.
+    for lacking in [json!({"size": 3}), json!({"oid": "0".repeat(40)}), json!({"size": 3, "oid": "short"})] {
+        let mut entry = json!({"type": "file", "path": "config.json"});
+        entry.as_object_mut().unwrap().extend(lacking.as_object().unwrap().clone());
+        hub.fail("/tree/", 1, tree(entry));
+        let error = fetched(&hub, &dir.path().join("o")).await.unwrap_err().to_string();
+        assert!(error.contains("a file without a size or a hash"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_download_came_from_is_said_by_this_program_alone() {
+    let hub = filled();
+    let claim = json!({"id": "other/one", "kind": "model", "revision": "main", "commit": "0".repeat(40),
+        "licence": {"licence": "mit", "class": "permissive"}, "files": []});
+    let claim = claim.to_string();
+    hub.add(hub.repo(store::Kind::Model, "a/small").unwrap().file("tunesmith-hub.json", claim));
+    let (dir, tunesmith) = (tempfile::tempdir().unwrap(), client(&hub, None));
+    for all in [false, true] {
+        let out = dir.path().join(all.to_string());
+        let choice = Choice { all, ..Choice::default() };
+        let plan = tunesmith.plan(Kind::Model, &id("a/small"), &choice).await.unwrap();
+        tunesmith.download(&plan, &out, &|_, _| ()).await.unwrap();
+        assert_eq!(Source::of(&out), Some(plan.source));
+        let left: Vec<&str> = plan.left_out.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(left, ["tunesmith-hub.json"]);
+    }
+    let only = Choice { only: vec!["tunesmith-hub.json".into()], ..Choice::default() };
+    let error = tunesmith.plan(Kind::Model, &id("a/small"), &only).await.unwrap_err();
+    assert!(matches!(error, HubError::Nothing { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_comes_to_an_end_is_left() {
+    let hub = filled();
+    let dir = tempfile::tempdir().unwrap();
+    let next = format!("<{}/api/models/a/small/tree/x>; rel=\"next\"", hub.endpoint);
+    for folders in [1, 50_000] {
+        let page: Vec<_> = (0..folders).map(|_| json!({"type": "directory", "path": "d"})).collect();
+        hub.fail("/tree/", 9_999, Failing::Answer(Answer::json(&json!(page)).with("link", &next)));
+        let error = fetched(&hub, &dir.path().join("m")).await.unwrap_err().to_string();
+        assert!(error.contains("more files than a repository has"), "{error}");
+        hub.settle();
+    }
+
+    let hub = filled();
+    let values = json!({"id": "a/small", "cardData": vec![json!([]); 1 << 20]});
+    hub.fail("/api/models/a/small", 1, Failing::Answer(Answer::json(&values)));
+    let error = fetched(&hub, &dir.path().join("m")).await.unwrap_err().to_string();
+    assert!(error.contains("more than 1048576 values"), "{error}");
+
+    // Each transfer breaks off at the same place, and none may go on from there.
+    for _ in 0..9 {
+        hub.fail("/large/", 1, Failing::Cut(300));
+        hub.fail("/large/", 1, Failing::Answer(Answer::new(416, Vec::new())));
+    }
+    let error = fetched(&hub, &dir.path().join("m")).await.unwrap_err();
+    assert!(matches!(error, HubError::Cut { .. }), "{error}");
+    assert_eq!(hub.fetched().len(), 4);
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_downloads_into_a_directory() {
+    let hub = filled();
+    let dir = tempfile::tempdir().unwrap();
+    let (out, half) = (dir.path().join("m"), dir.path().join("m.partial"));
+    fs::create_dir(&half).unwrap();
+    // As a process leaves it that was killed while it wrote the first file.
+    fs::write(half.join(".x.part"), "{").unwrap();
+    let lock = fs::File::open(&half).unwrap();
+    lock.lock().unwrap();
+    let error = fetched(&hub, &out).await.unwrap_err();
+    assert!(matches!(error, HubError::Busy(_)), "{error}");
+    drop(lock);
+    fetched(&hub, &out).await.unwrap();
+    fs::create_dir(dir.path().join("n.partial")).unwrap();
+    fs::write(dir.path().join("n.partial/mine.txt"), "x").unwrap();
+    let error = fetched(&hub, &dir.path().join("n")).await.unwrap_err();
+    assert!(matches!(error, HubError::Occupied(_)), "{error}");
 }

@@ -3,11 +3,14 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use tunesmith_harness::{hash::sha256, report::Report, run::Run};
-use tunesmith_tools::hub::{
-    Hub, HubConfig, HubError,
-    licence::Terms,
-    publish::{Gathered, Parcel, Wish},
+use tunesmith_harness::{hash::sha256, redact, report::Report, rows, run::Run};
+use tunesmith_tools::{
+    hub::{
+        Hub, HubConfig, HubError,
+        licence::Terms,
+        publish::{Gathered, Parcel, Stated, Wish},
+    },
+    models,
 };
 
 use crate::fake_hub::{
@@ -23,8 +26,12 @@ fn wish(dir: &Path) -> Wish {
         to: "org/made".parse().unwrap(),
         public: false,
         licence: None,
-        base: (Some("a/base".into()), Some(Terms::of(Some("apache-2.0")))),
-        data: (Some("rows.csv".into()), None),
+        base: Stated {
+            name: Some("a/base".into()),
+            id: Some("a/base".parse().unwrap()),
+            terms: Some(Terms::of(Some("apache-2.0"))),
+        },
+        data: Stated { name: Some("rows.csv".into()), ..Stated::default() },
         run: None,
         results: Vec::new(),
     }
@@ -33,7 +40,12 @@ fn wish(dir: &Path) -> Wish {
 /// What would be sent, or why nothing is; rows are looked at in this process.
 fn gather(wish: &Wish) -> Result<Parcel, String> {
     let gathered = Gathered::of(wish).map_err(|refusal| refusal.to_string())?;
-    let looked = gathered.rows().map(|job| job.run()).transpose().map_err(|error| error.to_string())?;
+    let texts = tempfile::tempdir().unwrap();
+    let found = match gathered.holds_rows() {
+        false => None,
+        true => Some(gathered.rows(texts.path()).run().map_err(|error| error.to_string())?),
+    };
+    let looked = found.as_ref().map(|found| (found, texts.path()));
     gathered.parcel(wish, looked).map_err(|refusal| refusal.to_string())
 }
 
@@ -119,30 +131,101 @@ print(json.dumps([sorted(os.listdir(folder)), card.data.license, card.data.base_
 
 #[tokio::test]
 async fn results_with_intervals_stand_in_the_cards_head_as_the_hub_reads_them() {
-    let (hub, dir, results) = (FakeHub::start(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
     adapter(dir.path());
+    let results = evaluation(&of_adapter(dir.path()));
+    let parcel = gather(&Wish { results: vec![results.path().to_owned()], ..wish(dir.path()) }).unwrap();
+    client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
+    let card =
+        String::from_utf8(hub.repo(Kind::Model, "org/made").unwrap().head().files["README.md"].bytes.clone()).unwrap();
+    assert_eq!(card, parcel.card);
+    let row = "| arith: \"easy\" | acc | 0.7500 | 0.6000 to 0.8500 | 40 | unknown | 0.2500 |";
+    assert!(card.contains(row) && !card.contains("very files"), "{card}");
+    let script = r#"
+import json
+from huggingface_hub import ModelCard, hf_hub_download
+results = ModelCard.load(hf_hub_download("org/made", "README.md")).data.eval_results
+print(json.dumps([[r.task_name, r.dataset_type, r.dataset_name, r.metric_type, r.metric_value, r.metric_name, r.metric_args] for r in results]))
+"#;
+    let Some(read) = python(&hub, TOKEN, script) else { return };
+    let args = json!({"n": 40, "confidence_interval": [0.6, 0.85], "confidence_level": 0.95});
+    let (task, name) = ("arith: \"easy\"", "acc (95 % interval 0.6000 to 0.8500)");
+    assert_eq!(read, json!([[task, task, task, "acc", 0.75, name, args]]));
+}
+
+/// Results of an evaluation of the model with this fingerprint.
+fn evaluation(fingerprint: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
     let figure = json!({"task": "arith: \"easy\"", "depth": 0, "filter": "none", "metric": "acc", "n_shot": 0, "value": 0.75,
         "interval": [0.6, 0.85], "method": "wilson", "stderr": 0.05, "n": 40, "higher_is_better": true, "chance": 0.25,
         "format_failures": null});
     let all = json!({"results": {}, "group_subtasks": {}, "configs": {}, "versions": {}, "n-shot": {}, "higher_is_better": {},
         "n-samples": {}, "config": {}, "task_hashes": {},
-        "tunesmith": {"version": "1", "fingerprint": "f", "figures": [figure], "notes": []}});
-    fs::write(results.path().join("results.json"), all.to_string()).unwrap();
-    let parcel = gather(&Wish { results: vec![results.path().to_owned()], ..wish(dir.path()) }).unwrap();
-    client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
-    let card =
-        String::from_utf8(hub.repo(Kind::Model, "org/made").unwrap().head().files["README.md"].bytes.clone()).unwrap();
-    let row = "| arith: \"easy\" | acc | 0.7500 | 0.6000 to 0.8500 | 40 | unknown | 0.2500 |";
-    assert!(card.contains(row), "{card}");
-    let script = r#"
-import json
-from huggingface_hub import ModelCard, hf_hub_download
-results = ModelCard.load(hf_hub_download("org/made", "README.md")).data.eval_results
-print(json.dumps([[r.task_name, r.metric_type, r.metric_value, r.metric_name, r.metric_args] for r in results]))
-"#;
-    let Some(read) = python(&hub, TOKEN, script) else { return };
-    let args = json!({"n": 40, "confidence_interval": [0.6, 0.85], "confidence_level": 0.95});
-    assert_eq!(read, json!([["arith: \"easy\"", "acc", 0.75, "acc (95 % interval 0.6000 to 0.8500)", args]]));
+        "tunesmith": {"version": "1", "fingerprint": fingerprint, "figures": [figure], "notes": []}});
+    fs::write(dir.path().join("results.json"), all.to_string()).unwrap();
+    dir
+}
+
+/// The fingerprint of the adapter in a directory.
+fn of_adapter(dir: &Path) -> String {
+    let hash = |file: &str| sha256(&fs::read(dir.join(file)).unwrap());
+    models::fingerprint("b1", &hash("adapter_config.json"), &hash("adapter_model.safetensors"))
+}
+
+#[test]
+fn results_of_something_else_are_refused_and_those_without_a_hash_are_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    adapter(dir.path());
+    let record = json!({"base_sha256": sha256(b"base"), "data_sha256": "d1"}).to_string();
+    write(dir.path(), &[("training.json", record.as_str())]);
+    let with = |fingerprint: &str| {
+        let results = evaluation(fingerprint);
+        let said = gather(&Wish { results: vec![results.path().to_owned()], ..wish(dir.path()) });
+        said.map_err(|error| error.replace(&results.path().display().to_string(), "RESULTS"))
+    };
+    let other = "are of another model or adapter, by its hash; evaluate the one that is published, or leave them out";
+    assert_eq!(with(&of_adapter(dir.path())).unwrap_err(), format!("RESULTS: {other}"));
+    let base = "are of the base by itself; evaluate with --adapter, or leave them out";
+    assert_eq!(with(&sha256(b"base")).unwrap_err(), format!("RESULTS: {base}"));
+    let unknown = "Whether acc of arith: \"easy\" was measured on these very files is unknown.";
+    for none in ["", "an endpoint's"] {
+        assert!(with(none).unwrap().card.contains(unknown));
+    }
+    // Of an adapter made elsewhere nobody knows the base.
+    fs::remove_file(dir.path().join("training.json")).unwrap();
+    assert!(with(&sha256(b"x")).unwrap().card.contains(unknown));
+
+    let gguf = tempfile::tempdir().unwrap();
+    fs::write(gguf.path().join("m.gguf"), "GGUF and more").unwrap();
+    let with = |fingerprint: &str| {
+        let results = evaluation(fingerprint);
+        gather(&Wish { results: vec![results.path().to_owned()], ..wish(gguf.path()) })
+    };
+    assert!(!with(&sha256(b"GGUF and more")).unwrap().card.contains("is unknown."));
+    assert!(with(&sha256(b"GGUF and less")).unwrap_err().ends_with(other));
+}
+
+#[test]
+fn a_base_from_the_hub_is_named_with_its_commit_and_no_other_is_claimed() {
+    let (dir, commit) = (tempfile::tempdir().unwrap(), "0123456789".repeat(4));
+    adapter(dir.path());
+    let config = json!({"peft_type": "LORA", "r": 2, "base_model_name_or_path": "a/base", "revision": commit});
+    write(dir.path(), &[("adapter_config.json", config.to_string().as_str())]);
+    let said = |base: Option<&str>| {
+        let id = base.map(|base| base.parse().unwrap());
+        let base = Stated { name: base.map(Into::into), id, terms: None };
+        gather(&Wish { base, ..wish(dir.path()) }).map(|parcel| parcel.card)
+    };
+    for same in [None, Some("a/base".to_owned()), Some(format!("a/base@{commit}"))] {
+        let card = said(same.as_deref()).unwrap();
+        assert!(card.contains("base_model: \"a/base\"\n"), "{card}");
+        assert!(card.contains(&format!("| base | a/base@{commit} (sha256 `b1`) |")), "{card}");
+    }
+    for other in ["b/other", "a/base@v2"] {
+        let error = said(Some(other)).unwrap_err();
+        let want = format!("was trained from a/base@{commit}, not from {other}; leave out --base");
+        assert!(error.ends_with(&want), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -201,11 +284,24 @@ fn what_must_not_leave_is_refused_with_its_place() {
         "is the directory of a run, with its sealed rows; name one of the results in its work/",
     );
 
+    let escaped = token.replace('_', "\\u005f");
+    refused(&[("recipe.json", &format!("{{\"key\": \"{escaped}\"}}"))], &format!("recipe.json: line 1 {secret}"));
+    let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA1234567890abcdefghijklmnopqrstuvwxyz\n-----END RSA PRIVATE KEY-----";
+    refused(&[("LICENSE", &format!("terms\n{key}\n"))], &format!("LICENSE: line 2 {secret}"));
+    refused(&[("x.md", "a\0b")], "x.md: holds bytes that are no text; write it as UTF-8");
+    refused(&[("m.gguf", &format!("GGUF\0\u{1}general.name\0{token}\0"))], &format!("m.gguf: {secret}"));
+    let name = "has a name that is not sent (a secret, hidden characters or a part such as .git); give it another";
+    for path in [format!("{token}.json"), format!("{token}/x.json"), ".git/config".into(), "a\u{202e}b.json".into()] {
+        refused(&[(&path, "{}")], name);
+    }
+
     let dir = tempfile::tempdir().unwrap();
     adapter(dir.path());
-    fs::write(dir.path().join("adapter_model.safetensors"), tensors(token)).unwrap();
-    let said = gather(&wish(dir.path())).unwrap_err().to_string();
-    assert!(said.ends_with(&format!("adapter_model.safetensors: {secret}")), "{said}");
+    for hidden in [tensors(token), [tensors("a test"), format!(" {token}").into_bytes()].concat()] {
+        fs::write(dir.path().join("adapter_model.safetensors"), hidden).unwrap();
+        let said = gather(&wish(dir.path())).unwrap_err().to_string();
+        assert!(said.ends_with(&format!("adapter_model.safetensors: {secret}")), "{said}");
+    }
     adapter(dir.path());
     for (name, target) in [("link.json", "adapter_config.json"), ("way", "/etc")] {
         std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
@@ -218,6 +314,115 @@ fn what_must_not_leave_is_refused_with_its_place() {
     assert!(said.contains("has a second name (a hard link); ship a copy"), "{said}");
     let said = gather(&wish(Path::new("/nonexistent"))).unwrap_err().to_string();
     assert!(said.starts_with("/nonexistent: No such file"), "{said}");
+}
+
+/// Writes a row with this text into a file of the kind that its name says.
+fn row(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    match rows::Layout::of(&path) {
+        Some(layout) => {
+            // Nothing of it stands as it is in what is compressed.
+            let layout = match layout {
+                rows::Layout::Parquet(_) => rows::Layout::Parquet(rows::Codec::Zstd),
+                layout => layout,
+            };
+            let Value::Object(row) = json!({"text": text, "n": 1}) else { unreachable!() };
+            let mut writer = rows::Writer::create(&path, layout).unwrap();
+            writer.write([row]).unwrap();
+            writer.finish().unwrap();
+        }
+        None if name.ends_with(".csv") => {
+            let table = format!("\u{feff}text,n\n{text},1\n");
+            fs::write(path, table.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+        }
+        None => fs::write(path, json!([{"text": text, "n": 1}]).to_string()).unwrap(),
+    }
+}
+
+const KINDS: [&str; 6] = ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.csv", "a.parquet", "a.json"];
+
+#[test]
+fn rows_of_every_kind_are_looked_at_counted_and_sent() {
+    // One of this process's own, which no form tells: only what knows it can find it.
+    let own = "correct horse battery staple 77";
+    redact::hide(own);
+    for name in KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        row(dir.path(), name, "plain words");
+        let parcel = gather(&wish(dir.path())).unwrap();
+        assert!(parcel.card.contains(&format!("| {name} | 1 rows |")), "{}", parcel.card);
+        assert_eq!(parcel.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["README.md", name]);
+        for secret in [own, "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"] {
+            let words: String = (0..400).map(|n| format!("word{n} ")).collect();
+            row(dir.path(), name, &format!("{words}{secret} after"));
+            let said = gather(&wish(dir.path())).unwrap_err();
+            let place = if ["a.jsonl", "a.json"].contains(&name) { "line 1" } else { "row 1" };
+            assert!(said.contains(&format!("{name}: {place} holds what looks like a secret")), "{name}: {said}");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &[("manifest.json", "{\n\"rows\": 1}"), ("recipe.json", "{\"input\": \"text\"}")]);
+    let said = gather(&wish(dir.path())).unwrap_err();
+    assert!(said.contains("holds no adapter, no model and no rows"), "{said}");
+    row(dir.path(), "a.jsonl", "plain words");
+    assert!(!gather(&wish(dir.path())).unwrap().card.contains("recipe.json |"));
+}
+
+#[tokio::test]
+async fn prepared_rows_say_what_they_were_made_of_and_leave_what_was_left_out() {
+    let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    let rows = [("train.jsonl", "{\"text\": \"hello\"}\n"), ("valid.jsonl", "{\"text\": \"world\"}\n")];
+    write(dir.path(), &rows);
+    write(dir.path(), &[("left_out.jsonl", "{\"row\": {\"text\": \"gone\"}}\n"), ("README.md", "the old card")]);
+    let output =
+        |(file, text): (&str, &str)| json!({"file": file, "sha256": sha256(text.as_bytes()), "bytes": 1, "rows": 1});
+    let input = json!({"file": "tickets.csv", "sha256": "ab", "bytes": 7});
+    let manifest = json!({"tunesmith": "0", "recipe": {"seed": 7}, "inputs": [input], "bad_lines": 0, "stages": [],
+        "outputs": rows.map(output)});
+    write(dir.path(), &[("manifest.json", &manifest.to_string())]);
+    let parcel = gather(&wish(dir.path())).unwrap();
+    let sent: Vec<&str> = parcel.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(sent, ["README.md", "manifest.json", "train.jsonl", "valid.jsonl"]);
+    for part in ["| input | tickets.csv (sha256 `ab`) |", "\"seed\": 7", "split: \"validation\""] {
+        assert!(parcel.card.contains(part), "{part} in {}", parcel.card);
+    }
+    client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
+    write(dir.path(), &[("train.jsonl", "{\"text\": \"other\"}\n")]);
+    let said = gather(&wish(dir.path())).unwrap_err();
+    assert!(
+        said.ends_with(
+            "manifest.json: is of another train.jsonl than stands there; prepare the rows again, or take it away"
+        ),
+        "{said}"
+    );
+    let script = r#"
+import json
+from huggingface_hub import DatasetCard
+print(json.dumps(DatasetCard.load("org/made").data.to_dict()["configs"]))
+"#;
+    let Some(read) = python(&hub, TOKEN, script) else { return };
+    let files = json!([{"split": "train", "path": "train.jsonl"}, {"split": "validation", "path": "valid.jsonl"}]);
+    assert_eq!(read, json!([{"config_name": "default", "data_files": files}]));
+}
+
+#[tokio::test]
+async fn what_broke_off_is_published_by_the_same_call_again_and_what_was_private_stays_so() {
+    let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    adapter(dir.path());
+    let parcel = gather(&Wish { public: true, ..wish(dir.path()) }).unwrap();
+    hub.add(Repo::model("org/made").private());
+    for part in ["/xet-write-token/", "/preupload/", "/commit/"] {
+        hub.fail(part, 9, Failing::Answer(Answer::refused(500, "", "no")));
+        let error = client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap_err();
+        assert!(matches!(error, HubError::Server { .. }), "{part}: {error}");
+        hub.settle();
+    }
+    assert!(hub.repo(Kind::Model, "org/made").unwrap().head().files.is_empty());
+    let done = client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
+    assert!(done.private);
+    let again = client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap();
+    let there = hub.repo(Kind::Model, "org/made").unwrap();
+    assert!(there.private && there.head().sha == again.commit && there.head().files.len() == parcel.files.len());
 }
 
 #[test]
@@ -255,13 +460,29 @@ fn sealed_rows_are_never_published() {
     let named = Wish { run: Some(run.dir().to_owned()), ..wish(&copy) };
     assert!(gather(&named).unwrap_err().to_string().contains("1 of the 4 sealed rows of the run are in it"));
     assert_eq!(gather(&wish(&copy)).unwrap().sealed_checked, None);
+    // In every kind of file, and in JSON that is no list of rows.
+    let text = "please close my account and this is message number 10 of the customer";
+    for name in KINDS {
+        let dir = temp.path().join(format!("in {name}"));
+        fs::create_dir(&dir).unwrap();
+        self::row(&dir, name, text);
+        let named = Wish { run: Some(run.dir().to_owned()), ..wish(&dir) };
+        assert!(gather(&named).unwrap_err().contains("1 of the 4 sealed rows of the run are in it"), "{name}");
+    }
+    write(
+        &copy,
+        &[("rows.csv", "text,label\nhello,a\n"), ("notes.json", &json!({"all": [[{"seen": text}]]}).to_string())],
+    );
+    assert!(gather(&named).unwrap_err().contains("1 of the 4 sealed rows of the run are in it"));
 }
 
 #[tokio::test]
 async fn a_data_set_is_published_as_one_and_its_licence_cannot_hide_another() {
     let (hub, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
     write(dir.path(), &[("train.jsonl", "{\"text\": \"hello\"}\n{\"text\": \"world\"}\n")]);
-    let closed = Wish { data: (Some("o/set".into()), Some(Terms::of(Some("cc-by-nc-4.0")))), ..wish(dir.path()) };
+    let terms = Some(Terms::of(Some("cc-by-nc-4.0")));
+    let data = Stated { name: Some("o/set".into()), id: Some("o/set".parse().unwrap()), terms };
+    let closed = Wish { data, ..wish(dir.path()) };
     let free = Wish { licence: Some("mit".into()), ..closed.clone() };
     let said = gather(&free).unwrap_err().to_string();
     assert!(said.starts_with("mit would hide that the data o/set is under cc-by-nc-4.0"), "{said}");
@@ -298,6 +519,14 @@ async fn nothing_is_sent_where_it_should_not_go() {
     }
     hub.fail("xet-write-token", 1, Failing::Answer(Answer::refused(404, "", "no")));
     assert_eq!(say(Some(TOKEN)).await, "the Hub at HUB stores no large files by Xet: nothing was sent");
+    // Nobody who is sent elsewhere takes the token or a file along.
+    for part in ["/api/repos/create", "/xet-write-token/", "/preupload/", "/commit/"] {
+        let elsewhere = Answer::new(307, vec![]).with("location", &format!("{}/x", hub.elsewhere()));
+        hub.fail(part, 9, Failing::Answer(elsewhere));
+        say(Some(TOKEN)).await;
+        hub.settle();
+        assert!(hub.fetched().is_empty(), "{part}");
+    }
     let limited = Answer::refused(429, "", "slow down").with("retry-after", "5");
     hub.fail("/commit/", 5, Failing::Answer(limited));
     assert!(say(Some(TOKEN)).await.contains("wait 5 seconds"));

@@ -12,7 +12,14 @@ use serde_json::{Value, json};
 use tunesmith_harness::ask::{Answer, Ask, AskError, Price, Question};
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
-    data_make::{self, Order, intake::Intake, make, preview::preview, purse::Limits, spec::Spec},
+    data_make::{
+        self, Order,
+        intake::{Avoid, Intake},
+        make,
+        preview::preview,
+        purse::Limits,
+        spec::Spec,
+    },
     tool::ToolError,
 };
 
@@ -55,7 +62,7 @@ impl Ask for Teacher {
             self.asked.lock().unwrap().push(question.messages[1].content.clone());
             let text = (self.says)(&question)?;
             let tokens = Some(100 + text.len() as u64 / 4);
-            Ok(Answer { text, cut: false, tokens, usd: Some(0.001), tries: 1 })
+            Ok(Answer { text, cut: false, tokens, usd: Some(0.001) })
         })
     }
 }
@@ -253,10 +260,108 @@ async fn no_question_is_asked_that_might_break_a_limit_and_higher_limits_go_on_w
             run(made.dir.path(), spec(json!({})), Intake::default(), Limits::default(), Some(&teacher), true).await;
         assert_eq!(whole.unwrap().manifest.ended, "complete");
         assert_eq!(teacher.asked().len(), 4, "a question was asked twice");
-        let read = |made: &Made| fs::read_to_string(made.out().join("rows.jsonl")).unwrap();
-        // Rounds of another size are other draws, so that the rows are as many but need not be the same.
-        assert_eq!(read(&made).lines().count(), read(&unbroken).lines().count());
+        for file in ["rows.jsonl", "provenance.jsonl", "rejected.jsonl", "manifest.json"] {
+            let read = |made: &Made| fs::read_to_string(made.out().join(file)).unwrap();
+            assert_eq!(read(&made), read(&unbroken), "{file}");
+        }
     }
+}
+
+#[tokio::test]
+async fn rows_that_a_limit_left_unverified_are_verified_once_it_is_raised() {
+    let verify = json!([{"by": "judge", "rubric": "Sounds like a customer."}]);
+    let says = |words: &str| match words {
+        words if words.starts_with("Judge") => json!({"score": 4, "why": "so"}).to_string(),
+        words => good(words),
+    };
+    let spec = || spec(json!({"verify": verify}));
+    let unbroken = made(spec(), Intake::default(), Limits::default(), Some(&Teacher::new(says))).await;
+    let teacher = Teacher::new(says);
+    // Three questions for rows, and judgements of three of their six rows.
+    let limits = Limits { questions: Some(6), ..Limits::default() };
+    let made = made(spec(), Intake::default(), limits, Some(&teacher)).await;
+    assert_eq!((made.output().rows, made.output().manifest.ended.as_str()), (3, "budget"));
+    assert_eq!(made.reasons(), ["unverified"; 3]);
+    let whole = run(made.dir.path(), spec(), Intake::default(), Limits::default(), Some(&teacher), true).await.unwrap();
+    assert_eq!((whole.rows, whole.manifest.ended.as_str(), whole.spent.lost.questions), (8, "complete", 0));
+    let read = |made: &Made| fs::read_to_string(made.out().join("provenance.jsonl")).unwrap();
+    assert_eq!(read(&made), read(&unbroken));
+    let asked: std::collections::BTreeSet<String> = teacher.asked().into_iter().collect();
+    assert_eq!(asked.len(), teacher.asked().len(), "a question was asked twice");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_paid_for_and_asked_again_within_the_limits() {
+    let breaking = |times: usize| {
+        let left = Mutex::new(times);
+        Teacher::trying(move |question| {
+            let mut left = left.lock().unwrap();
+            let words = &question.messages[1].content;
+            match batch(words) == 2 && *left > 0 {
+                true => {
+                    *left -= 1;
+                    Err(AskError::Broken("the stream broke off".into()))
+                }
+                false => Ok(good(words)),
+            }
+        })
+    };
+    let teacher = breaking(2);
+    let twice = made(spec(json!({})), Intake::default(), Limits::default(), Some(&teacher)).await;
+    let first = preview(&spec(json!({})), None).unwrap();
+    let spent = twice.output().spent;
+    assert_eq!((twice.output().rows, spent.kept.questions, spent.lost.questions), (8, 4, 2));
+    // Question 2 has the words of question 1, but for its number and topic.
+    assert!(spent.lost.tokens.abs_diff(first.most.tokens / 2) < 8, "{spent:?} {first:?}");
+    let teacher = breaking(9);
+    let thrice = made(spec(json!({})), Intake::default(), Limits::default(), Some(&teacher)).await;
+    let error = thrice.result.as_ref().unwrap_err().to_string();
+    assert_eq!(error, "the teacher cannot be asked: the stream broke off");
+    assert_eq!(teacher.asked().iter().filter(|words| batch(words) == 2).count(), 3);
+    let limits = Limits { questions: Some(4), ..Limits::default() };
+    let limited = made(spec(json!({})), Intake::default(), limits, Some(&breaking(9))).await;
+    assert_eq!((limited.output().rows, limited.output().manifest.ended.as_str()), (2, "budget"));
+}
+
+#[tokio::test]
+async fn what_was_never_asked_costs_nothing() {
+    let teacher = Teacher::trying(|_| Err(AskError::Failed("the key is wrong".into())));
+    let limits = Limits { questions: Some(4), ..Limits::default() };
+    let dir = tempfile::tempdir().unwrap();
+    for resume in [false, true, true] {
+        let failed = run(dir.path(), spec(json!({})), Intake::default(), limits, Some(&teacher), resume).await;
+        assert_eq!(failed.unwrap_err().to_string(), "the teacher cannot be asked: the key is wrong");
+    }
+    let good = Teacher::new(good);
+    let made = run(dir.path(), spec(json!({})), Intake::default(), limits, Some(&good), true).await.unwrap();
+    assert_eq!((made.rows, made.spent.lost.questions, good.asked().len()), (8, 0, 4));
+}
+
+#[tokio::test]
+async fn a_second_process_takes_nothing_from_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let spoiled: std::sync::Arc<Mutex<Option<ToolError>>> = Mutex::default().into();
+    let (place, seen) = (dir.path().to_owned(), spoiled.clone());
+    let teacher = Teacher::trying(move |question| {
+        if seen.lock().unwrap().is_none() {
+            let (place, seen) = (place.clone(), seen.clone());
+            // While the first one waits for an answer.
+            let second = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let second = Teacher::new(good);
+                let run = run(&place, spec(json!({})), Intake::default(), Limits::default(), Some(&second), true);
+                *seen.lock().unwrap() = Some(runtime.block_on(run).unwrap_err());
+            });
+            second.join().unwrap();
+        }
+        Ok(good(&question.messages[1].content))
+    });
+    let first = run(dir.path(), spec(json!({})), Intake::default(), Limits::default(), Some(&teacher), false).await;
+    assert_eq!(first.unwrap().rows, 8);
+    let busy =
+        format!("{}: another process is making this data set; wait for it to end", out.join("journal.jsonl").display());
+    assert_eq!(spoiled.lock().unwrap().as_ref().unwrap().to_string(), busy);
 }
 
 #[tokio::test]
@@ -290,6 +395,55 @@ async fn what_the_provider_will_not_answer_is_rejected_and_a_broken_one_keeps_al
     assert_eq!(again.unwrap().manifest.ended, "complete");
     assert_eq!(better.asked().iter().map(|words| batch(words)).collect::<Vec<_>>(), [5]);
     assert_eq!(broken.reasons(), ["declined"]);
+}
+
+#[tokio::test]
+async fn a_teacher_plans_a_tree_of_topics_first_and_every_leaf_of_it_is_drawn() {
+    let teacher = Teacher::new(|words| match words.contains("First a plan") {
+        true => {
+            let tree = json!([{"topic": "cards", "under": ["lost", "late"]}, {"topic": "cash", "under": ["fees"]}]);
+            json!({"topics": tree}).to_string()
+        }
+        false => good(words),
+    });
+    let asking = json!({"instructions": "Write.", "rows_per_question": 2, "ask_topics": 2, "ask_subtopics": 2});
+    let made =
+        made(spec(json!({"teacher": asking, "rows": 12})), Intake::default(), Limits::default(), Some(&teacher)).await;
+    assert_eq!((made.output().rows, teacher.asked().len()), (12, 7));
+    let topics: Vec<String> =
+        made.lines("provenance.jsonl").iter().map(|line| line["topic"].as_str().unwrap().to_owned()).collect();
+    for (at, leaf) in ["cards: lost", "cards: late", "cash: fees"].into_iter().enumerate() {
+        assert_eq!(topics.iter().filter(|topic| *topic == leaf).count(), 4, "{at} {topics:?}");
+        assert!(teacher.asked().iter().any(|words| words.contains(&format!("Topic: {leaf}\n"))));
+    }
+    let card = fs::read_to_string(made.out().join("README.md")).unwrap();
+    assert!(card.contains("Topics: cards: lost; cards: late; cash: fees."), "{card}");
+}
+
+#[tokio::test]
+async fn a_model_is_asked_for_json_of_the_columns_and_what_does_not_fit_their_schema_is_rejected() {
+    let tags =
+        json!({"type": "array", "items": {"type": "string", "pattern": "^[a-z]+$"}, "minItems": 1, "maxItems": 2});
+    let schema = tags.clone();
+    let teacher = Teacher::trying(move |question| {
+        let asked = &question.schema.as_ref().unwrap()["properties"]["rows"]["items"];
+        let n = batch(&question.messages[1].content);
+        let expected = json!({
+            "type": "object", "required": ["text", "tags"], "additionalProperties": false,
+            "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 200}, "tags": schema},
+        });
+        assert_eq!(asked, &expected);
+        let wrong = [json!([]), json!(["A"]), json!("a"), json!(["a", "b", "c"])];
+        let tags = wrong.get(n - 1).cloned().unwrap_or(json!(["a", "b"]));
+        Ok(json!({"rows": [{"text": format!("row {n} of {}", n * 7919), "tags": tags}]}).to_string())
+    });
+    let columns = json!([{"name": "text", "most": 200}, {"name": "tags", "kind": "json", "schema": tags}]);
+    let spec = Spec::of(json!({
+        "name": "n", "rows": 2, "columns": columns, "teacher": {"instructions": "Write.", "rows_per_question": 1},
+    }));
+    let made = made(spec.unwrap(), Intake::default(), Limits::default(), Some(&teacher)).await;
+    assert_eq!((made.output().rows, made.reasons()), (2, vec!["schema".to_owned(); 4]));
+    assert!(made.lines("rows.jsonl").iter().all(|row| row["tags"] == json!(["a", "b"])));
 }
 
 #[tokio::test]
@@ -347,11 +501,33 @@ async fn a_program_in_the_sandbox_says_which_rows_are_right() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["why"].to_string())
         .collect();
     assert!(why[0].starts_with("\"it is odd: cat: ") && why[1] == "\"a limit stopped it (Wall)\"", "{why:?}");
-    // What it said once counts, although it would say something else now.
+    assert_eq!(made.manifest.programs[0].file, "check.sh");
+    assert_eq!(made.manifest.programs[0].sha256, tunesmith_harness::hash::sha256(script.as_bytes()));
+    // What it said once counts, so that it is not asked again; what another program would say is another data set.
     let before = read("rejected.jsonl");
-    fs::write(dir.path().join("check.sh"), "exit 1\n").unwrap();
-    run(dir.path(), spec, Intake::default(), Limits::default(), None, true).await.unwrap();
+    run(dir.path(), spec.clone(), Intake::default(), Limits::default(), None, true).await.unwrap();
     assert_eq!(read("rejected.jsonl"), before);
+    fs::write(dir.path().join("check.sh"), "exit 1\n").unwrap();
+    let other = run(dir.path(), spec, Intake::default(), Limits::default(), None, true).await.unwrap_err().to_string();
+    assert!(other.contains("was begun with another content of a file that the spec names"), "{other}");
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_nothing_to_the_next_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let script =
+        "ls | grep -q mark && echo left behind && exit 1; touch mark; echo a >&2; echo last >&2; grep -q good\n";
+    fs::write(dir.path().join("check.sh"), script).unwrap();
+    let spec = Spec::of(json!({
+        "name": "n", "columns": [{"name": "text"}], "seeds": [{"text": "a good one"}, {"text": "good too"}, {"text": "bad"}],
+        "verify": [{"by": "program", "command": ["sh", "check.sh"]}],
+    }))
+    .unwrap();
+    let made = run(dir.path(), spec, Intake::default(), Limits::default(), None, false).await.unwrap();
+    assert_eq!(made.rows, 2);
+    let rejected: Value =
+        serde_json::from_str(&fs::read_to_string(dir.path().join("out/rejected.jsonl")).unwrap()).unwrap();
+    assert_eq!((&rejected["what"], &rejected["why"]), (&json!({"text": "bad"}), &json!("last")));
 }
 
 #[tokio::test]
@@ -383,8 +559,8 @@ async fn templates_fill_their_counts_keep_off_evaluations_and_copies_keep_their_
         assert_eq!(line["label_may_change"], "a typo may turn one word into another");
     }
     // The same again, but for what stands in an evaluation.
-    let avoid = vec![rows[0].as_object().unwrap().clone()];
-    let intake = Intake { avoid, avoided: vec![("hash".into(), 1)], ..Intake::default() };
+    let avoid = Avoid { sha256: "hash".into(), rows: vec![rows[0].as_object().unwrap().clone()] };
+    let intake = Intake { avoid: vec![avoid], ..Intake::default() };
     let closed = made(spec(), intake, Limits::default(), None).await;
     assert!(closed.reasons().contains(&"avoided".to_owned()));
     assert!(closed.lines("rows.jsonl").iter().all(|row| row["q"] != rows[0]["q"]));
@@ -402,6 +578,24 @@ async fn templates_that_have_no_more_to_say_end_with_why() {
     let why = manifest.why.as_deref().unwrap();
     assert!(why.starts_with("the last 2048 draws gave no new row (rejected: "), "{why}");
     assert!(why.contains(" near, ") && why.contains(" template)"), "{why}");
+}
+
+#[tokio::test]
+#[ignore = "makes 256 MiB of rows"]
+async fn soak_rows_end_where_no_more_can_be_held() {
+    let columns: Vec<Value> = (0..20).map(|at| json!({"name": format!("c{at}"), "most": 100_000})).collect();
+    let row: serde_json::Map<String, Value> = (0..20).map(|at| (format!("c{at}"), json!("{n} {long}"))).collect();
+    let spec = json!({
+        "name": "n", "rows": 200_000, "columns": columns, "templates": [{"row": row}],
+        "slots": {"n": {"integer": [1, 1_000_000_000]}, "long": ["x".repeat(50_000)]},
+    });
+    let made = made(Spec::of(spec).unwrap(), Intake::default(), Limits::default(), None).await;
+    let manifest = &made.output().manifest;
+    let why = "the rows have grown to 256 MiB, the most of one data set; make two";
+    assert_eq!((manifest.ended.as_str(), manifest.why.as_deref()), ("budget", Some(why)));
+    // No more than one batch above it.
+    let bytes = manifest.files[0].bytes;
+    assert!((256 << 20..(256 << 20) + 64 * 1_000_400).contains(&bytes), "{bytes}");
 }
 
 #[tokio::test]

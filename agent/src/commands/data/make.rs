@@ -9,6 +9,7 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
+    bases,
     data_make::{
         self, Made, Order,
         intake::{Intake, Job},
@@ -27,7 +28,7 @@ use crate::{
         text, usage,
         work::{Bench, failure, input},
     },
-    model::{ChatModel, asker::Asker, openai, spec::Planner},
+    model::{ChatModel, asker::Asker, local::LocalModel, openai, spec::Planner},
     run::{self, Failure, Watch},
     terminal::Terminal,
 };
@@ -50,7 +51,8 @@ pub struct Args {
     /// New directory for the data set
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The model that writes rows, named as a planner is, for example ollama:MODEL
+    /// The model that writes rows, named as a planner is, for example ollama:MODEL; or local:MODEL, which is nano, a directory
+    /// or a .gguf file, answers in the sandbox and costs nothing
     #[arg(long, value_name = "SPEC")]
     teacher: Option<String>,
     /// The model that judges rows [default: the teacher]
@@ -85,9 +87,20 @@ pub struct Args {
 }
 
 /// A model that the user named.
-struct Named {
-    planner: Planner,
-    model: Box<dyn ChatModel>,
+enum Named {
+    /// A model in files.
+    Local(String),
+    /// One that can plan as well.
+    Planner(Planner),
+}
+
+impl Named {
+    fn price(&self) -> Option<Price> {
+        match self {
+            Named::Local(_) => Some(Price::FREE),
+            Named::Planner(planner) => planner.price(),
+        }
+    }
 }
 
 /// Makes a data set.
@@ -98,14 +111,14 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         return Err(usage("the spec counts the rows of each label; change counts there, and leave out --rows"));
     }
     spec.rows = args.rows.or(spec.rows);
-    let planners = [named("--teacher", args.teacher.as_deref())?, named("--judge", args.judge.as_deref())?];
+    let (teacher, judge) = (named("--teacher", args.teacher.as_deref())?, named("--judge", args.judge.as_deref())?);
     let bench = Bench::new(&args.require, cancel)?;
     let beside = file.parent().unwrap_or(Path::new("/"));
     let mut intake = gather(&bench, &spec, beside).await?;
     let shown = |why: String| usage(format!("{}: {why}", args.spec.display()));
     let spec = data_make::whole(spec, &mut intake).map_err(shown)?;
     if args.dry_run {
-        let price = args.price.or(planners[0].as_ref().and_then(Planner::price));
+        let price = args.price.or(teacher.as_ref().and_then(Named::price));
         let preview = preview(&spec, price).map_err(shown)?;
         match args.json {
             true => print_json(&preview)?,
@@ -113,9 +126,9 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
         return Ok(0);
     }
-    let [teacher, judge] = planners.map(|planner| planner.map(|planner| open(planner, spec.seed)).transpose());
-    let (teacher, judge) = (teacher?, judge?);
-    let (teacher, judge) = (asker(&teacher, args.price, cancel), asker(&judge, args.price, cancel));
+    let (writes, judges) = (open(teacher.as_ref(), spec.seed)?, open(judge.as_ref(), spec.seed)?);
+    let teacher = ask(teacher, writes.as_deref(), &bench, (args.price, cancel)).await?;
+    let judge = ask(judge, judges.as_deref(), &bench, (args.price, cancel)).await?;
     let terminal = Terminal::progress_only("data make");
     let on = |progress| terminal.progress(&progress);
     let order = Order {
@@ -125,8 +138,8 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         resume: args.resume,
         beside,
         limits: Limits { tokens: args.max_tokens, usd: args.usd, questions: args.max_questions },
-        teacher: teacher.as_ref().map(|asker| asker as &dyn Ask),
-        judge: judge.as_ref().map(|asker| asker as &dyn Ask),
+        teacher: teacher.as_deref(),
+        judge: judge.as_deref(),
         jobs: bench.jobs(),
         cancel,
         deadline: None,
@@ -160,38 +173,55 @@ fn read(given: &Path, file: &Path) -> Result<Spec, Failure> {
     })
 }
 
-fn named(option: &str, spec: Option<&str>) -> Result<Option<Planner>, Failure> {
+fn named(option: &str, spec: Option<&str>) -> Result<Option<Named>, Failure> {
     let Some(spec) = spec else { return Ok(None) };
+    if let Some(model) = spec.trim().strip_prefix("local:") {
+        bases::resolve(model, Path::new("")).map_err(|error| usage(format!("{option}: {error}")))?;
+        return Ok(Some(Named::Local(model.into())));
+    }
     match run::named(spec).map_err(|error| usage(format!("{option}: {}", error.message)))? {
         Planner::Playbook => Err(usage(format!("{option}: the playbook is no language model; name one"))),
         Planner::Hosted(hosted) if hosted.base.contains('?') => {
             Err(usage(format!("{option}: an address must not hold a query; keys belong into variables")))
         }
-        planner => Ok(Some(planner)),
+        planner => Ok(Some(Named::Planner(planner))),
     }
 }
 
-fn open(planner: Planner, seed: u64) -> Result<Named, Failure> {
+/// What speaks to a model that can plan.
+fn open(named: Option<&Named>, seed: u64) -> Result<Option<Box<dyn ChatModel>>, Failure> {
+    let Some(Named::Planner(planner)) = named else { return Ok(None) };
     let opened = planner.open(&|name| std::env::var(name).ok(), seed);
     let model = opened.map_err(|error| Failure::new(5, error.message.replace(", or use --planner playbook", "")))?;
-    if let Planner::Hosted(hosted) = &planner
+    if let Planner::Hosted(hosted) = planner
         && !openai::is_loopback(&hosted.base)
     {
         eprintln!("seed rows and questions are sent to {} ({})", visible(&hosted.base), visible(&hosted.model));
     }
-    match model {
-        Some(model) => Ok(Named { planner, model }),
-        None => Err(usage("the playbook is no language model; name one")),
-    }
+    Ok(model)
 }
 
-fn asker<'a>(named: &'a Option<Named>, price: Option<Price>, cancel: &Cancel) -> Option<Asker<'a>> {
-    named.as_ref().map(|Named { planner, model }| Asker {
-        model: &**model,
-        name: planner.name(),
-        price: price.or(planner.price()),
-        budget: None,
-        cancel: cancel.clone(),
+/// What answers questions.
+async fn ask<'a>(
+    named: Option<Named>,
+    model: Option<&'a dyn ChatModel>,
+    bench: &'a Bench<'_>,
+    (price, cancel): (Option<Price>, &Cancel),
+) -> Result<Option<Box<dyn Ask + 'a>>, Failure> {
+    Ok(match (named, model) {
+        (Some(Named::Planner(planner)), Some(model)) => Some(Box::new(Asker {
+            model,
+            name: planner.name(),
+            price: price.or(planner.price()),
+            budget: None,
+            cancel: cancel.clone(),
+        })),
+        (Some(Named::Local(given)), _) => {
+            let base = bench.model(&given).await?;
+            let opened = LocalModel::open(&given, base, bench.private()?, bench.jobs(), cancel).await;
+            Some(Box::new(opened.map_err(failure)?))
+        }
+        _ => None,
     })
 }
 
@@ -228,7 +258,8 @@ fn told(made: &Made, out: &Path) -> Vec<String> {
     let named = |counts: &std::collections::BTreeMap<String, usize>| {
         counts.iter().map(|(name, count)| format!("{count} {}", visible(name))).collect::<Vec<_>>().join(", ")
     };
-    let mut lines = vec![format!("{} made: {}", counted(made.rows, "row"), named(&manifest.made))];
+    let by = if manifest.made.is_empty() { String::new() } else { format!(": {}", named(&manifest.made)) };
+    let mut lines = vec![format!("{} made{by}", counted(made.rows, "row"))];
     if !manifest.labels.is_empty() {
         lines.push(format!("labels: {}", named(&manifest.labels)));
     }
@@ -240,7 +271,7 @@ fn told(made: &Made, out: &Path) -> Vec<String> {
         lines.push(format!("asked: {}", cost(made.spent.kept)));
     }
     if made.spent.lost.questions > 0 {
-        lines.push(format!("lost when it was interrupted: {}", cost(made.spent.lost)));
+        lines.push(format!("broken off or interrupted: {}", cost(made.spent.lost)));
     }
     if let Some(why) = &manifest.why {
         lines.push(format!("{} rows were wanted, but {}", manifest.wanted, visible(why)));

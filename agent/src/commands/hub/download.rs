@@ -1,6 +1,6 @@
 //! `hub download`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tunesmith_harness::{
@@ -8,9 +8,12 @@ use tunesmith_harness::{
     text::visible,
 };
 use tunesmith_sandbox::Cancel;
-use tunesmith_tools::hub::{
-    self, RepoId,
-    download::{Choice, Plan},
+use tunesmith_tools::{
+    bases::{self, BaseError},
+    hub::{
+        self, RepoId,
+        download::{Choice, Plan},
+    },
 };
 
 use super::{CANCELLED, bar::Bar, fact, failure, kind, repo, terms, unless_cancelled};
@@ -104,19 +107,39 @@ fn lines(plan: &Plan) -> Vec<String> {
     lines
 }
 
+/// A base from the Hub.
+pub struct Base {
+    /// Its id with the commit.
+    pub id: RepoId,
+    /// Where its files are.
+    pub path: PathBuf,
+}
+
+/// The base of a run, where it is named by its id and not here: downloaded, where the user allows the Hub's host.
+pub async fn allowed(name: Option<&str>, allow: &[String], cancel: &Cancel) -> Result<Option<Base>, Failure> {
+    let Some(Err(BaseError::HubId(id))) = name.map(|name| bases::resolve(name, Path::new(""))) else { return Ok(None) };
+    if !crate::hub::allowed(allow) {
+        let host = crate::hub::host();
+        let why = format!("the base {id} is on the Hub: allow it with --allow network:{host}, or download it first");
+        return Err(Failure::new(5, why));
+    }
+    base(&id, cancel).await.map(Some)
+}
+
 /// A base named by its id, from the cache or else from the Hub, and what is said of it. Never another one.
-pub async fn base(id: &RepoId, cancel: &Cancel) -> Result<Option<PathBuf>, Failure> {
+pub async fn base(id: &RepoId, cancel: &Cancel) -> Result<Base, Failure> {
     let hub = crate::hub::open().map_err(failure)?;
     if let Some((path, commit)) = hub.cached(id).filter(|_| hub.is_offline()) {
         eprintln!("base: {} at commit {commit}, from the cache", visible(&id.to_string()));
-        return Ok(Some(path));
+        return Ok(Base { id: RepoId { revision: Some(commit), ..id.clone() }, path });
     }
-    let Some(plan) = unless_cancelled(hub.plan(hub::Kind::Model, id, &Choice::default()), cancel).await? else {
-        return Ok(None);
-    };
+    let cancelled = || Failure::new(CANCELLED, "cancelled");
+    let plan = unless_cancelled(hub.plan(hub::Kind::Model, id, &Choice::default()), cancel).await?;
+    let plan = plan.ok_or_else(cancelled)?;
     let licence = terms(&plan.source.licence);
     eprintln!("base: {} at commit {}, licence {}", plan.source.id, plan.source.commit, visible(&licence));
     let bar = Bar::new(&format!("downloading {}", plan.source.id), plan.bytes);
     let on = |file: &str, done: u64| bar.at(file, done);
-    unless_cancelled(hub.download_cached(&plan, &on), cancel).await
+    let path = unless_cancelled(hub.download_cached(&plan, &on), cancel).await?.ok_or_else(cancelled)?;
+    Ok(Base { id: RepoId { revision: Some(plan.source.commit), ..id.clone() }, path })
 }

@@ -1,11 +1,13 @@
 //! `hub preview`.
 
+use std::cmp::Reverse;
+
 use serde_json::Value;
 use tunesmith_harness::figures::{bytes, counted};
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::hub::{
     RepoId,
-    preview::{Preview, ROWS},
+    preview::{Column, Preview, ROWS},
 };
 
 use super::{CANCELLED, fact, failure, repo, unless_cancelled};
@@ -65,6 +67,14 @@ fn lines(preview: &Preview) -> Vec<String> {
         fact("splits", splits.collect::<Vec<_>>().join(", ")),
         fact("columns", columns.join(", ")),
     ];
+    match &preview.statistics {
+        None => lines.push(fact("statistics", "unknown: the viewer has none of this split")),
+        Some(found) => {
+            let part = if found.partial { ", the first part of the split" } else { "" };
+            lines.push(fact("statistics", format!("of {} rows{part}", count(found.rows))));
+            lines.extend(found.columns.iter().map(statistics));
+        }
+    }
     let shown = counted(preview.rows.len(), "row");
     let cut = if preview.cut { ", long cells cut by the viewer" } else { "" };
     lines.push(fact("shown", format!("the first {shown} of {}/{}{cut}", preview.config, preview.split)));
@@ -73,6 +83,34 @@ fn lines(preview: &Preview) -> Vec<String> {
         lines.extend(row.iter().map(|(name, cell)| format!("  {}: {}", short(name, 40), short(&text(cell), CELL))));
     }
     lines
+}
+
+/// Values of a column that are named.
+const VALUES: usize = 8;
+
+/// What was counted over a column.
+fn statistics(column: &Column) -> String {
+    let mut said = Vec::new();
+    if let Some(frequencies) = &column.frequencies {
+        let mut values: Vec<(&String, &u64)> = frequencies.iter().collect();
+        values.sort_by_key(|(name, rows)| (Reverse(**rows), *name));
+        let more = values.len().saturating_sub(VALUES);
+        let named = values.iter().take(VALUES).map(|(name, rows)| format!("{} {}", short(name, 40), count(**rows)));
+        let named: Vec<String> = named.chain((more > 0).then(|| format!("and {more} more"))).collect();
+        said.push(format!("{}: {}", counted(values.len(), "value"), named.join(", ")));
+    }
+    if let (Some(min), Some(max)) = (&column.min, &column.max) {
+        let of = match column.kind.as_str() {
+            "string_text" => " characters",
+            "list" => " items",
+            _ => "",
+        };
+        said.push(format!("{} to {}{of}", text(min), text(max)));
+    }
+    said.extend(column.mean.map(|mean| format!("mean {mean:.1}")));
+    said.extend(column.median.map(|median| format!("median {median:.1}")));
+    said.extend(column.missing.filter(|missing| *missing > 0).map(|missing| format!("{} missing", count(missing))));
+    format!("  {}: {}", short(&column.name, 40), short(&said.join(", "), CELL))
 }
 
 fn text(cell: &Value) -> String {

@@ -6,14 +6,17 @@ use std::{
 };
 
 use serde_json::json;
-use tunesmith_harness::figures::{bytes, counted};
-use tunesmith_sandbox::Cancel;
+use tunesmith_harness::{
+    figures::{bytes, counted},
+    text::visible,
+};
+use tunesmith_sandbox::{Cancel, Workdir};
 use tunesmith_tools::{
     hub::{
         Hub, HubError, Kind, RepoId,
         download::Source,
         licence::Terms,
-        publish::{Contents, Gathered, Parcel, Refusal, Wish},
+        publish::{Contents, Gathered, Parcel, Refusal, Stated, Wish, rows},
     },
     worker::Work,
 };
@@ -80,37 +83,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         return Err(failure(HubError::Name(args.to.to_string())));
     }
     let hub = crate::hub::open().map_err(failure)?;
-    let named = async {
-        let base = named(&hub, Kind::Model, args.base.as_deref(), args.base_licence.as_deref()).await?;
-        Ok((base, named(&hub, Kind::Dataset, args.data.as_deref(), args.data_licence.as_deref()).await?))
-    };
-    let Some((base, data)) = unless_cancelled(named, cancel).await? else { return Ok(CANCELLED) };
-    let wish = Wish {
-        dir: args.dir.clone(),
-        to: args.to.clone(),
-        public: args.public,
-        licence: args.licence.clone(),
-        base,
-        data,
-        run: args.run.clone(),
-        results: args.results.clone(),
-    };
-    let blocked = |refusal: Refusal| Failure::new(5, refusal);
-    let gathered = Gathered::of(&wish).map_err(blocked)?;
-    let looked = match gathered.rows() {
-        None => None,
-        Some(job) => {
-            let bench = Bench::new(&args.require, cancel)?;
-            let reads = job.reads();
-            let looked = bench.run(&Work::Outgoing(job), &bench.private()?, reads, "look at rows").await;
-            // What is in the rows stands in the way of publishing them.
-            Some(
-                looked
-                    .map_err(|failure| Failure { exit: if failure.exit == 2 { 5 } else { failure.exit }, ..failure })?,
-            )
-        }
-    };
-    let parcel = gathered.parcel(&wish, looked).map_err(blocked)?;
+    let Some(parcel) = parcel(&args, &hub, cancel).await? else { return Ok(CANCELLED) };
     if !args.json {
         lines(&parcel).iter().for_each(|line| print(line));
     }
@@ -134,28 +107,81 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         print_json(&json!({"parcel": parcel, "published": published}))?;
     } else {
         print(&fact("published", format!("{} (commit {})", published.url, published.commit)));
+        if published.private && !parcel.private {
+            print(&fact("access", "still private, as it was before: its settings on the Hub make it public"));
+        }
     }
     Ok(0)
 }
 
-/// The name of a base or of data, and its licence: as the user says, else as its download says, else as the Hub says.
-async fn named(
-    hub: &Hub,
-    kind: Kind,
-    name: Option<&str>,
-    licence: Option<&str>,
-) -> Result<(Option<String>, Option<Terms>), HubError> {
-    let stated = licence.map(|licence| Terms::of(Some(licence)));
-    let Some(name) = name else { return Ok((None, stated)) };
-    if let Some(source) = Source::of(Path::new(name)) {
-        return Ok((Some(source.id), stated.or(Some(source.licence))));
-    }
-    let terms = match (stated, name.parse::<RepoId>()) {
-        (Some(stated), _) => Some(stated),
-        (None, Ok(repo)) if !Path::new(name).exists() => Some(hub.terms(kind, &repo).await?),
-        (None, _) => None,
+/// What would be sent; `None` where the user cancels.
+async fn parcel(args: &Args, hub: &Hub, cancel: &Cancel) -> Result<Option<Parcel>, Failure> {
+    let named = async {
+        let base = named(hub, Kind::Model, args.base.as_deref(), args.base_licence.as_deref()).await?;
+        Ok((base, named(hub, Kind::Dataset, args.data.as_deref(), args.data_licence.as_deref()).await?))
     };
-    Ok((Some(name.to_owned()), terms))
+    let Some((base, data)) = unless_cancelled(named, cancel).await? else { return Ok(None) };
+    let mut wish = Wish {
+        dir: args.dir.clone(),
+        to: args.to.clone(),
+        public: args.public,
+        licence: args.licence.clone(),
+        base,
+        data,
+        run: args.run.clone(),
+        results: args.results.clone(),
+    };
+    let blocked = |refusal: Refusal| Failure::new(5, refusal);
+    let gathered = Gathered::of(&wish).map_err(blocked)?;
+    if let Some(base) = gathered.base().filter(|_| wish.base == Stated::default()) {
+        let Some(terms) = unless_cancelled(told(hub, &base), cancel).await? else { return Ok(None) };
+        wish.base.terms = terms;
+    }
+    let parcel = match gathered.holds_rows() {
+        false => gathered.parcel(&wish, None),
+        true => {
+            let bench = Bench::new(&args.require, cancel)?;
+            let place = bench.private()?;
+            let found = look(&gathered, &bench, &place).await?;
+            gathered.parcel(&wish, Some((&found, place.path())))
+        }
+    };
+    parcel.map(Some).map_err(blocked)
+}
+
+/// Looks at rows in a worker.
+async fn look(gathered: &Gathered, bench: &Bench<'_>, place: &Workdir) -> Result<rows::Output, Failure> {
+    let job = gathered.rows(place.path());
+    let reads = job.reads();
+    let found = bench.run(&Work::Outgoing(job), place, reads, "look at rows").await;
+    // What is in the rows stands in the way of publishing them.
+    found.map_err(|failure| Failure { exit: if failure.exit == 2 { 5 } else { failure.exit }, ..failure })
+}
+
+/// The name of a base or of data, and its licence: as the user says, else as its download says, else as the Hub says.
+async fn named(hub: &Hub, kind: Kind, name: Option<&str>, licence: Option<&str>) -> Result<Stated, HubError> {
+    let terms = licence.map(|licence| Terms::of(Some(licence)));
+    let Some(name) = name else { return Ok(Stated { terms, ..Stated::default() }) };
+    let path = Path::new(name);
+    let named = |id: Option<RepoId>, terms| Stated { name: Some(name.to_owned()), id, terms };
+    if let Some(source) = Source::of(path) {
+        return Ok(named(source.repo(), terms.or(Some(source.licence))));
+    }
+    let id = Source::origin(path).or_else(|| name.parse().ok().filter(|_| !path.exists()));
+    let terms = match (&id, terms) {
+        (Some(repo), None) => Some(hub.terms(kind, repo).await?),
+        (_, terms) => terms,
+    };
+    Ok(named(id, terms))
+}
+
+/// What the Hub says of a base that nobody named here. What it does not say is unknown, and that is told.
+async fn told(hub: &Hub, base: &RepoId) -> Result<Option<Terms>, HubError> {
+    let terms = hub.terms(Kind::Model, base).await;
+    if let Err(error) = &terms {
+        eprintln!("note: the licence of the base is unknown: {}", visible(&error.to_string()));
+    }
+    Ok(terms.ok())
 }
 
 fn lines(parcel: &Parcel) -> Vec<String> {
@@ -178,5 +204,7 @@ fn lines(parcel: &Parcel) -> Vec<String> {
         };
         lines.push(fact("sealed", sealed));
     }
+    lines.push(fact("card", "README.md, as it is sent"));
+    lines.extend(parcel.card.lines().map(|line| format!("  {}", visible(line))));
     lines
 }

@@ -104,6 +104,7 @@ async fn nobody_waits_for_an_hour() {
         status: Some(429),
         message: "no".into(),
         retry_after: Some(Duration::from_secs(3600)),
+        spent: false,
     };
     assert_eq!((reply, came), (Err(expected), vec![0.0]));
 }

@@ -42,9 +42,6 @@ impl Maker<'_> {
             let planned = plan::round(self.spec, settings, &topics, &so_far.needs, asked);
             let questions = planned.iter().map(|planned| planned.question.clone()).collect();
             let replies = self.asking.ask(teacher, questions).await?;
-            if replies.is_empty() {
-                return Ok((Ended::Budget(self.asking.short.take().unwrap_or_default()), topics));
-            }
             asked += replies.len();
             let before = self.rejected.total();
             let mut candidates = Vec::new();
@@ -52,6 +49,10 @@ impl Maker<'_> {
                 candidates.extend(self.read(reply, planned, (at, id), teacher)?);
             }
             let brought = self.take(so_far, candidates).await?;
+            // With higher limits the same round is asked whole, so that the rows are those that had no limit.
+            if let Some(why) = self.short(so_far) {
+                return Ok((Ended::Budget(why), topics));
+            }
             for at in 0..replies.len() {
                 if brought.contains(&at) { barren.clear() } else { barren.push_back(before) }
             }
@@ -152,7 +153,7 @@ impl Maker<'_> {
                 draw += 1;
             }
             let brought = self.take(so_far, candidates).await?;
-            if let Some(why) = self.asking.short.take() {
+            if let Some(why) = self.short(so_far) {
                 return Ok(Ended::Budget(why));
             }
             (barren, first) = if brought.is_empty() { (barren + batch, first) } else { (0, self.rejected.total()) };
@@ -176,7 +177,7 @@ impl Maker<'_> {
                 Candidate { row: Value::Object(row.clone()), origin, question: at }
             };
             self.take(so_far, rows.iter().enumerate().map(candidate).collect()).await?;
-            if let Some(why) = self.asking.short.take() {
+            if let Some(why) = self.short(so_far) {
                 return Ok(Ended::Budget(why));
             }
             if so_far.left() == 0 {

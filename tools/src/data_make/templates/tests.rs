@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -113,6 +115,47 @@ fn a_text_that_doubles_itself_is_refused_before_it_fills_the_memory() {
     }));
     let (_, row) = Templates::new(&spec).unwrap().draw(0);
     assert_eq!(row.unwrap_err(), "column \"a\": a text grows beyond 65536 bytes");
+}
+
+fn of_slots(text: &str, slots: impl Iterator<Item = (String, Value)>) -> Value {
+    let slots: serde_json::Map<String, Value> = slots.collect();
+    json!({"name": "n", "rows": 1, "columns": [{"name": "a"}], "templates": [{"row": {"a": text}}], "slots": slots})
+}
+
+#[test]
+fn slots_are_nested_at_most_fifty_deep_in_whatever_order_they_are_named() {
+    let chain = |slots: usize| {
+        let link = |at: usize| match at {
+            0 => ("s0".to_owned(), json!(["x"])),
+            _ => (format!("s{at}"), json!([format!("{{s{}}}", at - 1)])),
+        };
+        (0..slots).map(link)
+    };
+    assert_eq!(spec(of_slots("{s49}", chain(50))).templates.len(), 1);
+    let refused = |text: &str| Spec::of(of_slots(text, chain(51))).map(drop).unwrap_err();
+    let ascending: String = (0..51).map(|at| format!("{{s{at}}}")).collect();
+    assert_eq!(refused("{s50}"), "template 1: slot \"s0\" is nested too deep");
+    assert_eq!(refused(&ascending), "template 1: slot \"s50\" is nested too deep");
+}
+
+#[test]
+fn slots_that_must_differ_from_each_other_end_after_so_many_draws() {
+    let values: Vec<Value> = (0..40).map(|at| json!({"text": at.to_string(), "weight": 0.5f64.powi(at)})).collect();
+    let likes = (1..30).map(|at| (format!("s{at}"), json!({"like": format!("s{}", at - 1)})));
+    let spec = spec(of_slots("{s29}", likes.chain([("s0".to_owned(), json!(values))])));
+    let templates = Templates::new(&spec).unwrap();
+    let ends: Vec<String> = (0..20).filter_map(|draw| templates.draw(draw).1.err()).collect();
+    assert!(ends.iter().any(|why| why.ends_with("more than 10000 values would be drawn for one row")), "{ends:?}");
+}
+
+#[test]
+fn a_row_of_many_texts_is_bounded_too() {
+    let columns: Vec<Value> = (0..20).map(|at| json!({"name": format!("c{at}")})).collect();
+    let row: serde_json::Map<String, Value> = (0..20).map(|at| (format!("c{at}"), json!("{long}"))).collect();
+    let spec = spec(json!({
+        "name": "n", "rows": 1, "columns": columns, "templates": [{"row": row}], "slots": {"long": ["x".repeat(60_000)]},
+    }));
+    assert_eq!(Templates::new(&spec).unwrap().draw(0).1.unwrap_err(), "the row grows beyond 1048576 bytes");
 }
 
 /// Whole specs with slots of every kind.

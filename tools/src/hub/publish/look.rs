@@ -1,27 +1,27 @@
 //! One file before it is sent: its kind by its name and its bytes, and what it must not hold.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read, Seek},
+    io::{Read, Seek},
     path::Path,
 };
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
-use tunesmith_harness::redact::redacted;
 
-use super::{Bytes, Contents, Outgoing, Refusal, hashes, unfit};
-use crate::files::open_declared;
+use super::{
+    Bytes, Contents, Outgoing, Refusal, hashes,
+    secrets::{self, Texts},
+    unfit,
+};
+use crate::{data_prepare::LEFT_OUT, files::open_declared};
 
 /// Files up to this size are sent from memory: the very bytes that were looked at.
 const HELD: u64 = 8 << 20;
-/// Most bytes of a line of text.
-const LINE: u64 = 256 << 20;
 /// Most bytes of a tensor file's head.
 const HEAD: u64 = 128 << 20;
-/// How much of a GGUF file's beginning is read as text: what it says of itself stands there.
-const GGUF: u64 = 64 << 20;
 
 /// A file that is made here.
 pub fn made(path: &str, bytes: Vec<u8>) -> Outgoing {
@@ -34,7 +34,6 @@ pub fn made(path: &str, bytes: Vec<u8>) -> Outgoing {
 enum Form {
     Text,
     Rows,
-    Parquet,
     Safetensors,
     Gguf,
 }
@@ -45,6 +44,8 @@ pub fn kept_back(contents: Contents, path: &str) -> Option<&'static str> {
     match path {
         "README.md" => Some("the card is written anew"),
         "tunesmith-hub.json" => Some("it says where a download came from"),
+        _ if path.starts_with(".cache/huggingface/") => Some("notes of the Hub's own tools"),
+        LEFT_OUT => Some("rows that a preparation left out"),
         _ if contents == Contents::Dataset => None,
         "log.jsonl" => Some("a log of training"),
         _ if top == "runs" && path != top => Some("a log of training"),
@@ -56,23 +57,25 @@ pub fn kept_back(contents: Contents, path: &str) -> Option<&'static str> {
 
 fn form(contents: Contents, path: &str) -> Option<Form> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    let ending = |name: &str| name.rsplit_once('.').map(|(_, ending)| ending.to_owned()).unwrap_or_default();
+    let unpacked = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(name);
     let models = contents != Contents::Dataset;
-    match (name, ending) {
-        ("LICENSE" | "LICENCE" | "NOTICE" | "merges.txt" | "vocab.txt", _) | (_, "md" | "json" | "jinja") => {
-            Some(Form::Text)
+    match (name, ending(name).as_str()) {
+        (_, "parquet") if !models => Some(Form::Rows),
+        _ if !models && ["jsonl", "ndjson", "json", "csv", "tsv"].contains(&ending(unpacked).as_str()) => {
+            Some(Form::Rows)
         }
+        ("LICENSE" | "LICENSE.txt" | "LICENCE" | "NOTICE" | "merges.txt" | "vocab.txt", _)
+        | (_, "md" | "json" | "jinja") => Some(Form::Text),
         (_, "safetensors") if models => Some(Form::Safetensors),
         (_, "gguf") if models => Some(Form::Gguf),
-        (_, "jsonl" | "csv" | "tsv") if !models => Some(Form::Rows),
-        (_, "parquet") if !models => Some(Form::Parquet),
         _ => None,
     }
 }
 
-/// Whether a file holds rows, which are looked at in a worker.
+/// Whether a file may hold rows, which are looked at in a worker.
 pub fn holds_rows(contents: Contents, path: &str) -> bool {
-    matches!(form(contents, path), Some(Form::Rows | Form::Parquet))
+    form(contents, path) == Some(Form::Rows)
 }
 
 /// Looks at one file.
@@ -82,39 +85,43 @@ pub fn file(contents: Contents, dir: &Path, path: &str) -> Result<Outgoing, Refu
         let what = "is of a kind that is not published; take it away, or turn rows into .jsonl, .csv or .parquet";
         return Err(unfit(&at, what));
     };
+    let failed = |error: std::io::Error| unfit(&at, error.to_string());
     let mut file = open_declared(dir, Path::new(path)).map_err(|why| unfit(&at, why))?;
-    let outgoing = read(&mut file, &at, path)?;
-    file.rewind().map_err(|error| unfit(&at, error.to_string()))?;
-    let clean = match form {
-        Form::Text | Form::Rows => text(file),
-        Form::Safetensors => safetensors(file),
-        Form::Gguf => gguf(file),
-        Form::Parquet => Ok(()),
+    let (outgoing, binary) = read(&mut file, &at, path)?;
+    file.rewind().map_err(failed)?;
+    let sound = match form {
+        Form::Text if binary => Err("holds bytes that are no text; write it as UTF-8".to_owned()),
+        Form::Text | Form::Rows => Ok(()),
+        Form::Safetensors => safetensors(&mut file),
+        Form::Gguf => gguf(&mut file),
     };
-    clean.map_err(|why| unfit(&at, why)).map(|()| outgoing)
+    sound.map_err(|why| unfit(&at, why))?;
+    file.rewind().map_err(failed)?;
+    let secret = if binary { secrets::line(Texts::new(file)) } else { secrets::line(file) };
+    match secret.map_err(failed)? {
+        None => Ok(outgoing),
+        Some(_) if binary => Err(unfit(&at, SECRET)),
+        Some(line) => Err(unfit(&at, format!("line {line} {SECRET}"))),
+    }
 }
 
 /// What is said of a secret.
 pub const SECRET: &str = "holds what looks like a secret, such as a token or a key; take it out";
 
-/// Whether a text holds what looks like one.
-pub fn secret(text: &str) -> bool {
-    redacted(text) != text
-}
-
-/// Size and hashes, and the bytes themselves where they are few.
-fn read(file: &mut File, at: &Path, path: &str) -> Result<Outgoing, Refusal> {
+/// Size and hashes, and the bytes themselves where they are few; and whether they are something else than text.
+fn read(file: &mut File, at: &Path, path: &str) -> Result<(Outgoing, bool), Refusal> {
     let failed = |error: std::io::Error| unfit(at, error.to_string());
     let size = file.metadata().map_err(failed)?.len();
     let mut held = (size <= HELD).then(Vec::new);
     let (mut sha256, mut git) = (Sha256::new(), Sha1::new_with_prefix(format!("blob {size}\0")));
-    let (mut buffer, mut count) = (vec![0; 1 << 16], 0);
+    let (mut buffer, mut count, mut binary) = (vec![0; 1 << 16], 0, false);
     loop {
         let n = file.read(&mut buffer).map_err(failed)?;
         if n == 0 {
             break;
         }
         count += n as u64;
+        binary |= buffer[..n].contains(&0);
         if count > size {
             return Err(unfit(at, "grows while it is read; publish it when it is finished"));
         }
@@ -124,27 +131,12 @@ fn read(file: &mut File, at: &Path, path: &str) -> Result<Outgoing, Refusal> {
     }
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let bytes = held.map_or_else(|| Bytes::File(at.to_owned()), Bytes::Here);
-    Ok(Outgoing { path: path.into(), size: count, sha256: hex(&sha256.finalize()), git: hex(&git.finalize()), bytes })
+    let (sha256, git) = (hex(&sha256.finalize()), hex(&git.finalize()));
+    Ok((Outgoing { path: path.into(), size: count, sha256, git, bytes }, binary))
 }
 
-/// Text, line by line.
-fn text(file: File) -> Result<(), String> {
-    let (mut input, mut line, mut number) = (BufReader::new(file), Vec::new(), 0);
-    loop {
-        line.clear();
-        number += 1;
-        let n = input.by_ref().take(LINE).read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
-        match n {
-            0 => return Ok(()),
-            n if n as u64 == LINE => return Err(format!("has a line {number} of more than {LINE} bytes")),
-            _ if secret(&String::from_utf8_lossy(&line)) => return Err(format!("line {number} {SECRET}")),
-            _ => {}
-        }
-    }
-}
-
-/// What a tensor file says of itself.
-fn safetensors(mut file: File) -> Result<(), String> {
+/// Whether a file begins as a tensor file does.
+fn safetensors(file: &mut File) -> Result<(), String> {
     let damaged = || "is no safetensors file".to_owned();
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|_| damaged())?;
@@ -154,27 +146,14 @@ fn safetensors(mut file: File) -> Result<(), String> {
     }
     let mut head = Vec::new();
     file.take(length).read_to_end(&mut head).map_err(|_| damaged())?;
-    let parsed: Value = serde_json::from_slice(&head).map_err(|_| damaged())?;
-    if !parsed.is_object() {
-        return Err(damaged());
-    }
-    if secret(&String::from_utf8_lossy(&head)) { Err(SECRET.into()) } else { Ok(()) }
+    let tensors: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_slice(&head);
+    tensors.map(drop).map_err(|_| damaged())
 }
 
-fn gguf(file: File) -> Result<(), String> {
-    let mut head = Vec::new();
-    file.take(GGUF).read_to_end(&mut head).map_err(|error| error.to_string())?;
-    if !head.starts_with(b"GGUF") {
-        return Err("is no GGUF file".into());
-    }
-    // Each run of what may be text by itself: tensors are none.
-    let texts = head.split(|byte| !(b' '..=b'~').contains(byte)).filter(|text| text.len() >= 16);
-    for text in texts {
-        if secret(&String::from_utf8_lossy(text)) {
-            return Err(SECRET.into());
-        }
-    }
-    Ok(())
+fn gguf(file: &mut File) -> Result<(), String> {
+    let mut magic = [0; 4];
+    let read = file.read_exact(&mut magic);
+    if read.is_ok() && magic == *b"GGUF" { Ok(()) } else { Err("is no GGUF file".into()) }
 }
 
 #[cfg(test)]
@@ -193,6 +172,12 @@ mod tests {
         {
             assert!(!sent(Contents::Model, path), "{path}");
         }
-        assert!(sent(Contents::Dataset, "data/train.parquet") && !sent(Contents::Dataset, "m.safetensors"));
+        for path in ["data/train.parquet", "a.jsonl", "a.jsonl.gz", "a.csv.zst", "a.json", "manifest.json"] {
+            assert!(sent(Contents::Dataset, path) && holds_rows(Contents::Dataset, path), "{path}");
+        }
+        assert!(!holds_rows(Contents::Dataset, "LICENSE") && !holds_rows(Contents::Model, "config.json"));
+        for path in ["m.safetensors", "a.parquet.gz", "a.gz", "x.txt.zst", "a.tar.gz"] {
+            assert!(!sent(Contents::Dataset, path), "{path}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Sending, by the Hub's own client, and looking at what arrived.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use hf_hub::{
     HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel,
@@ -24,7 +24,7 @@ pub struct Published {
     pub url: String,
     /// The commit.
     pub commit: String,
-    /// Whether only its owner sees it.
+    /// Whether only its owner sees it; what was there before and private stays so.
     pub private: bool,
 }
 
@@ -96,7 +96,8 @@ impl Hub {
         let commit = commit.ok_or_else(|| self.client.senseless("it names no commit"))?;
         self.arrived(kind, parcel, &commit).await?;
         let prefix = if kind == Kind::Dataset { "datasets/" } else { "" };
-        Ok(Published { url: format!("{endpoint}/{prefix}{id}"), commit, private: parcel.private })
+        let private = listed.private.unwrap_or(parcel.private);
+        Ok(Published { url: format!("{endpoint}/{prefix}{id}"), commit, private })
     }
 
     /// The Hub's own client. It follows no redirect, because a token must not go along.
@@ -105,6 +106,9 @@ impl Hub {
         let http = reqwest::Client::builder()
             .user_agent(concat!("tunesmith/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            // A commit of many files takes the Hub a while.
+            .read_timeout(Duration::from_secs(300))
             .build()
             .map_err(|_| wrong())?;
         HFClient::builder()
