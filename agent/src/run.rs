@@ -37,6 +37,7 @@ use crate::{
 
 mod failure;
 mod prepare;
+mod reading;
 mod sealing;
 
 pub use failure::Failure;
@@ -156,6 +157,7 @@ fn begin<'a>(options: &Options, prepared: &'a Prepared, watch: &'a dyn Watch) ->
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rows: prepared.rows,
         layers,
+        inputs: prepared.inputs.clone(),
     })?;
     Ok(journal)
 }
@@ -182,10 +184,9 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let registry = registry::all();
     let scope_of = |output: &Value| prepared.scope(output);
     let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);
-    Playbook::new(&prepared.task, prepared.rows, &budget, steps, &mut journal)
-        .preview()
-        .await?
-        .map_err(|(outcome, why)| Failure::new(outcome.exit_code(), why))
+    let preview = Playbook::new(&prepared.task, prepared.rows, &budget, steps, &mut journal).preview().await?;
+    let preview = preview.map_err(|(outcome, why)| Failure::new(outcome.exit_code(), why))?;
+    Ok(playbook::Preview { notes: prepared.of_files(), ..preview })
 }
 
 /// Lets the planner work until it has finished or something stops it.

@@ -17,7 +17,10 @@ use tunesmith_harness::{
 use tunesmith_tools::tool::Progress;
 
 use crate::{
-    commands::{table::short, unprinted},
+    commands::{
+        table::{short, word},
+        unprinted,
+    },
     model::Delta,
     run::{Failure, Finished, Watch},
 };
@@ -192,8 +195,7 @@ impl Terminal {
             Kind::Scored { step: None, score } => self.say(state, &judgement(score, "", self.colours)),
             Kind::Scored { .. } => {}
             Kind::Scoped { scope } => {
-                let kind = serde_json::to_value(scope.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
-                let kind = kind.unwrap_or_default();
+                let kind = word(scope.kind);
                 let text = format!(
                     "scope frozen: {kind}, base {}, {}, at most {} tokens, {}",
                     scope.base, scope.method, scope.max_length, scope.metric

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    run::Input,
     score::Score,
     task::{Outcome, Scope, Task},
 };
@@ -105,6 +106,9 @@ pub enum Kind {
         /// The sandbox layers, each with its status as in `files: enforced`; without one in logs of early versions, which name
         /// those in force alone.
         layers: Vec<String>,
+        /// The user's files as they were read, the test file included.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inputs: Vec<Input>,
     },
     /// The scope was frozen by the first `plan`.
     Scoped {

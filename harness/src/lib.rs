@@ -20,7 +20,7 @@
 //! | [`overlap`] | which of them, or of an eval set, stand in what was trained on |
 //! | [`budget`] | how much may a run use |
 //! | [`redact`] | which words are secrets, and are shown nowhere |
-//! | [`hash`], [`text`], [`figures`], [`svg`] | how are bytes named, and texts and numbers shown |
+//! | [`hash`], [`text`], [`figures`] | how are bytes named, and texts and numbers shown |
 
 pub mod ask;
 pub mod baselines;
@@ -47,6 +47,6 @@ mod samples;
 pub mod score;
 pub mod seal;
 pub mod stats;
-pub mod svg;
+mod svg;
 pub mod task;
 pub mod text;

@@ -1,12 +1,14 @@
 //! What a run's log amounts to: a stable record for programs, and a page for people.
 
 mod commands;
+mod data;
 mod fold;
 pub(crate) mod render;
 mod sentence;
 mod step;
 mod view;
 
+pub use data::data_section;
 pub use render::{html_page, markdown_page};
 
 use std::{
@@ -21,6 +23,7 @@ use serde_json::Value;
 use crate::{
     event::{Event, Rows},
     grade::{Artifact, Baselines, Confusion, Gain, Measured, WrongRow},
+    run::Input,
     score::Score,
     task::{Goal, Outcome, Scope},
 };
@@ -79,6 +82,12 @@ pub struct Report {
     pub unusable: Vec<(String, usize)>,
     /// Row counts.
     pub rows: Option<Rows>,
+    /// The user's files as they were read, the test file included.
+    #[serde(default)]
+    pub inputs: Vec<Input>,
+    /// What the first successful `data_inspect` found.
+    #[serde(default)]
+    pub data: Option<Value>,
     /// Who planned.
     pub planner: String,
     /// Version of the binary.

@@ -37,7 +37,7 @@ mod writer;
 pub use batch::{BadRow, Batch, Batches};
 pub use problem::{Problem, RowsError};
 pub(crate) use source::glob;
-pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source};
+pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source, is_pattern};
 pub use stages::{Count, Flow, Key, Left, Passed, Stages, key};
 pub use writer::{Codec, Layout, Writer, Written};
 
@@ -45,6 +45,10 @@ pub use writer::{Codec, Layout, Writer, Written};
 pub const MAX_BYTES: u64 = 2 << 30;
 /// Longest row in bytes of its text.
 pub const MAX_ROW: usize = 16 << 20;
+/// Most columns of a table. Each row has them all, and holds a name and a value for each.
+pub const MAX_COLUMNS: usize = 10_000;
+/// Most values of one row: a list of numbers takes forty times the memory of its text.
+pub const MAX_VALUES: usize = 500_000;
 
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq)]

@@ -224,6 +224,12 @@ pub struct Input {
     /// What is to be said of how it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Lines and records that gave no row and are left out.
+    #[serde(default)]
+    pub bad_rows: usize,
+    /// Why, of the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad: Vec<String>,
 }
 
 /// What a run came to: a fold over its log that also reads runs whose process was killed.

@@ -115,7 +115,7 @@ pub(crate) fn chart(lines: &[Line<'_>], x_name: &str, y_name: &str, mark: Option
 }
 
 /// A small bar of a share between 0 and 1, with a mark at the best before; `None` for what is no share.
-pub fn bar(value: f64, before: Option<f64>) -> Option<String> {
+pub(crate) fn bar(value: f64, before: Option<f64>) -> Option<String> {
     let share = |value: &f64| (0.0..=1.0).contains(value);
     Some(value).filter(share)?;
     let mark = before.filter(share).map_or(String::new(), |before| {
@@ -132,7 +132,7 @@ pub fn bar(value: f64, before: Option<f64>) -> Option<String> {
 /// there is nothing to show.
 ///
 /// The names are the caller's own words, never data.
-pub fn histogram(counts: &[usize], to: usize, x_name: &str, y_name: &str, mark: usize) -> Option<String> {
+pub(crate) fn histogram(counts: &[usize], to: usize, x_name: &str, y_name: &str, mark: usize) -> Option<String> {
     let most = counts.iter().copied().max().filter(|most| *most > 0)?;
     let (x, y) = (Axis::over(0.0, to.max(1) as f64), Axis::over(0.0, most as f64));
     let wide = (WIDTH - LEFT - RIGHT) / counts.len() as f64;

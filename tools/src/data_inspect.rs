@@ -20,6 +20,7 @@ use tunesmith_sandbox::Workdir;
 use crate::{
     bases,
     files::{existing, score, typed},
+    memory::{ALLOWANCE, bounded},
     tool::{Cx, Tool, ToolError},
     worker::{Live, Work, run_work},
 };
@@ -134,7 +135,8 @@ impl Job {
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         let source = Source::find(&self.paths, &Reading { bad: Bad::Quarantine, ..Reading::default() })?;
         let names = names(&source.inputs);
-        let pass = pass::run(&source, draw::Draw::new(self.sample.min(SAMPLE), self.seed), live)?;
+        let draw = draw::Draw::new(self.sample.min(SAMPLE), self.seed);
+        let pass = bounded(ALLOWANCE, || pass::run(&source, draw, live))?;
         if pass.rows == 0 {
             let first = pass.bad.first().map_or_else(String::new, |bad| format!("; the first line: {}", bad.why));
             bail!("{} has no rows{first}; give a file with a header and rows", names.join(", "));
@@ -178,7 +180,7 @@ impl Job {
             skipped: skipped.take(LISTED).collect(),
             bad_rows: pass.files.iter().map(|(_, bad)| bad).sum(),
             bad: bad.collect(),
-            sample: Sample { rows: pass.sample.len(), of: pass.different, seed: self.seed },
+            sample: Sample { rows: pass.sample.len(), of: pass.different, seed: self.seed, too_large: pass.too_large },
             ..Output::default()
         }
     }

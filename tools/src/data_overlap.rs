@@ -20,11 +20,14 @@ use tunesmith_harness::{
 
 use crate::{
     inputs::{Named, name, source},
+    memory::{ALLOWANCE, bounded},
     worker::Live,
 };
 
-/// Most bytes of eval rows, which are held in memory, at some twenty times their size where words are short.
+/// Most bytes of eval rows, which are held in memory.
 const MOST_EVALS: u64 = 256 << 20;
+/// Bytes that each of them takes, where words are short.
+const EACH: u64 = 20;
 /// Eval rows that the result shows; the file holds all.
 const SHOWN: usize = 100;
 /// Training rows that the result shows for each of them.
@@ -35,9 +38,9 @@ const EXCERPT: usize = 160;
 /// What to compare. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Training rows: files or folders.
+    /// Training rows: files, folders or patterns.
     pub train: Vec<Named>,
-    /// Eval rows: files or folders.
+    /// Eval rows: files, folders or patterns.
     pub against: Vec<Named>,
     /// The only column of the eval rows that counts.
     pub column: Option<String>,
@@ -123,6 +126,10 @@ struct Seen {
 impl Job {
     /// Looks for the eval rows in the training rows, which are read once and not held.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
+        bounded(ALLOWANCE + EACH * MOST_EVALS, || self.look_for(live))
+    }
+
+    fn look_for(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
         let (evals, places) = evals(&self.against, self.column.as_deref())?;
         let source = source(&self.train, Bad::Quarantine)?;
         let names: Vec<String> = source.inputs.iter().map(|input| name(&self.train, input)).collect();

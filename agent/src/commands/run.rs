@@ -36,7 +36,7 @@ pub struct Args {
     /// What to reach, in plain words
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     task: String,
-    /// Rows to learn from: CSV, TSV, JSON, JSON lines or Parquet, also as .gz or .zst; may be repeated
+    /// Rows to learn from: CSV, TSV, JSON, JSON lines or Parquet, also as .gz or .zst; folders and patterns too; may be repeated
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
     /// Model to start from: nano, a directory, a .gguf file or a Hub id [default: nano]

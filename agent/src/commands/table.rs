@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use serde::Serialize;
 use tunesmith_harness::text::visible;
 
 /// Rows in columns that line up, two spaces apart; the first column to the left, figures to the right.
@@ -24,6 +25,12 @@ pub fn table(rows: &[Vec<String>]) -> Vec<String> {
 
 fn figure(cell: &str) -> bool {
     cell.is_empty() || cell == NONE || cell.starts_with(|c: char| c.is_ascii_digit() || "+-<$".contains(c))
+}
+
+/// The word by which a choice is known in JSON.
+pub fn word(choice: impl Serialize) -> String {
+    let value = serde_json::to_value(choice).unwrap_or_default();
+    value.as_str().map(str::to_owned).unwrap_or_default()
 }
 
 /// What is not known or does not apply.

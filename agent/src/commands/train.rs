@@ -29,7 +29,7 @@ use super::{
     table::count,
     unfinished::{Begun, Unfinished},
     usage,
-    work::{Bench, holding, input, remove},
+    work::{Bench, found, holding, remove},
 };
 use crate::run::Failure;
 
@@ -42,9 +42,9 @@ Example:
   tunesmith train --base nano --data tickets.csv --out adapter --learning-rate 3e-3 --epochs 10
 
 After a crash or a kill the same command with --resume goes on from the last checkpoint, in DIR.partial, to the same bytes.
-A file of rows is prepared first (see `tunesmith data prepare --help`), unless --objective says what its rows are: JSON lines
-in TRL's formats with messages, prompt and completion, or text (sft), prompt, chosen and rejected (dpo), or text (text, also a
-.txt file).
+A file of rows is prepared first (see `tunesmith data prepare --help`), unless --objective says what its rows are: messages,
+prompt and completion, text, ShareGPT's conversations, or Alpaca's instruction, input and output (sft), prompt, chosen and
+rejected (dpo), or text (text, also a .txt file); then --data may also be a folder or a pattern.
 
 --spec is a TOML file of settings, and --set gives one: lora_dropout, target_modules (names, a regular expression or all-linear),
 exclude_modules, layers_to_transform, rank_pattern, alpha_pattern, modules_to_save, use_rslora, use_dora, loraplus_lr_ratio,
@@ -58,7 +58,7 @@ pub struct Args {
     /// Model to start from: nano, a directory, a .gguf file or a Hub id (OWNER/NAME[@REVISION])
     #[arg(long, value_name = "MODEL")]
     base: String,
-    /// A directory made by `data prepare`, or a file of rows, which is prepared first
+    /// A directory made by `data prepare`, or a file of rows, which is prepared first; with --objective any files of rows
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// New directory for the adapter
@@ -102,12 +102,15 @@ pub struct Args {
     json: bool,
 }
 
+/// Rows as they are named, and what must be readable for them.
+type Given = (PathBuf, PathBuf);
+
 /// Prepares rows where that is needed, and trains.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     device::check(&args.device).map_err(|error| usage(error.to_string()))?;
     let settings = settings(&args)?;
     let bench = Bench::new(&args.require, cancel)?;
-    let (given, base) = (input(&args.data)?, bench.model(&args.base).await?);
+    let (given, base) = (found(&args.data)?, bench.model(&args.base).await?);
     if args.dry_run {
         return dry_run(&args, &settings, &bench, (given, base)).await;
     }
@@ -149,16 +152,16 @@ async fn make(
     args: &Args,
     settings: &train::Settings,
     bench: &Bench<'_>,
-    (given, base): (PathBuf, PathBuf),
+    (given, base): (Given, PathBuf),
     out: &Unfinished,
 ) -> Result<train::Output, Failure> {
-    let job = job(args, settings, bench, (given, base.clone()), (&out.path(), out.dir())).await?;
+    let reads = vec![base.clone(), given.1.clone()];
+    let job = job(args, settings, bench, (given, base), (&out.path(), out.dir())).await?;
     let checkpoints = train::Checkpoints {
         dir: out.checkpoints(),
         save_steps: args.save_steps,
         save_total_limit: args.save_total_limit,
     };
-    let reads = vec![base, job.data.clone()];
     let job = train::Job { checkpoints: Some(checkpoints), ..job };
     bench.run(&Work::Train(job), out.dir(), reads, "train").await
 }
@@ -168,11 +171,11 @@ async fn dry_run(
     args: &Args,
     settings: &train::Settings,
     bench: &Bench<'_>,
-    (given, base): (PathBuf, PathBuf),
+    (given, base): (Given, PathBuf),
 ) -> Result<u8, Failure> {
     let dir = bench.private()?;
-    let job = job(args, settings, bench, (given, base.clone()), (&dir.path().join("adapter"), &dir)).await?;
-    let reads = vec![base, job.data.clone()];
+    let reads = vec![base.clone(), given.1.clone()];
+    let job = job(args, settings, bench, (given, base), (&dir.path().join("adapter"), &dir)).await?;
     let job = train::Job { dry_run: true, ..job };
     let made: train::Output = bench.run(&Work::Train(job), &dir, reads, "train").await?;
     let Some(estimate) = made.estimate else {
@@ -194,14 +197,18 @@ async fn job(
     args: &Args,
     settings: &train::Settings,
     bench: &Bench<'_>,
-    (given, base): (PathBuf, PathBuf),
+    ((given, folder), base): (Given, PathBuf),
     (out, dir): (&Path, &Workdir),
 ) -> Result<train::Job, Failure> {
-    let data = if given.is_dir() {
+    let prepared = given.join("recipe.json").is_file() || (given.is_dir() && settings.objective.is_none());
+    let data = if prepared {
         already(args)?
     } else if settings.objective.is_some() {
-        raw(args, &given)?;
+        raw(args)?;
         given
+    } else if given != folder {
+        let why = "is a pattern; name --objective for files in TRL's formats, or one file to prepare";
+        return Err(usage(format!("{}: {why}", args.data.display())));
     } else {
         // Beside the adapter, so that it can be scored on the same recipe.
         let to = out.join("prepared");
@@ -228,16 +235,12 @@ async fn job(
     })
 }
 
-/// A file of rows in TRL's formats, whose columns have their names already.
-fn raw(args: &Args, given: &Path) -> Result<(), Failure> {
-    // What is no file may never end.
-    if !given.is_file() {
-        return Err(usage(format!("{}: is a pipe or a device, not a file; name a file of rows", args.data.display())));
-    }
+/// Rows in TRL's formats, ShareGPT's or Alpaca's, whose columns have their names already.
+fn raw(args: &Args) -> Result<(), Failure> {
     match args.mapping.given().as_slice() {
         [] => Ok(()),
         given => Err(usage(format!(
-            "{} maps columns for rows that are prepared; with an objective, rows are in TRL's formats: leave one out",
+            "{} maps columns for rows that are prepared; with an objective, rows have a format of their own: leave one out",
             given.join(" ")
         ))),
     }

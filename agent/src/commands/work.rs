@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
-use tunesmith_harness::text::visible;
+use tunesmith_harness::{rows::is_pattern, text::visible};
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
     bases::{self, Base, BaseError},
@@ -123,6 +123,22 @@ pub fn input(path: &Path) -> Result<PathBuf, Failure> {
         std::io::ErrorKind::NotFound => usage(format!("{}: there is no such file; check the path", path.display())),
         _ => usage(format!("{}: {error}", path.display())),
     })
+}
+
+/// Files of rows as the user names them: an absolute path or pattern, and what must be readable for it.
+pub fn found(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    if given.to_str().is_none() {
+        return Err(usage(format!("{}: is not a name in UTF-8; rename it", given.display())));
+    }
+    let wild = given.components().position(|part| is_pattern(part.as_ref())).filter(|_| !given.exists());
+    let Some(at) = wild else {
+        let path = input(given)?;
+        return Ok((path.clone(), path));
+    };
+    let fixed: PathBuf = given.components().take(at).collect();
+    let folder = if fixed.as_os_str().is_empty() { Path::new(".") } else { &fixed };
+    let folder = input(folder)?;
+    Ok((folder.join(given.components().skip(at).collect::<PathBuf>()), folder))
 }
 
 /// How to name another place for a result.

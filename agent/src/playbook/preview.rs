@@ -44,6 +44,8 @@ pub struct Preview {
     pub seconds: f64,
     /// Expected peak memory of a job in bytes; `None` is unknown.
     pub memory: Option<u64>,
+    /// What should be known of how the files were read.
+    pub notes: Vec<String>,
 }
 
 impl Preview {
@@ -64,6 +66,7 @@ impl Preview {
             speed: *speed,
             seconds: recipe.seconds + grading,
             memory: scouted.memory,
+            notes: Vec::new(),
         }
     }
 }
@@ -78,6 +81,7 @@ impl fmt::Display for Preview {
             "rows      {} read: {} sealed, {train} to train on, {valid} to validate on",
             rows.read, rows.sealed
         )?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))?;
         writeln!(f, "metric    {}", self.metric)?;
         let goals: Vec<String> =
             self.goals.iter().map(|goal| format!("{} of at least {}", goal.metric, goal.at_least)).collect();

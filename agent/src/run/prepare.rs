@@ -28,7 +28,8 @@ use tunesmith_tools::{
 
 use super::{
     ELSEWHERE, Failure, Options,
-    sealing::{Parts, read_all, read_test},
+    reading::{self, Read},
+    sealing::Parts,
     shown,
 };
 pub use crate::model::spec::Planner;
@@ -62,7 +63,9 @@ pub struct Prepared {
     pub hub: Option<Hub>,
     /// Takes the run's directory away again, should the run not begin.
     pub unbegun: Unbegun,
-    inputs: Vec<Input>,
+    /// The user's files as they were read.
+    pub inputs: Vec<Input>,
+    skipped: Vec<String>,
     hashes: BTreeMap<String, String>,
 }
 
@@ -157,14 +160,15 @@ impl Prepared {
             Some(path) => Base::Path(cwd.join(path)),
             None => bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?,
         };
+        let read = reading::read(&task.files)?;
+        let test = task.test.as_ref().map(|path| test(path, &read)).transpose()?;
+        let all = || [&read].into_iter().chain(&test);
+        let inputs: Vec<Input> = all().flat_map(Read::inputs).cloned().collect();
+        let skipped = all().flat_map(|read| read.skipped.clone()).collect();
         if let Base::Path(base) = &base {
-            apart(base, task.files.iter().chain(&task.test).chain([&options.dir]))?;
+            apart(base, inputs.iter().map(|input| &input.path).chain([&options.dir]))?;
         }
-        let (read, mut inputs) = read_all(&task.files)?;
-        let test = task.test.as_deref().map(|path| read_test(path, &read.columns)).transpose()?;
-        let (test, test_input) = test.unzip();
-        inputs.extend(test_input);
-        let parts = Parts::new(&task, read, test)?;
+        let parts = Parts::new(&task, read, test.map(|test| test.rows))?;
         let mut unbegun = Unbegun::new(&options.dir);
         let run = Run::create(&options.dir, &task.request, Timestamp::now()).map_err(failure)?;
         unbegun.run = Some(run.dir().to_owned());
@@ -182,7 +186,7 @@ impl Prepared {
         let hashes = hashes.map(|(name, hash)| (name.to_owned(), hash)).into_iter().chain(base_files(&base)?).collect();
         let hub = hub(options)?;
         let Parts { open, columns, rows, .. } = parts;
-        Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, unbegun, inputs, hashes })
+        Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, unbegun, inputs, skipped, hashes })
     }
 
     /// The scope that a successful `plan`'s output amounts to. A plan on another base is an error, and so is one of a
@@ -228,6 +232,11 @@ impl Prepared {
         format!("let {} plan this run{calls} in {}", options.planner, shown(self.run.dir()))
     }
 
+    /// What the user should know of how the files were read.
+    pub fn of_files(&self) -> Vec<String> {
+        self.inputs.iter().flat_map(reading::notes).chain(self.skipped.iter().cloned()).collect()
+    }
+
     /// What the user should know before the run begins.
     pub fn notes(&self, options: &Options) -> Vec<String> {
         let rows = self.rows;
@@ -237,9 +246,7 @@ impl Prepared {
             String::new()
         };
         let mut notes = vec![format!("{} rows: {} open, {} sealed{dropped}", rows.read, rows.open, rows.sealed)];
-        let said =
-            self.inputs.iter().filter_map(|input| Some(format!("{}: {}", shown(&input.path), input.note.as_ref()?)));
-        notes.extend(said);
+        notes.extend(self.of_files());
         if rows.near_groups > 0 {
             notes.push(format!("{} groups of near-copies, each kept on one side", rows.near_groups));
         }
@@ -285,6 +292,18 @@ const BEYOND: &str = "leave it out of the request (it trains LoRA adapters and w
     language model plan with --planner";
 const OUTSIDE: &str = "this request is outside what the playbook can plan: it fine-tunes a model on rows given with --file \
     (try \"fine-tune a small model to classify ...\"), or name a language model with --planner";
+
+/// The user's test file, which must have the columns of the data.
+fn test(path: &Path, data: &Read) -> Result<Read, Failure> {
+    let test = reading::read(&[path.to_owned()])?;
+    match data.missing_in(&test) {
+        None => Ok(test),
+        Some(missing) => {
+            let why = format!("{}: has no column {missing:?}; a test file needs the columns of the data", shown(path));
+            Err(Failure::new(2, why))
+        }
+    }
+}
 
 /// Every layer of the sandbox with its status here.
 pub fn layers(jobs: &Local) -> Vec<String> {

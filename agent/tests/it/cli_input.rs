@@ -47,13 +47,6 @@ fn a_header_without_rows_has_no_rows() {
 }
 
 #[test]
-fn bytes_that_are_not_utf8_are_found_with_their_line() {
-    let (said, _dir) = run_on(b"text,intent\nh\xc3\xa9llo,a\ncaf\xe9,b\n", &[]);
-    let want = "error: rows.csv: line 3: byte 24 of the file is not UTF-8; convert it, for example with: iconv -f latin1 -t utf-8\n";
-    assert_eq!(said.refused(2), want);
-}
-
-#[test]
 fn one_column_needs_a_second() {
     let rows: String = (0..300).map(|i| format!("message number {i}\n")).collect();
     let (said, dir) = run_on(format!("text\n{rows}").as_bytes(), &base_named(base()));

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     event::{Approver, Capability, Fault, JobRecord, Rows},
+    run::Input,
     score::{Score, Verdict},
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
@@ -64,6 +65,15 @@ fn kinds() -> Vec<Kind> {
             version: "0.1.0".into(),
             rows: Rows { read: 10, open: 8, sealed: 2, dropped: 0, templated: 0, near_groups: 0 },
             layers: vec!["landlock".into()],
+            inputs: vec![Input {
+                path: "rows.csv".into(),
+                sha256: "cc".into(),
+                bytes: 9,
+                rows: 10,
+                note: None,
+                bad_rows: 0,
+                bad: Vec::new(),
+            }],
         },
         Kind::Scoped { scope },
         said("let me see"),

@@ -70,6 +70,8 @@ fn empty() -> Report {
         errors: Vec::new(),
         unusable: Vec::new(),
         rows: None,
+        inputs: Vec::new(),
+        data: None,
         planner: String::new(),
         tunesmith: String::new(),
         seed: None,
@@ -99,12 +101,13 @@ impl Spent {
 
 fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mut Steps), kind: &Kind) {
     match kind {
-        Kind::Started { task, planner, version, rows, layers } => {
+        Kind::Started { task, planner, version, rows, layers, inputs } => {
             start(report, task);
             report.planner = planner.clone();
             report.tunesmith = version.clone();
             report.rows = Some(*rows);
             report.layers = layers.clone();
+            report.inputs = inputs.clone();
         }
         Kind::Scoped { scope } => freeze(report, scope),
         Kind::Said { tokens, usd, .. } => {
@@ -120,6 +123,9 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             returned(report, steps, (*step, tool, *ok), (output, *seconds), (*fault, jobs));
             if *ok {
                 hints.returned(*step, tool, output);
+                if tool == "data_inspect" && report.data.is_none() {
+                    report.data = Some(output.clone());
+                }
                 report.curves.extend((tool == "train").then(|| curve(*step, output)).flatten());
             }
         }

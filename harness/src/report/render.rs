@@ -33,7 +33,7 @@ pub fn markdown_page(template: &str, context: impl Serialize) -> String {
 
 /// Lays out one of the program's own templates with `context`, in which every text is escaped.
 pub(crate) fn page(escape: AutoEscape, template: &str, context: impl Serialize) -> String {
-    render_with(escape, template, context).unwrap_or_else(|error| format!("the page cannot be laid out: {error:#}\n"))
+    try_page(escape, template, context).unwrap_or_else(|error| format!("the page cannot be laid out: {error:#}\n"))
 }
 
 /// How texts are escaped in Markdown.
@@ -41,8 +41,8 @@ pub(crate) fn in_markdown() -> AutoEscape {
     AutoEscape::Custom("markdown".into())
 }
 
-/// The templates are part of the binary and are rendered by the tests, so an error here would be a defect.
-fn render_with(escape: AutoEscape, template: &str, context: impl Serialize) -> Result<String, Error> {
+/// The templates are part of the binary and are rendered by the tests: an error is a defect, or a context of another shape.
+pub(super) fn try_page(escape: AutoEscape, template: &str, context: impl Serialize) -> Result<String, Error> {
     let mut env = Environment::new();
     let mut syntax = SyntaxConfig::builder();
     env.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);

@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Curve, Report, sentence::capital};
+use super::{
+    Curve, Report,
+    data::{InputView, data_section},
+    sentence::capital,
+};
 use crate::{
     figures::{bytes, counted, duration, p_value, percent, percents, points},
     grade::{Confusion, Measured},
@@ -40,6 +44,9 @@ pub(super) struct View {
     files: Vec<FileView>,
     steps: Vec<StepView>,
     scores: Vec<ScoreView>,
+    inputs: Vec<InputView>,
+    /// Laid out by the same engine with the same escapes; safe.
+    data: Option<String>,
     facts: Vec<[String; 2]>,
     scope: Vec<[String; 2]>,
     hashes: Vec<[String; 2]>,
@@ -151,6 +158,8 @@ impl View {
             files: files(report),
             steps: steps(report),
             scores: report.scores.iter().map(score).collect(),
+            inputs: report.inputs.iter().map(InputView::of).collect(),
+            data: report.data.as_ref().and_then(|output| data_section(output, "h3", false)),
             facts: facts(report),
             scope: scope(report),
             hashes: report.hashes.iter().map(|(name, hash)| [name.clone(), hash.clone()]).collect(),

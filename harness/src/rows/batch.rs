@@ -13,6 +13,9 @@ use super::{
 };
 use crate::recipe::Row;
 
+/// What a cell of a table takes in memory beside its text, in bytes, at the least.
+const CELL: usize = 32;
+
 /// Some rows of one file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -84,7 +87,7 @@ impl Sink {
             Err(problem) if self.bad == Bad::Refuse => return Err(problem),
             Err(problem) => {
                 let raw = String::from_utf8_lossy(&raw[..raw.len().min(SHOWN)]).trim_end().to_owned();
-                self.batch.bad.push(BadRow { file: self.batch.file, line, why: problem.to_string(), raw });
+                self.batch.bad.push(BadRow { file: self.batch.file, line, why: problem.said(), raw });
             }
         }
         Ok(())
@@ -140,9 +143,13 @@ enum Piece {
 }
 
 impl Piece {
+    /// What it takes in memory, at the least. A table of many columns is mostly their names.
     fn bytes(&self) -> usize {
         match self {
-            Piece::Text(chunk, _) => chunk.bytes.len(),
+            Piece::Text(chunk, parser) => {
+                let columns = parser.header.as_ref().map_or(0, Header::len);
+                chunk.bytes.len() + chunk.ends.len() * columns * CELL
+            }
             Piece::Parquet(piece, _) => piece.bytes,
         }
     }

@@ -6,7 +6,7 @@ use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use serde_json::Value;
 
 use super::{
-    Problem,
+    MAX_COLUMNS, Problem,
     batch::Sink,
     units::{Chunk, Unit},
 };
@@ -28,7 +28,14 @@ impl Header {
         let mut record = StringRecord::new();
         let text = str::from_utf8(&chunk.bytes)
             .map_err(|e| Problem::NotUtf8 { line: chunk.line, offset: chunk.offset + e.valid_up_to() as u64 })?;
+        if let Some(at) = memchr::memchr(0, text.as_bytes()) {
+            let line = chunk.line + memchr::memchr_iter(b'\n', &text.as_bytes()[..at]).count() as u64;
+            return Err(Problem::Nul { line, offset: chunk.offset + at as u64 });
+        }
         reader(text.as_bytes(), delimiter).read_record(&mut record).map_err(|e| Problem::Io(e.into()))?;
+        if record.len() > MAX_COLUMNS {
+            return Err(Problem::TooManyColumns(record.len()));
+        }
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         let mut columns = Vec::with_capacity(record.len());
         for (n, name) in record.iter().map(str::trim).enumerate() {
@@ -40,6 +47,11 @@ impl Header {
             columns.push(name);
         }
         Ok(Header { columns: Arc::new(columns), delimiter })
+    }
+
+    /// How many columns there are.
+    pub fn len(&self) -> usize {
+        self.columns.len()
     }
 
     /// Reads records.

@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, map::Entry};
 
-use super::{Problem, batch::Sink, units::Chunk};
+use super::{MAX_VALUES, Problem, batch::Sink, units::Chunk};
 use crate::recipe::Row;
 
 /// Reads lines of one object each.
@@ -59,9 +59,14 @@ pub(super) fn elements(chunk: &Chunk, sink: &mut Sink) -> Result<(), Problem> {
 /// Says so when a text is a single object over several lines, and names the list inside it that may be the rows.
 pub(super) fn one_object(text: &str) -> Option<Problem> {
     let object: Row = serde_json::from_str(text).ok()?;
-    let list = object.iter().find(|(_, v)| v.as_array().is_some_and(|a| a.first().is_some_and(Value::is_object)));
-    let advice = list.map(|(key, _)| format!(", here for example with: jq -c '.[{}][]'", Value::from(key.as_str())));
-    Some(Problem::OneObject(advice.unwrap_or_default()))
+    Some(listing(&object).unwrap_or(Problem::OneObject(String::new())))
+}
+
+/// Names the list of objects inside an object that may be the rows.
+pub(super) fn listing(object: &Row) -> Option<Problem> {
+    let is_list = |value: &Value| value.as_array().is_some_and(|list| list.first().is_some_and(Value::is_object));
+    let (key, _) = object.iter().find(|(_, value)| is_list(value))?;
+    Some(Problem::OneObject(format!(", here for example with: jq -c '.[{}][]'", Value::from(key.as_str()))))
 }
 
 fn object(value: Value, place: impl Fn() -> String) -> Result<Row, Problem> {
@@ -104,9 +109,10 @@ impl Broken {
 
 /// Parses a text that is one value, of which nothing is lost.
 pub(super) fn parse(text: &str) -> Result<Value, Broken> {
-    let huge = Cell::new(false);
+    let (huge, left) = (Cell::new(false), Cell::new(MAX_VALUES));
     let mut parser = serde_json::Deserializer::from_str(text);
-    let value = Seed(&huge).deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
+    let value =
+        Seed { huge: &huge, left: &left }.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
     let value = value.map_err(|error| {
         let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
         // The parser stands at the word's first letter, or behind its sign.
@@ -144,9 +150,24 @@ fn whole_beyond_64_bits(text: &str) -> bool {
     false
 }
 
-/// Reads a value, refuses a key that stands twice in one object, and notes a number that may have been a whole one.
+/// Reads a value, refuses a key that stands twice in one object and too many values, and notes a number that may have been
+/// a whole one.
 #[derive(Clone, Copy)]
-struct Seed<'a>(&'a Cell<bool>);
+struct Seed<'a> {
+    huge: &'a Cell<bool>,
+    /// How many values there may be yet.
+    left: &'a Cell<usize>,
+}
+
+impl Seed<'_> {
+    fn count<E: Error>(self) -> Result<(), E> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(E::custom(format_args!("it holds more than {MAX_VALUES} values"))),
+        }
+        Ok(())
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
@@ -182,7 +203,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_f64<E>(self, n: f64) -> Result<Value, E> {
         // The smallest whole number that does not fit into i64 below zero.
         if n.abs() >= 9.2e18 {
-            self.0.set(true);
+            self.huge.set(true);
         }
         Ok(n.into())
     }
@@ -198,6 +219,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(self)? {
+            self.count()?;
             list.push(item);
         }
         Ok(list.into())
@@ -207,6 +229,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(self)?;
+            self.count()?;
             match object.entry(key) {
                 Entry::Vacant(entry) => {
                     entry.insert(value);

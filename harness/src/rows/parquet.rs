@@ -8,19 +8,20 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Arc,
 };
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use parquet::{
-    basic::{ConvertedType, LogicalType, Type as Physical},
+    basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical},
     data_type::Decimal,
-    file::{reader::FileReader, serialized_reader::SerializedFileReader},
+    file::{metadata::ParquetMetaData, reader::FileReader, serialized_reader::SerializedFileReader},
     record::{Field, Row as Record, reader::RowIter},
     schema::types::Type,
 };
 use serde_json::{Map, Value};
 
-use super::{Bad, BadRow, Batch, Problem, open::io_problem};
+use super::{Bad, BadRow, Batch, MAX_VALUES, Problem, open::io_problem};
 use crate::text::truncate_middle;
 
 /// How a Parquet file begins and ends.
@@ -38,6 +39,7 @@ const PIECE: (usize, usize) = (4 << 20, 4096);
 pub(super) struct Groups {
     file: usize,
     rows: RowIter<'static>,
+    nanos: Arc<Vec<(String, Nanos)>>,
     taken: u64,
     total: u64,
     bytes: u64,
@@ -47,10 +49,43 @@ pub(super) struct Groups {
 pub(super) struct Piece {
     file: usize,
     records: Vec<Record>,
+    nanos: Arc<Vec<(String, Nanos)>>,
     first: u64,
     /// What they take in memory.
     pub bytes: usize,
     read: u64,
+}
+
+/// What counts nanoseconds, which the crate gives as plain numbers. Pandas writes its times so.
+#[derive(Clone, Copy)]
+enum Nanos {
+    Timestamp,
+    Time,
+}
+
+/// The columns that count nanoseconds.
+fn nanos(schema: &Type) -> Vec<(String, Nanos)> {
+    let kind = |field: &Type| match field.get_basic_info().logical_type_ref() {
+        Some(LogicalType::Timestamp(about)) if about.unit == TimeUnit::NANOS => Some(Nanos::Timestamp),
+        Some(LogicalType::Time(about)) if about.unit == TimeUnit::NANOS => Some(Nanos::Time),
+        _ => None,
+    };
+    let fields = schema.get_fields().iter();
+    fields.filter_map(|field| Some((field.name().to_owned(), kind(field)?))).collect()
+}
+
+impl Nanos {
+    /// Writes a number as the text that it stands for.
+    fn spell(self, value: Option<&mut Value>) -> Result<(), Problem> {
+        let Some(value) = value else { return Ok(()) };
+        let Some(number) = value.as_i64() else { return Ok(()) };
+        *value = match self {
+            Nanos::Timestamp => timestamp(Timestamp::from_nanosecond(number.into()))?,
+            Nanos::Time => time(number)?,
+        }
+        .into();
+        Ok(())
+    }
 }
 
 impl Groups {
@@ -65,7 +100,12 @@ impl Groups {
                 let why = format!("columns are nested more than {MAX_DEPTH} deep");
                 return Err(parquet::errors::ParquetError::General(why));
             }
-            Ok(Groups { file, rows: RowIter::from_file_into(Box::new(reader)), taken: 0, total, bytes })
+            if crowded(reader.metadata()) {
+                let why = format!("its rows hold more than {MAX_VALUES} values each");
+                return Err(parquet::errors::ParquetError::General(why));
+            }
+            let nanos = Arc::new(nanos(about.schema()));
+            Ok(Groups { file, rows: RowIter::from_file_into(Box::new(reader)), nanos, taken: 0, total, bytes })
         })
     }
 
@@ -83,7 +123,7 @@ impl Groups {
             let first = self.taken + 1;
             self.taken += records.len() as u64;
             let read = (self.bytes as f64 * self.taken as f64 / self.total.max(self.taken) as f64) as u64;
-            Ok(Some(Piece { file: self.file, records, first, bytes, read }))
+            Ok(Some(Piece { file: self.file, records, nanos: self.nanos.clone(), first, bytes, read }))
         })
     }
 }
@@ -92,20 +132,32 @@ impl Piece {
     pub fn parse(self, bad: Bad) -> Result<Batch, Problem> {
         let mut batch = Batch { file: self.file, bytes: self.bytes as u64, read: self.read, ..Batch::default() };
         for (line, record) in (self.first..).zip(self.records) {
-            match object(record) {
+            let row = object(record).and_then(|mut row| {
+                self.nanos.iter().try_for_each(|(name, kind)| kind.spell(row.get_mut(name)))?;
+                Ok(row)
+            });
+            match row {
                 Ok(row) => {
                     batch.rows.push(row);
                     batch.lines.push(line);
                 }
                 Err(problem) if bad == Bad::Refuse => return Err(problem),
                 Err(problem) => {
-                    let why = format!("row {line}: {problem}");
+                    let why = format!("row {line}: {}", problem.said());
                     batch.bad.push(BadRow { file: self.file, line, why, raw: String::new() });
                 }
             }
         }
         Ok(batch)
     }
+}
+
+/// Whether rows hold too many values on average. A row is read as a whole, and a few bytes can stand for any number of values.
+fn crowded(about: &ParquetMetaData) -> bool {
+    about.row_groups().iter().any(|group| {
+        let most = group.num_rows().max(1).saturating_mul(MAX_VALUES as i64);
+        group.columns().iter().any(|column| column.num_values() > most)
+    })
 }
 
 /// The columns of bytes, which are left out of the rows.
@@ -192,8 +244,8 @@ fn value(field: Field) -> Result<Option<Value>, Problem> {
         Field::Decimal(n) => decimal(&n)?.into(),
         Field::Str(text) => text.into(),
         Field::Date(days) => date(days)?.into(),
-        Field::TimeMillis(n) => time(i64::from(n) * 1000)?.into(),
-        Field::TimeMicros(n) => time(n)?.into(),
+        Field::TimeMillis(n) => time(i64::from(n) * 1_000_000)?.into(),
+        Field::TimeMicros(n) => time(n.checked_mul(1000).ok_or_else(|| out_of_range("time"))?)?.into(),
         Field::TimestampMillis(n) => timestamp(Timestamp::from_millisecond(n))?.into(),
         Field::TimestampMicros(n) => timestamp(Timestamp::from_microsecond(n))?.into(),
         Field::Group(record) => object(record)?.into(),
@@ -233,18 +285,25 @@ fn date(days: i32) -> Result<String, Problem> {
     Ok(date.to_string())
 }
 
-fn time(micros: i64) -> Result<String, Problem> {
-    let seconds =
-        u32::try_from(micros.div_euclid(1_000_000)).ok().filter(|s| *s < 86_400).ok_or_else(|| out_of_range("time"))?;
-    let fraction = micros.rem_euclid(1_000_000);
-    let text = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    Ok(if fraction == 0 { text } else { format!("{text}.{fraction:06}") })
+fn time(nanos: i64) -> Result<String, Problem> {
+    let seconds = u32::try_from(nanos.div_euclid(1_000_000_000)).ok().filter(|s| *s < 86_400);
+    let seconds = seconds.ok_or_else(|| out_of_range("time"))?;
+    let fraction = fraction(nanos.rem_euclid(1_000_000_000));
+    Ok(format!("{:02}:{:02}:{:02}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60))
 }
 
 fn timestamp(at: Result<Timestamp, jiff::Error>) -> Result<String, Problem> {
-    let at = at.map_err(|_| out_of_range("timestamp"))?;
-    let fraction = if at.subsec_nanosecond() == 0 { "" } else { "%.6f" };
-    Ok(at.to_zoned(TimeZone::UTC).strftime(&format!("%Y-%m-%d %H:%M:%S{fraction}")).to_string())
+    let at = at.map_err(|_| out_of_range("timestamp"))?.to_zoned(TimeZone::UTC);
+    Ok(at.strftime("%Y-%m-%d %H:%M:%S").to_string() + &fraction(at.subsec_nanosecond().into()))
+}
+
+/// A part of a second, as far as it is not zero: nothing, six digits, or nine.
+fn fraction(nanos: i64) -> String {
+    match (nanos, nanos % 1000) {
+        (0, _) => String::new(),
+        (_, 0) => format!(".{:06}", nanos / 1000),
+        _ => format!(".{nanos:09}"),
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{MAX_BYTES, MAX_ROW};
-use crate::text::visible;
+use super::{MAX_BYTES, MAX_COLUMNS, MAX_ROW};
+use crate::text::{truncate_middle, visible};
+
+/// Longest message of what is wrong, in characters.
+const SAID: usize = 500;
 
 /// Why a file gives no rows, in one line with what to do about it.
 #[derive(Debug)]
@@ -93,6 +96,9 @@ pub enum Problem {
         /// What separates the fields, in words.
         delimiter: &'static str,
     },
+    /// More than [`MAX_COLUMNS`] columns.
+    #[error("the header names {0} columns, more than the {max} that are read; keep what varies as rows", max = MAX_COLUMNS)]
+    TooManyColumns(usize),
     /// A quote that is never closed.
     #[error("line {line}: a quoted field begins here and never ends; close it, or write a quote inside a field twice")]
     OpenQuote {
@@ -146,13 +152,20 @@ pub enum Problem {
     OneObject(String),
 }
 
+impl Problem {
+    /// What is wrong, not too long: names of columns, which it may quote, can be of any length.
+    pub fn said(&self) -> String {
+        truncate_middle(&self.to_string(), SAID).into_owned()
+    }
+}
+
 impl fmt::Display for RowsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Names and parser messages may quote what the file holds. Work that broke down knows no file.
         if self.path.as_os_str().is_empty() {
-            return f.write_str(&visible(&self.problem.to_string()));
+            return f.write_str(&visible(&self.problem.said()));
         }
-        write!(f, "{}: {}", visible(&self.path.display().to_string()), visible(&self.problem.to_string()))
+        write!(f, "{}: {}", visible(&self.path.display().to_string()), visible(&self.problem.said()))
     }
 }
 

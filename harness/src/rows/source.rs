@@ -1,7 +1,7 @@
 //! Which files rows are read from, and how each of them is written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, Metadata},
     path::{Component, Path, PathBuf},
     sync::Arc,
@@ -58,7 +58,7 @@ pub enum Documents {
 pub struct Source {
     /// The files, each path's own in the order of their names.
     pub inputs: Vec<Input>,
-    /// What lies in a named folder and is not read.
+    /// What lies in a named folder and is not read, or is named twice.
     pub skipped: Vec<Skipped>,
     reading: Reading,
 }
@@ -93,7 +93,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// Something in a folder that is not read.
+/// Something that is not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// Where it is.
@@ -128,8 +128,13 @@ impl Source {
                 return Err(error(Problem::TooManyFiles(MAX_FILES)));
             }
         }
-        let mut inputs = Vec::new();
+        let (mut inputs, mut seen) = (Vec::new(), BTreeSet::new());
         for path in files {
+            // Named twice, its rows would be repetitions of themselves.
+            if path.canonicalize().is_ok_and(|real| !seen.insert(real)) {
+                skipped.push(Skipped { path, why: "a file that is read already" });
+                continue;
+            }
             match Input::of(&path) {
                 Ok(input) => inputs.push(input),
                 Err(Problem::Empty) if !paths.contains(&path) => skipped.push(Skipped { path, why: "empty" }),
@@ -204,11 +209,12 @@ impl Input {
     }
 }
 
-/// Refuses a file that is one object over several lines.
+/// Refuses a file that is one object: over several lines, or in the only line where it holds a list of objects.
 fn one_object(lines: &str, whole: bool, from: &mut Bytes, input: &Input, mut head: Vec<u8>) -> Result<(), Problem> {
-    let first = lines.trim_start().lines().next().unwrap_or_default();
-    if json::parse(first).is_ok() {
-        return Ok(());
+    let (first, rest) = lines.trim_start().split_once('\n').unwrap_or((lines.trim_start(), ""));
+    if let Ok(value) = json::parse(first.trim_end()) {
+        let alone = whole && rest.trim().is_empty();
+        return value.as_object().filter(|_| alone).and_then(json::listing).map_or(Ok(()), Err);
     }
     if !whole && from.read(&mut head, EXPLAINED)? == EXPLAINED {
         return Ok(());
@@ -255,6 +261,8 @@ const FOREIGN: &[(usize, &[u8], &str, &str)] = &[
     (0, b"7z\xbc\xaf", "a 7z archive", "unpack it"),
     (257, b"ustar", "a tar archive", "unpack it with: tar -xf"),
     (0, parquet::MAGIC, "a compressed Parquet file", "unpack it; Parquet is compressed in itself"),
+    (0, b"\xff\xfe\0\0", "text in UTF-32", "convert it with: iconv -f utf-32 -t utf-8"),
+    (0, b"\0\0\xfe\xff", "text in UTF-32", "convert it with: iconv -f utf-32 -t utf-8"),
     (0, b"ARROW1", "an Arrow file", "write it as JSON lines or CSV"),
     (0, b"SQLite format 3", "an SQLite database", "export the table with: sqlite3 -csv -header"),
     (0, b"%PDF", "a PDF", "give the rows as CSV or JSON lines"),
@@ -330,15 +338,17 @@ fn below(
     Ok(())
 }
 
-fn is_pattern(path: &Path) -> bool {
-    path.to_string_lossy().contains(['*', '?', '['])
+/// Whether a path stands for all that fits it, by `*`, `?`, or characters in brackets.
+pub fn is_pattern(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.contains(['*', '?']) || text.split_once('[').is_some_and(|(_, rest)| rest.contains(']'))
 }
 
 /// The files that fit a pattern, in the order of their names; `None` for too many or too deep ones. `**` stands for any
 /// folders.
 pub(crate) fn glob(pattern: &Path) -> Option<Vec<PathBuf>> {
     let parts: Vec<_> = pattern.components().collect();
-    let wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let wild = |part: &Component<'_>| is_pattern(part.as_ref());
     let fixed: PathBuf = parts.iter().take_while(|part| !wild(part)).collect();
     let mut rest: Vec<String> =
         parts.iter().skip_while(|part| !wild(part)).map(|p| p.as_os_str().to_string_lossy().into_owned()).collect();
@@ -358,13 +368,13 @@ fn walk(folder: &Path, parts: &[String], depth: usize, found: &mut Vec<PathBuf>)
     if depth > MAX_DEPTH || found.len() > MAX_FILES {
         return false;
     }
-    if part == "**" && !walk(folder, rest, depth + 1, found) {
+    if part == "**" && !rest.is_empty() && !walk(folder, rest, depth + 1, found) {
         return false;
     }
     // The pattern of a file in the current directory has no folder.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = fs::read_dir(here).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    let mut paths: Vec<PathBuf> = entries.iter().map(|entry| folder.join(entry.file_name())).collect();
     paths.sort();
     paths.into_iter().all(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -374,8 +384,8 @@ fn walk(folder: &Path, parts: &[String], depth: usize, found: &mut Vec<PathBuf>)
             // Hidden files are left out, as `datasets` does.
             _ if name.starts_with('.') && !part.starts_with('.') => true,
             "**" if is_folder => walk(&path, parts, depth + 1, found),
-            "**" => true,
-            _ if !matches(part, &name) => true,
+            "**" if !rest.is_empty() => true,
+            _ if part != "**" && !matches(part, &name) => true,
             _ if rest.is_empty() && path.is_file() => {
                 found.push(path);
                 true

@@ -92,6 +92,14 @@ fn nothing_to_read_is_said_as_it_is() {
 #[test]
 fn bytes_that_are_no_text_are_placed() {
     assert!(error("t.csv", "a,b\n1,\0\n").starts_with("line 2: byte 6 of the file is NUL"));
+    assert!(
+        error("t.csv", format!("a\0,b\n{}", "word,word\n".repeat(20))).starts_with("line 1: byte 1 of the file is NUL")
+    );
+    let utf_32: Vec<u8> = "\u{feff}a,b\n1,2\n".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+    assert_eq!(
+        error("t.csv", utf_32),
+        "is text in UTF-32, which is not read; convert it with: iconv -f utf-32 -t utf-8"
+    );
     let damaged = "text,label\nschön,a\ngrün,b\nbl\u{1}u,c\n".replace('\u{1}', "\u{7f}").into_bytes();
     let damaged: Vec<u8> = damaged.into_iter().map(|b| if b == 0x7f { 0xff } else { b }).collect();
     assert_eq!(
@@ -140,6 +148,26 @@ fn broken_json_is_placed_by_line() {
 fn one_object_around_the_rows_is_explained() {
     let said = error("t.json", "{\n \"version\": 1,\n \"data\": [{\"a\": 1}]\n}\n");
     assert!(said.ends_with("one object per line, here for example with: jq -c '.[\"data\"][]'"), "{said}");
+    // As most programs write it, in one line.
+    assert_eq!(error("t.json", "{\"version\": 1, \"data\": [{\"a\": 1}]}\n"), said);
+    let row = json!({"data": [{"a": 1}]});
+    let two = format!("{row}\n{row}\n");
+    let want = table(Format::JsonLines, &["data"], &[row.clone(), row]);
+    assert_eq!(read_bytes("t.json", two.as_bytes()), want);
+    assert_eq!(read_bytes("t.json", b"{\"a\": 1}"), table(Format::JsonLines, &["a"], &[json!({"a": 1})]));
+}
+
+#[test]
+fn what_would_take_many_times_its_size_in_memory_is_refused() {
+    let numbers = |n: usize| format!("{{\"a\":[{}0]}}", "0,".repeat(n - 2));
+    assert_eq!(read_bytes("t.jsonl", numbers(MAX_VALUES).as_bytes()).map(|table| table.rows.len()), Ok(1));
+    let said = error("t.jsonl", numbers(MAX_VALUES + 1));
+    assert!(said.starts_with("line 1: not JSON: it holds more than 500000 values"), "{said}");
+    let key = "k".repeat(100_000);
+    assert!(error("t.jsonl", format!("{{\"{key}\":1,\"{key}\":2}}")).len() < 1000);
+    assert!(error("t.csv", format!("{key},{key}\n")).len() < 1000);
+    let said = error("t.csv", ",".repeat(MAX_COLUMNS) + "\n");
+    assert_eq!(said, "the header names 10001 columns, more than the 10000 that are read; keep what varies as rows");
 }
 
 #[test]

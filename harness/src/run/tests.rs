@@ -64,7 +64,14 @@ fn story() -> Vec<Kind> {
         items: vec![(true, Some(false))],
     };
     vec![
-        Kind::Started { task: task(), planner: "playbook".into(), version: "0".into(), rows, layers: Vec::new() },
+        Kind::Started {
+            task: task(),
+            planner: "playbook".into(),
+            version: "0".into(),
+            rows,
+            layers: Vec::new(),
+            inputs: Vec::new(),
+        },
         Kind::Scoped { scope },
         call(1),
         call(2),
@@ -90,7 +97,15 @@ fn manifest() -> Manifest {
         base: PathBuf::new(),
         device: None,
         layers: vec!["landlock".into()],
-        inputs: vec![Input { path: "tickets.csv".into(), sha256: "ab".into(), bytes: 12, rows: 3, note: None }],
+        inputs: vec![Input {
+            path: "tickets.csv".into(),
+            sha256: "ab".into(),
+            bytes: 12,
+            rows: 3,
+            note: None,
+            bad_rows: 1,
+            bad: vec!["line 3: 1 fields where the header has 2".into()],
+        }],
         hashes: BTreeMap::from([("base".into(), "cd".into())]),
     }
 }

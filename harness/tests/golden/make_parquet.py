@@ -69,6 +69,15 @@ for name, compression in [("plain", "none"), ("snappy", "snappy"), ("zstd", "zst
 many = pa.table({"n": list(range(300)), "text": [f"row {n % 7}" for n in range(300)]})
 save("pages", many, row_group_size=100, data_page_size=256, compression="zstd", data_page_version="2.0")
 
+# As pandas writes times; `str()` of its timestamps, and of pyarrow's times of day as far as Python has them.
+nanos = pa.table(
+    {
+        "at": pa.array([1704164645000000000, 1704164645000006000, -1, None], pa.timestamp("ns")),
+        "time": pa.array([3723000000000, 86399000005000, 0, None], pa.time64("ns")),
+    }
+)
+save("nanos", nanos)
+
 features = datasets.Features(
     {
         "question": datasets.Value("string"),
@@ -89,6 +98,10 @@ made = datasets.Dataset.from_dict(rows, features=features)
 made.to_parquet(OUT / "datasets.parquet")
 read = datasets.Dataset.from_parquet(str(OUT / "datasets.parquet"), cache_dir=str(OUT / "cache"))
 (OUT / "datasets.json").write_text(json.dumps([plain(row) for row in read], indent=1) + "\n")
+
+# A row of a million values.
+crowded = pa.table({"n": pa.array([[1] * 1_000_000], pa.list_(pa.int8()))})
+pq.write_table(crowded, OUT / "crowded.parquet", compression="zstd")
 
 # A million rows of one value: run-length coding makes a few bytes of them.
 bomb = pa.table({"n": pa.array([1] * 1_000_000, pa.int8())})

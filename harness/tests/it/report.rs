@@ -8,6 +8,7 @@ use tunesmith_harness::{
     event::{Event, Kind, Rows},
     grade::{Artifact, Baselines, Confusion, Gain, Grade, Measured, WrongRow},
     report::Report,
+    run::Input,
     score::{Score, Verdict},
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
@@ -35,7 +36,18 @@ fn started(request: &str) -> Kind {
     };
     let rows = Rows { read: 1880, open: 1505, sealed: 375, dropped: 0, templated: 0, near_groups: 0 };
     let layers = vec!["landlock".into(), "seccomp".into()];
-    Kind::Started { task, planner: "playbook".into(), version: "0.1.0".into(), rows, layers }
+    let file = |path: &str, rows: usize| Input {
+        path: path.into(),
+        sha256: "f".repeat(64),
+        bytes: 12_345,
+        rows,
+        note: None,
+        bad_rows: 0,
+        bad: Vec::new(),
+    };
+    let bad = vec!["line 7: 1 fields where the header has 2".to_owned()];
+    let inputs = vec![file("tickets.csv", 1500), Input { bad_rows: 3, bad, ..file("more/<b>.jsonl", 380) }];
+    Kind::Started { task, planner: "playbook".into(), version: "0.1.0".into(), rows, layers, inputs }
 }
 
 fn scoped(base: &str) -> Kind {
@@ -232,6 +244,32 @@ fn cut_short() -> Vec<Event> {
 
 const HOSTILE: &str = "<script>alert(1)</script> | a `b` **c** [d](javascript:x) https://a.b\n# e \u{1b}[2J \u{202e}f & \"g\" {{ 7*7 }} </style>";
 
+/// What `data_inspect` says of rows that hold a word, kept short as for planners.
+fn inspected(word: &str) -> Value {
+    let example = json!({"path": word, "line": 3, "text": word, "label": word, "rather": word});
+    let label = |rows: usize| json!({"label": word, "rows": rows});
+    json!({
+        "rows": 40, "duplicates": 1, "format": word, "sample": {"rows": 39, "of": 39, "seed": 0},
+        "findings": [{"kind": word, "weight": word, "rows": 2, "of": 39, "why": word}],
+        "columns": [
+            {"name": "a", "cells": "text", "missing": 10, "distinct": 2, "lengths": [1, 2, 3, 4], "examples": [word],
+                "types": {word: 30}, "languages": [label(3)], "absent": [10, 0, 0]},
+            {"name": word, "cells": word, "missing": 0, "distinct": 2, "lengths": [1, 2, 3, 4], "examples": [],
+                "labels": [label(30), label(10)], "absent": [0, 0, 0]},
+        ],
+        "tokens": {"of": 39, "template": true, "lengths": [1, 9, 20, 30], "histogram": [3, 30, 6], "histogram_to": 30,
+            "max_length": 24, "longer": 2},
+        "labels": {"target": word, "input": "a", "count": 3, "balance": [30, 10], "rare": 0, "counts": [],
+            "variants": [[label(1)]], "contradicting": 1, "contradicting_examples": [[example]], "near": 1,
+            "near_examples": [[example]], "suspicious": 1, "suspicious_of": 39, "suspicious_examples": [example]},
+        "near": {"columns": ["a"], "of": 39, "groups": 1, "rows": 1, "same_words": 0, "largest": 2, "examples": [[example]]},
+        "damage": [{"kind": word, "name": word, "rows": 1, "examples": [word]}],
+        "formats": [{"kind": word, "fits": true, "why": word, "arguments": [word],
+            "problems": [{"why": word, "rows": 1, "path": word, "line": 1}]}],
+        "bad_rows": 1, "bad": [{"path": word, "line": 9, "reason": word, "example": word}],
+    })
+}
+
 /// Hostile words everywhere a planner, a data file or a model can put them.
 fn hostile() -> Vec<Event> {
     let mut grade = grade();
@@ -249,6 +287,7 @@ fn hostile() -> Vec<Event> {
         returned(1, HOSTILE, false, json!({"error": HOSTILE}), 1.0),
         scored(1, HOSTILE, Some(0.5), Verdict::Fail, HOSTILE),
         call(2, "data_prepare", json!({"cue": HOSTILE})),
+        returned(2, "data_inspect", true, inspected(HOSTILE), 1.0),
         returned(2, "convert", true, json!({"ollama_template": HOSTILE, "stop": HOSTILE}), f64::NAN),
         returned(3, "train", true, json!({"curve": [[1, 2.0], ["<b>", null], [2, 1.0]], "best_step": "<b>"}), 1.0),
         Kind::Amended {
@@ -311,7 +350,7 @@ fn hostile_words_stay_words_on_the_page() {
     let html = Report::fold(&hostile()).html();
     // Everything that is a tag comes from the template or the chart.
     let known = "!doctype html head meta title style body main span h1 p blockquote div table thead tr th br tbody td svg line \
-        text polyline circle h2 ul li b details summary pre";
+        text polyline circle h2 h3 ul li b details summary pre rect code";
     for tag in html.split('<').skip(1) {
         let name: String =
             tag.trim_start_matches('/').chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '!').collect();
@@ -321,6 +360,25 @@ fn hostile_words_stay_words_on_the_page() {
     assert!(html.contains("&lt;script&gt;alert(1)"));
     assert!(html.contains("\\u{1b}[2J \\u{202e}f") && html.contains("{{ 7*7 }}"));
     assert!(!html.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'));
+}
+
+#[test]
+fn the_page_shows_the_plots_of_the_first_look_at_the_rows() {
+    let look = |output: Value| returned(1, "data_inspect", true, output, 1.0);
+    let page = |kinds: Vec<Kind>| Report::fold(&events([vec![started("x")], kinds].concat())).html();
+    let html = page(vec![look(inspected("word")), look(inspected("other"))]);
+    let section = html.split("The open rows, as data_inspect saw them.").nth(1).unwrap();
+    // A bar for each column and each label, and a histogram with a bar for each part and the limit.
+    assert_eq!(section.matches("<svg class=\"bar\"").count(), 2 + 2);
+    let chart = section.split("<svg class=\"chart\"").nth(1).unwrap().split("</svg>").next().unwrap();
+    assert_eq!((chart.matches("<rect").count(), chart.matches("class=\"mark\"").count()), (3, 1), "{chart}");
+    assert!(section.contains("<h3>Labels in word</h3>") && section.contains("The 2 most frequent of 3."), "{section}");
+    assert!(!html.contains("other"), "{html}");
+    // A step that failed, or what an early version said, makes no section and breaks no page.
+    for output in [json!(null), json!("x"), json!({"rows": 3}), json!({"rows": 3, "columns": [1], "labels": [2]})] {
+        let html = page(vec![returned(1, "data_inspect", false, json!({"error": "no"}), 1.0), look(output.clone())]);
+        assert!(html.contains("</html>") && !html.contains("laid out"), "{output}: {html}");
+    }
 }
 
 #[test]
@@ -349,7 +407,7 @@ fn report_json_is_stable_and_reads_back() {
     let json = serde_json::to_value(&report).unwrap();
     let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "version outcome why request goals metric base tuned gain baselines artifacts scope amended hashes cost steps \
-        scores guards curves confusion errors unusable rows planner tunesmith seed layers commands";
+        scores guards curves confusion errors unusable rows inputs data planner tunesmith seed layers commands";
     assert_eq!(keys, expected.split(' ').collect::<Vec<_>>());
     assert_eq!(json["outcome"], "met");
     assert_eq!(

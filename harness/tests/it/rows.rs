@@ -8,7 +8,7 @@ use std::{
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use serde_json::{Value, json};
-use tunesmith_harness::rows::{Bad, BadRow, Batch, Documents, Format, Reading, RowsError, Source};
+use tunesmith_harness::rows::{Bad, BadRow, Batch, Documents, Format, Reading, RowsError, Skipped, Source};
 
 const QUARANTINE: Reading = Reading { bad: Bad::Quarantine, documents: Documents::Whole };
 
@@ -183,6 +183,10 @@ fn folders_and_patterns_give_their_files_of_rows_in_order_and_say_what_they_skip
     };
     assert_eq!(of(pattern("**/**/**/*.csv.gz").unwrap()), ["a/c.csv.gz"]);
     assert_eq!(of(pattern("*.m?").unwrap()), ["README.md"]);
+    assert_eq!(of(pattern("a/**").unwrap()), ["a/c.csv.gz"]);
+    let twice = Source::find(&[root.join("b.jsonl"), root.join("a/../*.jsonl")], &Reading::default()).unwrap();
+    let again = Skipped { path: root.join("a/../b.jsonl"), why: "a file that is read already" };
+    assert_eq!((twice.skipped.clone(), of(twice)), (vec![again], vec!["b.jsonl".to_owned()]));
     assert!(pattern("*.xml").unwrap_err().to_string().ends_with("fits no file; check the pattern"));
     let none =
         Source::find(&[written(dir.path(), "none/x.pdf", "x").parent().unwrap().to_owned()], &Reading::default());

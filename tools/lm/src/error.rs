@@ -37,6 +37,14 @@ pub enum Error {
     /// The rows cannot be used as they are.
     #[error("data: {0}")]
     Data(String),
+    /// One of the rows cannot be used, counted from 0.
+    #[error("{}", at_row(*.row, .error))]
+    Row {
+        /// Its place among the rows.
+        row: usize,
+        /// Why.
+        error: Box<Error>,
+    },
     /// Training cannot start or go on.
     #[error("training: {0}")]
     Train(String),
@@ -57,7 +65,24 @@ pub enum Error {
     Cancelled,
 }
 
+/// An error of a row with the row's number, counted from 1.
+fn at_row(row: usize, error: &Error) -> String {
+    let said = error.to_string();
+    match said.split_once(": ") {
+        Some((what, why)) => format!("{what}: row {}: {why}", row + 1),
+        None => format!("row {}: {said}", row + 1),
+    }
+}
+
 impl Error {
+    /// What is wrong, without the word for what it is about.
+    pub fn why(&self) -> String {
+        match self {
+            Error::Data(why) | Error::Template(why) => why.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// Wraps a system error with what was being done, for example `cannot read`, and to which file.
     pub fn io(what: &str, path: &Path, source: io::Error) -> Self {
         Error::Io { what: format!("{what} {}", path.display()), source }

@@ -1,4 +1,5 @@
-//! Rows of data to what is trained: formats, masks, truncation and checks as TRL has them.
+//! Rows of data to what is trained: formats, masks, truncation and checks as TRL has them, and the formats of ShareGPT and
+//! Alpaca, which are read as chats.
 //!
 //! A chat is rendered once and its spans are mapped to tokens by their offsets. Every row is checked: it keeps a trained
 //! token, ends with one that stops, and does not begin twice. What happened to the rows is in the [`Tally`].
@@ -19,7 +20,7 @@ use serde_json::Value;
 pub use self::{
     pack::pack,
     pairs::Pair,
-    read::{Preference, Row, Sides},
+    read::{Instruction, Preference, Row, Sides, role},
     tally::{Count, Tally, Warning},
 };
 use crate::{
@@ -97,6 +98,10 @@ impl Encoder<'_> {
             Row::Completion { prompt, completion } => self.completion(prompt, completion),
             Row::Messages(chat) => self.messages(chat),
             Row::ChatCompletion { chat, prompt } => self.chat_completion(chat, *prompt),
+            Row::Instruction { prompt, output } => match self.template {
+                Some(_) => self.chat_completion(&prompt.chat(output), prompt.turns()),
+                None => self.completion(&prompt.text(), output),
+            },
         }
     }
 
@@ -254,10 +259,9 @@ impl Encoder<'_> {
     }
 }
 
-fn at_row(number: usize, error: Error) -> Error {
+fn at_row(row: usize, error: Error) -> Error {
     match error {
-        Error::Data(message) => Error::Data(format!("row {}: {message}", number + 1)),
-        Error::Template(message) => Error::Template(format!("row {}: {message}", number + 1)),
+        Error::Data(_) | Error::Template(_) => Error::Row { row, error: Box::new(error) },
         other => other,
     }
 }

@@ -44,7 +44,7 @@ fn cut(output: &mut Output, keep: usize) {
     if let Some(near) = &mut output.near {
         near.examples.truncate(keep / 4);
     }
-    if let Some(tokens) = &mut output.tokens {
+    if let Some(tokens) = output.tokens.as_mut().filter(|_| keep == 0) {
         tokens.histogram.clear();
     }
     if let Some(labels) = &mut output.labels {

@@ -1,6 +1,7 @@
 //! Chats in a column: lists of messages with roles, or of turns with `from` and `value`.
 
 use serde_json::Value;
+use tunesmith_lm::rows::role;
 
 use super::output::Shape;
 
@@ -62,12 +63,13 @@ pub(super) fn wrong(cell: &Value, shape: Shape) -> Option<&'static str> {
 }
 
 fn who(name: &str) -> Option<Speaker> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "system" | "developer" => Speaker::System,
-        "user" | "human" => Speaker::User,
-        "assistant" | "gpt" | "chatgpt" | "bot" | "model" => Speaker::Assistant,
-        "tool" | "function" | "observation" | "ipython" => Speaker::Tool,
-        _ => return None,
+    Some(match role(name) {
+        Some("system") => Speaker::System,
+        None if name.eq_ignore_ascii_case("developer") => Speaker::System,
+        Some("user") => Speaker::User,
+        Some("assistant") => Speaker::Assistant,
+        Some(_) => Speaker::Tool,
+        None => return None,
     })
 }
 

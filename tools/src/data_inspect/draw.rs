@@ -18,7 +18,7 @@ use super::sketch::Key;
 /// Memory that the rows of a sample may take, about.
 const BYTES: usize = 96 << 20;
 /// A larger row is never drawn.
-const ROW_BYTES: usize = 1 << 20;
+pub(super) const ROW_BYTES: usize = 1 << 20;
 /// What a value takes beside its text, about.
 const VALUE_BYTES: usize = 100;
 

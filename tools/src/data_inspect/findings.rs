@@ -1,8 +1,11 @@
 //! What to do about the data, what would spoil a training first.
 
-use tunesmith_harness::figures::{counted, percent};
+use tunesmith_harness::figures::{bytes, counted, percent};
 
-use super::output::{Finding, Fit, Output, Sample, Shape, Weight};
+use super::{
+    draw::ROW_BYTES,
+    output::{Finding, Fit, Output, Sample, Shape, Weight},
+};
 
 /// Shares of rows from which on something is worth more than a remark, and spoils.
 const MUCH: f64 = 0.01;
@@ -42,6 +45,15 @@ impl List {
             if let Some(note) = &file.note {
                 self.add("reading", Weight::Minor, (file.rows, output.rows), format!("{}: {note}", file.path));
             }
+        }
+        let large = output.sample.too_large;
+        if large > 0 {
+            let why = format!(
+                "{} of more than {} were counted, but not looked at closely; cut documents into parts",
+                counted(large, "row"),
+                bytes(ROW_BYTES as u64)
+            );
+            self.add("large_rows", Weight::Minor, (large, output.rows), why);
         }
         for column in &output.columns {
             let name = &column.name;

@@ -21,6 +21,9 @@ const TEXTS: [&str; 4] = ["text", "content", "document", "body"];
 /// Fewest characters, in the middle, of a column of texts to continue that is not named so.
 const LONG: usize = 200;
 
+/// How chats are trained on: what the assistant says.
+const ASSISTANT: [&str; 5] = ["train", "--objective", "sft", "--set", "train_on=assistant"];
+
 /// What formats are judged by.
 pub(super) struct Seen<'a> {
     pub columns: &'a [Column],
@@ -81,8 +84,7 @@ impl Seen<'_> {
         let name = column.name.as_str();
         let mut fit = match kind {
             Shape::Messages if name == "messages" => {
-                let arguments = ["train", "--objective", "sft", "--set", "train_on=assistant"];
-                yes(kind, "column \"messages\" holds lists of messages with roles", &[("messages", name)], &arguments)
+                yes(kind, "column \"messages\" holds lists of messages with roles", &[("messages", name)], &ASSISTANT)
             }
             Shape::Messages => {
                 let why =
@@ -90,11 +92,13 @@ impl Seen<'_> {
                 yes(kind, why, &[("messages", name)], &[])
             }
             _ => {
-                let why = format!(
-                    "column {name:?} holds lists of turns with from and value; write them as messages with role and content \
-                     (human as user, gpt as assistant)"
-                );
-                yes(kind, why, &[("messages", name), ("role", "from"), ("content", "value")], &[])
+                let turns = format!("column {name:?} holds lists of turns with from and value");
+                let (why, arguments) = match name {
+                    "conversations" => (format!("{turns} (human is the user, gpt the assistant)"), &ASSISTANT[..]),
+                    _ => (format!("{turns}; rename it to conversations for `train`"), &[][..]),
+                };
+                let mapping = [("messages", name), ("role", "from"), ("content", "value")];
+                yes(kind, why, &self.told(&mapping), arguments)
             }
         };
         fit.problems = self.problems(|drawn| match drawn.row.get(name) {
@@ -102,6 +106,12 @@ impl Seen<'_> {
             Some(cell) => chats::wrong(cell, kind),
         });
         fit
+    }
+
+    /// A mapping with the column that says what the model is told before, where there is one.
+    fn told<'a>(&self, mapping: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let system = self.columns.iter().any(|column| column.name == "system" && column.cells == Cells::Text);
+        mapping.iter().copied().chain(system.then_some(("system", "system"))).collect()
     }
 
     fn preference(&self) -> Fit {
@@ -147,8 +157,15 @@ impl Seen<'_> {
             return no(kind, "without a column input it is a prompt and its completion");
         };
         mapping.push(("input", input.name.as_str()));
-        let why = "there are an instruction, an input to it and an output; join instruction and input to one prompt";
-        let mut fit = yes(kind, why, &mapping, &[]);
+        let fitting = mapping.iter().all(|(part, column)| part == column);
+        let why = match fitting {
+            true => "there are an instruction, an input to it and an output; instruction and input make one prompt",
+            false => {
+                "there are an instruction, an input to it and an output; write their names in lower case for `train`"
+            }
+        };
+        let arguments: &[&str] = if fitting { &["train", "--objective", "sft"] } else { &[] };
+        let mut fit = yes(kind, why, &self.told(&mapping), arguments);
         fit.problems = self.problems(|drawn| match () {
             () if cell(&drawn.row, &instruction.name).is_none() => Some("no instruction"),
             () if cell(&drawn.row, &output.name).is_none() => Some("no output"),

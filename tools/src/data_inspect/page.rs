@@ -1,49 +1,29 @@
 //! The output as a page for people, with small plots, without scripts or anything from elsewhere.
 
 use serde::Serialize;
-use tunesmith_harness::{report::html_page, svg};
+use tunesmith_harness::report::{data_section, html_page};
 
-use super::output::{LabelCount, Output};
+use super::output::Output;
 
 const PAGE: &str = include_str!("page.html.j2");
 
-/// What the template shows beside the output itself.
+/// What the template shows: the output, and what it has in common with the report of a run.
 #[derive(Serialize)]
 struct View<'a> {
     output: &'a Output,
-    /// Of the columns: the share of cells that are missing, as a bar.
-    missing: Vec<Option<String>>,
-    labels: Vec<Bar<'a>>,
-    tokens: Option<String>,
-}
-
-/// A label with a bar as long as its share of the most frequent one.
-#[derive(Serialize)]
-struct Bar<'a> {
-    label: &'a LabelCount,
-    bar: Option<String>,
+    section: Option<String>,
 }
 
 /// Lays the output out as an HTML page.
 pub fn page(output: &Output) -> String {
-    let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
-    let counts = output.labels.as_ref().map(|labels| labels.counts.as_slice()).unwrap_or_default();
-    let most = counts.first().map_or(0, |label| label.rows);
-    let bar = |label| Bar { label, bar: svg::bar(share(label.rows, most), None) };
-    let tokens = output.tokens.as_ref();
-    let view = View {
-        output,
-        missing: output.columns.iter().map(|column| svg::bar(share(column.missing, output.rows), None)).collect(),
-        labels: counts.iter().map(bar).collect(),
-        tokens: tokens.and_then(|t| svg::histogram(&t.histogram, t.histogram_to, "tokens", "rows", t.max_length)),
-    };
-    html_page(PAGE, view)
+    let section = serde_json::to_value(output).ok().and_then(|output| data_section(&output, "h2", true));
+    html_page(PAGE, View { output, section })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_inspect::output::{Cells, Column, Finding, Weight};
+    use crate::data_inspect::output::{Cells, Column, Finding, LabelCount, Weight};
 
     #[test]
     fn what_the_rows_hold_cannot_act_on_the_page() {

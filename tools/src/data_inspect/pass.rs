@@ -42,6 +42,8 @@ pub(super) struct Pass {
     /// File and line of the first rows that repeat an earlier one.
     pub repeated: Vec<(usize, u64)>,
     pub sample: Vec<Drawn>,
+    /// Rows that were too large to be drawn, at least.
+    pub too_large: usize,
 }
 
 /// What was counted of one batch.
@@ -52,6 +54,7 @@ struct Part {
     rows: Vec<Key>,
     lines: Vec<u64>,
     drawn: Vec<Drawn>,
+    too_large: usize,
     bad: Vec<rows::BadRow>,
 }
 
@@ -62,6 +65,7 @@ pub(super) fn run(source: &Source, draw: Draw, live: &mut Live<'_>) -> anyhow::R
     let total = megabytes(before(sizes.len()));
     let (mut columns, mut distinct, mut draw) = (Columns::default(), Distinct::new(DIFFERENT_ROWS), draw);
     let (mut files, mut bad, mut repeated) = (vec![(0, 0); sizes.len()], Vec::new(), Vec::new());
+    let mut too_large = 0;
     let bar = draw.bar();
     for part in source.map(move |batch| Part::of(batch, &bar)) {
         let part = part?;
@@ -74,6 +78,7 @@ pub(super) fn run(source: &Source, draw: Draw, live: &mut Live<'_>) -> anyhow::R
             }
         }
         columns.merge(part.columns);
+        too_large += part.too_large;
         part.drawn.into_iter().for_each(|row| draw.add(row));
         live.progress("MB of rows", megabytes(before(part.file) + part.read), total);
     }
@@ -90,6 +95,7 @@ pub(super) fn run(source: &Source, draw: Draw, live: &mut Live<'_>) -> anyhow::R
         bad,
         repeated,
         sample,
+        too_large,
     })
 }
 
@@ -101,7 +107,7 @@ impl Part {
     fn of(batch: Batch, bar: &Arc<Bar>) -> Part {
         let mut columns = Columns::default();
         let mut keys = Vec::with_capacity(batch.rows.len());
-        let (mut drawn, mut cells) = (Vec::new(), Vec::new());
+        let (mut drawn, mut too_large, mut cells) = (Vec::new(), 0, Vec::new());
         for (row, line) in batch.rows.into_iter().zip(&batch.lines) {
             cells.clear();
             for (at, (name, value)) in row.iter().enumerate() {
@@ -113,11 +119,14 @@ impl Part {
             keys.push(key);
             let hash = bar.hash(key);
             if hash < bar.height.load(Ordering::Relaxed) {
-                drawn.extend(Drawn::new(hash, batch.file, *line, row));
+                match Drawn::new(hash, batch.file, *line, row) {
+                    Some(row) => drawn.push(row),
+                    None => too_large += 1,
+                }
             }
         }
         let Batch { file, read, lines, bad, .. } = batch;
-        Part { file, read, columns, rows: keys, lines, drawn, bad }
+        Part { file, read, columns, rows: keys, lines, drawn, too_large, bad }
     }
 }
 
@@ -139,11 +148,13 @@ struct Columns {
     places: HashMap<String, usize>,
     /// All names.
     names: Distinct,
+    /// The rank and the place of the last column by rank, while it is known.
+    last: Option<((bool, u64), usize)>,
 }
 
 impl Default for Columns {
     fn default() -> Self {
-        Columns { list: Vec::new(), places: HashMap::new(), names: Distinct::new(VALUES.2) }
+        Columns { list: Vec::new(), places: HashMap::new(), names: Distinct::new(VALUES.2), last: None }
     }
 }
 
@@ -176,11 +187,13 @@ impl Columns {
             return None;
         }
         if self.list.len() >= MOST_COLUMNS {
-            let ranks = self.list.iter().map(|column| rank(&column.name, column.key));
-            let (last, place) = ranks.zip(0..).max()?;
+            let ranks = || self.list.iter().map(|column| rank(&column.name, column.key));
+            let (last, place) = self.last.or_else(|| ranks().zip(0..).max())?;
             if last < rank(name, key) {
+                self.last = Some((last, place));
                 return None;
             }
+            self.last = None;
             self.list.remove(place);
             self.places = self.list.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
         }

@@ -10,6 +10,7 @@ use tunesmith_lm::{
     chat::{ChatTemplate, Conversation},
     config::Config,
     gguf,
+    rows::{Instruction, role},
     tokens::Tokenizer,
 };
 
@@ -98,7 +99,7 @@ fn turns(row: &Row, fit: Option<&Fit>) -> Vec<(String, String)> {
                 _ => pair(of("prompt"), of("chosen")),
             }
         }
-        Some(Shape::Alpaca) => pair(format!("{}\n{}", of("instruction"), of("input")), of("output")),
+        Some(Shape::Alpaca) => pair(Instruction::new(None, &of("instruction"), &of("input")).text, of("output")),
         Some(Shape::Classification) => pair(of("input"), of("label")),
         Some(Shape::PromptCompletion) => pair(of("prompt"), of("completion")),
         Some(Shape::Text) => vec![("user".to_owned(), of("text"))],
@@ -109,12 +110,8 @@ fn turns(row: &Row, fit: Option<&Fit>) -> Vec<(String, String)> {
 /// The turns of a chat of either format.
 fn chat_turns(cell: &Value) -> Vec<(String, String)> {
     let turn = |turn: &Value| {
-        let role = turn.get("role").or_else(|| turn.get("from")).and_then(Value::as_str)?;
-        let role = match role {
-            "human" => "user",
-            "gpt" | "chatgpt" | "bot" | "model" => "assistant",
-            role => role,
-        };
+        let named = turn.get("role").or_else(|| turn.get("from")).and_then(Value::as_str)?;
+        let role = role(named).unwrap_or(named);
         let text = turn.get("content").or_else(|| turn.get("value")).map(said).unwrap_or_default();
         Some((role.to_owned(), text.into_owned()))
     };

@@ -1,12 +1,16 @@
-//! What a job trains on: a directory that `data_prepare` made, or a file of rows in TRL's formats.
+//! What a job trains on: a directory that `data_prepare` made, or files of rows in TRL's formats, ShareGPT's or Alpaca's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, Value};
-use tunesmith_harness::recipe::{Example, Recipe};
+use tunesmith_harness::{
+    recipe::{Example, Recipe},
+    rows::{Compression, Format, Input, Reading, Source},
+};
 use tunesmith_lm::{
     engine::batch::Sequence,
+    error::Error,
     model::{Model, hash_file},
     rng::Rng,
     rows::{self, Tally},
@@ -19,7 +23,7 @@ use super::{
 use crate::{
     data_prepare::Part,
     encode::Encoder,
-    files::{name, part, read_examples, read_jsonl, read_recipe},
+    files::{name, part, read_examples, read_recipe},
     memory::{ALLOWANCE, bounded},
 };
 
@@ -45,18 +49,18 @@ const LONGEST_ANSWER: usize = 512;
 impl Data {
     /// Reads the rows of `job` for `model`.
     pub(super) fn load(job: &Job, model: &Model) -> anyhow::Result<Self> {
-        let files = match job.data.is_dir() {
-            true => vec![job.data.join("recipe.json"), part(&job.data, Part::Train), part(&job.data, Part::Valid)],
-            false => vec![job.data.clone()],
-        };
-        let hash = |path: &PathBuf| Ok((name(path), hash_file(path)?.into()));
-        let hashes = files.iter().map(hash).collect::<anyhow::Result<_>>()?;
-        let data = if job.data.is_dir() {
-            Self::prepared(job, model)?
-        } else {
-            let size = std::fs::metadata(&job.data).map_or(0, |meta| meta.len());
-            bounded(ALLOWANCE.saturating_add(size.saturating_mul(EACH)), || Self::rows(job, model))?
-        };
+        let hashed = |name: String, path: &Path| Ok((name, hash_file(path)?.into()));
+        if job.data.join("recipe.json").is_file() {
+            let parts = [Part::Train, Part::Valid].map(|of| part(&job.data, of));
+            let files = std::iter::once(job.data.join("recipe.json")).chain(parts);
+            let hashes = files.map(|path| hashed(name(&path), &path)).collect::<anyhow::Result<_>>()?;
+            return Ok(Data { hashes, ..Self::prepared(job, model)? });
+        }
+        let source = Source::find(std::slice::from_ref(&job.data), &Reading::default())?;
+        let names = names(&job.data, &source);
+        let files = names.into_iter().zip(&source.inputs);
+        let hashes = files.map(|(name, input)| hashed(name, &input.path)).collect::<anyhow::Result<_>>()?;
+        let data = bounded(ALLOWANCE.saturating_add(taken(&source)), || Self::rows(job, &source, model))?;
         Ok(Data { hashes, ..data })
     }
 
@@ -83,7 +87,7 @@ impl Data {
         })
     }
 
-    fn rows(job: &Job, model: &Model) -> anyhow::Result<Self> {
+    fn rows(job: &Job, source: &Source, model: &Model) -> anyhow::Result<Self> {
         let Settings { objective, train_on, valid_share, .. } = job.settings;
         let encoder = rows::Encoder {
             tokenizer: &model.tokenizer,
@@ -91,21 +95,22 @@ impl Data {
             train: train_on,
             max_length: Some(job.settings.longest(model.config.max_position_embeddings)),
         };
-        let read = || read_jsonl::<Value>(&job.data);
         let objective = objective.unwrap_or(Goal::Sft);
         let ((train, valid), tally) = match objective {
             Goal::Sft => {
-                let (rows, tally) = encoder.sequences(&read()?)?;
+                let rows = Rows::read(&job.data, source)?;
+                let (rows, tally) = encoder.sequences(&rows.values).map_err(|error| rows.at(error))?;
                 (held_out(rows, valid_share, job.seed), tally)
             }
             Goal::Dpo => {
-                let (pairs, tally) = encoder.pairs(&read()?)?;
+                let rows = Rows::read(&job.data, source)?;
+                let (pairs, tally) = encoder.pairs(&rows.values).map_err(|error| rows.at(error))?;
                 let flat = |pairs: Vec<rows::Pair>| pairs.into_iter().flat_map(|p| [p.chosen, p.rejected]).collect();
                 let (train, valid) = held_out(pairs, valid_share, job.seed);
                 ((flat(train), flat(valid)), tally)
             }
             Goal::Text => {
-                let (blocks, tally) = encoder.blocks(documents(&job.data)?)?;
+                let (blocks, tally) = encoder.blocks(documents(&job.data, source)?)?;
                 (held_out(blocks, valid_share, job.seed), tally)
             }
         };
@@ -134,8 +139,10 @@ impl Data {
     }
 }
 
-/// Bytes for each byte of a file of rows that reading it may take.
+/// Bytes for each byte of rows that reading them may take.
 const EACH: u64 = 200;
+/// Bytes that a byte of a packed file stands for, at most as a rule.
+const PACKED: u64 = 20;
 
 /// Splits rows into those that are trained on and a share that is kept for validation, which the seed draws.
 fn held_out<T>(mut rows: Vec<T>, share: f64, seed: u64) -> (Vec<T>, Vec<T>) {
@@ -145,21 +152,68 @@ fn held_out<T>(mut rows: Vec<T>, share: f64, seed: u64) -> (Vec<T>, Vec<T>) {
     (rows, valid)
 }
 
-/// The texts of a file: a `.txt` file is one, a file of JSON lines has one in the column `text` of each line.
-fn documents(path: &Path) -> anyhow::Result<Vec<String>> {
-    if path.extension().is_some_and(|extension| extension == "txt") {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", name(path)))?;
+/// Rows, and where each of them stands.
+struct Rows {
+    values: Vec<Value>,
+    places: Vec<(usize, u64)>,
+    names: Vec<String>,
+}
+
+impl Rows {
+    fn read(data: &Path, source: &Source) -> anyhow::Result<Rows> {
+        let mut rows = Rows { values: Vec::new(), places: Vec::new(), names: names(data, source) };
+        for batch in source.batches() {
+            let batch = batch?;
+            rows.places.extend(batch.lines.iter().map(|line| (batch.file, *line)));
+            rows.values.extend(batch.rows.into_iter().map(Value::Object));
+        }
+        if rows.values.is_empty() {
+            bail!("{} has no rows; add some", rows.names.join(", "));
+        }
+        Ok(rows)
+    }
+
+    fn place(&self, row: usize) -> String {
+        self.places.get(row).map_or_else(String::new, |(file, line)| format!("{}, line {line}", self.names[*file]))
+    }
+
+    /// What is wrong with a row, with its place.
+    fn at(&self, error: Error) -> anyhow::Error {
+        match error {
+            Error::Row { row, error } => anyhow!("{}: {}", self.place(row), error.why()),
+            other => other.into(),
+        }
+    }
+}
+
+/// The names of files: below the folder that was named, else their own.
+fn names(data: &Path, source: &Source) -> Vec<String> {
+    let below = |path: &Path| path.strip_prefix(data).ok().filter(|rest| *rest != Path::new("")).map(Path::to_owned);
+    let shown = |path: &Path| below(path).map_or_else(|| name(path), |rest| rest.display().to_string());
+    source.inputs.iter().map(|input| shown(&input.path)).collect()
+}
+
+/// Memory that rows may take, by the sizes of their files.
+fn taken(source: &Source) -> u64 {
+    let unpacked = |input: &Input| match (input.compression, input.format) {
+        (Compression::None, format) if format != Format::Parquet => input.bytes,
+        _ => input.bytes.saturating_mul(PACKED),
+    };
+    source.inputs.iter().map(unpacked).sum::<u64>().saturating_mul(EACH)
+}
+
+/// The texts of files: a `.txt` file is one, other files have one in the column `text` of each row.
+fn documents(data: &Path, source: &Source) -> anyhow::Result<Vec<String>> {
+    if data.extension().is_some_and(|extension| extension == "txt") && data.is_file() {
+        let text = std::fs::read_to_string(data).with_context(|| format!("cannot read {}", name(data)))?;
         return Ok(vec![text]);
     }
-    let text = |(number, row): (usize, Value)| match row.get("text").and_then(Value::as_str) {
+    let rows = Rows::read(data, source)?;
+    let text = |(number, row): (usize, &Value)| match row.get("text").and_then(Value::as_str) {
         Some(text) => Ok(text.to_owned()),
-        None => bail!(
-            "{}, row {}: has no text; raw text is the column text of JSON lines, or a .txt file",
-            name(path),
-            number + 1
-        ),
+        None => bail!("{}: has no text; raw text is the column text of rows, or a .txt file", rows.place(number)),
     };
-    read_jsonl::<Value>(path)?.into_iter().enumerate().map(text).collect()
+    rows.values.iter().enumerate().map(text).collect()
 }
 
 /// Examples as ids, of which the answer is trained. Rows that are too long are an error: cutting them would teach answers

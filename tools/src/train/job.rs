@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Map, Value};
-use tunesmith_harness::run::write_json;
+use tunesmith_harness::{hash::sha256, run::write_json};
 use tunesmith_lm::{
     cost,
     engine::{batch::Sequence, device::compute, params::Method},
@@ -174,10 +174,16 @@ fn save(job: &Job, model: &Model, method: &Method, trained: &Trained) -> anyhow:
     }
 }
 
-/// The hash of what was trained on: of the file of rows, or of the training rows of a prepared directory.
+/// The hash of what was trained on: of the training rows of a prepared directory, of the file of rows, or of the names and
+/// hashes of several.
 fn data_sha256(data: &Data) -> String {
-    let of = data.hashes.get("train.jsonl").or(data.hashes.get("train.parquet")).or(data.hashes.values().next());
-    of.and_then(Value::as_str).unwrap_or_default().to_owned()
+    let hashes = &data.hashes;
+    let prepared = hashes.contains_key("recipe.json");
+    let part = ["train.jsonl", "train.parquet"].iter().find_map(|name| hashes.get(*name)).filter(|_| prepared);
+    match part.or(hashes.values().next().filter(|_| hashes.len() == 1)) {
+        Some(hash) => hash.as_str().unwrap_or_default().to_owned(),
+        None => sha256(Value::from(hashes.clone()).to_string().as_bytes()),
+    }
 }
 
 /// Where the state is saved, and what it belongs to: every setting of the job by its name, and the contents of what it

@@ -1,6 +1,6 @@
 //! `tunesmith data inspect`: what is in files of rows, and what to do about it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use tunesmith_harness::{
     figures::{bytes, counted, percent},
@@ -17,9 +17,8 @@ use crate::{
     commands::{
         print, print_json,
         require::Require,
-        table::{count, short, table},
-        usage,
-        work::{Bench, input},
+        table::{count, short, table, word},
+        work::{Bench, found},
     },
     run::Failure,
 };
@@ -99,32 +98,14 @@ pub(super) async fn inspect(bench: &Bench<'_>, job: Job, reads: Vec<PathBuf>) ->
     bench.run(&Work::Inspect(job), &bench.private()?, reads, "inspect").await
 }
 
-/// An absolute path or pattern, and what must be readable for it.
-pub(super) fn found(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
-    let is_pattern = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    if given.exists() || !given.components().any(|part| is_pattern(&part)) {
-        let path = input(given)?;
-        return Ok((path.clone(), path));
-    }
-    let (fixed, rest) = match given.components().position(|part| is_pattern(&part)) {
-        Some(at) => {
-            (given.components().take(at).collect::<PathBuf>(), given.components().skip(at).collect::<PathBuf>())
-        }
-        None => (given.to_owned(), PathBuf::new()),
-    };
-    let folder = if fixed.as_os_str().is_empty() { Path::new(".") } else { &fixed };
-    let folder = folder.canonicalize().map_err(|error| usage(format!("{}: {error}", given.display())))?;
-    Ok((folder.join(rest), folder))
-}
-
 /// The output in lines for people: first what it is and what to do, then the evidence.
 fn told(output: &Output, paths: &[PathBuf]) -> Vec<String> {
     let mut lines = vec![head(output)];
     lines.extend(output.files.iter().filter(|_| output.files.len() > 1).take(SHOWN * 3).map(|file| {
         format!(
-            "  {}  {} rows, {}, {}",
+            "  {}  {}, {}, {}",
             short(&file.path, 60),
-            file.rows,
+            counted(file.rows, "row"),
             file.format.replace('_', " "),
             bytes(file.bytes)
         )
@@ -188,7 +169,6 @@ fn columns(output: &Output) -> Vec<String> {
 
 fn column(column: &Column, output: &Output) -> Vec<String> {
     let [_, median, _, most] = column.lengths;
-    let cells = serde_json::to_value(column.cells).ok().and_then(|cells| cells.as_str().map(str::to_owned));
     let languages: Vec<String> = column.languages.iter().take(2).map(|language| language.label.clone()).collect();
     let values = match (column.labels.as_slice(), &column.numbers) {
         ([], Some(numbers)) => format!("{} to {}", numbers.quantiles[0], numbers.quantiles[4]),
@@ -199,7 +179,7 @@ fn column(column: &Column, output: &Output) -> Vec<String> {
     let share = column.missing as f64 / output.rows.max(1) as f64;
     vec![
         short(&column.name, 40),
-        cells.unwrap_or_default() + &languages,
+        word(column.cells) + &languages,
         if column.missing == 0 { "0".to_owned() } else { format!("{} ({})", column.missing, percent(share)) },
         format!("{}{}", if column.distinct_estimated { "~" } else { "" }, column.distinct),
         format!("{median} median, {most} most"),
@@ -211,10 +191,8 @@ fn use_of(output: &Output, paths: &[PathBuf]) -> Vec<String> {
     let mut lines = Vec::new();
     for fit in output.formats.iter().filter(|fit| fit.fits) {
         let proposed = if Some(fit.kind) == output.format { "proposed: " } else { "also fits: " };
-        let kind =
-            serde_json::to_value(fit.kind).ok().and_then(|kind| kind.as_str().map(|kind| kind.replace('_', " ")));
+        let kind = word(fit.kind).replace('_', " ");
         let mapping: Vec<String> = fit.mapping.iter().map(|(part, column)| format!("{part} = {column}")).collect();
-        let kind = kind.unwrap_or_default();
         lines.push(format!("{proposed}{kind} ({}), because {}", visible(&mapping.join(", ")), visible(&fit.why)));
         if Some(fit.kind) == output.format && !fit.arguments.is_empty() {
             lines.push(format!("  tunesmith {}", command(&fit.arguments, paths)));
@@ -240,7 +218,7 @@ fn use_of(output: &Output, paths: &[PathBuf]) -> Vec<String> {
     lines
 }
 
-/// A command as it is typed, with the rows where it wants them.
+/// A command as it is typed, with the rows where it wants them: the first of several paths.
 fn command(arguments: &[String], paths: &[PathBuf]) -> String {
     let quoted = |word: &str| {
         let plain = |c: char| c.is_alphanumeric() || "-_./=,:".contains(c);

@@ -1,6 +1,6 @@
 //! `tunesmith data overlap`: which rows of eval sets stand in training rows.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tunesmith_harness::{
     figures::{counted, percent},
@@ -17,8 +17,8 @@ use crate::{
     commands::{
         print, print_json,
         require::Require,
-        table::{short, table},
-        work::{Bench, Fresh, input},
+        table::{short, table, word},
+        work::{Bench, Fresh, found},
     },
     run::Failure,
 };
@@ -41,10 +41,10 @@ Exit codes: 0 nothing was found · 2 bad input · 3 eval rows were found";
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Overlap {
-    /// Training rows: files or folders of CSV, TSV, JSON, JSON lines, Parquet or text
+    /// Training rows: files, folders or patterns of CSV, TSV, JSON, JSON lines, Parquet or text
     #[arg(required = true)]
     train: Vec<PathBuf>,
-    /// Eval rows: files or folders
+    /// Eval rows: files, folders or patterns
     #[arg(long, value_name = "EVAL", required = true, num_args = 1..)]
     against: Vec<PathBuf>,
     /// The column of the eval rows that counts [default: all columns of prose]
@@ -63,9 +63,16 @@ pub struct Overlap {
 /// Compares; exit code 3 says that eval rows were found.
 pub(super) async fn main(args: &Overlap, cancel: &Cancel) -> Result<u8, Failure> {
     let bench = Bench::new(&args.require, cancel)?;
-    let named = |paths: &[PathBuf]| paths.iter().map(|path| named(path)).collect::<Result<Vec<Named>, Failure>>();
+    let mut reads = Vec::new();
+    let mut named = |paths: &[PathBuf]| {
+        let named = paths.iter().map(|given| {
+            let (path, read) = found(given)?;
+            reads.push(read);
+            Ok(Named { path, name: given.display().to_string() })
+        });
+        named.collect::<Result<Vec<Named>, Failure>>()
+    };
     let (train, against) = (named(&args.train)?, named(&args.against)?);
-    let reads = train.iter().chain(&against).map(|named| named.path.clone()).collect();
     let fresh = args.out.as_deref().map(Fresh::new).transpose()?;
     let out = fresh.as_ref().map(|fresh| fresh.path().to_owned());
     let work = Work::Overlap(Job { train, against, column: args.column.clone(), out });
@@ -80,10 +87,6 @@ pub(super) async fn main(args: &Overlap, cancel: &Cancel) -> Result<u8, Failure>
         lines(&found).iter().for_each(|line| print(line));
     }
     Ok(if all(&found) == 0 { 0 } else { 3 })
-}
-
-fn named(path: &Path) -> Result<Named, Failure> {
-    Ok(Named { path: input(path)?, name: path.display().to_string() })
 }
 
 fn all(found: &Output) -> usize {
@@ -125,11 +128,10 @@ fn lines(found: &Output) -> Vec<String> {
 }
 
 fn row(row: &EvalRow) -> Vec<String> {
-    let kind = serde_json::to_value(row.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
     let at = row.rows.first().map(|place| format!("{}:{}", place.file, place.line));
     vec![
         format!("{}:{}", row.file, row.line),
-        kind.unwrap_or_default(),
+        word(row.kind),
         percent(row.share),
         at.unwrap_or_default(),
         (row.count.saturating_sub(1)).to_string(),

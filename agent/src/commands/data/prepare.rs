@@ -13,14 +13,13 @@ use tunesmith_tools::{
     worker::Work,
 };
 
-use super::inspect::found;
 use crate::{
     commands::{
         print, print_json,
         require::Require,
         table::{short, table},
         usage,
-        work::{Bench, Fresh},
+        work::{Bench, Fresh, found},
     },
     run::Failure,
 };

@@ -15,7 +15,7 @@ fn golden(name: &str) -> PathBuf {
 
 #[test]
 fn every_type_is_read_as_pyarrow_and_datasets_give_it() {
-    for name in ["plain", "snappy", "zstd", "gzip", "lz4", "pages", "datasets"] {
+    for name in ["plain", "snappy", "zstd", "gzip", "lz4", "pages", "datasets", "nanos"] {
         let table = super::super::read(&golden(&format!("{name}.parquet"))).unwrap();
         let expected: Vec<Map<String, Value>> =
             serde_json::from_slice(&fs::read(golden(&format!("{name}.json"))).unwrap()).unwrap();
@@ -46,10 +46,17 @@ fn a_few_bytes_that_stand_for_many_rows_are_refused() {
 }
 
 #[test]
+fn a_row_of_too_many_values_is_refused_before_it_is_read() {
+    let said = super::super::read(&golden("crowded.parquet")).unwrap_err().problem;
+    assert!(said.to_string().contains("its rows hold more than 500000 values each"), "{said}");
+}
+
+#[test]
 fn a_time_of_day_before_midnight_is_refused() {
-    assert_eq!(time(86_399_999_999).unwrap(), "23:59:59.999999");
-    for micros in [-1, -86_400_000_000, 86_400_000_000] {
-        assert_eq!(time(micros).unwrap_err().to_string(), out_of_range("time").to_string());
+    assert_eq!(time(86_399_999_999_000).unwrap(), "23:59:59.999999");
+    assert_eq!(time(86_399_999_999_999).unwrap(), "23:59:59.999999999");
+    for nanos in [-1, -86_400_000_000_000, 86_400_000_000_000] {
+        assert_eq!(time(nanos).unwrap_err().to_string(), out_of_range("time").to_string());
     }
 }
 

@@ -15,7 +15,7 @@ use parquet::{
 use tempfile::NamedTempFile;
 
 use super::{
-    super::{Reading, Source, ahead::Ahead},
+    super::{MAX_COLUMNS, Reading, Source, ahead::Ahead},
     Codec, beside, broke_down,
     columns::{self, Encoded, Properties, Schema},
     kind::Fields,
@@ -24,8 +24,6 @@ use crate::recipe::Row;
 
 /// A row group ends with the first row that reaches this many bytes in memory, or at this many rows.
 const GROUP: (usize, usize) = (32 << 20, 1 << 17);
-/// Most columns of a file.
-const MOST_COLUMNS: usize = 10_000;
 
 /// Rows of one schema stand in one segment; where a row needs a wider schema, another segment begins, and in the end all
 /// of them are written once more with the schema that holds them all.
@@ -67,10 +65,10 @@ impl Groups {
 
     /// Takes the next row.
     pub fn take(&mut self, row: Row) -> io::Result<()> {
-        self.bytes += self.kinds.take(&row, 0, MOST_COLUMNS);
+        self.bytes += self.kinds.take(&row, 0, MAX_COLUMNS);
         if self.kinds.is_too_wide() {
             let why = format!(
-                "a row brings the columns to more than {MOST_COLUMNS}; keep what varies as a list of keys and values"
+                "a row brings the columns to more than {MAX_COLUMNS}; keep what varies as a list of keys and values"
             );
             return Err(io::Error::other(why));
         }

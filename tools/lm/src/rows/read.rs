@@ -1,4 +1,4 @@
-//! Rows in TRL's data set formats.
+//! Rows in TRL's data set formats, and in those of ShareGPT and Alpaca.
 
 use serde_json::{Map, Value};
 
@@ -28,6 +28,59 @@ pub enum Row {
         /// How many of the messages are the prompt.
         prompt: usize,
     },
+    /// `{"instruction": "..", "input": "..", "output": ".."}`: a chat where the model has a template, else texts.
+    Instruction {
+        /// What the model is asked.
+        prompt: Instruction,
+        /// What it should say.
+        output: String,
+    },
+}
+
+/// What a row in Alpaca's format asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// What the model is told before, where the row has that.
+    pub system: Option<String>,
+    /// The instruction, and its input in the lines below.
+    pub text: String,
+}
+
+impl Instruction {
+    /// Joins an instruction and its input, which may be empty.
+    pub fn new(system: Option<&str>, instruction: &str, input: &str) -> Self {
+        let text = if input.is_empty() { instruction.to_owned() } else { format!("{instruction}\n{input}") };
+        let system = system.filter(|text| !text.is_empty()).map(str::to_owned);
+        Instruction { system, text }
+    }
+
+    /// The turns with the output as the answer.
+    pub fn chat(&self, output: &str) -> Conversation {
+        let system = self.system.iter().map(|text| turn("system", text));
+        Conversation::new(system.chain([turn("user", &self.text), turn("assistant", output)]).collect())
+    }
+
+    /// How many turns come before the answer.
+    pub fn turns(&self) -> usize {
+        1 + usize::from(self.system.is_some())
+    }
+
+    /// The text before the answer, for a model without a chat template.
+    pub fn text(&self) -> String {
+        let system = self.system.as_ref().map_or(String::new(), |text| format!("{text}\n"));
+        format!("{system}{}\n", self.text)
+    }
+}
+
+/// The role that a speaker of ShareGPT's format has in a chat template.
+pub fn role(speaker: &str) -> Option<&'static str> {
+    Some(match speaker.to_ascii_lowercase().as_str() {
+        "system" => "system",
+        "user" | "human" => "user",
+        "assistant" | "gpt" | "chatgpt" | "bot" | "model" => "assistant",
+        "tool" | "function" | "observation" | "ipython" => "tool",
+        _ => return None,
+    })
 }
 
 /// A prompt with a better and a worse completion.
@@ -72,10 +125,18 @@ impl Row {
         if let Some(list) = row.get("messages") {
             return Ok(Row::Messages(conversation(row, messages(list, "messages")?)?));
         }
+        if let Some(list) = row.get("conversations") {
+            return Ok(Row::Messages(conversation(row, shared(list, system(row)?)?)?));
+        }
+        if let (Some(instruction), Some(output)) = (row.get("instruction"), row.get("output")) {
+            return alpaca(row, instruction, output);
+        }
         match row.get("text") {
             Some(Value::String(text)) => Ok(Row::Text(text.clone())),
             Some(_) => Err(bad("text must be a text")),
-            None => Err(bad("it has none of messages, text, or prompt with completion")),
+            None => Err(bad(
+                "it has none of messages, text, prompt with completion, conversations, or instruction with output",
+            )),
         }
     }
 }
@@ -156,6 +217,51 @@ fn messages(list: &Value, field: &str) -> Result<Messages> {
         _ => Err(wrong()),
     };
     list.iter().map(message).collect()
+}
+
+/// Turns of ShareGPT's format as messages, after what the row says that the model is told before.
+fn shared(list: &Value, system: Option<&str>) -> Result<Messages> {
+    let list = list.as_array().filter(|list| !list.is_empty());
+    let list = list.ok_or_else(|| bad("conversations must be a list of turns, each with from and value"))?;
+    let mut messages: Messages = system.iter().map(|text| turn("system", text)).collect();
+    for (number, part) in (1..).zip(list) {
+        let field = |name: &str| part.get(name).and_then(Value::as_str);
+        let (Some(from), Some(value)) = (field("from"), field("value")) else {
+            return Err(bad(format!("turn {number} of conversations must have from and value, both texts")));
+        };
+        let role = role(from).ok_or_else(|| {
+            bad(format!(
+                "turn {number} is from {from:?}, which is no speaker of ShareGPT's format; write system, human, gpt or tool"
+            ))
+        })?;
+        if role == "system" && system.is_some() {
+            return Err(bad(format!("turn {number} is from the system, and so is the column system; leave one out")));
+        }
+        messages.push(turn(role, value));
+    }
+    Ok(messages)
+}
+
+fn alpaca(row: &Map<String, Value>, instruction: &Value, output: &Value) -> Result<Row> {
+    let input = row.get("input").filter(|input| !input.is_null());
+    let texts = (instruction.as_str(), input.map_or(Some(""), Value::as_str), output.as_str());
+    let (Some(instruction), Some(input), Some(output)) = texts else {
+        return Err(bad("instruction, input and output must be texts"));
+    };
+    Ok(Row::Instruction { prompt: Instruction::new(system(row)?, instruction, input), output: output.to_owned() })
+}
+
+/// What the model is told before, which both formats may have in a column of its own.
+fn system(row: &Map<String, Value>) -> Result<Option<&str>> {
+    match row.get("system") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(_) => Err(bad("system must be a text")),
+    }
+}
+
+fn turn(role: &str, content: &str) -> Map<String, Value> {
+    [("role", role), ("content", content)].map(|(name, text)| (name.to_owned(), text.into())).into_iter().collect()
 }
 
 /// Messages with the row's tools, which may be JSON in a text, and its variables for the template.

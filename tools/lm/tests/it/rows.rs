@@ -109,6 +109,99 @@ fn packing_and_blocks_equal_those_of_trl() {
     }
 }
 
+/// A conversation in ShareGPT's format, if it can be written so.
+fn shared(row: &Value) -> Option<Value> {
+    let turn = |message: &Value| {
+        let from = match message["role"].as_str()? {
+            "user" => "human",
+            "assistant" => "gpt",
+            role => role,
+        };
+        let plain = message.as_object()?.len() == 2;
+        plain.then(|| Some(json!({"from": from, "value": message["content"].as_str()?})))?
+    };
+    let turns: Option<Vec<Value>> = row["messages"].as_array()?.iter().map(turn).collect();
+    let mut shared = row.clone();
+    shared.as_object_mut()?.remove("messages");
+    shared["conversations"] = turns?.into();
+    Some(shared)
+}
+
+#[test]
+fn chats_in_sharegpts_format_are_those_of_trl() {
+    let file = expected();
+    let (mut compared, mut systems) = (0, 0);
+    for case in file["sft"].as_array().unwrap() {
+        let (tokenizer, template) = (tokenizer(&file, case["begins"].as_bool().unwrap()), named(&case["template"]));
+        let train = serde_json::from_value(case["train"].clone()).unwrap();
+        let max_length = case["max_length"].as_u64().map(|n| n as usize);
+        let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), train, max_length };
+        for row in case["rows"].as_array().unwrap() {
+            let Some(shared) = shared(row) else { continue };
+            let told = encoder.sequences(std::slice::from_ref(row)).map_err(|e| e.to_string());
+            assert_eq!(encoder.sequences(&[shared]).map_err(|e| e.to_string()), told);
+            compared += 1;
+            systems += usize::from(row["messages"][0]["role"] == "system");
+        }
+    }
+    assert!(compared > 10 && systems > 0, "{compared} {systems}");
+}
+
+#[test]
+fn instructions_in_alpacas_format_are_prompts_with_their_completions() {
+    let message = |role: &str, content: &str| json!({"role": role, "content": content});
+    let rows = [
+        json!({"instruction": "Add.", "input": "1 and 2", "output": "3"}),
+        json!({"instruction": "Say hello.", "input": "", "output": "Hello 🙂"}),
+        json!({"instruction": "Say no.", "input": null, "output": "No.", "system": "Be short.", "id": 7}),
+    ];
+    let chats = [
+        json!({"prompt": [message("user", "Add.\n1 and 2")], "completion": [message("assistant", "3")]}),
+        json!({"prompt": [message("user", "Say hello.")], "completion": [message("assistant", "Hello 🙂")]}),
+        json!({"prompt": [message("system", "Be short."), message("user", "Say no.")],
+            "completion": [message("assistant", "No.")]}),
+    ];
+    let (tokenizer, template) = (tied(), chat::template(PLAIN).unwrap());
+    for train in [None, Some(Train::Full), Some(Train::Assistant)] {
+        let encoder = Encoder { tokenizer: &tokenizer, template: Some(&template), train, max_length: Some(64) };
+        assert_eq!(encoder.sequences(&rows).unwrap(), encoder.sequences(&chats).unwrap(), "{train:?}");
+    }
+    let texts = [
+        json!({"prompt": "Add.\n1 and 2\n", "completion": "3"}),
+        json!({"prompt": "Say hello.\n", "completion": "Hello 🙂"}),
+        json!({"prompt": "Be short.\nSay no.\n", "completion": "No."}),
+    ];
+    let encoder = Encoder { tokenizer: &tokenizer, template: None, train: None, max_length: Some(64) };
+    assert_eq!(encoder.sequences(&rows).unwrap(), encoder.sequences(&texts).unwrap());
+}
+
+#[test]
+fn rows_that_are_nearly_in_the_formats_of_sharegpt_and_alpaca_are_refused_with_their_place() {
+    let turn = |from: &str| json!({"from": from, "value": "a"});
+    let table = [
+        (json!({"conversations": []}), "conversations must be a list of turns, each with from and value"),
+        (json!({"conversations": "a"}), "conversations must be a list of turns, each with from and value"),
+        (
+            json!({"conversations": [turn("human"), {"from": "gpt"}]}),
+            "turn 2 of conversations must have from and value, both texts",
+        ),
+        (
+            json!({"conversations": [turn("human"), turn("wizard")]}),
+            "turn 2 is from \"wizard\", which is no speaker of ShareGPT's format; write system, human, gpt or tool",
+        ),
+        (
+            json!({"conversations": [turn("system"), turn("human"), turn("gpt")], "system": "b"}),
+            "turn 1 is from the system, and so is the column system; leave one out",
+        ),
+        (json!({"conversations": [turn("human"), turn("gpt")], "system": 1}), "system must be a text"),
+        (json!({"instruction": "a", "input": 1, "output": "b"}), "instruction, input and output must be texts"),
+    ];
+    for (row, why) in table {
+        let good = json!({"conversations": [turn("human"), turn("gpt")]});
+        assert_eq!(error(PLAIN, None, &[good, row]), format!("data: row 2: {why}"));
+    }
+}
+
 const PLAIN: &str = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}\n\
     {% else %};{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
 /// Ends a turn where the next begins, and the last with the chat.
