@@ -1,4 +1,4 @@
-//! Duplicates: which rows repeat an earlier one ([`Same`]), and which texts nearly repeat each other.
+//! Near-duplicates: which texts nearly repeat each other. Rows that equal an earlier one are told by [`crate::rows::key`].
 //!
 //! Two texts are alike by the Jaccard index of their sets of character five-grams: shared members over all members
 //! (Broder, "On the resemblance and containment of documents", 1997). Case, punctuation and spacing do not count. There is
@@ -9,16 +9,14 @@
 //! | used | to leave out rows, one after another, of any number | to seal rows, once |
 //! | finds | an earlier text that was kept, by MinHash and LSH | all pairs, by a prefix filter |
 //! | misses | about one in fifty of those at the threshold | none |
-//! | holds | some 300 bytes and the text, for each text kept | all five-grams, so that more than 8 million are sampled |
+//! | holds | some 600 bytes for a short text, and less beside the text for a long one | all five-grams, so that more than 8 million are sampled |
 //!
 //! Neither calls two texts alike before their sets were compared member by member.
 
 mod index;
 pub(crate) mod join;
-mod same;
 
 pub use index::Near;
-pub use same::{Key, Same};
 
 /// Characters of one shingle.
 const SHINGLE: usize = 5;

@@ -1,6 +1,6 @@
 //! The worker's part of `data_prepare`: rows become examples.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -60,50 +60,20 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     }
     let (came, bad, stages) = through.counts()?;
     let mut dropped = Dropped::default();
-    let items = items(job, &recipe, rows, &encoder, (&mut dropped, &mut through.left))?;
-    if recipe.kind == JobKind::Extraction {
-        json_answers(&items, &recipe.target)?;
-    }
-    let items = unique(items, (&mut dropped, &mut through.left))?;
-    let items = fitting(items, limit, &encoder, (&mut dropped, &mut through.left), live)?;
-    let mut items = unlike(items, job, &recipe.cue, (&mut dropped, &mut through.left))?;
+    let tally = &mut (&mut dropped, &mut through.left);
+    let mut items = chosen(job, &recipe, rows, &encoder, tally, live)?;
     if items.len() < 2 {
         let (reasons, advice) =
             reasons(&dropped, came as usize - stages.last().map_or(came, |stage| stage.after) as usize);
         bail!("only {} of {came} rows can be used ({reasons}); {advice}", items.len());
     }
-    // Labels whose rows were all left out stay in the recipe: sealed rows may have them.
     let mut totals: Vec<usize> = items.iter().map(|item| item.tokens.0 + item.tokens.1).collect();
     totals.sort_unstable();
-    let in_answers = recipe.labels.iter().map(|label| Ok(encoder.answer(&label.text)?.len()));
-    let in_labels: Vec<usize> = in_answers.collect::<anyhow::Result<_>>()?;
-    let longest_answer = items.iter().map(|item| item.tokens.1).chain(in_labels).max().unwrap_or(1);
+    let longest_answer = longest_answer(&items, &recipe, &encoder)?;
     recipe.max_new_tokens = (longest_answer + (longest_answer / 4).max(4)).min(limit);
-
-    let parts = divided(job, &mut items, (&mut dropped, &mut through.left))?;
+    let parts = divided(job, &mut items, &mut (&mut dropped, &mut through.left))?;
+    validated(job, &recipe, &parts)?;
     let [train, valid, test] = &parts;
-    if valid.examples.is_empty() || train.examples.is_empty() {
-        let rows = parts.iter().map(|part| part.examples.len()).sum::<usize>();
-        match (&job.recipe.steps.group, &job.recipe.steps.time) {
-            (Some(group), _) => bail!("{group:?} has too few values to validate on some of them; name another column"),
-            (_, Some(time)) => bail!("{time:?} has too few times to validate on the latest; name another column"),
-            _ if rows > recipe.labels.len() => {
-                bail!("there are too few rows ({rows}) for a validation part; give more rows")
-            }
-            _ => bail!("each label has one row only, so none is left to validate on; give more rows of each"),
-        }
-    }
-    let path = job.out.join("recipe.json");
-    write_json(&path, &recipe)?;
-    let bytes = std::fs::metadata(&path).with_context(|| format!("cannot read {PREPARED}/recipe.json"))?.len();
-    if bytes > MOST_RECIPE {
-        bail!(
-            "the recipe with its labels takes {}, at most {} are read; shorten the labels, patterns and templates",
-            figures::bytes(bytes),
-            figures::bytes(MOST_RECIPE)
-        );
-    }
-    let recipe_sha256 = hash::sha256_file(&path).with_context(|| format!("cannot read {PREPARED}/recipe.json"))?;
     let output = Output {
         path: PREPARED.to_owned(),
         rows: came as usize,
@@ -120,12 +90,69 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
         max_new_tokens: recipe.max_new_tokens,
         cue: recipe.cue.clone(),
         template_ends_turns: encoder.template_ends_turns(),
-        recipe_sha256,
+        recipe_sha256: write_recipe(&job.out, &recipe)?,
         quality: Some(quality::of(&train.examples, &valid.examples, &encoder)?),
         example: shown(&train.examples[0], &encoder),
     };
     write(job, &source, through, parts, &output)?;
     Ok(output)
+}
+
+/// The examples that can be trained on.
+fn chosen(
+    job: &Job,
+    recipe: &Recipe,
+    rows: Rows,
+    encoder: &Encoder,
+    tally: &mut Tally<'_>,
+    live: &mut Live<'_>,
+) -> anyhow::Result<Vec<Item>> {
+    let items = items(job, recipe, rows, encoder, tally)?;
+    if recipe.kind == JobKind::Extraction {
+        json_answers(&items, &recipe.target)?;
+    }
+    let items = unique(items, tally)?;
+    let items = fitting(items, recipe.max_length, encoder, tally, live)?;
+    unlike(items, job, &recipe.cue, tally)
+}
+
+/// Tokens of the longest answer. Labels whose rows were all left out stay in the recipe: sealed rows may have them.
+fn longest_answer(items: &[Item], recipe: &Recipe, encoder: &Encoder) -> anyhow::Result<usize> {
+    let in_answers = recipe.labels.iter().map(|label| Ok(encoder.answer(&label.text)?.len()));
+    let in_labels: Vec<usize> = in_answers.collect::<anyhow::Result<_>>()?;
+    Ok(items.iter().map(|item| item.tokens.1).chain(in_labels).max().unwrap_or(1))
+}
+
+/// Refuses a division that leaves nothing to train or to validate on.
+fn validated(job: &Job, recipe: &Recipe, [train, valid, test]: &[Written; 3]) -> anyhow::Result<()> {
+    if !valid.examples.is_empty() && !train.examples.is_empty() {
+        return Ok(());
+    }
+    let rows = [train, valid, test].iter().map(|part| part.examples.len()).sum::<usize>();
+    match (&job.recipe.steps.group, &job.recipe.steps.time) {
+        (Some(group), _) => bail!("{group:?} has too few values to validate on some of them; name another column"),
+        (_, Some(time)) => bail!("{time:?} has too few times to validate on the latest; name another column"),
+        _ if rows > recipe.labels.len() => {
+            bail!("there are too few rows ({rows}) for a validation part; give more rows")
+        }
+        _ => bail!("each label has one row only, so none is left to validate on; give more rows of each"),
+    }
+}
+
+/// Writes the grader's recipe and gives its hash.
+fn write_recipe(out: &Path, recipe: &Recipe) -> anyhow::Result<String> {
+    let path = out.join("recipe.json");
+    write_json(&path, recipe)?;
+    let unread = || format!("cannot read {PREPARED}/recipe.json");
+    let bytes = std::fs::metadata(&path).with_context(unread)?.len();
+    if bytes > MOST_RECIPE {
+        bail!(
+            "the recipe with its labels takes {}, at most {} are read; shorten the labels, patterns and templates",
+            figures::bytes(bytes),
+            figures::bytes(MOST_RECIPE)
+        );
+    }
+    hash::sha256_file(&path).with_context(unread)
 }
 
 /// What came through the steps, and where each row is.
@@ -172,7 +199,7 @@ fn items(
     recipe: &Recipe,
     rows: Rows,
     encoder: &Encoder,
-    (dropped, left): Tally<'_>,
+    (dropped, left): &mut Tally<'_>,
 ) -> anyhow::Result<Vec<Item>> {
     // The rows are changed already.
     let plain = Recipe { changes: Default::default(), ..recipe.clone() };
@@ -219,7 +246,7 @@ fn json_answers(items: &[Item], target: &str) -> anyhow::Result<()> {
 }
 
 /// Without examples that repeat or contradict others.
-fn unique(items: Vec<Item>, (dropped, left): Tally<'_>) -> anyhow::Result<Vec<Item>> {
+fn unique(items: Vec<Item>, (dropped, left): &mut Tally<'_>) -> anyhow::Result<Vec<Item>> {
     let fates = clean::fates(items.iter().map(|item| &item.example));
     for (item, fate) in items.iter().zip(&fates) {
         let (count, stage, like) = match fate {
@@ -240,7 +267,7 @@ fn fitting(
     items: Vec<Item>,
     limit: usize,
     encoder: &Encoder,
-    (dropped, left): Tally<'_>,
+    (dropped, left): &mut Tally<'_>,
     live: &mut Live<'_>,
 ) -> anyhow::Result<Vec<Item>> {
     let mut kept = Vec::new();
@@ -261,7 +288,7 @@ fn fitting(
 }
 
 /// Without examples whose input nearly repeats an earlier one, where that is asked for.
-fn unlike(items: Vec<Item>, job: &Job, cue: &str, (dropped, left): Tally<'_>) -> anyhow::Result<Vec<Item>> {
+fn unlike(items: Vec<Item>, job: &Job, cue: &str, (dropped, left): &mut Tally<'_>) -> anyhow::Result<Vec<Item>> {
     let Some(likeness) = job.recipe.steps.likeness()? else { return Ok(items) };
     // What stands in every input would make all of them more alike.
     let text = |item: &Item| {
@@ -293,7 +320,7 @@ impl Written {
 }
 
 /// The parts in the order of [`Part::ALL`], each in the order of the files.
-fn divided(job: &Job, items: &mut Vec<Item>, (dropped, left): Tally<'_>) -> anyhow::Result<[Written; 3]> {
+fn divided(job: &Job, items: &mut Vec<Item>, (dropped, left): &mut Tally<'_>) -> anyhow::Result<[Written; 3]> {
     let (recipe, steps) = (&job.recipe, &job.recipe.steps);
     let shares = Shares {
         valid: recipe.valid_share.min(MOST_VALID as f64 / items.len().max(1) as f64),
