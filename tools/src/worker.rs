@@ -159,6 +159,17 @@ pub async fn run_work_partly(
 }
 
 impl Work {
+    /// Whether it reads and writes rows on all cores, which take and free small pieces of memory at once. Work with a model
+    /// takes the same large pieces again and again.
+    fn is_of_rows(&self) -> bool {
+        match self {
+            Work::Inspect(_) | Work::Prepare(_) | Work::PrepareRows(_) => true,
+            Work::Overlap(_) | Work::Gather(_) | Work::Outgoing(_) => true,
+            Work::Train(_) | Work::Evaluate(_) | Work::EvalTasks(_) | Work::Generate(_) => false,
+            Work::Convert(_) | Work::Pretrain(_) | Work::Grade(_) => false,
+        }
+    }
+
     /// Does it, in this process.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Value> {
         let value = match self {

@@ -8,23 +8,30 @@ use std::{
 
 /// Most things that are worked on ahead of the one that is waited for.
 const MOST: usize = 16;
-/// Most bytes in them; one may always be worked on.
+/// Most bytes in them, where it is not said otherwise.
 const BYTES: usize = 32 << 20;
 
 /// Results on their way, in order.
 pub(super) struct Ahead<T> {
     queue: VecDeque<(usize, Receiver<T>)>,
+    /// Most bytes in them; one may always be worked on.
+    most: usize,
 }
 
 impl<T: Send + 'static> Ahead<T> {
     pub fn new() -> Ahead<T> {
-        Ahead { queue: VecDeque::new() }
+        Ahead::holding(BYTES)
+    }
+
+    /// With room for so many bytes.
+    pub fn holding(most: usize) -> Ahead<T> {
+        Ahead { queue: VecDeque::new(), most }
     }
 
     /// Whether it is time to wait for the first result rather than to ask for more.
     pub fn is_full(&self) -> bool {
         let bytes: usize = self.queue.iter().map(|(bytes, _)| bytes).sum();
-        self.queue.len() >= (2 * rayon::current_num_threads()).min(MOST) || bytes >= BYTES
+        self.queue.len() >= (2 * rayon::current_num_threads()).min(MOST) || bytes >= self.most
     }
 
     /// Has a thread of the pool do some work, on so many bytes.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::{
     hash::sha256_file,
@@ -153,28 +154,29 @@ pub(super) fn stages(output: &Output) -> Vec<Count> {
 pub(super) fn write(job: &Job, source: &Source, made: Made) -> anyhow::Result<()> {
     let known = |named: &[Named], source: &Source| {
         let file = |input: &tunesmith_harness::rows::Input| File::of(&input.path, short_name(named, input), None);
-        source.inputs.iter().map(file).collect::<anyhow::Result<Vec<File>>>()
+        source.inputs.par_iter().map(file).collect::<anyhow::Result<Vec<File>>>()
     };
     let against = match job.against.as_slice() {
         [] => Vec::new(),
         against => known(against, &source_of(against)?)?,
     };
-    let mut outputs = Vec::new();
-    for written in &made.parts {
-        outputs.push(File::of(&written.path, files::name(&written.path), Some(written.rows))?);
-    }
-    for path in &made.files {
-        outputs.push(File::of(path, files::name(path), None)?);
-    }
+    let parts = made.parts.iter().map(|part| (&part.path, Some(part.rows)));
+    let outputs: Vec<(&PathBuf, Option<u64>)> = parts.chain(made.files.iter().map(|path| (path, None))).collect();
+    let output = |(path, rows): &(&PathBuf, Option<u64>)| File::of(path, files::name(path), *rows);
+    // Large files are hashed beside each other.
+    let (inputs, outputs) = rayon::join(
+        || known(&job.files, source),
+        || outputs.par_iter().map(output).collect::<anyhow::Result<Vec<File>>>(),
+    );
     let manifest = Manifest {
         tunesmith: env!("CARGO_PKG_VERSION").into(),
         recipe: job.recipe.clone(),
-        inputs: known(&job.files, source)?,
+        inputs: inputs?,
         against,
         base: job.base.as_deref().map(base).transpose()?.unwrap_or_default(),
         bad_lines: made.bad_lines,
         stages: made.stages,
-        outputs,
+        outputs: outputs?,
         notes: made.parts.iter().flat_map(|part| part.notes.iter().cloned()).collect(),
     };
     write_json(&job.out.join(MANIFEST), &manifest)?;

@@ -68,7 +68,9 @@ pub(super) fn main() -> ExitCode {
     let line = match order() {
         Err(error) => failed(format!("the order cannot be read: {error}")),
         Ok(order) => {
-            tunesmith_lm::engine::keep_freed_memory();
+            if !order.work.is_of_rows() {
+                tunesmith_lm::engine::keep_freed_memory();
+            }
             obey(&order)
         }
     };

@@ -24,6 +24,8 @@ use crate::recipe::Row;
 
 /// A row group ends with the first row that reaches this many bytes in memory, or at this many rows.
 const GROUP: (usize, usize) = (32 << 20, 1 << 17);
+/// Row groups that are made at once, at most: while one is waited for, other threads have work.
+const AHEAD: usize = 3;
 
 /// Rows of one schema stand in one segment; where a row needs a wider schema, another segment begins, and in the end all
 /// of them are written once more with the schema that holds them all.
@@ -57,7 +59,7 @@ impl Groups {
             pending: Vec::new(),
             bytes: 0,
             schema: None,
-            ahead: Ahead::new(),
+            ahead: Ahead::holding(AHEAD * GROUP.0),
             segment: None,
             done: Vec::new(),
         }
