@@ -222,7 +222,8 @@ async fn an_evaluation_that_failed_goes_on_with_what_is_missing() {
     assert!(said.refused(5).contains("the provider declined the request (http 400): out of order"), "{said:?}");
     assert!(eval(&dir, &model, &options).await.refused(2).contains("go on with --resume"));
     let before = prompts(&server).len();
-    assert!((90..94).contains(&before), "{before}");
+    // What runs beside the one that fails may go on to the end of its piece of 16 requests, and no further.
+    assert!((90..=96).contains(&before), "{before}");
 
     let results = eval(&dir, &model, &[options.as_slice(), &["--resume"]].concat()).await.ok().json();
     // `a` is the likelier answer to each, and right for every other row.
