@@ -20,7 +20,7 @@ use super::{
     labels,
     manifest::{self, Made},
     parts::{self, Shares, When},
-    quality, recipe_of,
+    quality, recipe_of, scores,
 };
 use crate::{encode::Encoder, worker::Live};
 
@@ -64,7 +64,7 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let mut items = chosen(job, &recipe, rows, &encoder, tally, live)?;
     if items.len() < 2 {
         let (reasons, advice) =
-            reasons(&dropped, came as usize - stages.last().map_or(came, |stage| stage.after) as usize);
+            scores::reasons(&dropped, came as usize - stages.last().map_or(came, |stage| stage.after) as usize);
         bail!("only {} of {came} rows can be used ({reasons}); {advice}", items.len());
     }
     let mut totals: Vec<usize> = items.iter().map(|item| item.tokens.0 + item.tokens.1).collect();
@@ -367,26 +367,6 @@ fn write(job: &Job, source: &Source, through: Through, parts: [Written; 3], outp
     files.extend(through.left.finish()?);
     let made = Made { parts: made, files, stages: manifest::stages(output), bad_lines: output.bad_lines as u64 };
     manifest::write(job, source, made)
-}
-
-/// Why rows were left out, and what helps against the most frequent reason.
-fn reasons(dropped: &Dropped, by_steps: usize) -> (String, &'static str) {
-    let Dropped { empty, duplicates, conflicting, too_long, special_tokens, no_marker, near, balanced: _ } = *dropped;
-    let all = [
-        (empty, "empty", "fill in the input's and the answer's column, or name other columns"),
-        (duplicates, "repeated", "give more different rows"),
-        (near, "nearly repeated", "give more different rows, or raise near"),
-        (conflicting, "contradictory", "give each input one answer"),
-        (too_long, "too long", "shorten them, or allow more with max_length where the base takes it"),
-        (special_tokens, "with special tokens", "take the base's special tokens out of the texts"),
-        (no_marker, "without the marker", "write the marker before each result, or leave answer_after out"),
-        (by_steps, "left out by steps", "ask less of rows"),
-    ];
-    let found: Vec<String> = all.iter().filter(|(n, ..)| *n > 0).map(|(n, what, _)| format!("{n} {what}")).collect();
-    match all.iter().rev().max_by_key(|(n, ..)| *n) {
-        Some((n, _, advice)) if *n > 0 => (found.join(", "), *advice),
-        _ => ("there are no more".to_owned(), "give more rows"),
-    }
 }
 
 fn label_rows(recipe: &Recipe, parts: &[Written; 3]) -> Vec<LabelRows> {

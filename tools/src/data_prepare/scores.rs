@@ -9,7 +9,7 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Workdir;
 
-use super::{MOST_RECIPE, Output, PREPARED, Quality};
+use super::{Dropped, MOST_RECIPE, Output, PREPARED, Quality};
 use crate::{
     claims::lines,
     files::{cut, read_small, score},
@@ -96,6 +96,26 @@ fn dropped(output: &Output) -> Score {
     };
     let why = format!("{gone} of {} rows left out: {}{bad}", output.rows, reasons.join(", "));
     score("data.dropped", Some(gone as f64 / rows), verdict, why)
+}
+
+/// Why rows were left out, and what helps against the most frequent reason.
+pub(super) fn reasons(dropped: &Dropped, by_steps: usize) -> (String, &'static str) {
+    let Dropped { empty, duplicates, conflicting, too_long, special_tokens, no_marker, near, balanced: _ } = *dropped;
+    let all = [
+        (empty, "empty", "fill in the input's and the answer's column, or name other columns"),
+        (duplicates, "repeated", "give more different rows"),
+        (near, "nearly repeated", "give more different rows, or raise near"),
+        (conflicting, "contradictory", "give each input one answer"),
+        (too_long, "too long", "shorten them, or allow more with max_length where the base takes it"),
+        (special_tokens, "with special tokens", "take the base's special tokens out of the texts"),
+        (no_marker, "without the marker", "write the marker before each result, or leave answer_after out"),
+        (by_steps, "left out by steps", "ask less of rows"),
+    ];
+    let found: Vec<String> = all.iter().filter(|(n, ..)| *n > 0).map(|(n, what, _)| format!("{n} {what}")).collect();
+    match all.iter().rev().max_by_key(|(n, ..)| *n) {
+        Some((n, _, advice)) if *n > 0 => (found.join(", "), *advice),
+        _ => ("there are no more".to_owned(), "give more rows"),
+    }
 }
 
 /// Rows that the chosen length has cost. None is cut: those that do not fit are left out whole.
