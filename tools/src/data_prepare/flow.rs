@@ -38,8 +38,6 @@ pub(super) type Place = (usize, u64);
 /// Rows that go through the steps.
 pub(super) struct Through {
     flow: Flow,
-    /// Names of the inputs.
-    pub names: Vec<String>,
     pub left: LeftOut,
     stages: Vec<String>,
     needed: [Needed; 2],
@@ -147,11 +145,10 @@ impl Through {
         let before = sizes.clone().scan(0, |sum, bytes| Some(std::mem::replace(sum, *sum + bytes))).collect();
         Ok(Through {
             stages: flow.counts().into_iter().map(|count| count.name).collect(),
-            left: LeftOut { path, names: names.clone(), out: None, lines: 0 },
+            left: LeftOut { path, names, out: None },
             needed,
             total: sizes.sum(),
             flow,
-            names,
             before,
         })
     }
@@ -176,10 +173,10 @@ impl Through {
     pub fn counts(&self) -> anyhow::Result<(u64, u64, Vec<Count>)> {
         if self.flow.read == 0 {
             match self.flow.bad {
-                0 => bail!("{} has no rows; give a file with rows", self.names.join(", ")),
+                0 => bail!("{} has no rows; give a file with rows", self.left.names.join(", ")),
                 bad => bail!(
                     "{}: none of its {bad} lines gives a row; `tunesmith data inspect` says why",
-                    self.names.join(", ")
+                    self.left.names.join(", ")
                 ),
             }
         }
@@ -204,10 +201,9 @@ impl Through {
 /// where nothing was.
 pub(super) struct LeftOut {
     path: PathBuf,
+    /// Names of the inputs.
     names: Vec<String>,
     out: Option<BufWriter<File>>,
-    /// Lines that were written.
-    pub lines: u64,
 }
 
 impl LeftOut {
@@ -226,7 +222,6 @@ impl LeftOut {
             Some(out) => out,
             None => self.out.insert(BufWriter::new(File::create(&self.path)?)),
         };
-        self.lines += 1;
         serde_json::to_writer(&mut *out, &entry)?;
         out.write_all(b"\n")
     }

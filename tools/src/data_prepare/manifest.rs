@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use tunesmith_harness::{
     hash::sha256_file,
     recipe::Row,
-    rows::{Codec, Compression, Count, Layout, Source, Writer},
+    rows::{Bad, Codec, Compression, Count, Layout, Source, Writer},
     run::write_json,
 };
 
 use super::{Format, Job, Output, Part, Preparation, card};
 use crate::{
     files,
-    inputs::{Named, short_name, source},
+    inputs::{self, Named, short_name},
 };
 
 /// The manifest's name.
@@ -158,7 +158,7 @@ pub(super) fn write(job: &Job, source: &Source, made: Made) -> anyhow::Result<()
     };
     let against = match job.against.as_slice() {
         [] => Vec::new(),
-        against => known(against, &source_of(against)?)?,
+        against => known(against, &inputs::source(against, Bad::Refuse)?)?,
     };
     let parts = made.parts.iter().map(|part| (&part.path, Some(part.rows)));
     let outputs: Vec<(&PathBuf, Option<u64>)> = parts.chain(made.files.iter().map(|path| (path, None))).collect();
@@ -184,10 +184,6 @@ pub(super) fn write(job: &Job, source: &Source, made: Made) -> anyhow::Result<()
         made.parts.iter().map(|part| (part.part, files::name(&part.path), part.rows)).collect();
     let card = card::card(&manifest, &parts);
     std::fs::write(job.out.join(card::CARD), card).context("cannot write the card")
-}
-
-fn source_of(named: &[Named]) -> anyhow::Result<Source> {
-    source(named, tunesmith_harness::rows::Bad::Refuse)
 }
 
 /// What decides how texts become tokens: the tokenizer and its template, or the one file that holds all.
