@@ -16,6 +16,7 @@ use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+pub use tunesmith_harness::event::Call;
 
 /// A language model that can call tools.
 pub trait ChatModel: Send + Sync {
@@ -69,8 +70,10 @@ pub struct ToolSpec {
 pub enum Message {
     /// Who the model is and how it works.
     System(String),
-    /// The user, or the loop speaking for them.
+    /// The user.
     User(String),
+    /// A reminder of the loop's, after a turn that brought nothing. Providers know no such role; it is sent as the user's.
+    Note(String),
     /// The model itself.
     Assistant {
         /// What it said.
@@ -85,19 +88,6 @@ pub enum Message {
         /// The result, as text.
         content: String,
     },
-}
-
-/// One call of a tool, as the model wrote it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Call {
-    /// The id; empty where the model gave none.
-    pub id: String,
-    /// The tool.
-    pub name: String,
-    /// The arguments: JSON if all went well.
-    pub arguments: String,
-    /// Provider data that must be sent back unread (Gemini's thought signatures).
-    pub extra: Option<Value>,
 }
 
 /// The assistant's turn.

@@ -68,7 +68,9 @@ impl Scripted {
     fn next(&self, messages: &[Message]) -> Result<Turn, ModelError> {
         let mut turns = self.turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let last = match messages.last() {
-            Some(Message::User(text) | Message::System(text) | Message::Tool { content: text, .. }) => text.as_str(),
+            Some(
+                Message::User(text) | Message::Note(text) | Message::System(text) | Message::Tool { content: text, .. },
+            ) => text.as_str(),
             Some(Message::Assistant { text, .. }) => text,
             None => "",
         };

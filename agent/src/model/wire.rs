@@ -45,7 +45,7 @@ pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
 fn message(message: &Message) -> Value {
     match message {
         Message::System(text) => json!({"role": "system", "content": text}),
-        Message::User(text) => json!({"role": "user", "content": text}),
+        Message::User(text) | Message::Note(text) => json!({"role": "user", "content": text}),
         Message::Tool { id, content } => json!({"role": "tool", "tool_call_id": id, "content": content}),
         Message::Assistant { text, calls } if calls.is_empty() => json!({"role": "assistant", "content": text}),
         Message::Assistant { text, calls } => {
