@@ -198,7 +198,7 @@ impl<'a> Run<'a> {
             self.name(call);
             args.push(taken_in(call));
         }
-        self.messages.push(Message::Assistant { text, calls: calls.clone() });
+        self.messages.push(Message::Assistant { text, calls: calls.clone(), opaque: reply.opaque });
         for (call, args) in calls.iter().zip(&args) {
             if let Some(end) = self.step(call, args, &reply.finish, journal).await? {
                 return Ok(Some(end));
@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
         let cut = if *finish == Finish::Length { "Your reply was cut at its length limit. " } else { "" };
         // Some providers refuse an empty message, and it would say nothing.
         if !text.is_empty() {
-            self.messages.push(Message::Assistant { text, calls: Vec::new() });
+            self.messages.push(Message::Assistant { text, calls: Vec::new(), opaque: None });
         }
         self.messages.push(Message::User(format!("{cut}{}", strike.note)));
         struck(strike, journal)
