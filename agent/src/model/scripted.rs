@@ -100,7 +100,7 @@ impl ChatModel for Scripted {
             }
             let finish = if calls.is_empty() { Finish::Stop } else { Finish::Calls };
             // A script costs nothing, and that is known.
-            Ok(Reply { text: turn.text, calls, finish, usage: Some(Usage::default()), usd: Some(0.0) })
+            Ok(Reply { text: turn.text, calls, finish, usage: Some(Usage::default()), usd: Some(0.0), opaque: None })
         })
     }
 }
