@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
         match journal.next() {
             Some(Kind::Briefed { system: told, request: asked }) => {
                 (system, request) = (told.clone(), asked.clone());
-                journal.skip();
+                journal.skip()?;
             }
             _ => journal.record(Kind::Briefed { system: system.clone(), request: request.clone() })?,
         }
@@ -216,14 +216,14 @@ impl<'a> Run<'a> {
         while let Some(Kind::Guarded { guard, .. }) = journal.next()
             && guard == WINDOW
         {
-            journal.skip();
+            journal.skip()?;
         }
         if let Some(Kind::Compacted { dropped, result_chars, .. }) = journal.next() {
             self.context.cut(Cut {
                 dropped: *dropped as usize,
                 result_chars: result_chars.and_then(|most| usize::try_from(most).ok()),
             });
-            journal.skip();
+            journal.skip()?;
             return Ok(None);
         }
         if journal.next().is_some() {
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
         on: &mut (dyn FnMut(Delta<'_>) + Send),
     ) -> Result<Reply, Stop> {
         if let Some(reply) = journal.next().and_then(recalled) {
-            journal.skip();
+            journal.skip()?;
             self.planning.model.heard(&reply);
             self.planning.budget.book(Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
             return Ok(reply);
@@ -468,7 +468,7 @@ impl<'a> Run<'a> {
 }
 
 /// The guard that speaks when a server reads less than it was sent.
-const WINDOW: &str = "window";
+pub(crate) const WINDOW: &str = "window";
 
 const NOTHING: Spend = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
 const UNKNOWN: Spend = Spend { steps: 0, tokens: None, usd: None };

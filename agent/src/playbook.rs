@@ -341,7 +341,7 @@ impl<'a> Playbook<'a> {
             && what == decision
             && let Ok(seen) = serde_json::from_value(value.clone())
         {
-            self.journal.skip();
+            self.journal.skip()?;
             return Ok(seen);
         }
         let seen = look(self);

@@ -40,6 +40,7 @@ mod failure;
 mod prepare;
 mod reading;
 mod recorder;
+mod replay;
 mod resume;
 mod sealing;
 
@@ -48,6 +49,7 @@ pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
 pub use prepare::{Prepared, named};
 use beat::Beat;
 use recorder::Recorder;
+pub use replay::{Difference, Replayed, replay};
 pub use resume::{Further, resume};
 pub use sealing::{DATA, SEALED};
 

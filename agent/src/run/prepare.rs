@@ -190,11 +190,13 @@ impl Prepared {
     }
 
     /// A run that is there already, with what it was made of.
-    pub fn of_run(run: Run, options: &Options, rows: Rows) -> Result<Self, Failure> {
-        let planner = planner(options)?;
+    pub fn of_run(
+        run: Run,
+        options: &Options,
+        rows: Rows,
+        model: Option<Box<dyn ChatModel>>,
+    ) -> Result<Self, Failure> {
         let manifest = run.manifest().map_err(failure)?;
-        let seed = options.task.seed;
-        let model = planner.open(&|name| std::env::var(name).ok(), seed).map_err(|e| Failure::new(5, e))?;
         let data = run.dir().join(sealing::DATA);
         let read = reading::read(&[data])?;
         let columns = read.columns;
@@ -399,7 +401,7 @@ fn device() -> String {
     format!("cpu {} with {threads} threads", std::env::consts::ARCH)
 }
 
-fn failure(error: RunError) -> Failure {
+pub(super) fn failure(error: RunError) -> Failure {
     match &error {
         RunError::Io { path, error, .. } => unwritten(path, error),
         RunError::NotARun(_) | RunError::NotAFile { .. } | RunError::Manifest { .. } => {

@@ -8,6 +8,7 @@ mod cli_compare;
 mod cli_eval;
 mod cli_eval_kills;
 mod cli_files;
+mod cli_going_on;
 mod cli_hand;
 mod cli_hub;
 mod cli_input;
