@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tunesmith_harness::{
     budget::{Budget, Reservation, Spend},
@@ -77,6 +77,29 @@ struct Scouted {
     speed: Speed,
     /// Most memory that the trial training held, in bytes.
     memory: Option<u64>,
+}
+
+/// Time that scoring takes, as it was measured.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Timed {
+    /// Seconds to score one row.
+    row_seconds: f64,
+}
+
+/// Time that is left, in seconds; `None` is no limit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Left {
+    /// Until the run must have ended.
+    run: Option<f64>,
+    /// Until the last step must have ended.
+    steps: Option<f64>,
+}
+
+/// Whether another candidate may be trained.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Again {
+    /// Time and steps are left for it.
+    possible: bool,
 }
 
 /// Who decides whether something may be done, and how.
@@ -217,7 +240,9 @@ impl<'a> Playbook<'a> {
         let prepared: data_prepare::Output = self.call("data_prepare", args).await?;
         let began = Instant::now();
         let base: evaluate::Output = self.call("evaluate", json!({ "limit": BASE_ROWS })).await?;
-        let row_seconds = began.elapsed().as_secs_f64() / base.measured.n.max(1) as f64;
+        let rows = base.measured.n.max(1) as f64;
+        let Timed { row_seconds } =
+            self.observe("scoring", |_| Timed { row_seconds: began.elapsed().as_secs_f64() / rows })?;
         let smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
         let smoke: train::Output = self.call("train", smoke).await?;
         let speed = Speed {
@@ -241,10 +266,15 @@ impl<'a> Playbook<'a> {
     /// The largest rung of the ladder that fits the time that is left.
     fn choose(&mut self, scouted: &Scouted) -> Result<Recipe, Stop> {
         let gguf = self.wanted.as_ref().is_some_and(|wanted| wanted.gguf.is_some());
-        let left = self.budget.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let kept = self.budget.left_for_steps(Instant::now());
+        let left = self.observe("time left", |playbook| {
+            let (now, seconds) = (Instant::now(), |left: Duration| left.as_secs_f64());
+            let run = playbook.budget.deadline().map(|deadline| deadline.saturating_duration_since(now));
+            Left { run: run.map(seconds), steps: playbook.budget.left_for_steps(now).map(seconds) }
+        })?;
         let grading = scouted.speed.grading(if gguf { 3 } else { 2 });
-        let time = left.zip(kept).map(|(all, steps)| steps.min(all.saturating_sub(grading)));
+        let time = left.run.zip(left.steps).map(|(run, steps)| {
+            Duration::try_from_secs_f64(steps.min(run - grading.as_secs_f64()).max(0.0)).unwrap_or_default()
+        });
         let Some(recipe) = ladder::choose(scouted.kind, &scouted.speed, time) else {
             let why = format!(
                 "the time left does not hold even the shortest training and the final grading ({} s); give more --minutes",
@@ -262,7 +292,7 @@ impl<'a> Playbook<'a> {
         let mut best: Option<Candidate> = None;
         let limit = if recipe.rates.len() > 1 { CANDIDATE_ROWS } else { BASE_ROWS };
         for &learning_rate in &recipe.rates {
-            if best.is_some() && !self.may_train_again() {
+            if best.is_some() && !self.observe("another candidate", Self::may_train_again)?.possible {
                 break;
             }
             let trained: train::Output = match self.call("train", recipe.args(scouted.kind, learning_rate)).await {
@@ -295,11 +325,20 @@ impl<'a> Playbook<'a> {
     }
 
     /// Whether time is left, and steps to train, measure, export and hand in.
-    fn may_train_again(&self) -> bool {
+    fn may_train_again(&self) -> Again {
         const STEPS: u32 = 4;
         let used = self.budget.spent().steps;
         let steps_left = self.budget.caps().steps.is_none_or(|cap| cap.saturating_sub(used) >= STEPS);
-        steps_left && self.budget.exceeded(Instant::now()).is_none()
+        Again { possible: steps_left && self.budget.exceeded(Instant::now()).is_none() }
+    }
+
+    /// What is seen of clocks and budgets at a decision of this name. All that could be another number in a second run of
+    /// the same playbook comes in here, as one value that can be written down.
+    fn observe<T>(&mut self, _decision: &'static str, look: impl FnOnce(&Self) -> T) -> Result<T, LogError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        Ok(look(self))
     }
 
     /// Calls a tool. What it cannot do ends the run, because the playbook has no other way.

@@ -289,7 +289,11 @@ impl Summary {
                     summary.outcome = Some(*outcome);
                     summary.why = Some(why.clone());
                 }
-                Kind::Said { .. }
+                Kind::Resumed { .. } => (summary.outcome, summary.why) = (None, None),
+                Kind::Briefed { .. }
+                | Kind::Told { .. }
+                | Kind::Observed { .. }
+                | Kind::Said { .. }
                 | Kind::Returned { .. }
                 | Kind::Scored { .. }
                 | Kind::Amended { .. }

@@ -105,11 +105,11 @@ impl<T: Tool> AnyTool for Typed<T> {
     }
 
     fn call<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
-        Box::pin(async move {
-            let args = self.read(args)?;
-            let output = self.tool.call(cx, args).await?;
-            serde_json::to_value(output).map_err(|error| ToolError::Failed(format!("output of {}: {error}", T::NAME)))
-        })
+        Box::pin(async move { written::<T>(self.tool.call(cx, self.read(args)?).await?) })
+    }
+
+    fn call_again<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
+        Box::pin(async move { written::<T>(self.tool.call_again(cx, self.read(args)?).await?) })
     }
 
     fn scores(&self, output: &Value, dir: &Workdir) -> Vec<Score> {
@@ -118,6 +118,10 @@ impl<T: Tool> AnyTool for Typed<T> {
             Err(_) => Vec::new(),
         }
     }
+}
+
+fn written<T: Tool>(output: T::Output) -> Result<Value, ToolError> {
+    serde_json::to_value(output).map_err(|error| ToolError::Failed(format!("output of {}: {error}", T::NAME)))
 }
 
 /// The description (the doc comment of the arguments) and the schema that arguments are validated against: without

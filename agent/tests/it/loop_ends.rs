@@ -344,7 +344,7 @@ async fn with_nothing_shared_tools_that_show_rows_cannot_be_called() {
 fn reply(name: &str, arguments: &str) -> Reply {
     let call = Call { name: name.into(), arguments: arguments.into(), ..Call::default() };
     let usage = Some(Usage { prompt: 40, completion: 10 });
-    Reply { text: String::new(), calls: vec![call], finish: Finish::Calls, usage, usd: Some(0.1) }
+    Reply { calls: vec![call], finish: Finish::Calls, usage, usd: Some(0.1), ..Reply::default() }
 }
 
 /// The contents of the tool messages of a conversation.

@@ -26,6 +26,7 @@ mod fake_hub;
 mod fakes;
 mod intake;
 mod loop_ends;
+mod opaque;
 mod planned;
 mod prompt;
 mod scored;
