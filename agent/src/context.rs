@@ -31,6 +31,8 @@ pub struct Cut {
 
 /// Messages that never go: the system prompt and the request.
 const HEAD: usize = 2;
+/// Tokens of a request from which on counts are compared; short ones differ by the words around messages.
+const COUNTED: u64 = 1_000;
 /// Results are not made shorter than this.
 const LEAST_RESULT: usize = 300;
 
@@ -79,11 +81,15 @@ impl Context {
     /// without saying so: it read much less than it was sent, and more than it would have, had it known the beginning.
     pub fn learn(&mut self, tokens: u64, read: u64) -> Result<(), u64> {
         let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>());
-        if self.window.is_none_or(|window| window > read) && read * 4 < tokens * 3 && read * 2 > fixed {
+        if tokens < COUNTED {
+            return Ok(());
+        }
+        let less = read >= COUNTED && read * 4 < tokens * 3 && read * 2 > fixed;
+        if less && self.window.is_none_or(|window| window > read) {
             self.window = Some(read);
             return Err(read);
         }
-        if tokens > 0 && read * 2 > tokens {
+        if read * 2 > tokens {
             self.scale *= (read as f64 / tokens as f64).min(2.0);
         }
         Ok(())

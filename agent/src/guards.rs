@@ -150,7 +150,7 @@ impl Guards {
     /// Trained models measured one after the other, none better than the best.
     fn measured(&mut self, seen: &Seen<'_>) -> Option<Strike> {
         let output = seen.result.ok().filter(|_| seen.tool == "evaluate" && seen.args.get("adapter").is_some())?;
-        let value = output.pointer("/measured/value").and_then(Value::as_f64)?;
+        let value = output.get("value").and_then(Value::as_f64)?;
         if self.best.is_none_or(|best| value > best) {
             (self.best, self.no_better) = (Some(value), 0);
             return None;

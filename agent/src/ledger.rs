@@ -46,7 +46,7 @@ const FIGURES: [(&str, &[&str], &[&str]); 6] = [
         &["epochs", "max_steps", "learning_rate", "r", "weight_decay"],
         &["/adapter", "/stopped", "/best_step", "/valid_loss", "/valid_exact"],
     ),
-    ("evaluate", &["adapter"], &["/metric", "/measured/value", "/measured/n", "/format_failures"]),
+    ("evaluate", &["adapter"], &["/metric", "/value", "/n", "/format_failures"]),
     ("convert", &["adapter", "to", "quant"], &["/path"]),
     ("generate", &["adapter"], &[]),
 ];
@@ -110,7 +110,7 @@ impl Ledger {
         let parts: Vec<String> = given.chain(found).filter_map(|(name, value)| said(name, value)).collect();
         let line = format!("{step} {tool} {}", parts.join(", "));
         self.steps.push((step, truncate_middle(line.trim_end(), LINE).into_owned()));
-        let value = output.pointer("/measured/value").and_then(Value::as_f64);
+        let value = output.get("value").and_then(Value::as_f64);
         if let ("evaluate", Some(adapter), Some(value)) = (tool, args.get("adapter").and_then(Value::as_str), value)
             && self.best.as_ref().is_none_or(|best| value > best.2)
         {

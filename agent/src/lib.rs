@@ -13,6 +13,7 @@
 //! | [`steps`] | how is a tool called, logged and judged, whoever plans |
 //! | [`context`] | how much is it sent, and what leaves the conversation |
 //! | [`ledger`] | where does the run stand |
+//! | [`approvals`] | who allows what |
 //! | [`guards`] | does the planner get anywhere |
 //! | [`show`] | what does it see of a step |
 //! | [`read_output`] | how does it read what is too long to be shown whole |
@@ -21,6 +22,7 @@
 //! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
 
+pub mod approvals;
 pub mod bench;
 pub mod cli;
 pub mod commands;

@@ -251,6 +251,7 @@ impl<'a> Run<'a> {
     ) -> Result<Reply, Stop> {
         if let Some(reply) = journal.next().and_then(recalled) {
             journal.skip();
+            self.planning.model.heard(&reply);
             self.planning.budget.book(Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
             return Ok(reply);
         }

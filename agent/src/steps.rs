@@ -292,7 +292,7 @@ impl<'a> Steps<'a> {
     }
 
     fn decided(&self, what: String, capability: Capability, granted: bool) -> Kind {
-        Kind::Approved { step: Some(self.taken), what, capability, by: Approver::Flag, granted }
+        Kind::decided(Some(self.taken), what, capability, Approver::Flag, granted)
     }
 
     /// The first plan freezes the scope; a later one may not change it unless the user allowed that, which is added to

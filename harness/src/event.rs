@@ -321,6 +321,16 @@ pub struct Rows {
 }
 
 impl Kind {
+    /// Words alone, without a call.
+    pub fn words(text: impl Into<String>, tokens: Option<u64>, usd: Option<f64>) -> Self {
+        Kind::Said { text: text.into(), tokens, usd, calls: Vec::new(), finish: Value::Null, opaque: None }
+    }
+
+    /// A decision that changes nothing of what was asked.
+    pub fn decided(step: Option<u32>, what: String, capability: Capability, by: Approver, granted: bool) -> Self {
+        Kind::Approved { step, what, capability, by, granted, reason: None, edited: None, for_run: false }
+    }
+
     /// The name of the kind, as it stands in the log.
     pub fn name(&self) -> &'static str {
         match self {

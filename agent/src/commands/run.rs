@@ -102,13 +102,23 @@ enum Shares {
 
 /// `--approve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Approves {
+pub(crate) enum Approves {
     /// You, at the terminal
     Ask,
     /// Approved
     Auto,
     /// Refused: the run ends there with exit code 5
     Never,
+}
+
+impl From<Approves> for Approve {
+    fn from(approves: Approves) -> Self {
+        match approves {
+            Approves::Ask => Approve::Ask,
+            Approves::Auto => Approve::Auto,
+            Approves::Never => Approve::Never,
+        }
+    }
 }
 
 /// `--sandbox`.
@@ -155,11 +165,7 @@ impl Args {
                 Shares::None => Share::None,
                 Shares::Samples => Share::Samples,
             },
-            approve: match self.approve {
-                Approves::Ask => Approve::Ask,
-                Approves::Auto => Approve::Auto,
-                Approves::Never => Approve::Never,
-            },
+            approve: self.approve.into(),
             allow: self.allow,
             jobs,
         })

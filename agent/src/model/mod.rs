@@ -28,6 +28,9 @@ pub trait ChatModel: Send + Sync {
         request: Request<'a>,
         on: &'a mut (dyn FnMut(Delta<'_>) + Send),
     ) -> BoxFuture<'a, Result<Reply, ModelError>>;
+
+    /// It gave this reply in an earlier process of the run; what plays a script goes on behind it.
+    fn heard(&self, _reply: &Reply) {}
 }
 
 /// What a model is asked.

@@ -103,6 +103,21 @@ impl ChatModel for Scripted {
             Ok(Reply { text: turn.text, calls, finish, usage: Some(Usage::default()), usd: Some(0.0), opaque: None })
         })
     }
+
+    fn heard(&self, reply: &Reply) {
+        let mut turns = self.turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(at) = turns.iter().position(|turn| turn.gave(reply)) {
+            turns.remove(at);
+        }
+    }
+}
+
+impl Turn {
+    /// Whether this turn is where a reply came from.
+    fn gave(&self, reply: &Reply) -> bool {
+        let names = reply.calls.iter().map(|call| &call.name);
+        self.calls.iter().map(|call| &call.name).eq(names) && (self.text == reply.text || !reply.calls.is_empty())
+    }
 }
 
 fn call(call: ScriptedCall) -> Call {
