@@ -3,6 +3,7 @@
 //! Only this module speaks to a language model that plans.
 
 pub mod asker;
+mod events;
 pub mod intake;
 pub mod local;
 mod opaque;
@@ -11,6 +12,7 @@ pub mod scored;
 pub mod scripted;
 pub mod spec;
 mod transport;
+mod typed;
 mod wire;
 
 use std::{fmt, time::Duration};
@@ -204,6 +206,8 @@ pub struct ModelError {
     pub retry_after: Option<Duration>,
     /// Whether one of the attempts may have cost something.
     pub spent: bool,
+    /// How many tokens fit, where a conversation was too long and the provider says so.
+    pub window: Option<u64>,
 }
 
 /// The kinds of [`ModelError`].
@@ -230,7 +234,7 @@ pub enum ErrorKind {
 impl ModelError {
     /// An error without an HTTP status.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        ModelError { kind, status: None, message: message.into(), retry_after: None, spent: false }
+        ModelError { kind, status: None, message: message.into(), retry_after: None, spent: false, window: None }
     }
 
     /// Whether asking again may help.

@@ -5,10 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -21,7 +18,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::{
     ChatModel, Delta, ErrorKind, ModelError, Reply, Request,
-    transport::{Http, Transport},
+    transport::{Http, Seen, Transport},
     wire,
 };
 
@@ -127,16 +124,15 @@ impl OpenAi {
         wire::To { base: &self.address.base, model: &self.endpoint.model, most_tokens: self.most_tokens() }
     }
 
-    /// One request, and its whole reply. `spent` is set once it may have cost something.
+    /// One request, and its whole reply. `seen` says what was noticed on the way.
     async fn once(
         &self,
         body: &Value,
-        spent: &Arc<AtomicBool>,
+        seen: &Arc<Seen>,
         on: &mut (dyn FnMut(Delta<'_>) + Send),
     ) -> Result<Reply, ModelError> {
-        let done = Arc::new(AtomicBool::new(false));
         let Pace { head, idle, .. } = self.pace;
-        let transport = Transport { http: self.http.clone(), head, idle, done: done.clone(), spent: spent.clone() };
+        let transport = Transport { http: self.http.clone(), head, idle, seen: seen.clone() };
         let client = Client::build(self.client.clone(), self.address.clone()).with_http_service(transport);
         let mut stream = client.chat().create_stream_byot::<_, Value>(body).await.map_err(model_error)?;
         let mut gathering = wire::Gathering::default();
@@ -145,10 +141,13 @@ impl OpenAi {
                 Ok(chunk) => gathering.take(&chunk, on)?,
                 // What is lost after the end is the usage at most, which then stays unknown.
                 Err(_) if gathering.is_finished() => break,
-                Err(error) => return Err(model_error(error)),
+                Err(error) => {
+                    let fault = seen.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    return Err(fault.unwrap_or_else(|| model_error(error)));
+                }
             }
         }
-        if !gathering.is_finished() && !done.load(Ordering::Relaxed) {
+        if !gathering.is_finished() && !seen.done.load(Ordering::Relaxed) {
             return Err(ModelError::new(ErrorKind::Network, "the stream broke off before the reply was complete"));
         }
         gathering.reply(self.to(), self.endpoint.free)
@@ -195,14 +194,14 @@ impl ChatModel for OpenAi {
             let mut lost = false;
             loop {
                 tried += 1;
-                let spent = Arc::new(AtomicBool::new(false));
-                let error = match self.once(&body, &spent, on).await {
+                let seen = Arc::new(Seen::default());
+                let error = match self.once(&body, &seen, on).await {
                     // What a lost attempt cost is unknown, and so is the sum with it.
                     Ok(reply) if lost && !self.endpoint.free => return Ok(Reply { usage: None, usd: None, ..reply }),
                     Ok(reply) => return Ok(reply),
                     Err(error) => self.without_key(error),
                 };
-                lost |= spent.load(Ordering::Relaxed);
+                lost |= seen.spent.load(Ordering::Relaxed);
                 let error = ModelError { spent: lost, ..error };
                 // Some servers know no usage while streaming, which then stays unknown, or no schemas.
                 let refused =
@@ -245,7 +244,8 @@ fn model_error(error: OpenAIError) -> ModelError {
     }
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
+/// An error and what caused it.
+pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Opaque, Reply, Request, Usage, opaque, transport};
+use super::{
+    Call, Delta, ErrorKind, Finish, Message, ModelError, Opaque, Reply, Request, Usage, opaque, transport, typed,
+};
 
 /// Fields of a request's body that servers may not know; what they say of it names the field.
 pub const OPTIONAL: [&str; 4] = ["stream_options", "response_format", "temperature", "seed"];
@@ -126,7 +128,7 @@ impl Gathering {
     /// Takes the next chunk and tells `on` what is new.
     pub fn take(&mut self, chunk: &Value, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<(), ModelError> {
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(error_in_stream(error));
+            return Err(typed::in_stream(error));
         }
         self.take_usage(chunk);
         // The last chunk with the usage has no choices; only the first choice was asked for.
@@ -256,18 +258,5 @@ fn text_of(content: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
-    }
-}
-
-/// An error that a server sends after a 200.
-pub fn error_in_stream(error: &Value) -> ModelError {
-    let status = ["status", "code", "http_code"].iter().find_map(|field| {
-        let code = error.get(field)?;
-        code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())
-    });
-    let body = json!({ "error": error }).to_string();
-    match status.filter(|status| (400..600).contains(status)) {
-        Some(status) => transport::typed(status, &body, None),
-        None => ModelError::new(ErrorKind::Server, transport::words(&body)),
     }
 }

@@ -24,6 +24,7 @@ mod endpoint;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]
 mod fake_hub;
 mod fakes;
+mod faults;
 mod intake;
 mod loop_ends;
 mod opaque;

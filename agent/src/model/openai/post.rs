@@ -5,7 +5,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::{
-    super::{ErrorKind, ModelError, transport, wire},
+    super::{ErrorKind, ModelError, transport, typed},
     Config, OpenAi, Pace, causes,
 };
 
@@ -55,7 +55,7 @@ impl OpenAi {
         let answer: Value = serde_json::from_slice(&bytes)
             .map_err(|error| ModelError::new(ErrorKind::Protocol, format!("the answer is not JSON: {error}")))?;
         match answer.get("error").filter(|error| !error.is_null()) {
-            Some(error) => Err(wire::error_in_stream(error)),
+            Some(error) => Err(typed::in_stream(error)),
             None => Ok(answer),
         }
     }
