@@ -125,7 +125,7 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
     let asker = model.map(|model| Asker {
         model,
         name: planner.name(),
-        price: planner.price(),
+        price: planner.price(&|name| std::env::var(name).ok()),
         budget: Some(&budget),
         cancel: cancel.clone(),
     });

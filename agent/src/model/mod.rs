@@ -3,6 +3,7 @@
 //! Only this module speaks to a language model that plans.
 
 pub mod asker;
+pub mod catalogue;
 mod events;
 pub mod intake;
 pub mod local;
@@ -11,6 +12,7 @@ pub mod openai;
 pub mod scored;
 pub mod scripted;
 pub mod spec;
+mod strict;
 mod transport;
 mod typed;
 mod wire;
@@ -20,6 +22,7 @@ use std::{fmt, time::Duration};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tunesmith_harness::ask::Price;
 
 /// A language model that can call tools.
 pub trait ChatModel: Send + Sync {
@@ -29,6 +32,11 @@ pub trait ChatModel: Send + Sync {
         request: Request<'a>,
         on: &'a mut (dyn FnMut(Delta<'_>) + Send),
     ) -> BoxFuture<'a, Result<Reply, ModelError>>;
+
+    /// Tokens that a conversation and its reply may have together, where that is known or the server says it.
+    fn window(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// What a model is asked.
@@ -172,6 +180,13 @@ pub struct Usage {
     pub prompt: u64,
     /// Tokens written.
     pub completion: u64,
+}
+
+impl Usage {
+    /// What it costs at a price.
+    pub fn usd(self, price: Price) -> f64 {
+        self.prompt as f64 * price.read + self.completion as f64 * price.written
+    }
 }
 
 /// A piece of a reply as it arrives.

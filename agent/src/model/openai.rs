@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,9 +18,11 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tower::util::BoxCloneSyncService;
+use tunesmith_harness::ask::Price;
 
 use super::{
     ChatModel, Delta, ErrorKind, ModelError, Reply, Request,
+    catalogue::Facts,
     transport::{Http, Seen, Transport},
     wire,
 };
@@ -31,8 +36,8 @@ pub struct Endpoint {
     pub model: String,
     /// The key, if there is one; never shown, not even by `Debug`.
     pub key: Option<SecretString>,
-    /// Whether asking costs nothing.
-    pub free: bool,
+    /// What is known of the model.
+    pub facts: Facts,
 }
 
 /// How long to wait, and how often to try.
@@ -75,6 +80,10 @@ pub struct OpenAi {
     seed: u64,
     /// Fields that this server has refused; it is not asked with them again.
     refused: Mutex<BTreeSet<String>>,
+    /// The window, as the server has told it; 0 before.
+    told: AtomicU64,
+    /// How often it was asked for the window.
+    probes: AtomicU32,
 }
 
 impl OpenAi {
@@ -98,7 +107,17 @@ impl OpenAi {
             .build()
             .map_err(|error| ModelError::new(ErrorKind::Network, format!("cannot set up http: {error}")))?;
         let http = BoxCloneSyncService::new(ReqwestService::new(client.clone()));
-        Ok(OpenAi { endpoint, address, client, http, pace, seed, refused: Mutex::default() })
+        Ok(OpenAi {
+            endpoint,
+            address,
+            client,
+            http,
+            pace,
+            seed,
+            refused: Mutex::default(),
+            told: 0.into(),
+            probes: 0.into(),
+        })
     }
 
     /// The base address.
@@ -114,14 +133,20 @@ impl OpenAi {
     /// What the server calls the most tokens of a reply. OpenAI's newer models take no other name for it, and other
     /// servers take no other than the old one.
     pub fn most_tokens(&self) -> &'static str {
-        match self.address.base.starts_with("https://api.openai.com/") {
-            true => "max_completion_tokens",
-            false => "max_tokens",
-        }
+        if self.is_openai() { "max_completion_tokens" } else { "max_tokens" }
+    }
+
+    fn is_openai(&self) -> bool {
+        self.address.base.starts_with("https://api.openai.com/")
     }
 
     fn to(&self) -> wire::To<'_> {
-        wire::To { base: &self.address.base, model: &self.endpoint.model, most_tokens: self.most_tokens() }
+        wire::To {
+            base: &self.address.base,
+            model: &self.endpoint.model,
+            most_tokens: self.most_tokens(),
+            strict_tools: self.is_openai(),
+        }
     }
 
     /// One request, and its whole reply. `seen` says what was noticed on the way.
@@ -150,7 +175,7 @@ impl OpenAi {
         if !gathering.is_finished() && !seen.done.load(Ordering::Relaxed) {
             return Err(ModelError::new(ErrorKind::Network, "the stream broke off before the reply was complete"));
         }
-        gathering.reply(self.to(), self.endpoint.free)
+        gathering.reply(self.to(), self.endpoint.facts.price)
     }
 
     /// How long to wait before try number `next` (from 1), or `None` when the provider asks for too long.
@@ -197,10 +222,15 @@ impl ChatModel for OpenAi {
                 let seen = Arc::new(Seen::default());
                 let error = match self.once(&body, &seen, on).await {
                     // What a lost attempt cost is unknown, and so is the sum with it.
-                    Ok(reply) if lost && !self.endpoint.free => return Ok(Reply { usage: None, usd: None, ..reply }),
+                    Ok(reply) if lost && self.endpoint.facts.price != Some(Price::FREE) => {
+                        return Ok(Reply { usage: None, usd: None, ..reply });
+                    }
                     Ok(reply) => return Ok(reply),
                     Err(error) => self.without_key(error),
                 };
+                if let Some(window) = error.window {
+                    self.told.store(window, Ordering::Relaxed);
+                }
                 lost |= seen.spent.load(Ordering::Relaxed);
                 let error = ModelError { spent: lost, ..error };
                 // Some servers know no usage while streaming, which then stays unknown, or no schemas.
@@ -224,6 +254,10 @@ impl ChatModel for OpenAi {
                 }
             }
         })
+    }
+
+    fn window(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(self.window_known())
     }
 }
 
@@ -319,5 +353,6 @@ impl Config for Address {
 }
 
 mod post;
+mod probe;
 #[cfg(test)]
 mod tests;

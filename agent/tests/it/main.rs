@@ -30,6 +30,8 @@ mod loop_ends;
 mod opaque;
 mod planned;
 mod prompt;
+mod replayed;
 mod scored;
 mod server;
 mod spec;
+mod windows;

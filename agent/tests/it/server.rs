@@ -161,11 +161,11 @@ async fn read(socket: &mut TcpStream) -> Asked {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
-    let length: usize = headers["content-length"].parse().unwrap();
+    let length: usize = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     while bytes.len() < head + 4 + length {
         assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "the request broke off");
     }
-    let body = serde_json::from_slice(&bytes[head + 4..]).unwrap();
+    let body = if length == 0 { Value::Null } else { serde_json::from_slice(&bytes[head + 4..]).unwrap() };
     Asked { line, headers, body }
 }
 
