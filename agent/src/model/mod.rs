@@ -14,6 +14,7 @@ pub mod scripted;
 pub mod spec;
 mod strict;
 mod transport;
+pub mod trial;
 mod typed;
 mod wire;
 

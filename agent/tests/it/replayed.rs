@@ -88,7 +88,7 @@ async fn a_file_of_replies_is_a_recording_and_a_script() {
     let reply = Reply { calls: vec![call], finish: Finish::Calls, usage, usd: Some(0.5), ..Reply::default() };
     write(file.path(), &[serde_json::to_value(&reply).unwrap()]);
     let path = file.path().display();
-    assert_eq!(replies(&format!("scripted:{path}")).await.unwrap().0, [reply.clone()]);
+    assert_eq!(replies(&format!("scripted:{path}")).await.unwrap().0, std::slice::from_ref(&reply));
     assert_eq!(replies(&format!("replay:{path}")).await.unwrap().0, [free(reply)]);
 }
 
