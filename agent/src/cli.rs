@@ -10,8 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, compare, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs, sandbox, stop, tools,
-        train,
+        self, compare, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs, sandbox, stop,
+        tools, train,
     },
     run::Failure,
     secrets,

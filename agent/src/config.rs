@@ -67,11 +67,16 @@ impl Config {
     }
 }
 
-/// Where the file stands; an empty or relative variable counts as none, as the specification of these directories says.
+/// Where the file stands.
 fn place(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    directory(env).map(|directory| directory.join("config.toml"))
+}
+
+/// The directory for the user's settings; an empty or relative variable counts as none, as the specification of these directories says.
+pub fn directory(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let settings = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
-    Some(settings.join("tunesmith/config.toml"))
+    Some(settings.join("tunesmith"))
 }
 
 fn wrong(path: &Path, why: &str) -> Failure {

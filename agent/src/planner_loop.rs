@@ -20,7 +20,8 @@ use crate::{
     guards::{self, Guards, Seen, Strike},
     ledger::{self, Ledger},
     model::{
-        Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, ToolSpec, Usage, intake,
+        Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, ToolSpec, Usage,
+        intake,
     },
     read_output::{self, ReadOutput},
     show::{self, Share},
@@ -350,7 +351,7 @@ impl<'a> Run<'a> {
         let mut args = Vec::new();
         for call in &mut calls {
             self.name(call);
-            args.push(taken_in(call));
+            args.push(taken_in(call, matches!(reply.finish, Finish::Stop | Finish::Calls)));
         }
         self.context.push(Message::Assistant { text, calls: calls.clone(), opaque: reply.opaque });
         for (call, args) in calls.iter().zip(&args) {
@@ -503,9 +504,9 @@ fn tokens(reply: &Reply) -> Option<u64> {
 type Args = Result<Value, (String, String)>;
 
 /// Reads a call's arguments. Servers parse what is sent back to them, so what is kept in the call is always JSON.
-fn taken_in(call: &mut Call) -> Args {
+fn taken_in(call: &mut Call, whole: bool) -> Args {
     let raw = std::mem::take(&mut call.arguments);
-    let args = intake::arguments(&raw);
+    let args = intake::arguments(&raw, whole).map(|mended| mended.value);
     call.arguments = match &args {
         Ok(args) => args.to_string(),
         Err(_) => json!({"not_json": truncate_middle(&raw, 1_000)}).to_string(),

@@ -44,10 +44,10 @@ mod replay;
 mod resume;
 mod sealing;
 
+use beat::Beat;
 pub use failure::Failure;
 pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
 pub use prepare::{Prepared, named};
-use beat::Beat;
 use recorder::Recorder;
 pub use replay::{Difference, Replayed, replay};
 pub use resume::{Further, resume};
@@ -165,7 +165,7 @@ async fn work(
     let asker = model.map(|model| Asker {
         model,
         name: planner.name(),
-        price: planner.price(),
+        price: planner.price(&|name| std::env::var(name).ok()),
         budget: Some(&budget),
         cancel: cancel.clone(),
     });
@@ -287,8 +287,8 @@ async fn drive(
     let planner = prepare::planner(options)?;
     let planning = Planning {
         model,
-        window: None,
-        price: planner.price(),
+        window: model.window().await,
+        price: planner.price(&|name| std::env::var(name).ok()),
         tools: &tools,
         cx,
         budget,

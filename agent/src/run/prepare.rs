@@ -118,6 +118,7 @@ pub fn planner(options: &Options) -> Result<Planner, Failure> {
 /// Reads the name of a planner; a script must be a file that ends.
 pub fn named(spec: &str) -> Result<Planner, Failure> {
     let planner = spec::parse(spec).map_err(|e| Failure::new(2, e))?;
+    planner.facts(&|name| std::env::var(name).ok()).map_err(|why| Failure::new(2, why))?;
     if let Planner::Scripted(file) = &planner {
         let wrong = |why| Failure::new(2, format!("--planner scripted: {}: {why}", shown(file)));
         match rows::not_a_file(file) {
@@ -151,7 +152,7 @@ impl Prepared {
             None => {}
         }
         let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| match planner {
-            Planner::Scripted(_) => Failure::new(2, e),
+            Planner::Scripted(_) | Planner::Replay(_) => Failure::new(2, e),
             _ => Failure::new(5, format!("the planner cannot be asked: {e}")),
         })?;
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
@@ -190,12 +191,7 @@ impl Prepared {
     }
 
     /// A run that is there already, with what it was made of.
-    pub fn of_run(
-        run: Run,
-        options: &Options,
-        rows: Rows,
-        model: Option<Box<dyn ChatModel>>,
-    ) -> Result<Self, Failure> {
+    pub fn of_run(run: Run, options: &Options, rows: Rows, model: Option<Box<dyn ChatModel>>) -> Result<Self, Failure> {
         let manifest = run.manifest().map_err(failure)?;
         let data = run.dir().join(sealing::DATA);
         let read = reading::read(&[data])?;

@@ -65,7 +65,8 @@ pub async fn replay(
     let task = Task { minutes: None, ..task.clone() };
     let options = Options { task, dir: dir.to_owned(), ..options.clone() };
     let copy = copied(run, &options)?;
-    let model = (prepare::named(&options.planner)? != Planner::Playbook).then(|| Box::new(Nobody) as Box<dyn ChatModel>);
+    let model =
+        (prepare::named(&options.planner)? != Planner::Playbook).then(|| Box::new(Nobody) as Box<dyn ChatModel>);
     let prepared = Prepared::of_run(copy, &options, *rows, model)?;
     let given = events.iter().map(|event| event.kind.clone()).filter(|kind| is_given(kind, prepared.model.is_some()));
     let log = prepared.run.create_log()?;
@@ -90,7 +91,8 @@ fn copied(run: &Run, options: &Options) -> Result<Run, Failure> {
     };
     let files = [DATA, SEALED].map(|name| (run.dir().join(name), copy.dir().join(name)));
     let base = fs::read_dir(run.base()).into_iter().flatten().flatten();
-    let base = base.filter(|entry| entry.path().is_file()).map(|entry| (entry.path(), copy.base().join(entry.file_name())));
+    let base =
+        base.filter(|entry| entry.path().is_file()).map(|entry| (entry.path(), copy.base().join(entry.file_name())));
     for (from, to) in files.into_iter().chain(base) {
         put(&from, &to).map_err(|error| prepare::unwritten(&to, &error))?;
     }
@@ -140,11 +142,13 @@ fn differences(was: &[Event], now: &[Event]) -> Vec<Difference> {
     for at in 0..first.len().max(second.len()) {
         let (a, b) = (first.get(at), second.get(at));
         let step = a.or(b).map(|result| result.0);
-        let part = |result: Option<&StepResult<'_>>| result.map_or(Value::Null, |(_, tool, output)| {
-            let mut part = Map::new();
-            part.insert((*tool).to_owned(), steady(output));
-            Value::Object(part)
-        });
+        let part = |result: Option<&StepResult<'_>>| {
+            result.map_or(Value::Null, |(_, tool, output)| {
+                let mut part = Map::new();
+                part.insert((*tool).to_owned(), steady(output));
+                Value::Object(part)
+            })
+        };
         compare(step, String::new(), &part(a), &part(b), &mut found);
     }
     let end = |events: &[Event]| {

@@ -125,7 +125,8 @@ impl Result {
         });
         let mut adapter = trained.unwrap()["provenance"]["files"].clone();
         adapter.as_object_mut().unwrap().retain(|name, _| name.ends_with("safetensors"));
-        let artifacts = report["artifacts"].as_array().unwrap().iter().map(|a| json!([a["sha256"], a["value"]])).collect();
+        let artifacts =
+            report["artifacts"].as_array().unwrap().iter().map(|a| json!([a["sha256"], a["value"]])).collect();
         Result { outcome: report["outcome"].clone(), tuned: report["tuned"].clone(), artifacts, adapter }
     }
 }
@@ -181,9 +182,8 @@ fn run(dir: &Path, args: &[String]) -> Said {
 /// The run that has begun in a directory: its log is there.
 fn run_in(dir: &Path) -> Option<PathBuf> {
     let runs = fs::read_dir(dir.join("runs")).ok()?;
-    runs.filter_map(|entry| Some(entry.ok()?.path())).find(|run| {
-        fs::read_to_string(run.join("events.jsonl")).is_ok_and(|text| text.lines().next().is_some())
-    })
+    runs.filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|run| fs::read_to_string(run.join("events.jsonl")).is_ok_and(|text| text.lines().next().is_some()))
 }
 
 fn length(dir: &Path) -> usize {
