@@ -21,6 +21,8 @@ use crate::{
     terminal::Terminal,
 };
 
+mod wished;
+
 const EXAMPLE: &str = "\
 Example:
   tunesmith run \"Fine-tune a small model to route these customer messages, and give me a GGUF file.\" \\
@@ -151,6 +153,7 @@ impl Args {
             base: self.base,
             goals: self.goals,
             artifacts: Vec::new(),
+            max_bytes: None,
             minutes: self.minutes,
             steps: self.steps,
             usd: self.usd,
@@ -178,6 +181,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let mut options = args.options()?;
     // A wrong planner is a wrong command line, whatever else is wrong.
     run::named(&options.planner)?;
+    wished::gather(&mut options, cancel).await?;
     if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
         options.task.base = Some(base.id.to_string());
         options.base = Some(base.path);
@@ -199,6 +203,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
+    wished::publish(&options, &finished, cancel).await?;
     // Lost output is worse than any outcome, which the log holds.
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }
