@@ -35,6 +35,18 @@ pub fn all() -> Registry {
     }
 }
 
+/// Every tool there is, and those that the user has added. A name that is taken is an error.
+pub fn with(more: Vec<Box<dyn AnyTool>>) -> Result<Registry, String> {
+    let mut registry = all();
+    for tool in more {
+        if registry.get(tool.name()).is_some() {
+            return Err(format!("there are two tools called {}; give one another name", tool.name()));
+        }
+        registry.tools.push(tool);
+    }
+    Ok(registry)
+}
+
 impl Registry {
     /// The tool that a planner calls by this name.
     pub fn get(&self, name: &str) -> Option<&dyn AnyTool> {
@@ -80,10 +92,7 @@ impl<T: Tool> Typed<T> {
         }
         let validator =
             self.validator.as_ref().map_err(|why| ToolError::Failed(format!("schema of the tool: {why}")))?;
-        let errors: Vec<FieldError> = validator.iter_errors(&args).flat_map(|error| field_errors(&error)).collect();
-        if !errors.is_empty() {
-            return Err(ToolError::Invalid(errors));
-        }
+        validate(validator, &args)?;
         whole_numbers(&mut args);
         serde_json::from_value(args).map_err(|error| {
             ToolError::Invalid(vec![FieldError { pointer: String::new(), message: error.to_string() }])
@@ -243,6 +252,12 @@ fn collapse(map: &mut Map<String, Value>) {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+/// Every field that does not fit.
+pub(crate) fn validate(validator: &Validator, args: &Value) -> Result<(), ToolError> {
+    let errors: Vec<FieldError> = validator.iter_errors(args).flat_map(|error| field_errors(&error)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(ToolError::Invalid(errors)) }
 }
 
 /// One error per field: unknown and missing fields are reported at the field, not at the object around it.
