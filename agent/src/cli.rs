@@ -10,8 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, compare, config, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop,
-        tools, train,
+        self, compare, config, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs, sandbox,
+        stop, tools, train,
     },
     run::Failure,
     secrets,
@@ -41,6 +41,7 @@ pub struct Cli {
 #[allow(clippy::large_enum_variant)]
 enum Command {
     Run(run::Args),
+    Resume(resume::Args),
     Bench(bench::Args),
     Train(train::Args),
     Eval(eval::Args),
@@ -104,6 +105,7 @@ fn command() -> clap::Command {
 async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
     match command {
         Command::Run(args) => run::main(args, cancel).await,
+        Command::Resume(args) => resume::main(args, cancel).await,
         Command::Bench(args) => bench::main(args, cancel).await,
         Command::Train(args) => train::main(args, cancel).await,
         Command::Eval(args) => eval::main(args, cancel).await,

@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tunesmith_harness::{
     budget::{Budget, Reservation, Spend},
-    event::{Approver, Capability, Kind, Rows},
+    event::{Capability, Kind, Rows},
     figures::percent,
     log::LogError,
     task::{Goal, JobKind, Outcome, Task},
@@ -17,6 +17,7 @@ use tunesmith_harness::{
 use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, evaluate, tool::ToolError, train};
 
 use crate::{
+    approvals::{self, Decide},
     planner_loop::{End, LoopEnd},
     steps::{Asked, Journal, Steps},
 };
@@ -79,8 +80,28 @@ struct Scouted {
     memory: Option<u64>,
 }
 
-/// Who decides whether something may be done, and how.
-pub type Decide<'a> = dyn Fn(&str) -> (Approver, bool) + Sync + 'a;
+/// Time that scoring takes, as it was measured.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Timed {
+    /// Seconds to score one row.
+    row_seconds: f64,
+}
+
+/// Time that is left, in seconds; `None` is no limit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Left {
+    /// Until the run must have ended.
+    run: Option<f64>,
+    /// Until the last step must have ended.
+    steps: Option<f64>,
+}
+
+/// Whether another candidate may be trained.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Again {
+    /// Time and steps are left for it.
+    possible: bool,
+}
 
 impl<'a> Playbook<'a> {
     /// A playbook for `task`.
@@ -128,9 +149,8 @@ impl<'a> Playbook<'a> {
             proposal.target,
             self.rows.open
         );
-        let ((by, granted), step) = (approve(&what), Some(self.steps.taken()));
-        self.journal.record(Kind::Approved { step, what, capability: Capability::Plan, by, granted })?;
-        if !granted {
+        let step = Some(self.steps.taken());
+        if !approvals::decided(step, what, Capability::Plan, approve, self.journal)? {
             return Err(Stop::End(End::Refused, crate::run::NOT_APPROVED.into()));
         }
         let scouted = self.scout(&proposal).await?;
@@ -217,7 +237,9 @@ impl<'a> Playbook<'a> {
         let prepared: data_prepare::Output = self.call("data_prepare", args).await?;
         let began = Instant::now();
         let base: evaluate::Output = self.call("evaluate", json!({ "limit": BASE_ROWS })).await?;
-        let row_seconds = began.elapsed().as_secs_f64() / base.measured.n.max(1) as f64;
+        let rows = base.measured.n.max(1) as f64;
+        let Timed { row_seconds } =
+            self.observe("scoring", |_| Timed { row_seconds: began.elapsed().as_secs_f64() / rows })?;
         let smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
         let smoke: train::Output = self.call("train", smoke).await?;
         let speed = Speed {
@@ -241,10 +263,15 @@ impl<'a> Playbook<'a> {
     /// The largest rung of the ladder that fits the time that is left.
     fn choose(&mut self, scouted: &Scouted) -> Result<Recipe, Stop> {
         let gguf = self.wanted.as_ref().is_some_and(|wanted| wanted.gguf.is_some());
-        let left = self.budget.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let kept = self.budget.left_for_steps(Instant::now());
+        let left = self.observe("time left", |playbook| {
+            let (now, seconds) = (Instant::now(), |left: Duration| left.as_secs_f64());
+            let run = playbook.budget.deadline().map(|deadline| deadline.saturating_duration_since(now));
+            Left { run: run.map(seconds), steps: playbook.budget.left_for_steps(now).map(seconds) }
+        })?;
         let grading = scouted.speed.grading(if gguf { 3 } else { 2 });
-        let time = left.zip(kept).map(|(all, steps)| steps.min(all.saturating_sub(grading)));
+        let time = left.run.zip(left.steps).map(|(run, steps)| {
+            Duration::try_from_secs_f64(steps.min(run - grading.as_secs_f64()).max(0.0)).unwrap_or_default()
+        });
         let Some(recipe) = ladder::choose(scouted.kind, &scouted.speed, time) else {
             let why = format!(
                 "the time left does not hold even the shortest training and the final grading ({} s); give more --minutes",
@@ -262,7 +289,7 @@ impl<'a> Playbook<'a> {
         let mut best: Option<Candidate> = None;
         let limit = if recipe.rates.len() > 1 { CANDIDATE_ROWS } else { BASE_ROWS };
         for &learning_rate in &recipe.rates {
-            if best.is_some() && !self.may_train_again() {
+            if best.is_some() && !self.observe("another candidate", Self::may_train_again)?.possible {
                 break;
             }
             let trained: train::Output = match self.call("train", recipe.args(scouted.kind, learning_rate)).await {
@@ -295,19 +322,46 @@ impl<'a> Playbook<'a> {
     }
 
     /// Whether time is left, and steps to train, measure, export and hand in.
-    fn may_train_again(&self) -> bool {
+    fn may_train_again(&self) -> Again {
         const STEPS: u32 = 4;
         let used = self.budget.spent().steps;
         let steps_left = self.budget.caps().steps.is_none_or(|cap| cap.saturating_sub(used) >= STEPS);
-        steps_left && self.budget.exceeded(Instant::now()).is_none()
+        Again { possible: steps_left && self.budget.exceeded(Instant::now()).is_none() }
+    }
+
+    /// What is seen of clocks and budgets at a decision of this name. All that could be another number in a second run of
+    /// the same playbook comes in here, as one value that can be written down.
+    ///
+    /// Of a run that goes on it is what was seen then.
+    fn observe<T>(&mut self, decision: &'static str, look: impl FnOnce(&Self) -> T) -> Result<T, LogError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        if let Some(Kind::Observed { what, value }) = self.journal.next()
+            && what == decision
+            && let Ok(seen) = serde_json::from_value(value.clone())
+        {
+            self.journal.skip();
+            return Ok(seen);
+        }
+        let seen = look(self);
+        if let Ok(value) = serde_json::to_value(&seen) {
+            self.journal.record(Kind::Observed { what: decision.to_owned(), value })?;
+        }
+        Ok(seen)
     }
 
     /// Calls a tool. What it cannot do ends the run, because the playbook has no other way.
     async fn call<T: DeserializeOwned>(&mut self, tool: &str, args: Value) -> Result<T, Stop> {
-        let reserved = self.reserve(tool).map_err(|why| Stop::End(End::Budget, why))?;
+        // What is recalled was within its limits when it happened.
+        let live = self.journal.next().is_none();
+        let reserved = live.then(|| self.reserve(tool)).transpose().map_err(|why| Stop::End(End::Budget, why))?;
         let id = format!("playbook_{}", self.steps.taken() + 1);
         let step = self.steps.take(Asked { id: &id, tool, args: Ok(&args) }, self.journal).await?;
-        self.budget.reconcile(reserved, Spend::STEP);
+        match reserved {
+            Some(reserved) => self.budget.reconcile(reserved, Spend::STEP),
+            None => self.budget.book(Spend::STEP),
+        }
         let output = step.result.map_err(|error| stop(tool, &args, error))?;
         serde_json::from_value(output)
             .map_err(|e| Stop::End(End::Failed, format!("{tool} answered something unknown: {e}")))
@@ -332,7 +386,7 @@ impl<'a> Playbook<'a> {
     }
 
     fn say(&mut self, text: String) -> Result<(), LogError> {
-        self.journal.record(Kind::Said { text, tokens: Some(0), usd: Some(0.0) })
+        self.journal.record(Kind::words(text, Some(0), Some(0.0)))
     }
 }
 

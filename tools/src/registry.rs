@@ -35,18 +35,6 @@ pub fn all() -> Registry {
     }
 }
 
-/// Every tool there is, and those that the user has added. A name that is taken is an error.
-pub fn with(more: Vec<Box<dyn AnyTool>>) -> Result<Registry, String> {
-    let mut registry = all();
-    for tool in more {
-        if registry.get(tool.name()).is_some() {
-            return Err(format!("there are two tools called {}; give one another name", tool.name()));
-        }
-        registry.tools.push(tool);
-    }
-    Ok(registry)
-}
-
 impl Registry {
     /// The tool that a planner calls by this name.
     pub fn get(&self, name: &str) -> Option<&dyn AnyTool> {
@@ -114,11 +102,11 @@ impl<T: Tool> AnyTool for Typed<T> {
     }
 
     fn call<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
-        Box::pin(async move {
-            let args = self.read(args)?;
-            let output = self.tool.call(cx, args).await?;
-            serde_json::to_value(output).map_err(|error| ToolError::Failed(format!("output of {}: {error}", T::NAME)))
-        })
+        Box::pin(async move { written::<T>(self.tool.call(cx, self.read(args)?).await?) })
+    }
+
+    fn call_again<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
+        Box::pin(async move { written::<T>(self.tool.call_again(cx, self.read(args)?).await?) })
     }
 
     fn scores(&self, output: &Value, dir: &Workdir) -> Vec<Score> {
@@ -127,6 +115,10 @@ impl<T: Tool> AnyTool for Typed<T> {
             Err(_) => Vec::new(),
         }
     }
+}
+
+fn written<T: Tool>(output: T::Output) -> Result<Value, ToolError> {
+    serde_json::to_value(output).map_err(|error| ToolError::Failed(format!("output of {}: {error}", T::NAME)))
 }
 
 /// The description (the doc comment of the arguments) and the schema that arguments are validated against: without

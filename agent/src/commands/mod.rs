@@ -12,6 +12,7 @@ pub mod hub;
 pub mod numbers;
 pub mod pretrain;
 pub mod require;
+pub mod resume;
 pub mod run;
 pub mod runs;
 pub mod sandbox;

@@ -121,6 +121,16 @@ pub enum Approves {
     Never,
 }
 
+impl From<Approves> for Approve {
+    fn from(approves: Approves) -> Self {
+        match approves {
+            Approves::Ask => Approve::Ask,
+            Approves::Auto => Approve::Auto,
+            Approves::Never => Approve::Never,
+        }
+    }
+}
+
 /// `--sandbox`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Sandboxes {
@@ -166,11 +176,7 @@ impl Args {
                 None | Some(Shares::None) => Share::None,
                 Some(Shares::Samples) => Share::Samples,
             },
-            approve: match self.approve.or(set.approve) {
-                None | Some(Approves::Ask) => Approve::Ask,
-                Some(Approves::Auto) => Approve::Auto,
-                Some(Approves::Never) => Approve::Never,
-            },
+            approve: self.approve.or(set.approve).unwrap_or(Approves::Ask).into(),
             allow: if self.allow.is_empty() { set.allow } else { self.allow },
             jobs,
         })

@@ -1,6 +1,6 @@
 //! `tunesmith runs`: what runs came to, read from their logs, also where their process was killed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tunesmith_harness::{
@@ -117,10 +117,15 @@ struct LogState {
     broken: Option<String>,
 }
 
+/// The run of this directory, or of this name in `dir`.
+pub(super) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
+    let here = run.is_dir() || run.components().count() > 1;
+    let path = if here { run.to_owned() } else { dir.join(run) };
+    Run::open(&path).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))
+}
+
 fn show(args: &Show) -> Result<u8, Failure> {
-    let here = args.run.is_dir() || args.run.components().count() > 1;
-    let path = if here { args.run.clone() } else { args.dir.join(&args.run) };
-    let run = Run::open(&path).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))?;
+    let run = open(&args.run, &args.dir)?;
     let (history, problem) = match log::scan(&run.log()) {
         Ok(history) => (Some(history), None),
         Err(error) => (None, Some(error.to_string())),

@@ -66,7 +66,7 @@ impl Asker<'_> {
                 let text = redacted(&message.content).into_owned();
                 match message.role.as_str() {
                     "system" => Message::System(text),
-                    "assistant" => Message::Assistant { text, calls: Vec::new() },
+                    "assistant" => Message::Assistant { text, calls: Vec::new(), opaque: None },
                     _ => Message::User(text),
                 }
             })
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn reply(usage: Option<Usage>) -> Result<Reply, ModelError> {
-        Ok(Reply { text: "yes".into(), calls: Vec::new(), finish: Finish::Stop, usage, usd: None })
+        Ok(Reply { text: "yes".into(), usage, ..Reply::default() })
     }
 
     fn question() -> Question {

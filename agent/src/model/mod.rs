@@ -5,6 +5,7 @@
 pub mod asker;
 pub mod intake;
 pub mod local;
+mod opaque;
 pub mod openai;
 pub mod scored;
 pub mod scripted;
@@ -15,7 +16,9 @@ mod wire;
 use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+pub use tunesmith_harness::event::Call;
 
 /// A language model that can call tools.
 pub trait ChatModel: Send + Sync {
@@ -25,6 +28,9 @@ pub trait ChatModel: Send + Sync {
         request: Request<'a>,
         on: &'a mut (dyn FnMut(Delta<'_>) + Send),
     ) -> BoxFuture<'a, Result<Reply, ModelError>>;
+
+    /// It gave this reply in an earlier process of the run; what plays a script goes on behind it.
+    fn heard(&self, _reply: &Reply) {}
 }
 
 /// What a model is asked.
@@ -65,18 +71,25 @@ pub struct ToolSpec {
 }
 
 /// One message of the conversation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Message {
     /// Who the model is and how it works.
     System(String),
-    /// The user, or the loop speaking for them.
+    /// The user.
     User(String),
+    /// A reminder of the loop's, after a turn that brought nothing. Providers know no such role; it is sent as the user's.
+    Note(String),
     /// The model itself.
     Assistant {
         /// What it said.
         text: String,
         /// What it called.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         calls: Vec<Call>,
+        /// What its provider wants back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opaque: Option<Opaque>,
     },
     /// The result of a call.
     Tool {
@@ -87,38 +100,49 @@ pub enum Message {
     },
 }
 
-/// One call of a tool, as the model wrote it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Call {
-    /// The id; empty where the model gave none.
-    pub id: String,
-    /// The tool.
-    pub name: String,
-    /// The arguments: JSON if all went well.
-    pub arguments: String,
-    /// Provider data that must be sent back unread (Gemini's thought signatures).
-    pub extra: Option<Value>,
+/// Fields of an assistant's message that only its provider understands, such as its reasoning.
+///
+/// Some providers refuse the next request without them, others refuse fields that they do not know; so they go back to
+/// where they came from and nowhere else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opaque {
+    /// Base address that sent them.
+    pub base: String,
+    /// The model that wrote them.
+    pub model: String,
+    /// The fields, in the order in which they came; empty where only calls have something.
+    pub fields: Map<String, Value>,
 }
 
 /// The assistant's turn.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// What it said.
+    #[serde(default)]
     pub text: String,
     /// What it wants called, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<Call>,
     /// Why it stopped.
+    #[serde(default)]
     pub finish: Finish,
     /// Tokens, where the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Dollars, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<f64>,
+    /// What its provider wants back with the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<Opaque>,
 }
 
 /// Why a model stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// It was done.
+    #[default]
     Stop,
     /// It wants tools called.
     Calls,
@@ -131,7 +155,7 @@ pub enum Finish {
 }
 
 /// Tokens of one exchange.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens read.
     pub prompt: u64,
@@ -171,6 +195,8 @@ pub struct ModelError {
     pub retry_after: Option<Duration>,
     /// Whether one of the attempts may have cost something.
     pub spent: bool,
+    /// Tokens that the model takes, where the error says it of a conversation that is too long.
+    pub window: Option<u64>,
 }
 
 /// The kinds of [`ModelError`].
@@ -197,7 +223,7 @@ pub enum ErrorKind {
 impl ModelError {
     /// An error without an HTTP status.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        ModelError { kind, status: None, message: message.into(), retry_after: None, spent: false }
+        ModelError { kind, status: None, message: message.into(), retry_after: None, spent: false, window: None }
     }
 
     /// Whether asking again may help.

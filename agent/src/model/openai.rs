@@ -4,8 +4,9 @@
 //! replies are ours, because compatible servers are compatible only in outline.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -75,6 +76,8 @@ pub struct OpenAi {
     http: Http,
     pace: Pace,
     seed: u64,
+    /// Fields that this server has refused; it is not asked with them again.
+    refused: Mutex<BTreeSet<String>>,
 }
 
 impl OpenAi {
@@ -98,7 +101,7 @@ impl OpenAi {
             .build()
             .map_err(|error| ModelError::new(ErrorKind::Network, format!("cannot set up http: {error}")))?;
         let http = BoxCloneSyncService::new(ReqwestService::new(client.clone()));
-        Ok(OpenAi { endpoint, address, client, http, pace, seed })
+        Ok(OpenAi { endpoint, address, client, http, pace, seed, refused: Mutex::default() })
     }
 
     /// The base address.
@@ -118,6 +121,10 @@ impl OpenAi {
             true => "max_completion_tokens",
             false => "max_tokens",
         }
+    }
+
+    fn to(&self) -> wire::To<'_> {
+        wire::To { base: &self.address.base, model: &self.endpoint.model, most_tokens: self.most_tokens() }
     }
 
     /// One request, and its whole reply. `spent` is set once it may have cost something.
@@ -144,7 +151,7 @@ impl OpenAi {
         if !gathering.is_finished() && !done.load(Ordering::Relaxed) {
             return Err(ModelError::new(ErrorKind::Network, "the stream broke off before the reply was complete"));
         }
-        gathering.reply(self.endpoint.free)
+        gathering.reply(self.to(), self.endpoint.free)
     }
 
     /// How long to wait before try number `next` (from 1), or `None` when the provider asks for too long.
@@ -157,6 +164,10 @@ impl OpenAi {
                 Some(full.min(self.pace.longest_wait).mul_f64(0.5 + 0.5 * unit(self.seed, u64::from(next))))
             }
         }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The error without the key, should a server repeat it.
@@ -176,7 +187,10 @@ impl ChatModel for OpenAi {
     ) -> BoxFuture<'a, Result<Reply, ModelError>> {
         Box::pin(async move {
             let once = request.form.once;
-            let mut body = wire::request(&self.endpoint.model, self.most_tokens(), request);
+            let mut body = wire::request(self.to(), request);
+            for field in self.refused().iter() {
+                wire::without(&mut body, field);
+            }
             let mut tried = 0;
             let mut lost = false;
             loop {
@@ -191,9 +205,10 @@ impl ChatModel for OpenAi {
                 lost |= spent.load(Ordering::Relaxed);
                 let error = ModelError { spent: lost, ..error };
                 // Some servers know no usage while streaming, which then stays unknown, or no schemas.
-                let refused = error.kind == ErrorKind::Refused;
-                let unknown = wire::OPTIONAL.iter().find(|field| refused && error.message.contains(**field));
-                let dropped = unknown.and_then(|field| body.as_object_mut()?.remove(*field)).is_some();
+                let refused =
+                    (error.kind == ErrorKind::Refused).then(|| wire::unknown(&body, &error.message)).flatten();
+                let dropped = refused.as_ref().is_some_and(|field| wire::without(&mut body, field));
+                self.refused().extend(refused);
                 let wait = if dropped {
                     Some(Duration::ZERO)
                 } else if error.is_transient() {

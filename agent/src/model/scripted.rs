@@ -68,7 +68,9 @@ impl Scripted {
     fn next(&self, messages: &[Message]) -> Result<Turn, ModelError> {
         let mut turns = self.turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let last = match messages.last() {
-            Some(Message::User(text) | Message::System(text) | Message::Tool { content: text, .. }) => text.as_str(),
+            Some(
+                Message::User(text) | Message::Note(text) | Message::System(text) | Message::Tool { content: text, .. },
+            ) => text.as_str(),
             Some(Message::Assistant { text, .. }) => text,
             None => "",
         };
@@ -98,8 +100,23 @@ impl ChatModel for Scripted {
             }
             let finish = if calls.is_empty() { Finish::Stop } else { Finish::Calls };
             // A script costs nothing, and that is known.
-            Ok(Reply { text: turn.text, calls, finish, usage: Some(Usage::default()), usd: Some(0.0) })
+            Ok(Reply { text: turn.text, calls, finish, usage: Some(Usage::default()), usd: Some(0.0), opaque: None })
         })
+    }
+
+    fn heard(&self, reply: &Reply) {
+        let mut turns = self.turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(at) = turns.iter().position(|turn| turn.gave(reply)) {
+            turns.remove(at);
+        }
+    }
+}
+
+impl Turn {
+    /// Whether this turn is where a reply came from.
+    fn gave(&self, reply: &Reply) -> bool {
+        let names = reply.calls.iter().map(|call| &call.name);
+        self.calls.iter().map(|call| &call.name).eq(names) && (self.text == reply.text || !reply.calls.is_empty())
     }
 }
 

@@ -5,15 +5,26 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage, transport};
+use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Opaque, Reply, Request, Usage, opaque, transport};
 
 /// Fields of a request's body that servers may not know; what they say of it names the field.
 pub const OPTIONAL: [&str; 4] = ["stream_options", "response_format", "temperature", "seed"];
 
-/// The body of a request. `most` is the server's name for the most tokens of a reply.
-pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
-    let messages: Vec<Value> = request.messages.iter().map(message).collect();
-    let mut body = json!({"model": model, "messages": messages, "stream": true});
+/// To whom a request goes.
+#[derive(Clone, Copy)]
+pub struct To<'a> {
+    /// Base address.
+    pub base: &'a str,
+    /// The model's name.
+    pub model: &'a str,
+    /// The server's name for the most tokens of a reply.
+    pub most_tokens: &'a str,
+}
+
+/// The body of a request.
+pub fn request(to: To<'_>, request: Request<'_>) -> Value {
+    let messages: Vec<Value> = request.messages.iter().map(|message| sent(message, to)).collect();
+    let mut body = json!({"model": to.model, "messages": messages, "stream": true});
     body["stream_options"] = json!({"include_usage": true});
     let super::Form { schema, max_tokens, temperature, seed, once: _ } = request.form;
     if let Some(schema) = schema {
@@ -22,7 +33,7 @@ pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
         body["response_format"] = json!({"type": "json_schema", "json_schema": schema});
     }
     let numbers = [
-        (most, max_tokens.map(Value::from)),
+        (to.most_tokens, max_tokens.map(Value::from)),
         ("temperature", temperature.map(Value::from)),
         // Some servers take no seed of more than 31 bits.
         ("seed", seed.map(|seed| Value::from(seed & 0x7fff_ffff))),
@@ -42,24 +53,52 @@ pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
     body
 }
 
-fn message(message: &Message) -> Value {
+/// The field that a server which refused `body` says it does not know, where it can do without.
+pub fn unknown(body: &Value, says: &str) -> Option<String> {
+    let optional = OPTIONAL.iter().copied().filter(|field| body.get(*field).is_some());
+    // One that misses its reasoning names it, too.
+    let wants = ["must be passed", "missing", "required"].iter().any(|word| says.to_lowercase().contains(word));
+    let opaque = opaque::sent(body).filter(|_| !wants);
+    optional.chain(opaque).find(|field| says.contains(*field)).map(str::to_owned)
+}
+
+/// Takes a field out of a request's body or of the messages in it; whether it was there.
+pub fn without(body: &mut Value, field: &str) -> bool {
+    let mut removed =
+        OPTIONAL.contains(&field) && body.as_object_mut().is_some_and(|body| body.shift_remove(field).is_some());
+    if !OPTIONAL.contains(&field) {
+        for message in body["messages"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            removed |= message.shift_remove(field).is_some();
+        }
+    }
+    removed
+}
+
+fn sent(message: &Message, to: To<'_>) -> Value {
     match message {
         Message::System(text) => json!({"role": "system", "content": text}),
-        Message::User(text) => json!({"role": "user", "content": text}),
+        Message::User(text) | Message::Note(text) => json!({"role": "user", "content": text}),
         Message::Tool { id, content } => json!({"role": "tool", "tool_call_id": id, "content": content}),
-        Message::Assistant { text, calls } if calls.is_empty() => json!({"role": "assistant", "content": text}),
-        Message::Assistant { text, calls } => {
+        Message::Assistant { text, calls, .. } if calls.is_empty() => json!({"role": "assistant", "content": text}),
+        Message::Assistant { text, calls, opaque } => {
+            let own = opaque.as_ref().filter(|from| from.base == to.base && from.model == to.model);
             let content = if text.is_empty() { Value::Null } else { Value::from(text.as_str()) };
-            let calls: Vec<Value> = calls.iter().map(call).collect();
-            json!({"role": "assistant", "content": content, "tool_calls": calls})
+            let calls: Vec<Value> = calls.iter().map(|call| sent_call(call, own.is_some())).collect();
+            let mut message = json!({"role": "assistant", "content": content, "tool_calls": calls});
+            // Providers that want their reasoning back want it with the turns that called tools; with others they
+            // ignore or refuse it (https://api-docs.deepseek.com/guides/thinking_mode).
+            if let Some(opaque) = own {
+                opaque::put(&mut message, &opaque.fields);
+            }
+            message
         }
     }
 }
 
-fn call(call: &Call) -> Value {
+fn sent_call(call: &Call, own: bool) -> Value {
     let function = json!({"name": call.name, "arguments": call.arguments});
     let mut value = json!({"id": call.id, "type": "function", "function": function});
-    if let Some(extra) = &call.extra {
+    if let Some(extra) = call.extra.as_ref().filter(|_| own) {
         value["extra_content"] = extra.clone();
     }
     value
@@ -73,6 +112,7 @@ pub struct Gathering {
     finish: Option<String>,
     usage: Option<Usage>,
     usd: Option<f64>,
+    opaque: opaque::Fields,
     bytes: usize,
 }
 
@@ -108,6 +148,7 @@ impl Gathering {
         for piece in delta["tool_calls"].as_array().into_iter().flatten() {
             self.take_call(piece, on)?;
         }
+        self.opaque.take(delta);
         Ok(())
     }
 
@@ -116,8 +157,8 @@ impl Gathering {
         self.finish.is_some()
     }
 
-    /// The reply. `free` when asking costs nothing.
-    pub fn reply(self, free: bool) -> Result<Reply, ModelError> {
+    /// The reply of the one that was asked. `free` when asking costs nothing.
+    pub fn reply(self, to: To<'_>, free: bool) -> Result<Reply, ModelError> {
         let finish = match self.finish.as_deref() {
             Some("stop" | "end_turn" | "eos") => Finish::Stop,
             Some("tool_calls" | "function_call" | "tool_use") => Finish::Calls,
@@ -129,9 +170,12 @@ impl Gathering {
             let message = "a content filter stopped the reply; rephrase the task or take another model";
             return Err(ModelError::new(ErrorKind::Refused, message));
         }
-        let calls = self.calls.into_iter().map(|partial| partial.call).collect();
+        let calls: Vec<Call> = self.calls.into_iter().map(|partial| partial.call).collect();
         let usd = self.usd.or(free.then_some(0.0));
-        Ok(Reply { text: self.text, calls, finish, usage: self.usage, usd })
+        let fields = self.opaque.whole();
+        let marked = !fields.is_empty() || calls.iter().any(|call| call.extra.is_some());
+        let opaque = marked.then(|| Opaque { base: to.base.into(), model: to.model.into(), fields });
+        Ok(Reply { text: self.text, calls, finish, usage: self.usage, usd, opaque })
     }
 
     fn take_usage(&mut self, chunk: &Value) {

@@ -29,7 +29,7 @@ use tunesmith_tools::{
 use super::{
     ELSEWHERE, Failure, Options,
     reading::{self, Read},
-    sealing::Parts,
+    sealing::{self, Parts},
     shown,
 };
 pub use crate::model::spec::Planner;
@@ -189,6 +189,34 @@ impl Prepared {
         Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, unbegun, inputs, skipped, hashes })
     }
 
+    /// A run that is there already, with what it was made of.
+    pub fn of_run(run: Run, options: &Options, rows: Rows) -> Result<Self, Failure> {
+        let planner = planner(options)?;
+        let manifest = run.manifest().map_err(failure)?;
+        let seed = options.task.seed;
+        let model = planner.open(&|name| std::env::var(name).ok(), seed).map_err(|e| Failure::new(5, e))?;
+        let data = run.dir().join(sealing::DATA);
+        let read = reading::read(&[data])?;
+        let columns = read.columns;
+        // A base of the run's own moves with it.
+        let base = Some(run.base()).filter(|base| base.join("config.json").is_file()).unwrap_or(manifest.base);
+        Ok(Prepared {
+            task: options.task.clone(),
+            rows,
+            open: read.rows,
+            columns,
+            base_name: options.task.base.clone().unwrap_or_else(|| bases::NANO.into()),
+            base,
+            model,
+            hub: hub(options)?,
+            unbegun: Unbegun { run: None, above: Vec::new(), kept: AtomicBool::new(true) },
+            inputs: manifest.inputs,
+            skipped: Vec::new(),
+            hashes: manifest.hashes,
+            run,
+        })
+    }
+
     /// The scope that a successful `plan`'s output amounts to. A plan on another base is an error, and so is one of a
     /// kind that the goals cannot be judged by.
     pub fn scope(&self, output: &Value) -> Result<Option<Scope>, ToolError> {
@@ -282,6 +310,7 @@ impl Prepared {
             base: self.base.clone(),
             layers: layers.to_vec(),
             inputs: self.inputs.clone(),
+            terms: Some(options.terms()),
             hashes: self.hashes.clone(),
         };
         self.run.write_manifest(&manifest).map_err(failure)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tunesmith::model::{
-    Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Reply, Request, Usage,
+    Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, Usage,
     openai::{Endpoint, OpenAi, Pace},
 };
 
@@ -66,7 +66,7 @@ async fn transient_failures_are_asked_again_and_the_last_one_is_told() {
     ];
     let (reply, heard, server) = chat(answers).await;
     let usage = None;
-    let expected = Reply { text: "hi".into(), calls: vec![], finish: Finish::Stop, usage, usd: None };
+    let expected = Reply { text: "hi".into(), usage, ..Reply::default() };
     assert_eq!((reply, heard.as_str()), (Ok(expected), "||hi"));
     assert_eq!(server.asked().len(), 3);
 
@@ -87,7 +87,7 @@ async fn pieces_may_end_inside_a_character_and_inside_the_json_of_arguments() {
         calls: vec![call("a", "plan", r#"{"text":"naïve \"x\" 🙂"}"#)],
         finish: Finish::Calls,
         usage: Some(Usage { prompt: 100, completion: 10 }),
-        usd: None,
+        ..Reply::default()
     };
     assert_eq!((reply, heard.as_str()), (Ok(expected), "Grüße, 世界 🙂<plan>"));
 }
@@ -162,7 +162,7 @@ async fn a_cut_after_the_end_of_the_reply_loses_only_the_usage() {
     let upto_finish = whole.pieces.len() - 2;
     let (reply, heard, server) = chat(vec![whole.cut_after(upto_finish)]).await;
     let calls = vec![call("a", "plan", "{}")];
-    let expected = Reply { text: "Hi.".into(), calls, finish: Finish::Calls, usage: None, usd: None };
+    let expected = Reply { text: "Hi.".into(), calls, finish: Finish::Calls, ..Reply::default() };
     assert_eq!((reply, heard.as_str(), server.asked().len()), (Ok(expected), "Hi.<plan>", 1));
 }
 
@@ -229,8 +229,7 @@ async fn call_deltas_are_put_together_however_a_server_splits_them() {
 
 #[tokio::test]
 async fn oddities_of_compatible_servers_are_taken_as_they_come() {
-    let text =
-        |text: &str, finish: Finish| Ok(Reply { text: text.into(), calls: vec![], finish, usage: None, usd: None });
+    let text = |text: &str, finish: Finish| Ok(Reply { text: text.into(), finish, ..Reply::default() });
     // Empty and unknown reasons, unknown fields, content in parts, null everywhere, half a usage.
     let odd = [
         json!({"choices": [{"delta": {"content": [{"type": "text", "text": "a"}], "reasoning_content": "hm"},
@@ -239,8 +238,10 @@ async fn oddities_of_compatible_servers_are_taken_as_they_come() {
                "usage": {"prompt_tokens": 3}}),
         json!({"nothing": "known"}),
     ];
-    let (reply, ..) = chat(vec![Answer::stream(&odd)]).await;
-    assert_eq!(reply, text("a", Finish::Other("stop_sequence".into())));
+    let (reply, _, server) = chat(vec![Answer::stream(&odd)]).await;
+    let fields = json!({"reasoning_content": "hm"}).as_object().unwrap().clone();
+    let opaque = Some(Opaque { base: server.base.clone(), model: "m".into(), fields });
+    assert_eq!(reply, text("a", Finish::Other("stop_sequence".into())).map(|reply| Reply { opaque, ..reply }));
     // `[DONE]` without any reason is an end, too.
     let (reply, ..) = chat(vec![Answer::stream(&[delta(json!({"content": "b"}))])]).await;
     assert_eq!(reply, text("b", Finish::Other(String::new())));

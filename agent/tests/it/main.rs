@@ -25,8 +25,10 @@ mod endpoint;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]
 mod fake_hub;
 mod fakes;
+mod going_on;
 mod intake;
 mod loop_ends;
+mod opaque;
 mod planned;
 mod prompt;
 mod scored;

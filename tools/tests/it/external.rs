@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
     external::{External, Program},
-    registry,
     tool::ToolError,
 };
 
@@ -53,7 +52,7 @@ impl Tool {
             format!("#!/bin/sh\nif [ \"$1\" = --schema ]; then cat <<'END'\n{schema}\nEND\nexit\nfi\n{body}\n");
         let path = self.script("words.sh", &script);
         let tool = self.open(vec![path.to_str().unwrap().into()]).await?;
-        self.place.registry = registry::with(vec![Box::new(tool)]).unwrap();
+        self.place.registry.tools = vec![Box::new(tool)];
         self.place.call("words", args).await
     }
 }
@@ -88,7 +87,7 @@ async fn a_python_script_is_a_tool() {
         else:\n    print(json.dumps(len(json.load(sys.stdin)['text'].split())))\n";
     let path = tool.script("words.py", script);
     let opened = tool.open(vec!["python3".into(), path.to_str().unwrap().into()]).await.unwrap();
-    tool.place.registry = registry::with(vec![Box::new(opened)]).unwrap();
+    tool.place.registry.tools = vec![Box::new(opened)];
     assert_eq!(tool.place.ok("words", json!({"text": "one two three"})).await, 3);
 }
 
@@ -155,15 +154,4 @@ async fn a_program_that_does_not_say_what_it_is_is_refused() {
         missing.to_string(),
         "words --schema: it cannot be started: cannot run `/no/such/program`: there is no such file"
     );
-}
-
-#[tokio::test]
-async fn a_tool_cannot_take_the_name_of_another() {
-    let tool = Tool::new();
-    let said = r#"echo '{"name": "words", "parameters": {}}'"#;
-    let path = tool.script("words.sh", &format!("#!/bin/sh\n{said}\n"));
-    let open = || tool.open(vec![path.to_str().unwrap().into()]);
-    let (one, two) = (open().await.unwrap(), open().await.unwrap());
-    let taken = registry::with(vec![Box::new(one), Box::new(two)]).err().unwrap();
-    assert_eq!(taken, "there are two tools called words; give one another name");
 }

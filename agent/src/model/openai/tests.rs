@@ -105,6 +105,7 @@ async fn nobody_waits_for_an_hour() {
         message: "no".into(),
         retry_after: Some(Duration::from_secs(3600)),
         spent: false,
+        window: None,
     };
     assert_eq!((reply, came), (Err(expected), vec![0.0]));
 }
