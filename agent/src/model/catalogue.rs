@@ -51,7 +51,7 @@ struct Entry {
 /// What the bundled catalogue and the user's `models.toml` know of a model. `env` looks up a variable.
 pub fn facts(base: &str, model: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Facts, String> {
     let bundled = read(BUNDLED, Path::new("the bundled models.toml"))?;
-    let own = match config::directory(env).map(|directory| directory.join("models.toml")) {
+    let own = match config::Places::of(env, None).user.map(|file| file.with_file_name("models.toml")) {
         Some(path) => match files::read_small(&path, LARGEST) {
             Ok(text) => read(&text, &path)?,
             Err(error) if error.kind() == NotFound => Vec::new(),

@@ -5,6 +5,7 @@ mod cli;
 mod cli_bench;
 mod cli_cheats;
 mod cli_compare;
+mod cli_config;
 mod cli_doctor;
 mod cli_eval;
 mod cli_eval_kills;
