@@ -11,6 +11,9 @@ use tunesmith_harness::{
     run::{Run, Summary},
     text::visible,
 };
+use tunesmith_sandbox::Cancel;
+
+mod replay;
 
 use super::{
     print, print_json,
@@ -19,13 +22,15 @@ use super::{
 };
 use crate::run::Failure;
 
-/// List runs, or show one
+/// List runs, show one, or play one again
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Runs {
     /// Every run in a directory, oldest first
     List(List),
     /// The steps, scores and outcome of a run
     Show(Show),
+    /// Play a run again from its log, and hold the two against each other
+    Replay(replay::Args),
 }
 
 /// `runs list`.
@@ -53,10 +58,11 @@ pub struct Show {
 }
 
 /// Lists or shows.
-pub fn main(runs: Runs) -> Result<u8, Failure> {
+pub async fn main(runs: Runs, cancel: &Cancel) -> Result<u8, Failure> {
     match runs {
         Runs::List(args) => list(&args),
         Runs::Show(args) => show(&args),
+        Runs::Replay(args) => replay::main(args, cancel).await,
     }
 }
 

@@ -30,6 +30,7 @@ mod fakes;
 mod faults;
 mod going_on;
 mod intake;
+mod long_run;
 mod loop_ends;
 mod opaque;
 mod peer_servers;
