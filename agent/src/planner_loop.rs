@@ -20,7 +20,8 @@ use crate::{
     guards::{self, Guards, Seen, Strike},
     ledger::{self, Ledger},
     model::{
-        Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, ToolSpec, Usage, intake,
+        Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, ToolSpec, Usage,
+        intake,
     },
     read_output::{self, ReadOutput},
     show::{self, Share},

@@ -25,6 +25,7 @@ use tunesmith_tools::{
 use crate::{
     approvals,
     commands::require::met,
+    extensions::Extensions,
     grading::{self, Graded, Submitted},
     model::{ChatModel, Delta, asker::Asker},
     planner_loop::{self, End, LoopEnd, Planning},
@@ -42,14 +43,16 @@ mod reading;
 mod recorder;
 mod resume;
 mod sealing;
+mod served;
 
+use beat::Beat;
 pub use failure::Failure;
 pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
 pub use prepare::{Prepared, named};
-use beat::Beat;
 use recorder::Recorder;
 pub use resume::{Further, resume};
 pub use sealing::{DATA, SEALED};
+pub use served::Served;
 
 /// What a run is given.
 #[derive(Clone, Debug)]
@@ -68,6 +71,8 @@ pub struct Options {
     pub approve: Approve,
     /// Capabilities that the user allows, for example `scope`.
     pub allow: Vec<String>,
+    /// Tools that the user has added.
+    pub extensions: Extensions,
     /// Starts jobs, confined unless the user says `--sandbox none`, and under the layers that must be there.
     pub jobs: Local,
 }
@@ -238,7 +243,10 @@ async fn plan(
     budget: &Budget,
     journal: &mut Recorder<'_>,
 ) -> Result<LoopEnd, Failure> {
-    let registry = registry::all();
+    let mut registry = registry::all();
+    if prepared.model.is_some() {
+        registry.tools.extend(options.extensions.open(cx, options, journal.watch).await);
+    }
     let scope_of = |output: &Value| prepared.scope(output);
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();

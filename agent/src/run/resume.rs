@@ -85,7 +85,10 @@ fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
         _ => None,
     });
     if let Some((outcome @ (Outcome::Met | Outcome::NotMet), why)) = ended {
-        return Err(Failure::new(2, format!("the run has ended ({outcome}: {why}); see it with `tunesmith runs show`")));
+        return Err(Failure::new(
+            2,
+            format!("the run has ended ({outcome}: {why}); see it with `tunesmith runs show`"),
+        ));
     }
     let wall = Caps::of(task).wall.map(|wall| wall.as_secs_f64());
     if let (Some((Outcome::Budget, why)), true) = (ended, wall.is_none_or(|wall| used >= wall * 0.8)) {

@@ -41,7 +41,17 @@ fn called(step: u32, id: &str, tool: &str, args: Value) -> Kind {
 fn returned(step: u32, id: &str, tool: &str, ok: bool, output: Value) -> Kind {
     let invalid = output.as_str().is_some_and(|why| why.starts_with("invalid arguments"));
     let fault = (!ok).then_some(if invalid { Fault::Invalid } else { Fault::Failed });
-    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0, jobs: Vec::new(), fault, asked: None }
+    Kind::Returned {
+        step,
+        id: id.into(),
+        tool: tool.into(),
+        ok,
+        output,
+        seconds: 0.0,
+        jobs: Vec::new(),
+        fault,
+        asked: None,
+    }
 }
 
 /// A reply as it is logged, calls included.

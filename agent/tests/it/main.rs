@@ -22,12 +22,15 @@ mod cli_sandbox;
 mod cli_secrets;
 mod dialogue;
 mod endpoint;
+mod extending;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]
 mod fake_hub;
 mod fakes;
 mod going_on;
 mod intake;
+mod looker;
 mod loop_ends;
+mod mcp_served;
 mod opaque;
 mod planned;
 mod prompt;
