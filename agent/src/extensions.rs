@@ -120,3 +120,29 @@ async fn program(name: &Name, given: &Extension, cx: &Cx<'_>) -> Result<Box<dyn 
         external::External::open(cx.jobs, cx.dir, program, &cx.cancel).await.map_err(|error| error.to_string())?;
     Ok(Box::new(tool))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_must_be_shared_and_each_host_allowed() {
+        let asks = |given: &Extension, share, allow: &[&str]| {
+            let allow: Vec<String> = allow.iter().map(|word| (*word).to_owned()).collect();
+            granted(given, share, &allow)
+        };
+        let quiet = Extension::default();
+        let hidden = "it could see rows, or be told of them; allow that with --share samples";
+        assert_eq!(asks(&quiet, Share::None, &["network:a.example"]), Err(hidden.into()));
+        assert_eq!(asks(&quiet, Share::Samples, &[]), Ok(()));
+        let net = vec!["a.example".into(), "b.example:80".into()];
+        let program = Extension { net, ..Extension::default() };
+        let both = "it needs --allow network:a.example --allow network:b.example:80";
+        assert_eq!(asks(&program, Share::Samples, &["scope"]), Err(both.into()));
+        assert_eq!(asks(&program, Share::Samples, &["network:a.example", "network:b.example"]), Ok(()));
+        let server = Extension { url: Some("https://a.example:8443/mcp?".into()), ..Extension::default() };
+        let port = "it needs --allow network:a.example:8443";
+        assert_eq!(asks(&server, Share::Samples, &["network:b.example"]), Err(port.into()));
+        assert_eq!(asks(&server, Share::Samples, &["network:a.example:8443"]), Ok(()));
+    }
+}

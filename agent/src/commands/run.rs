@@ -25,6 +25,8 @@ use crate::{
     terminal::Terminal,
 };
 
+mod wished;
+
 const EXAMPLE: &str = "\
 Example:
   tunesmith run \"Fine-tune a small model to route these customer messages, and give me a GGUF file.\" \\
@@ -164,6 +166,7 @@ impl Args {
             base: self.base.or(set.base),
             goals: if self.goals.is_empty() { set.goals } else { self.goals },
             artifacts: Vec::new(),
+            max_bytes: None,
             minutes: self.minutes.or(set.minutes),
             steps: self.steps.or(set.steps.map(NonZeroU32::get)),
             usd: self.usd.or(set.usd),
@@ -202,6 +205,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let mut options = args.options(config.values)?;
     // A wrong planner is a wrong command line, whatever else is wrong.
     run::named(&options.planner)?;
+    wished::gather(&mut options, cancel).await?;
     if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
         options.task.base = Some(base.id.to_string());
         options.base = Some(base.path);
@@ -223,6 +227,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
+    wished::publish(&options, &finished, cancel).await?;
     // Lost output is worse than any outcome, which the log holds.
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tunesmith_harness::{event::Rows, run::Run, task::Task};
+use tunesmith_harness::{event::Rows, run::Run};
 use tunesmith_tools::{bases::Base, nano};
 
 use super::{Failure, plain, prepare::unwritten, reading, sealing::Parts, shown};
@@ -28,7 +28,7 @@ impl Served {
     pub fn new(dir: &Path, files: &[PathBuf], base: Base, at: Timestamp) -> Result<Self, Failure> {
         let parts = match files {
             [] => None,
-            files => Some(Parts::new(&task(files), reading::read(files)?, None)?),
+            files => Some(Parts::new(None, reading::read(files)?, None)?),
         };
         let run = Run::create(dir, "served", at).map_err(|error| Failure::new(5, error))?;
         let made = parts.as_ref().map(|parts| parts.write(&run)).transpose().and_then(|_| match base {
@@ -40,22 +40,5 @@ impl Served {
         // Half a place is none.
         let base = made.inspect_err(|_| drop(fs::remove_dir_all(run.dir())))?;
         Ok(Served { base, rows: parts.map(|parts| parts.rows), run })
-    }
-}
-
-/// A task of rows alone.
-fn task(files: &[PathBuf]) -> Task {
-    Task {
-        request: String::new(),
-        files: files.to_vec(),
-        test: None,
-        test_share: None,
-        base: None,
-        goals: Vec::new(),
-        artifacts: Vec::new(),
-        minutes: None,
-        steps: None,
-        usd: None,
-        seed: 0,
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tunesmith::{
     model::{
         Call,
+        catalogue::Facts,
         openai::{Endpoint, OpenAi, Pace},
     },
     planner_loop::{End, LoopEnd, Planning, drive},
@@ -26,7 +27,7 @@ use crate::{
 const FOREIGN_429: &str = r#"{"object":"error","message":"slow down","code":429}"#;
 
 pub fn endpoint(server: &Server) -> Endpoint {
-    Endpoint { base: server.base.clone(), model: "m".into(), key: Some("sk-secret".into()), free: false }
+    Endpoint { base: server.base.clone(), model: "m".into(), key: Some("sk-secret".into()), facts: Facts::default() }
 }
 
 /// Retries without waiting, so that a test over a real socket takes no time.

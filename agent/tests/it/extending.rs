@@ -25,8 +25,9 @@ use crate::{
 /// The block of a language in the page that holds these words.
 fn example(language: &str, words: &str) -> String {
     let page = include_str!("../../../docs/extending.md");
-    let blocks = page.split(&format!("```{language}\n")).skip(1).map(|rest| rest.split("```").next().unwrap());
-    blocks.into_iter().find(|block| block.contains(words)).unwrap().to_owned()
+    let fence = format!("```{language}\n");
+    let mut blocks = page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.find(|block| block.contains(words)).unwrap().to_owned()
 }
 
 fn has_python() -> bool {
@@ -306,4 +307,49 @@ async fn a_server_that_cannot_be_used_says_why() {
     let missing = Server::new("serve([tool('t')], None)");
     let given = Extension { only: vec!["u".into()], ..Extension::default() };
     assert_eq!(missing.open_as(given).await.err().unwrap(), "it has no tool \"u\"; correct `only`");
+}
+
+/// Opens a server at an address with a header from a variable of the user's.
+async fn open_at(url: &str, header: &str) -> Result<Vec<Box<dyn AnyTool>>, String> {
+    let header = header.to_owned();
+    let headers = [("Authorization".to_owned(), "ITS_KEY".to_owned())].into();
+    let given = Extension { url: Some(url.into()), headers, ..Extension::default() };
+    let env = move |name: &str| (name == "ITS_KEY").then(|| header.clone());
+    client::open("ours", &given, &jobs(), &env).await.map(|(tools, _)| tools)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_server_is_called_over_http_by_our_own_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, url, token) = crate::mcp_served::over_http(dir.path(), &[]);
+    let tools = open_at(&url, &format!("Bearer {token}")).await.unwrap();
+    let shell = tools.iter().find(|tool| tool.name() == "ours_shell").unwrap();
+    let place = Server::new("");
+    let said = place.call(&**shell, json!({"command": "echo hello"}), Cancel::default()).await.unwrap();
+    assert_eq!(said["stdout"], "hello");
+    let wrong = place.call(&**shell, json!({"comand": "x"}), Cancel::default()).await.unwrap_err().to_string();
+    assert_eq!(wrong, "invalid arguments: /comand: there is no such argument; leave it out; /command: is required");
+    let refused = open_at(&url, "Bearer guess").await.err().unwrap();
+    assert_eq!(refused, "it wants authorization; name a variable with headers = { Authorization = \"VARIABLE\" }");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_takes_no_header_elsewhere() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let (address, other) = (listener.local_addr().unwrap(), elsewhere.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 307 Elsewhere\r\nLocation: http://{other}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+        }
+    });
+    open_at(&format!("http://{address}/mcp"), "its own key").await.err().unwrap();
+    assert_eq!(elsewhere.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }

@@ -16,7 +16,7 @@ const KEYS: [(&str, &str); 2] =
     [("OPENAI_API_KEY", "sk-proj-Canary4of5a6planner7ZxCvBnMq"), ("HF_TOKEN", "hf_Canary0of1the2hub3QwErTyUiOpAsDfGh")];
 
 /// A server over standard input and output.
-struct Server {
+pub struct Server {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
@@ -148,7 +148,7 @@ fn http(address: &str, head: &str, body: &str) -> (u16, String) {
 }
 
 /// A server over HTTP: the process, its address and its token.
-fn over_http(dir: &Path, more: &[&str]) -> (Server, String, String) {
+pub fn over_http(dir: &Path, more: &[&str]) -> (Server, String, String) {
     let args = [&["mcp", "--http", "127.0.0.1:0", "--base", base().to_str().unwrap()], more].concat();
     let mut child = command(dir, &args)
         .envs(KEYS)

@@ -159,8 +159,9 @@ async fn a_program_that_does_not_say_what_it_is_is_refused() {
 /// The block of a language in the page on extending that holds these words.
 fn example(language: &str, words: &str) -> String {
     let page = include_str!("../../../docs/extending.md");
-    let blocks = page.split(&format!("```{language}\n")).skip(1).map(|rest| rest.split("```").next().unwrap());
-    blocks.into_iter().find(|block| block.contains(words)).unwrap().to_owned()
+    let fence = format!("```{language}\n");
+    let mut blocks = page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.find(|block| block.contains(words)).unwrap().to_owned()
 }
 
 #[tokio::test]
