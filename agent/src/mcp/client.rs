@@ -196,6 +196,7 @@ impl Connection {
         let mut ticks = self.progress.subscribe(handle.progress_token.clone()).await;
         let late = sleep(patience);
         tokio::pin!(late);
+        let mut last = f64::NEG_INFINITY;
         let stopped = loop {
             tokio::select! {
                 biased;
@@ -211,7 +212,13 @@ impl Connection {
                     let seconds = patience.as_secs_f64();
                     break ToolError::Limit(format!("{} said nothing for {seconds:.0} s", self.name));
                 }
-                Some(tick) = ticks.next() => (cx.on)(self.progress_of(&tick)),
+                Some(tick) = ticks.next() => {
+                    // Notifications may overtake each other; progress only grows.
+                    if tick.progress > last {
+                        last = tick.progress;
+                        (cx.on)(self.progress_of(&tick));
+                    }
+                }
             }
         };
         // A server that does not even take this is left alone.

@@ -238,7 +238,7 @@ serve([tool("look"), tool("bad name"), tool("wrong", {"type": "object", "propert
     let fixed = ["HOME", "ITS_SECRET", "LANG", "LC_CTYPE", "PATH", "TMPDIR"];
     assert!(names.iter().all(|name| fixed.contains(name)), "{names:?}");
     let heard: Vec<(usize, usize)> = server.heard.lock().unwrap().iter().map(|tick| (tick.done, tick.total)).collect();
-    assert_eq!(heard, [(1, 2), (2, 2)]);
+    assert!(heard.is_sorted() && heard.last() == Some(&(2, 2)), "{heard:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
