@@ -24,6 +24,7 @@ mod cli_sandbox;
 mod cli_secrets;
 mod dialogue;
 mod endpoint;
+mod extending;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]
 mod fake_hub;
 mod fakes;
@@ -32,7 +33,9 @@ mod faulty_runs;
 mod going_on;
 mod intake;
 mod long_run;
+mod looker;
 mod loop_ends;
+mod mcp_served;
 mod opaque;
 mod peer_servers;
 mod planned;
