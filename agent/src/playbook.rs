@@ -186,12 +186,14 @@ impl<'a> Playbook<'a> {
         let seen: data_inspect::Output = self.call("data_inspect", json!({})).await?;
         let refused = |why: String| Stop::End(End::Refused, why);
         let words = words::Words::new(&self.task.request);
-        let chosen = columns::choose(&columns::Seen {
-            words: &words,
-            kinds: &self.wanted.kinds,
-            columns: &seen.columns,
-            rows: seen.rows,
-        });
+        let choose = |kinds: &[JobKind]| {
+            columns::choose(&columns::Seen { words: &words, kinds, columns: &seen.columns, rows: seen.rows })
+        };
+        let chosen = match choose(&self.wanted.kinds) {
+            // What was only hinted at is no reason to ask where the columns are clear.
+            Err(question) if self.wanted.hinted => choose(&[]).map_err(|_| question),
+            chosen => chosen,
+        };
         let chosen = match (chosen, &seen.proposal) {
             (Ok(chosen), _) => chosen,
             (Err(question), Some(_)) => return Err(refused(question)),
@@ -217,7 +219,7 @@ impl<'a> Playbook<'a> {
 
     /// Whether the kind of job that the answers amount to is one that the request asks for.
     fn fits(&self, proposal: &data_inspect::Proposal, target: Option<&data_inspect::Column>) -> Result<(), String> {
-        let wanted = &self.wanted.kinds;
+        let wanted: &[JobKind] = if self.wanted.hinted { &[] } else { &self.wanted.kinds };
         let fits = match proposal.kind {
             // A single value that is taken out of a text is no JSON object, and a JSON object may be asked for as a text.
             JobKind::Extraction | JobKind::Generation => {

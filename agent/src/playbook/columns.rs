@@ -57,16 +57,19 @@ const SAME: [&[&str]; 24] = [
 ];
 
 /// Words right before a column, but for small ones, that say it is answered.
-const ANSWERED: &str = "into|which|what|whether|predict*|guess*|tell|tells|decide*|pick|picks|choose|chooses|assign|assigns|give|gives|\
+const ANSWERED: &str = "into|which|what|predict*|guess*|tell|tells|decide*|pick|picks|choose|chooses|assign|assigns|give|gives|\
     output|outputs|return|returns|produce*|write|writes|generate*|find|finds|detect*|determin*|identif*|suggest*|know|extract*|pull|\
-    grab|fill|fills|learn|learns|say|says|recogni*|by|get|gets|spot|spots|flag|flags|set|estimate|propose|as|figure";
+    grab|fill|fills|learn|learns|say|says|recogni*|spot|spots|flag|flags|set|estimate|propose|as|figure";
 /// Words right before a column that say it is read.
 const READ: &str = "from|given|using|on|read|reads|reading|based|look|looks|looking|for|each|every|incoming|see|sees|take|takes|about|\
     answer|answers|answering|label|labels|these|those|when|route|routes|classify|sort|sorts|rewrite|rewrites|translate|translates|summarize|summarise|triage|turn|turns|\
     shorten|shortens|convert|converts|reply|respond|tag|simplify|polish|fix|understand";
 /// Words that say nothing between them and a column.
-const SMALL: &str = "the|a|an|my|our|their|its|it|your|right|correct|proper|best|me|us|customer|customers|out|new|messy|long|short|up|\
+const SMALL: &str = "how|many|much|the|a|an|my|our|their|its|it|your|right|correct|proper|best|me|us|customer|customers|out|new|messy|long|short|up|\
     good|column|field|appropriate|s|single|matching|to|will|is|one|of|kind|type";
+
+/// Languages, which texts are written in.
+const LANGUAGES: &str = "english|german|french|spanish|italian|dutch|polish|portuguese|swedish|danish|turkish|czech";
 
 /// How surely a column is meant: by a word for the same thing, by one of its values, by its name, by several of its values,
 /// by its name as a column's.
@@ -88,6 +91,8 @@ struct Said {
     answered: Sure,
     /// Named without a side.
     named: Sure,
+    /// It holds labels, and its side was the reading one.
+    aside: bool,
 }
 
 /// The two columns, and which words or which lack of others decided so.
@@ -115,11 +120,17 @@ pub struct Seen<'a> {
 
 /// Chooses the columns. The error is a question to the user.
 pub fn choose(seen: &Seen<'_>) -> Result<Chosen, String> {
-    let said: Vec<Said> = (0..seen.columns.len()).map(|at| seen.said(at)).collect();
+    let said: Vec<Said> = (0..seen.columns.len()).map(|at| seen.labels_are_answered(at, seen.said(at))).collect();
     seen.unknown()?;
     let usable: Vec<usize> = (0..seen.columns.len()).filter(|at| seen.usable(*at, said[*at])).collect();
     let (target, why) = seen.target(&usable, &said)?;
     let input = seen.input(target, &usable, &said)?;
+    if seen.columns[input].cells == Cells::Json
+        && seen.columns[target].cells != Cells::Json
+        && said[input].read < Sure::Explicit
+    {
+        return Err(seen.ask(&[input, target], "is the answer"));
+    }
     let name = |at: usize| seen.columns[at].name.clone();
     Ok(Chosen { input: name(input), target: name(target), why })
 }
@@ -142,6 +153,22 @@ impl Seen<'_> {
         if self.kinds.contains(&JobKind::Extraction) && fitting.iter().any(is_json) && !other {
             fitting.retain(is_json);
         }
+        // What is asked for and cannot be learned is not replaced by what can.
+        let asked = |at: &usize| said[*at].answered >= Sure::Named && !self.is_text(*at) && !fitting.contains(at);
+        let unfit = usable.iter().copied().find(asked);
+        if let Some(at) = unfit.filter(|_| !fitting.iter().any(|at| said[*at].answered >= Sure::Named)) {
+            return Err(format!(
+                "the request names {:?} as the answer, and it holds no {} ({} different values in {} rows)",
+                self.name(at),
+                if self.kinds.contains(&JobKind::Classification) {
+                    "labels that repeat often enough"
+                } else {
+                    "answers of that kind"
+                },
+                self.columns[at].distinct,
+                self.rows
+            ));
+        }
         // What is only read is not answered.
         let answerable =
             || fitting.iter().copied().filter(|at| said[*at].read < Sure::Named || said[*at].answered > said[*at].read);
@@ -155,15 +182,26 @@ impl Seen<'_> {
         // Named without a side: it is the answer where it is no text that is read.
         let named: Vec<usize> = answerable()
             .filter(|at| said[*at].named > Sure::Not && said[*at].read == Sure::Not && !self.is_read(*at))
+            // A text that is only named may be the one that is read.
+            .filter(|at| self.columns[*at].holds_labels(self.rows) || is_json(at) || is_answer(self.name(*at)))
             .collect();
-        if let [at] = named[..] {
-            return Ok((at, format!("the request names {:?}", self.name(at))));
+        let middle: Vec<usize> = named.iter().copied().filter(|at| !said[*at].aside).collect();
+        let named = if middle.len() == 1 { middle } else { named };
+        let telling: Vec<usize> = named.iter().copied().filter(|at| is_answer(self.name(*at))).collect();
+        if let ([at], _) | (_, [at]) = (&named[..], &telling[..]) {
+            return Ok((*at, format!("the request names {:?}", self.name(*at))));
         }
         let left: Vec<usize> = answerable().filter(|at| said[*at].read == Sure::Not && !self.is_read(*at)).collect();
         match left[..] {
-            [at] => return Ok((at, format!("only {:?} can be the answer", self.name(at)))),
+            [at] if usable.len() == 2 || is_answer(self.name(at)) || is_label(self.name(at)) => {
+                return Ok((at, format!("only {:?} can be the answer", self.name(at))));
+            }
             [] => {}
             _ => {
+                let json: Vec<usize> = left.iter().copied().filter(is_json).collect();
+                if let [at] = json[..] {
+                    return Ok((at, format!("{:?} holds what is taken out of a text", self.name(at))));
+                }
                 let telling: Vec<usize> = left.iter().copied().filter(|at| is_answer(self.name(*at))).collect();
                 if let [at] = telling[..] {
                     return Ok((at, format!("{:?} is named like an answer", self.name(at))));
@@ -190,9 +228,13 @@ impl Seen<'_> {
 
     fn input(&self, target: usize, usable: &[usize], said: &[Said]) -> Result<usize, String> {
         let others: Vec<usize> = usable.iter().copied().filter(|at| *at != target).collect();
-        let best = others.iter().map(|at| said[*at].read).max().unwrap_or_default();
+        // Where there are texts, one of them is read, unless another column is said to be.
+        let text = |at: &usize| self.is_text(*at) || said[*at].read == Sure::Explicit;
+        let candidates: Vec<usize> = others.iter().copied().filter(text).collect();
+        let candidates = if candidates.is_empty() { others.clone() } else { candidates };
+        let best = candidates.iter().map(|at| said[*at].read).max().unwrap_or_default();
         let read: Vec<usize> =
-            others.iter().copied().filter(|at| best >= Sure::Named && said[*at].read == best).collect();
+            candidates.iter().copied().filter(|at| best >= Sure::Named && said[*at].read == best).collect();
         match read[..] {
             [at] => return Ok(at),
             [] => {}
@@ -234,7 +276,8 @@ impl Seen<'_> {
             JobKind::Classification => column.holds_labels(self.rows),
             JobKind::Extraction => column.cells == Cells::Json || named && !column.holds_labels(self.rows),
             JobKind::Generation => {
-                named || column.cells == Cells::Json || column.cells == Cells::Text && !column.holds_labels(self.rows)
+                let text = column.cells == Cells::Text && !column.holds_labels(self.rows);
+                named || text || column.cells == Cells::Json || is_answer(&column.name)
             }
         })
     }
@@ -250,6 +293,16 @@ impl Seen<'_> {
             || !generates
                 && !labels
                 && others.clone().all(|other| other.holds_labels(self.rows) || 2 * other.lengths[1] < own.lengths[1])
+    }
+
+    /// Where there are texts to read, a column of labels is not read ("sort junk from real mail").
+    fn labels_are_answered(&self, at: usize, said: Said) -> Said {
+        let texts = (0..self.columns.len()).any(|other| other != at && self.is_text(other));
+        let labels = self.columns[at].holds_labels(self.rows);
+        if !labels || !texts || said.read == Sure::Explicit {
+            return said;
+        }
+        Said { read: Sure::Not, named: said.named.max(said.read), aside: said.read > said.named, ..said }
     }
 
     fn is_text(&self, at: usize) -> bool {
@@ -315,7 +368,7 @@ impl Seen<'_> {
                 continue;
             }
             let sure = if sure == Sure::Named && called { Sure::Explicit } else { sure };
-            let side = match self.side(place, place + taken) {
+            let side = match self.side(at, place, place + taken) {
                 Some(true) => &mut said.answered,
                 Some(false) => &mut said.read,
                 None => &mut said.named,
@@ -348,6 +401,13 @@ impl Seen<'_> {
         column.labels.iter().filter(|count| stands(&count.label)).count()
     }
 
+    /// Whether the word at a place stands for a column.
+    fn is_meant(&self, place: usize) -> bool {
+        let word = self.words.word(place);
+        let means = |column: &Column| parts(&column.name).iter().any(|own| alike(own, word) || own == word);
+        !word.is_empty() && self.columns.iter().any(means)
+    }
+
     /// The column that a place in the order means: `last column`, `column B`.
     fn ordinal(&self, place: usize) -> Option<usize> {
         let (word, next) = (self.words.word(place), self.words.word(place + 1));
@@ -368,7 +428,7 @@ impl Seen<'_> {
     }
 
     /// Whether what stands from `from` to `to` is answered (`true`) or read, by the words around it.
-    fn side(&self, from: usize, to: usize) -> Option<bool> {
+    fn side(&self, column: usize, from: usize, to: usize) -> Option<bool> {
         let words = self.words;
         let is = |at: usize, pattern: &str| words.list.get(at).is_some_and(|word| fits(&word.text, pattern));
         // "... column is the answer", "... as the label", "... is what it reads".
@@ -383,13 +443,27 @@ impl Seen<'_> {
         if starts("is|are|as .. input|reads|read|given|see|sees") {
             return Some(false);
         }
-        let (mut at, mut unknown) = (from, 0);
-        for _ in 0..5 {
+        // "German to English" goes from the one to the other.
+        if is(to, "to|into") && self.is_meant(to + 1) {
+            return Some(false);
+        }
+        let (mut at, mut unknown, mut most) = (from, 0, 1);
+        for _ in 0..6 {
             at = at.checked_sub(1)?;
             if words.list[at].ends {
                 return None;
             }
             // "from X to Y", "route X to Y", but not "reply to X".
+            if is(at, "to|into") && at.checked_sub(1).is_some_and(|at| self.is_meant(at)) {
+                return Some(true);
+            }
+            if is(at, "with") && at.checked_sub(1).is_some_and(|at| is(at, "answer*|repl*|respond*|return*|come|comes"))
+            {
+                return Some(true);
+            }
+            if is(at, "in") && is(at + 1, LANGUAGES) {
+                return Some(true);
+            }
             if is(at, "to") {
                 let back = at.saturating_sub(7)..at;
                 let moves = "from|route|routes|routing|send|sends|sort|sorts|assign|assigns|forward|goes|go|match|map|turn|convert|translate|translates|english|belongs|rewrite";
@@ -405,15 +479,31 @@ impl Seen<'_> {
             if is(at, "of") && !at.checked_sub(1).is_some_and(|at| is(at, "kind|type|sort|one|set|list")) {
                 return Some(false);
             }
+            // "Sort by team", but "sort by what they say".
+            if is(at, "by") {
+                return Some(!self.is_text(column));
+            }
             if is(at, READ) && !is(at, SMALL) {
                 return Some(false);
             }
             if is(at, ANSWERED) && !is(at, SMALL) {
-                return Some(true);
+                // "For what the user says".
+                let read =
+                    is(at, "what|which") && at.checked_sub(1).is_some_and(|at| is(at, "for|from|of|on|given|about"));
+                return Some(!read);
             }
-            // One word may stand between: "every order email".
-            unknown += usize::from(!is(at, SMALL));
-            if unknown > 1 {
+            // "Know if a mail is spam" says nothing of the mail.
+            if is(at, "if|whether|that|who|but") {
+                return None;
+            }
+            // One word may stand between: "every order email". What is joined to another column is on its side.
+            let joins = is(at, "and|plus|or");
+            if self.is_meant(at) && most == 1 {
+                return None;
+            }
+            unknown += usize::from(!is(at, SMALL) && !joins);
+            most += 2 * usize::from(joins);
+            if unknown > most {
                 return None;
             }
         }
@@ -461,35 +551,25 @@ fn alike(own: &str, word: &str) -> bool {
     own.len() > 3 && own == word || SAME.iter().any(|group| in_group(&group))
 }
 
-/// Names that only answers have.
+/// A name that only answers have.
 fn is_answer(name: &str) -> bool {
-    const NAMES: [&str; 10] =
-        ["label", "labels", "completion", "answer", "output", "response", "target", "expected", "class", "reply"];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    const NAMES: &str = "label|labels|completion|answer|output|response|target|expected|class|reply|polite|formal|friendly|rewritten|\
+        corrected|fixed|clean|cleaned|improved|better|simplified|simple|summary|short|translation|translated|after|final|headline|result|solution|sql";
+    parts(name).iter().any(|part| fits(part, NAMES))
 }
 
-/// Names that only what is read has.
+/// A name that people give to labels.
+fn is_label(name: &str) -> bool {
+    const NAMES: &str = "label|labels|intent|category|class|sentiment|topic|tag|tags|type|department|dept|team|queue|language|kind|spam|\
+        priority|urgency|genre|status";
+    parts(name).iter().any(|part| fits(part, NAMES))
+}
+
+/// A name that only what is read has.
 fn is_input(name: &str) -> bool {
-    const NAMES: [&str; 17] = [
-        "prompt",
-        "question",
-        "instruction",
-        "input",
-        "text",
-        "message",
-        "sentence",
-        "query",
-        "utterance",
-        "source",
-        "original",
-        "before",
-        "draft",
-        "rough",
-        "raw",
-        "informal",
-        "messy",
-    ];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    const NAMES: &str = "prompt|question|instruction|input|text|message|sentence|query|utterance|source|original|before|draft|rough|raw|\
+        informal|messy";
+    parts(name).iter().any(|part| fits(part, NAMES)) && !is_answer(name)
 }
 
 /// Whether a column tells rows apart or says when and where they are from, which nobody asks a model for.
@@ -550,6 +630,7 @@ mod tests {
             ("learn the last column from the complaint", "priority"),
             ("from the complaint to the department, whatever its priority is", "dept"),
             ("work out the priority of each complaint", "priority"),
+            ("train it on the department", "dept"),
         ] {
             assert_eq!(chosen(request, &[Classification], &columns), pair("complaint", want), "{request}");
         }
@@ -580,9 +661,24 @@ mod tests {
         let words = [column("en", 40, &[]), column("de", 42, &[])];
         assert_eq!(chosen("translate from English to German", &[Generation], &words), pair("en", "de"));
         assert_eq!(chosen("translate German into English", &[Generation], &words), pair("de", "en"));
+        assert_eq!(chosen("learn German to English", &[Generation], &words), pair("de", "en"));
+        assert_eq!(chosen("our English letters in German", &[Generation], &words), pair("en", "de"));
+        let calls = [column("user_says", 40, &[]), column("function_call", 42, &[])];
+        let got = chosen("the user says a thing and it should answer with the function call", &[Extraction], &calls);
+        assert_eq!(got, pair("user_says", "function_call"));
         let styles = [column("rough", 40, &[]), column("polite", 42, &[])];
         assert_eq!(chosen("make my rough drafts polite", &[Generation], &styles), pair("rough", "polite"));
         assert!(chosen("teach it this", &[], &[column("x", 40, &[]), column("y", 42, &[])]).is_err());
+    }
+
+    #[test]
+    fn what_is_asked_for_and_cannot_be_learned_is_not_replaced_by_something_else() {
+        let people = [column("name", 12, &[]), column("age", 2, &[]), column("city", 4, &["Rome", "Oslo"])];
+        let why = chosen("classify people by age", &[Classification], &people).unwrap_err();
+        assert!(why.starts_with("the request names \"age\" as the answer, and it holds no labels"), "{why}");
+        assert!(chosen("classify people", &[Classification], &people).is_err());
+        let sums = [column("sum", 9, &[]), column("result", 3, &[])];
+        assert_eq!(chosen("a model that does sums", &[Generation], &sums), pair("sum", "result"));
     }
 
     #[test]

@@ -27,8 +27,21 @@ pub const LEARN: [&str; 19] = [
     "help me|us .. decide|sort|pick|tell",
 ];
 
+/// Asking for something to be done now, to what is at hand.
+pub const NOW: [&str; 2] = [
+    "translat*|summari*|rewrit*|answer*|fix|correct|shorten*|solv*|rephras*|explain this|it|that|file",
+    "translat*|summari*|rewrit*|answer*|fix|correct|shorten*|solv*|rephras*|explain the|my|these|those file|text|document|report|letter",
+];
+/// Asking about the rows themselves.
+pub const ABOUT: [&str; 4] = [
+    "how many|often",
+    "most common|frequent|popular|often",
+    "what|who|where|when is|are|was|were",
+    "list|count|counts|average|averages|sum|statistics|chart|graph|plot",
+];
+
 /// Words that name a kind of job by themselves. What only may mean it stands in [`HINTS`].
-pub const KINDS: [(&str, JobKind); 54] = [
+pub const KINDS: [(&str, JobKind); 59] = [
     ("classif*", Classification),
     ("categor*", Classification),
     ("rout*", Classification),
@@ -49,12 +62,14 @@ pub const KINDS: [(&str, JobKind); 54] = [
     ("which .. it|they|this|that|belongs|belong|goes|go", Classification),
     ("what kind|type|category|sort|mood|topic|language", Classification),
     ("right|correct|proper team|department|person|category|folder|queue|desk|place|box|group|label", Classification),
-    ("good|positive|happy|urgent or bad|negative|not|unhappy", Classification),
+    ("good|positive|happy|urgent|real|angry|satisfied|friendly|likes|like .. or", Classification),
+    ("know|tell|tells|say|says|see|check|decide|decides|learn .. if", Classification),
     ("flag|flags|flagging|flagged", Classification),
     ("detect*", Classification),
     ("spot|spots|spotting", Classification),
     ("recogni*", Classification),
     ("belongs|belong to|in", Classification),
+    ("in|into|under the right|correct|proper|matching", Classification),
     ("assign*", Classification),
     ("bucket*", Classification),
     ("mood|moods", Classification),
@@ -84,9 +99,16 @@ pub const KINDS: [(&str, JobKind); 54] = [
     ("reply|replies|respond*|response|responses", Generation),
     ("answer|answers|answering", Generation),
     ("style|tone|voice|polite*|friendl*|formal*", Generation),
+    ("turn|turns|turning|convert*|transform* .. into|to", Generation),
+    ("write|writes|generate|generates|draft|drafts .. from", Generation),
     ("headline*|title|titles|caption*", Generation),
     ("plain english|language|words", Generation),
+    ("in|into english|german|french|spanish|italian|dutch|polish|portuguese|swedish|danish|turkish|czech", Generation),
 ];
+
+/// What is made of the rows is the model itself: "turn this file into a classifier".
+pub const MADE_OF_ROWS: &str =
+    "turn|turns|turning|convert*|transform* .. into|to a|an .. model|classifier|assistant|bot|ai|tool|filter|sorter";
 
 /// Words that may mean a kind of job, where none in [`KINDS`] is said.
 pub const HINTS: [(&str, JobKind); 8] = [
@@ -109,7 +131,7 @@ pub const RAW_WISHES: [&str; 4] = [
 ];
 
 /// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
-pub const BEYOND: [(&str, &str); 85] = [
+pub const BEYOND: [(&str, &str); 86] = [
     ("onnx", "an ONNX file"),
     ("tflite", "a TFLite file"),
     ("coreml", "a Core ML file"),
@@ -189,6 +211,7 @@ pub const BEYOND: [(&str, &str); 85] = [
     ("scrap*|crawl*", "gathering data from the web"),
     ("browse|search|look .. web|internet|online|google", "gathering data from the web"),
     ("on|in aws|azure|gcp|sagemaker|colab|a100|h100|gpus", "training elsewhere than on this machine"),
+    ("in|on the cloud", "training elsewhere than on this machine"),
     ("retrain*|update* .. every|daily|nightly|weekly|monthly|automatically", "training again by a schedule"),
     ("email|text|notify|message|slack me when", "messages when it is done"),
     ("two|three|four|several|separate|multiple|different models|classifiers|bots", "more than one model in a run"),
@@ -201,9 +224,10 @@ pub const BEYOND: [(&str, &str); 85] = [
 ];
 
 /// More of [`BEYOND`], about data.
-pub const BEYOND_DATA: [(&str, &str); 12] = [
-    ("make|come|dream up .. example|examples|rows|data|samples|questions|sentences|messages", MADE),
-    ("invent|fabricat* .. example|examples|rows|data|samples|questions|sentences|messages", MADE),
+pub const BEYOND_DATA: [(&str, &str); 13] = [
+    ("make|dream up", MADE),
+    ("come up with", MADE),
+    ("invent|fabricat*", MADE),
     (
         "generate|create|write|produce|make more|extra|fake|additional|some|50|100|200|300|500|1000|hundred .. example|examples|rows|data|samples",
         MADE,

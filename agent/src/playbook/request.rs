@@ -10,6 +10,8 @@ use super::{phrases, targets, words::Words};
 pub struct Wanted {
     /// The kinds of jobs that the words allow; none: any.
     pub kinds: Vec<JobKind>,
+    /// Whether the words only hint at these kinds, so that the data may say another one.
+    pub hinted: bool,
     /// Models to ship beside the adapter.
     pub exports: Vec<Export>,
     /// Scores named in the request.
@@ -67,13 +69,15 @@ pub fn read(request: &str) -> Option<Wanted> {
     let (kinds, clear) = kinds(&words);
     let learns = phrases::LEARN.iter().any(|phrase| words.has(phrase));
     // "Translate this" asks for a translation and not for a model; "classify this" needs a model anyway.
-    if !learns && !(clear && kinds.iter().any(|kind| *kind != JobKind::Generation)) {
+    let other = |phrases: &[&str]| phrases.iter().any(|phrase| words.has(phrase));
+    if !learns && (!clear || other(&phrases::NOW) || other(&phrases::ABOUT)) {
         return None;
     }
-    let mut wanted = Wanted { kinds, ..Wanted::default() };
+    let hinted = !clear && !kinds.is_empty();
+    let mut wanted = Wanted { kinds, hinted, ..Wanted::default() };
     let (goals, unknown) = targets::goals(&words);
     wanted.goals = goals;
-    wanted.beyond = beyond(&words, unknown, wanted.kinds.is_empty());
+    wanted.beyond = beyond(&words, unknown, !clear);
     wanted.exports = exports(&words);
     wanted.licence = licence(&words);
     wanted.base.name = family(&words);
@@ -100,12 +104,15 @@ fn kinds(words: &Words) -> (Vec<JobKind>, bool) {
         }
         kinds
     };
-    let clear = named(&phrases::KINDS);
+    let mut clear = named(&phrases::KINDS);
+    if words.has(phrases::MADE_OF_ROWS) {
+        clear.retain(|kind| *kind != JobKind::Generation);
+    }
     if clear.is_empty() { (named(&phrases::HINTS), false) } else { (clear, true) }
 }
 
 /// What the request names that the playbook does not do, each once.
-fn beyond(words: &Words, unknown: Vec<&'static str>, no_kind: bool) -> Vec<String> {
+fn beyond(words: &Words, unknown: Vec<&'static str>, unclear: bool) -> Vec<String> {
     let lists = phrases::BEYOND.iter().chain(&phrases::BEYOND_DATA);
     // A denial is what these phrases themselves are about.
     let asked = |phrase: &str| words.wants(phrase) || phrase.contains("not|") && words.has(phrase);
@@ -116,7 +123,7 @@ fn beyond(words: &Words, unknown: Vec<&'static str>, no_kind: bool) -> Vec<Strin
         }
     };
     lists.filter(|(phrase, _)| asked(phrase)).for_each(|(_, what)| add(what));
-    if no_kind && phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) {
+    if unclear && phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) {
         add(phrases::RAW);
     }
     unknown.into_iter().for_each(|what| add(&format!("a target for {what}")));
@@ -321,6 +328,10 @@ mod tests {
             ("make a model that rewrites my notes in plain English", vec![Generation]),
             ("teach it to turn notes into letters", vec![Generation]),
             ("fine-tune a model on this", vec![]),
+            ("we need our letters in German", vec![Generation]),
+            ("turn questions into SQL", vec![Generation]),
+            ("turn this file into a small spam filter", vec![Classification]),
+            ("put each ad in the right band", vec![Classification]),
         ] {
             assert_eq!(read(request).unwrap().kinds, want, "{request}");
         }

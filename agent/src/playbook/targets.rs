@@ -49,7 +49,7 @@ const METRICS: [(&str, &str); 5] = [
     ("accura*", "accuracy"),
     ("f1", "macro_f1"),
     ("exact|exactly match|matches|right|same|correct", "exact_match"),
-    ("valid|well json|formed|format", "well_formed"),
+    ("valid|wellformed|parses|parse|parseable", "well_formed"),
     ("points|point better|higher|gain|improvement|more", "gain"),
 ];
 
