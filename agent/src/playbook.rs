@@ -50,6 +50,8 @@ pub struct Playbook<'a> {
     task: &'a Task,
     /// The request as it is understood.
     wanted: request::Wanted,
+    /// The columns that are read; several stand one below the other in the first.
+    inputs: Vec<String>,
     rows: Rows,
     budget: &'a Budget,
     steps: Steps<'a>,
@@ -115,7 +117,15 @@ pub type Decide<'a> = dyn Fn(&str) -> (Approver, bool) + Sync + 'a;
 impl<'a> Playbook<'a> {
     /// A playbook for `task`.
     pub fn new(task: &'a Task, rows: Rows, budget: &'a Budget, steps: Steps<'a>, journal: &'a mut dyn Journal) -> Self {
-        Playbook { task, wanted: request::read(&task.request).unwrap_or_default(), rows, budget, steps, journal }
+        Playbook {
+            task,
+            wanted: request::read(&task.request).unwrap_or_default(),
+            inputs: Vec::new(),
+            rows,
+            budget,
+            steps,
+            journal,
+        }
     }
 
     /// Works until the result is handed in. `approve` is asked once, with the plan.
@@ -145,7 +155,7 @@ impl<'a> Playbook<'a> {
         self.plan(&proposal).await?;
         let scouted = self.scout(&proposal).await?;
         let recipe = self.choose(&scouted)?;
-        Ok(Preview::new((self.task, &self.wanted), self.rows, &proposal, &scouted, &recipe))
+        Ok(Preview::new((self.task, &self.wanted, &self.inputs), self.rows, &proposal, &scouted, &recipe))
     }
 
     async fn work(&mut self, approve: &Decide<'_>) -> Result<Value, Stop> {
@@ -199,12 +209,13 @@ impl<'a> Playbook<'a> {
             (Err(question), Some(_)) => return Err(refused(question)),
             (Err(question), None) => return Err(refused(seen.note.unwrap_or(question))),
         };
-        let same =
-            |proposal: &data_inspect::Proposal| (&proposal.input, &proposal.target) == (&chosen.input, &chosen.target);
+        let same = |proposal: &data_inspect::Proposal| {
+            (&proposal.input, &proposal.target) == (&chosen.inputs[0], &chosen.target)
+        };
         let (proposal, note) = match seen.proposal.filter(same) {
             Some(proposal) => (Some(proposal), None),
             None => {
-                let args = json!({ "input": chosen.input, "target": chosen.target });
+                let args = json!({ "input": chosen.inputs[0], "target": chosen.target });
                 let seen: data_inspect::Output = self.call("data_inspect", args).await?;
                 (seen.proposal, seen.note)
             }
@@ -214,6 +225,7 @@ impl<'a> Playbook<'a> {
         };
         self.fits(&proposal, seen.columns.iter().find(|column| column.name == proposal.target)).map_err(refused)?;
         let why = format!("{}; {}", proposal.why, chosen.why);
+        self.inputs = chosen.inputs;
         Ok(data_inspect::Proposal { why, ..proposal })
     }
 
@@ -284,6 +296,11 @@ impl<'a> Playbook<'a> {
         let share = (VALID_ROWS / self.rows.open.max(1) as f64).clamp(0.01, 0.1);
         let mut args = json!({ "kind": proposal.kind, "input": proposal.input, "target": proposal.target });
         args["valid_share"] = json!(share);
+        if let [first, _, ..] = &self.inputs[..] {
+            let cell = |name: &String| format!("{{{}}}", name.replace('{', "{{").replace('}', "}}"));
+            let all: Vec<String> = self.inputs.iter().map(cell).collect();
+            args["steps"] = json!({ "set": { first: all.join("\n") } });
+        }
         args["max_length"] = json!(self.max_length());
         if let Some(marker) = &proposal.answer_after {
             args["answer_after"] = json!(marker);

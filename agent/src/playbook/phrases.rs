@@ -5,7 +5,7 @@
 use tunesmith_harness::task::JobKind::{self, Classification, Extraction, Generation};
 
 /// Asking for something that learns, or that works by itself afterwards.
-pub const LEARN: [&str; 19] = [
+pub const LEARN: [&str; 20] = [
     "train*",
     "tun*",
     "finetun*",
@@ -22,6 +22,7 @@ pub const LEARN: [&str; 19] = [
     "new|future|incoming|unseen message|messages|mail|mails|email|emails|ticket|tickets|one|ones|text|texts|rows",
     "from now on",
     "figure out",
+    "→",
     "want|need|like|make|build|get it|something|you|this to",
     "from|these|those|my|our|past|old|by example|examples",
     "help me|us .. decide|sort|pick|tell",
@@ -41,7 +42,7 @@ pub const ABOUT: [&str; 4] = [
 ];
 
 /// Words that name a kind of job by themselves. What only may mean it stands in [`HINTS`].
-pub const KINDS: [(&str, JobKind); 59] = [
+pub const KINDS: [(&str, JobKind); 65] = [
     ("classif*", Classification),
     ("categor*", Classification),
     ("rout*", Classification),
@@ -71,6 +72,8 @@ pub const KINDS: [(&str, JobKind); 59] = [
     ("belongs|belong to|in", Classification),
     ("in|into|under the right|correct|proper|matching", Classification),
     ("assign*", Classification),
+    ("set|sets|choose|chooses the|a|its priority|category|team|label|queue|status|level", Classification),
+    ("which|what area|reason|part|section|priority|level|cause|product", Classification),
     ("bucket*", Classification),
     ("mood|moods", Classification),
     ("urgent|urgency", Classification),
@@ -85,6 +88,8 @@ pub const KINDS: [(&str, JobKind); 59] = [
     ("parse|parses|parsing", Extraction),
     ("function|tool call|calls|calling", Extraction),
     ("call|calls|pick|picks|choose .. function|tool|api", Extraction),
+    ("clf", Classification),
+    ("text to sql|code", Generation),
     ("solv*", Generation),
     ("rewrit*", Generation),
     ("reword*", Generation),
@@ -92,6 +97,8 @@ pub const KINDS: [(&str, JobKind); 59] = [
     ("paraphras*", Generation),
     ("translat*", Generation),
     ("summar*", Generation),
+    ("boil|condense*|cut .. down", Generation),
+    ("condens*", Generation),
     ("shorten*", Generation),
     ("simplif*", Generation),
     ("reformat*", Generation),
@@ -131,7 +138,7 @@ pub const RAW_WISHES: [&str; 4] = [
 ];
 
 /// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
-pub const BEYOND: [(&str, &str); 86] = [
+pub const BEYOND: [(&str, &str); 89] = [
     ("onnx", "an ONNX file"),
     ("tflite", "a TFLite file"),
     ("coreml", "a Core ML file"),
@@ -202,6 +209,12 @@ pub const BEYOND: [(&str, &str); 86] = [
     ("semantic search", "search"),
     ("embedding|embeddings|vector*|rag", "search"),
     ("dedup*", "cleaning the file itself"),
+    (
+        "delete|erase|wipe|uninstall .. files|file|models|logs|folder|folders|disk|everything|machine|computer",
+        "deleting things",
+    ),
+    ("photo|photos|picture|pictures|image of", "images"),
+    ("our|my|these photos|pictures|images", "images"),
     ("remove|find|delete duplicates|duplicate", "cleaning the file itself"),
     ("deploy*|kubernetes", "deployment"),
     ("host it|this|the", "deployment"),
@@ -224,8 +237,10 @@ pub const BEYOND: [(&str, &str); 86] = [
 ];
 
 /// More of [`BEYOND`], about data.
-pub const BEYOND_DATA: [(&str, &str); 13] = [
+pub const BEYOND_DATA: [(&str, &str); 15] = [
     ("make|dream up", MADE),
+    ("make|making it|some|them|examples|rows|data|few up", MADE),
+    ("write|generate|create .. pairs", MADE),
     ("come up with", MADE),
     ("invent|fabricat*", MADE),
     (
@@ -313,4 +328,12 @@ pub const PUBLISH: [&str; 4] = [
 /// Everybody may see it, and only its owner.
 pub const PUBLIC: &str = "public|publicly|everyone|everybody|anyone|anybody|world";
 /// Only its owner may see it.
-pub const PRIVATE: &str = "private|privately|secret";
+pub const PRIVATE: [&str; 4] = [
+    "private|privately|secret|confidential|internal|internally",
+    "inside the|our firm|company|house|office|team",
+    "nobody|noone outside|else",
+    "not|never leave|leaves",
+];
+/// Looking for a base on the Hub.
+pub const SEARCH: [&str; 2] =
+    ["find|pick|choose .. model|base .. hub|huggingface|hugging", "search|look|browse .. hub|huggingface|hugging"];

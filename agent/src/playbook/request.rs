@@ -50,6 +50,8 @@ pub struct Base {
     pub name: Option<String>,
     /// About so many parameters.
     pub parameters: Option<u64>,
+    /// Whether that is the most.
+    pub at_most: bool,
     /// The Hub is to be searched for it.
     pub search: bool,
 }
@@ -70,7 +72,10 @@ pub fn read(request: &str) -> Option<Wanted> {
     let learns = phrases::LEARN.iter().any(|phrase| words.has(phrase));
     // "Translate this" asks for a translation and not for a model; "classify this" needs a model anyway.
     let other = |phrases: &[&str]| phrases.iter().any(|phrase| words.has(phrase));
-    if !learns && (!clear || other(&phrases::NOW) || other(&phrases::ABOUT)) {
+    // Only what a sentence begins with is its question.
+    let begins = |at: usize| at.checked_sub(1).is_none_or(|before| words.list[before].ends);
+    let about = phrases::ABOUT.iter().any(|phrase| words.all(phrase).iter().any(|found| begins(found.start)));
+    if !learns && (!clear || other(&phrases::NOW) || about) {
         return None;
     }
     let hinted = !clear && !kinds.is_empty();
@@ -81,8 +86,9 @@ pub fn read(request: &str) -> Option<Wanted> {
     wanted.exports = exports(&words);
     wanted.licence = licence(&words);
     wanted.base.name = family(&words);
-    wanted.base.search = words.wants("find|search|look|pick|choose .. model|base .. hub|huggingface|hugging");
+    wanted.base.search = phrases::SEARCH.iter().any(|phrase| words.wants(phrase));
     wanted.ids(&words, request);
+    wanted.base.search &= wanted.dataset.is_none();
     wanted.figures(&words);
     wanted.publishing(&words);
     // A limit of size is one for a file that can be used by itself.
@@ -167,6 +173,9 @@ fn family(words: &Words) -> Option<String> {
     phrases::FAMILIES.iter().find(|(phrase, _)| named(phrase)).map(|(_, name)| (*name).to_owned())
 }
 
+/// Parameters of the largest base that is trained here.
+const MOST_PARAMETERS: u64 = 8_500_000_000;
+
 /// What an id in the request is of.
 enum Of {
     Publishing,
@@ -226,7 +235,8 @@ impl Wanted {
         }
         self.max_bytes = only(&targets::bytes(words), "size", &mut self.questions);
         self.minutes = only(&targets::minutes(words), "time", &mut self.questions);
-        self.base.parameters = only(&targets::parameters(words), "size of model", &mut self.questions);
+        let parameters = only(&targets::parameters(words), "size of model", &mut self.questions);
+        (self.base.parameters, self.base.at_most) = parameters.map_or((None, false), |(n, most)| (Some(n), most));
     }
 
     fn publishing(&mut self, words: &Words) {
@@ -235,7 +245,7 @@ impl Wanted {
             self.publish = None;
             return;
         }
-        let (public, private) = (words.has(phrases::PUBLIC), words.has(phrases::PRIVATE));
+        let (public, private) = (words.wants(phrases::PUBLIC), phrases::PRIVATE.iter().any(|phrase| words.has(phrase)));
         match &mut self.publish {
             None => self.questions.push("under which name to publish; write it as owner/name".into()),
             Some(_) if public && private => self.questions.push("whether to publish privately or publicly".into()),
@@ -243,7 +253,23 @@ impl Wanted {
         }
     }
 
+    /// What the named base alone rules out.
+    fn of_name(&mut self) {
+        let Some(parameters) = self.base.name.as_deref().and_then(targets::of_name) else { return };
+        if parameters > MOST_PARAMETERS {
+            self.beyond.push("training of bases above 8 billion parameters".into());
+        }
+        // A number takes about a byte in the smallest format.
+        if let Some(most) = self.max_bytes.filter(|most| parameters > *most) {
+            let least = tunesmith_harness::figures::bytes(parameters);
+            let most = tunesmith_harness::figures::bytes(most);
+            self.questions
+                .push(format!("which gives way, the base or the size: it takes at least {least}, not {most}"));
+        }
+    }
+
     fn contradictions(&mut self) {
+        self.of_name();
         let twice = |goal: &&Goal| self.goals.iter().any(|other| other.metric == goal.metric && other != *goal);
         if let Some(goal) = self.goals.iter().find(twice) {
             let values: Vec<String> = self.goals.iter().map(|goal| goal.at_least.to_string()).collect();
@@ -252,6 +278,14 @@ impl Wanted {
             self.questions.push(question);
         }
     }
+}
+
+/// Paths in the request, as they are written.
+pub fn paths(request: &str) -> Vec<String> {
+    let marks = ['"', '\'', '`', ',', ';', ':', '(', ')'];
+    let words = request.split_whitespace().map(|word| word.trim_matches(marks).trim_end_matches('.'));
+    let is_path = |word: &&str| ["/", "./", "../"].iter().any(|start| word.starts_with(start)) && word.len() > 2;
+    words.filter(is_path).map(str::to_owned).collect()
 }
 
 /// What is written as `owner/name`, in the letters of the request, and where.
