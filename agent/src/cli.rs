@@ -10,8 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, compare, convert, data, doctor, eval, generate, grade, hub, pretrain, run, runs, sandbox, stop, tools,
-        train,
+        self, compare, config, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs, sandbox,
+        stop, tools, train,
     },
     run::Failure,
     secrets,
@@ -41,6 +41,7 @@ pub struct Cli {
 #[allow(clippy::large_enum_variant)]
 enum Command {
     Run(run::Args),
+    Resume(resume::Args),
     Bench(bench::Args),
     Train(train::Args),
     Eval(eval::Args),
@@ -56,6 +57,7 @@ enum Command {
     Runs(runs::Runs),
     Tools(tools::Args),
     Doctor(doctor::Args),
+    Config(config::Args),
     Pretrain(pretrain::Args),
     Sandbox(sandbox::Args),
     #[command(hide = true)]
@@ -103,6 +105,7 @@ fn command() -> clap::Command {
 async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
     match command {
         Command::Run(args) => run::main(args, cancel).await,
+        Command::Resume(args) => resume::main(args, cancel).await,
         Command::Bench(args) => bench::main(args, cancel).await,
         Command::Train(args) => train::main(args, cancel).await,
         Command::Eval(args) => eval::main(args, cancel).await,
@@ -112,9 +115,10 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Convert(args) => convert::main(args, cancel).await,
         Command::Data(data) => data::main(data, cancel).await,
         Command::Hub(hub) => hub::main(hub, cancel).await,
-        Command::Runs(runs) => runs::main(runs),
+        Command::Runs(runs) => runs::main(runs, cancel).await,
         Command::Tools(args) => tools::main(&args),
         Command::Doctor(args) => doctor::main(&args).await,
+        Command::Config(args) => config::main(&args),
         Command::Pretrain(args) => pretrain::main(args, cancel).await,
         Command::Sandbox(args) => sandbox::main(args, cancel).await,
         Command::Grade(args) => grade::main(args, cancel).await,

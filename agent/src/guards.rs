@@ -1,20 +1,39 @@
-//! Notices when a planner gets nowhere: it talks instead of acting, repeats itself, or cannot write a call.
+//! Notices when a planner gets nowhere: it talks instead of acting, goes in circles, cannot write a call, fails the same way
+//! again, or measures candidates none of which is better.
 //!
-//! A guard looks at the unbroken streak that ends now, so that progress clears it. Its first two strikes are told to
-//! the planner, the third ends the run.
+//! A guard looks at the unbroken streak that ends now, so that progress clears it. It is an event of the log; its first two
+//! strikes are told to the planner, the third ends the run.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
+use tunesmith_harness::hash::sha256;
 
 /// The strike that ends a run.
 pub const LAST: u32 = 3;
+
+/// Times in a row that something must have happened before it counts as a circle, or as failing the same way.
+const ROUNDS: usize = 3;
+/// Longest circle of calls that is looked for.
+const CYCLE: usize = 5;
+/// Measurements in a row without a better one before they count as no progress.
+const MEASURED: u32 = 4;
+
+/// Tools whose result depends on their arguments and the run alone, so that calling one again brings nothing, however
+/// different the speeds and memory in its output are. What else a planner calls may wait for something that changes.
+const SAME_AGAIN: [&str; 7] = ["data_inspect", "plan", "data_prepare", "train", "evaluate", "generate", "convert"];
 
 /// Watches a run.
 #[derive(Default)]
 pub struct Guards {
     talk: u32,
     malformed: u32,
-    same: u32,
-    last: Option<(String, Value, String)>,
+    /// The last calls with what came of them, as hashes.
+    calls: VecDeque<(String, String)>,
+    /// Of each tool that fails: how it did last, and how often in a row.
+    failing: BTreeMap<String, (String, u32)>,
+    best: Option<f64>,
+    no_better: u32,
 }
 
 /// A guard that fired.
@@ -30,6 +49,19 @@ pub struct Strike {
     pub note: &'static str,
 }
 
+/// A call with what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The tool.
+    pub tool: &'a str,
+    /// The arguments.
+    pub args: &'a Value,
+    /// Whether they did not fit.
+    pub malformed: bool,
+    /// The output, or the error in words.
+    pub result: Result<&'a Value, &'a str>,
+}
+
 impl Guards {
     /// A turn without a call, with work still open.
     pub fn talked(&mut self) -> Strike {
@@ -43,27 +75,93 @@ impl Guards {
         }
     }
 
-    /// A call and its result; `malformed` when its arguments did not fit.
-    pub fn called(&mut self, tool: &str, args: &Value, malformed: bool, result: &str) -> Option<Strike> {
+    /// A call and its result. Of several guards the one that says most speaks.
+    pub fn called(&mut self, seen: Seen<'_>) -> Option<Strike> {
         self.talk = 0;
-        self.malformed = if malformed { self.malformed + 1 } else { 0 };
-        let now = (tool.to_owned(), sorted(args), result.to_owned());
-        self.same = if self.last.as_ref() == Some(&now) { self.same + 1 } else { 1 };
-        self.last = Some(now);
-        // Repetition first: it says more than that the repeated call was also malformed.
-        if self.same >= 3 {
-            return Some(Strike {
-                guard: "repetition",
-                count: self.same - 2,
-                why: format!("{tool} called {} times in a row with the same arguments and result", self.same),
-                note: "You made the same call with the same result again. Change something, or take another way.",
-            });
-        }
-        (self.malformed >= 2).then(|| Strike {
+        self.malformed = if seen.malformed { self.malformed + 1 } else { 0 };
+        let (circle, failing, measured) = (self.circle(&seen), self.failing(&seen), self.measured(&seen));
+        let malformed = (self.malformed >= 2).then(|| Strike {
             guard: "malformed_arguments",
             count: self.malformed - 1,
             why: format!("{} calls in a row with arguments that do not fit", self.malformed),
             note: "The arguments were wrong again. Send fewer of them: only the required ones, as plain JSON.",
+        });
+        circle.or(malformed).or(failing).or(measured)
+    }
+
+    /// The same call again, or the same two to five calls in turn.
+    fn circle(&mut self, seen: &Seen<'_>) -> Option<Strike> {
+        let result = match seen.result {
+            Ok(_) if SAME_AGAIN.contains(&seen.tool) => "done".to_owned(),
+            Ok(output) => output.to_string(),
+            Err(error) => error.to_owned(),
+        };
+        let signature = sha256(format!("{}\0{}\0{result}", seen.tool, sorted(seen.args)).as_bytes());
+        self.calls.push_back((seen.tool.to_owned(), signature));
+        let most = CYCLE * (ROUNDS + LAST as usize - 1);
+        self.calls.drain(..self.calls.len().saturating_sub(most));
+        let (length, rounds, remainder) = (1..=CYCLE).find_map(|length| {
+            let same = |at: &usize| self.calls[*at].1 == self.calls[*at + length].1;
+            let matching = (0..self.calls.len().saturating_sub(length)).rev().take_while(same).count();
+            let rounds = matching / length + 1;
+            (rounds >= ROUNDS).then_some((length, rounds, matching % length))
+        })?;
+        // Told once a round, where the circle closes.
+        if remainder != 0 {
+            return None;
+        }
+        let names: Vec<&str> = self.calls.iter().rev().take(length).rev().map(|(tool, _)| tool.as_str()).collect();
+        let what = match length {
+            1 => format!("{} called {rounds} times in a row with the same arguments and result", names[0]),
+            _ => format!("{} called in this order {rounds} times in a row with the same results", names.join(", ")),
+        };
+        Some(Strike {
+            guard: "repetition",
+            count: u32::try_from(rounds - ROUNDS + 1).unwrap_or(LAST),
+            why: what,
+            note: "You made the same calls with the same results again. Change something, or take another way.",
+        })
+    }
+
+    /// A tool that fails in the same way, whatever it is given.
+    fn failing(&mut self, seen: &Seen<'_>) -> Option<Strike> {
+        let Err(error) = seen.result else {
+            self.failing.remove(seen.tool);
+            return None;
+        };
+        // Numbers and what is quoted differ from one try to the next.
+        let mut way: String = error.chars().filter(|c| !c.is_ascii_digit()).collect();
+        if let Some((before, _)) = way.split_once(['"', '`']) {
+            way = before.to_owned();
+        }
+        let (last, times) = self.failing.entry(seen.tool.to_owned()).or_default();
+        *times = if *last == way { *times + 1 } else { 1 };
+        *last = way;
+        let times = *times;
+        (times >= ROUNDS as u32).then(|| Strike {
+            guard: "failing",
+            count: times - ROUNDS as u32 + 1,
+            why: format!("{} failed {times} times in the same way", seen.tool),
+            note: "It failed in the same way again. Read the error, and reach what you want in another way, or call finish \
+                   and say what cannot be done.",
+        })
+    }
+
+    /// Trained models measured one after the other, none better than the best.
+    fn measured(&mut self, seen: &Seen<'_>) -> Option<Strike> {
+        let output = seen.result.ok().filter(|_| seen.tool == "evaluate" && seen.args.get("adapter").is_some())?;
+        let value = output.get("value").and_then(Value::as_f64)?;
+        if self.best.is_none_or(|best| value > best) {
+            (self.best, self.no_better) = (Some(value), 0);
+            return None;
+        }
+        self.no_better += 1;
+        (self.no_better >= MEASURED).then(|| Strike {
+            guard: "no_progress",
+            count: self.no_better - MEASURED + 1,
+            why: format!("{} measurements in a row were no better than the best", self.no_better),
+            note: "The last candidates were no better than the best one. Hand in the best with finish, or change something \
+                   that the scores give a reason for.",
         })
     }
 }
@@ -73,10 +171,13 @@ fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(sorted).collect(),
         Value::Object(map) => {
-            let sorted_map: std::collections::BTreeMap<String, Value> =
+            let sorted_map: BTreeMap<String, Value> =
                 map.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
             sorted_map.into_iter().collect()
         }
         other => other.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,24 +11,32 @@
 //! | [`prompt`] | what is it told before it starts |
 //! | [`planner_loop`] | how does it plan a run |
 //! | [`steps`] | how is a tool called, logged and judged, whoever plans |
+//! | [`context`] | how much is it sent, and what leaves the conversation |
+//! | [`ledger`] | where does the run stand |
+//! | [`approvals`] | who allows what |
 //! | [`guards`] | does the planner get anywhere |
 //! | [`show`] | what does it see of a step |
+//! | [`read_output`] | how does it read what is too long to be shown whole |
 //! | [`grading`] | who judges the result |
 //! | [`hub`] | which Hub is meant |
 //! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
 
+pub mod approvals;
 pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod context;
 pub mod grading;
 pub mod guards;
 pub mod hub;
+pub mod ledger;
 pub mod model;
 pub mod planner_loop;
 pub mod playbook;
 pub mod prompt;
+pub mod read_output;
 pub mod run;
 pub mod secrets;
 pub mod show;

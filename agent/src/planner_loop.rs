@@ -1,10 +1,11 @@
 //! The loop in which a language model plans: it asks, runs what is called, answers with results and scores, and ends.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tunesmith_harness::{
+    ask::Price,
     budget::{Budget, Spend},
     event::Kind,
     log::LogError,
@@ -12,19 +13,29 @@ use tunesmith_harness::{
     task::Outcome,
     text::truncate_middle,
 };
-use tunesmith_tools::tool::{AnyTool, Cx, ToolError};
+use tunesmith_tools::tool::{AnyTool, Cx, Tool, ToolError};
 
 use crate::{
-    guards::{self, Guards, Strike},
-    model::{Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Reply, Request, ToolSpec, intake},
+    context::{Context, Cut},
+    guards::{self, Guards, Seen, Strike},
+    ledger::{self, Ledger},
+    model::{
+        Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, ToolSpec, Usage,
+        intake,
+    },
+    read_output::{self, ReadOutput},
     show::{self, Share},
-    steps::{Asked, Journal, ScopeOf, Steps, until},
+    steps::{Asked, Journal, ScopeOf, Step, Steps, until},
 };
 
 /// Everything that a planned run needs.
 pub struct Planning<'a> {
     /// The model that plans.
     pub model: &'a dyn ChatModel,
+    /// Tokens that it reads and writes at most; `None` is unknown.
+    pub window: Option<u64>,
+    /// What its tokens cost, where that is known.
+    pub price: Option<Price>,
     /// The tools it may call.
     pub tools: &'a [&'a dyn AnyTool],
     /// What the tools may use; also holds the deadline and the user's cancel.
@@ -37,6 +48,8 @@ pub struct Planning<'a> {
     pub request: String,
     /// How much of the user's data the model may see.
     pub share: Share,
+    /// Where whole outputs are kept of which only a part is shown.
+    pub outputs: &'a Path,
     /// Reads the scope out of a plan.
     pub scope_of: &'a ScopeOf<'a>,
     /// Whether a later plan may change the scope (`--allow scope`).
@@ -90,22 +103,28 @@ impl LoopEnd {
     }
 }
 
-/// Runs the loop to its end. Only a log that cannot be written is an error.
+/// Runs the loop to its end. Only a log that cannot be written, or not be gone on with, is an error.
 pub async fn drive(
     planning: Planning<'_>,
     journal: &mut dyn Journal,
     on: &mut (dyn FnMut(Delta<'_>) + Send),
 ) -> Result<LoopEnd, LogError> {
-    let mut run = Run::new(&planning);
+    let mut run = Run::begin(&planning, journal)?;
     let (end, why) = loop {
-        if let Some(stop) = run.reached() {
+        // What is recalled was within its limits when it happened.
+        if let (None, Some(stop)) = (journal.next(), run.reached()) {
             break stop;
         }
-        let reply = match run.ask(on).await {
+        if let Some(stop) = run.fit(journal)? {
+            break stop;
+        }
+        let reply = match run.reply(journal, on).await {
             Ok(reply) => reply,
-            Err(Stop::Model(error)) if error.kind == ErrorKind::ContextTooLong && run.shorten(journal)? => continue,
+            Err(Stop::TooLong(error)) if !run.may_shorten => break (End::Model(error.kind), error.to_string()),
+            Err(Stop::TooLong(_)) => continue,
             Err(Stop::Model(error)) => break (End::Model(error.kind), error.to_string()),
             Err(Stop::End(end, why)) => break (end, why),
+            Err(Stop::Log(error)) => return Err(error),
         };
         if let Some(stop) = run.turn(reply, journal).await? {
             break stop;
@@ -121,7 +140,16 @@ const TIME_UP: &str = "the run's time is up";
 /// Why there is no reply.
 enum Stop {
     Model(ModelError),
+    /// The request does not fit the model.
+    TooLong(ModelError),
     End(End, String),
+    Log(LogError),
+}
+
+impl From<LogError> for Stop {
+    fn from(error: LogError) -> Self {
+        Stop::Log(error)
+    }
 }
 
 /// The state of the loop.
@@ -129,26 +157,37 @@ struct Run<'a> {
     planning: &'a Planning<'a>,
     steps: Steps<'a>,
     specs: Vec<ToolSpec>,
-    messages: Vec<Message>,
+    context: Context,
     ids: BTreeSet<String>,
     guards: Guards,
+    /// Whether the conversation can still be shortened.
+    may_shorten: bool,
 }
 
 impl<'a> Run<'a> {
-    fn new(planning: &'a Planning<'a>) -> Self {
+    fn begin(planning: &'a Planning<'a>, journal: &mut dyn Journal) -> Result<Self, LogError> {
         let offered: Vec<&dyn AnyTool> =
             planning.tools.iter().copied().filter(|tool| planning.share.offers(tool.name())).collect();
-        Run {
+        let specs = specs(&offered);
+        // A run that goes on tells the model what it was told.
+        let (mut system, mut request) = (planning.system.clone(), redacted(&planning.request).into_owned());
+        match journal.next() {
+            Some(Kind::Briefed { system: told, request: asked }) => {
+                (system, request) = (told.clone(), asked.clone());
+                journal.skip()?;
+            }
+            _ => journal.record(Kind::Briefed { system: system.clone(), request: request.clone() })?,
+        }
+        let Planning { cx, budget, scope_of, may_amend, window, .. } = *planning;
+        Ok(Run {
             planning,
-            specs: specs(&offered),
-            steps: Steps::new(offered, planning.cx, planning.scope_of, planning.may_amend),
-            messages: vec![
-                Message::System(planning.system.clone()),
-                Message::User(redacted(&planning.request).into_owned()),
-            ],
+            context: Context::new(system, request, &specs, window),
+            specs,
+            steps: Steps::new(offered, cx, scope_of, may_amend).paid_by(budget),
             ids: BTreeSet::new(),
             guards: Guards::default(),
-        }
+            may_shorten: true,
+        })
     }
 
     /// The limit that is reached, if one is.
@@ -166,39 +205,155 @@ impl<'a> Run<'a> {
         Some((if unknown { End::UnknownCost } else { End::Budget }, why))
     }
 
+    /// The state of the run, as the log has it now.
+    fn state(&self, journal: &dyn Journal) -> String {
+        let Planning { cx, budget, share, .. } = self.planning;
+        let rest = |deadline| Instant::from_std(deadline).saturating_duration_since(Instant::now()).as_secs() / 60;
+        Ledger::of(journal.past(), *share).text(&ledger::left(budget, cx.deadline.map(rest)))
+    }
+
+    /// Shortens the conversation where the next request would not fit the window.
+    fn fit(&mut self, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
+        while let Some(Kind::Guarded { guard, .. }) = journal.next()
+            && guard == WINDOW
+        {
+            journal.skip()?;
+        }
+        if let Some(Kind::Compacted { dropped, result_chars, .. }) = journal.next() {
+            self.context.cut(Cut {
+                dropped: *dropped as usize,
+                result_chars: result_chars.and_then(|most| usize::try_from(most).ok()),
+            });
+            journal.skip()?;
+            return Ok(None);
+        }
+        if journal.next().is_some() {
+            return Ok(None);
+        }
+        let state = self.state(journal);
+        let Some(cut) = self.context.over(&state) else { return Ok(None) };
+        let before = self.context.tokens(&state);
+        self.may_shorten = self.context.cut(cut);
+        if self.may_shorten {
+            journal.record(Kind::Compacted {
+                dropped: u32::try_from(cut.dropped).unwrap_or(u32::MAX),
+                tokens: (before, self.context.tokens(&state)),
+                result_chars: cut.result_chars.map(|most| most as u64),
+            })?;
+        }
+        Ok(None)
+    }
+
+    /// The next reply: the one that the log holds, or a new one.
+    async fn reply(
+        &mut self,
+        journal: &mut dyn Journal,
+        on: &mut (dyn FnMut(Delta<'_>) + Send),
+    ) -> Result<Reply, Stop> {
+        if let Some(reply) = journal.next().and_then(recalled) {
+            journal.skip()?;
+            self.planning.model.heard(&reply);
+            self.planning.budget.book(Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
+            return Ok(reply);
+        }
+        let state = self.state(journal);
+        let (sent, messages) = (self.context.tokens(&state), self.context.request(&state));
+        let reply = match self.ask(&messages, sent, on).await {
+            Err(Stop::Model(error)) if error.kind == ErrorKind::ContextTooLong => {
+                self.context.too_long(sent, error.window);
+                return Err(Stop::TooLong(error));
+            }
+            other => other?,
+        };
+        if let Some(read) = reply.usage.map(|usage| usage.prompt).filter(|read| *read > 0)
+            && let Err(window) = self.context.learn(sent, read)
+        {
+            let why = format!("the server read {window} of about {sent} tokens and left out the rest without a word");
+            journal.record(Kind::Guarded { guard: WINDOW.to_owned(), why: why.clone() })?;
+            return Err(Stop::TooLong(ModelError::new(ErrorKind::ContextTooLong, why)));
+        }
+        journal.record(Kind::Said {
+            text: reply.text.clone(),
+            tokens: tokens(&reply),
+            usd: reply.usd,
+            calls: reply.calls.clone(),
+            finish: serde_json::to_value(&reply.finish).unwrap_or_default(),
+            opaque: reply.opaque.as_ref().and_then(|opaque| serde_json::to_value(opaque).ok()),
+        })?;
+        Ok(reply)
+    }
+
     /// The model's next reply, booked; time and cancel end the waiting.
-    async fn ask(&self, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<Reply, Stop> {
+    async fn ask(
+        &self,
+        messages: &[Message],
+        sent: u64,
+        on: &mut (dyn FnMut(Delta<'_>) + Send),
+    ) -> Result<Reply, Stop> {
         let Planning { cx, budget, model, .. } = self.planning;
-        let nothing = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
-        let reserved = budget.reserve(nothing, Instant::now().into_std()).map_err(|why| Stop::End(End::Budget, why))?;
-        let request = Request { messages: &self.messages, tools: &self.specs, form: Form::default() };
+        let (most, form) = self.most(sent)?;
+        let reserved = budget.reserve(most, Instant::now().into_std()).map_err(|why| Stop::End(End::Budget, why))?;
+        let request = Request { messages, tools: &self.specs, form };
         let reply = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => Err(Stop::End(End::Cancelled, "cancelled".to_owned())),
             () = until(cx.deadline) => Err(Stop::End(End::Budget, TIME_UP.to_owned())),
             reply = model.chat(request, on) => reply.map_err(Stop::Model),
-        }?;
-        budget.reconcile(reserved, Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
-        Ok(reply)
+        };
+        match &reply {
+            Ok(reply) => budget.reconcile(reserved, Spend { steps: 0, tokens: tokens(reply), usd: reply.usd }),
+            // What an attempt cost that brought nothing is unknown; what never cost anything is nothing.
+            Err(Stop::Model(error)) if !error.spent => budget.reconcile(reserved, NOTHING),
+            Err(_) => budget.reconcile(reserved, Spend { usd: self.free(), ..UNKNOWN }),
+        }
+        reply
+    }
+
+    /// What a reply may cost at most, and how long it may be for that: where money is limited and tokens have a price, the
+    /// reply is kept as short as what is left pays for.
+    fn most(&self, sent: u64) -> Result<(Spend, Form<'static>), Stop> {
+        const LEAST: u64 = 256;
+        let Planning { budget, price, .. } = self.planning;
+        let (Some(cap), Some(price), Some(spent)) = (budget.caps().usd, price, budget.spent().usd) else {
+            return Ok((NOTHING, Form::default()));
+        };
+        if price.read <= 0.0 && price.written <= 0.0 {
+            return Ok((NOTHING, Form::default()));
+        }
+        let left = cap - spent - sent as f64 * price.read;
+        let paid = if price.written > 0.0 { (left / price.written).floor() } else { f64::MAX };
+        if left < 0.0 || paid < LEAST as f64 {
+            let why = format!("${spent:.2} of ${cap:.2} are used, and the next reply could cost more than the rest");
+            return Err(Stop::End(End::Budget, why));
+        }
+        let window = self.planning.window.map_or(f64::MAX, |window| window.saturating_sub(sent).max(LEAST) as f64);
+        let longest = paid.min(window).min(32_000.0) as u64;
+        let usd = sent as f64 * price.read + longest as f64 * price.written;
+        Ok((Spend { usd: Some(usd), ..NOTHING }, Form { max_tokens: Some(longest), ..Form::default() }))
+    }
+
+    /// What nothing costs where asking is free.
+    fn free(&self) -> Option<f64> {
+        let free = |price: &Price| price.read <= 0.0 && price.written <= 0.0;
+        self.planning.price.as_ref().is_some_and(free).then_some(0.0)
     }
 
     /// Takes a reply in and does what it asks for.
     async fn turn(&mut self, reply: Reply, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
-        let tokens = tokens(&reply);
+        self.may_shorten = true;
         let (text, mut calls) = match reply.calls.is_empty() {
             true => intake::calls_in_text(&reply.text, &self.names()),
-            false => (reply.text.clone(), reply.calls),
+            false => (reply.text, reply.calls),
         };
-        journal.record(Kind::Said { text: reply.text, tokens, usd: reply.usd })?;
         if calls.is_empty() {
-            return self.nudge(text, &reply.finish, journal);
+            return self.nudge((text, reply.opaque), &reply.finish, journal);
         }
         let mut args = Vec::new();
         for call in &mut calls {
             self.name(call);
-            args.push(taken_in(call));
+            args.push(taken_in(call, matches!(reply.finish, Finish::Stop | Finish::Calls)));
         }
-        self.messages.push(Message::Assistant { text, calls: calls.clone() });
+        self.context.push(Message::Assistant { text, calls: calls.clone(), opaque: reply.opaque });
         for (call, args) in calls.iter().zip(&args) {
             if let Some(end) = self.step(call, args, &reply.finish, journal).await? {
                 return Ok(Some(end));
@@ -215,7 +370,8 @@ impl<'a> Run<'a> {
         finish: &Finish,
         journal: &mut dyn Journal,
     ) -> Result<Option<Ending>, LogError> {
-        if let Some(stop) = self.reached() {
+        let live = journal.next().is_none();
+        if let (true, Some(stop)) = (live, self.reached()) {
             return Ok(Some(stop));
         }
         let too_long = "your reply was cut at its length limit, so the arguments are incomplete; write less";
@@ -225,12 +381,15 @@ impl<'a> Run<'a> {
             Err((raw, why)) => Err((raw.as_str(), why.as_str())),
         };
         let budget = self.planning.budget;
-        let reserved = match budget.reserve(Spend::STEP, Instant::now().into_std()) {
+        let reserved = match live.then(|| budget.reserve(Spend::STEP, Instant::now().into_std())).transpose() {
             Ok(reserved) => reserved,
             Err(why) => return Ok(Some((End::Budget, why))),
         };
         let step = self.steps.take(Asked { id: &call.id, tool: &call.name, args: asked }, journal).await?;
-        budget.reconcile(reserved, Spend::STEP);
+        match reserved {
+            Some(reserved) => budget.reconcile(reserved, Spend::STEP),
+            None => budget.book(Spend::STEP),
+        }
         match &step.result {
             Ok(output) if call.name == "finish" => {
                 return Ok(Some((End::Finished(output.clone()), "the planner finished".to_owned())));
@@ -242,25 +401,54 @@ impl<'a> Run<'a> {
             }
             _ => {}
         }
-        let malformed = matches!(step.result, Err(ToolError::Invalid(_)));
-        let outcome = step.result.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+        let error = step.result.as_ref().err().map(ToString::to_string);
         let sent = asked.map_or_else(|(raw, _)| Value::from(raw), Value::clone);
-        let strike = self.guards.called(&call.name, &sent, malformed, &outcome);
-        let note = strike.as_ref().map(|strike| strike.note);
-        let content = show::result(&step, self.planning.share, note, &self.left());
-        self.messages.push(Message::Tool { id: call.id.clone(), content });
+        let strike = self.guards.called(Seen {
+            tool: &call.name,
+            args: &sent,
+            malformed: matches!(step.result, Err(ToolError::Invalid(_))),
+            result: step.result.as_ref().map_err(|_| error.as_deref().unwrap_or_default()),
+        });
+        let content = self.shown(&call.name, &step, strike.as_ref().map(|strike| strike.note));
+        self.tell(Some(step.number), &content, journal)?;
+        self.context.push(Message::Tool { id: call.id.clone(), content });
         strike.map_or(Ok(None), |strike| struck(strike, journal))
     }
 
+    /// What the model sees of a step. Of a long output the whole is kept where it can be read in parts.
+    fn shown(&self, tool: &str, step: &Step, note: Option<&str>) -> String {
+        // What `read_output` gives has been through this already.
+        let share = if tool == ReadOutput::NAME { Share::Samples } else { self.planning.share };
+        let shown = show::result(step, share, note, self.context.result_chars());
+        if let Some(whole) = &shown.whole
+            && let Err(error) = read_output::keep(self.planning.outputs, step.number, whole)
+        {
+            tracing::warn!(%error, step = step.number, "the whole output is not kept");
+        }
+        shown.content
+    }
+
+    /// Logs what the model is told.
+    fn tell(&self, step: Option<u32>, content: &str, journal: &mut dyn Journal) -> Result<(), LogError> {
+        journal.record(Kind::Told { step, content: content.to_owned() })
+    }
+
     /// A turn without a call: the model is reminded, twice.
-    fn nudge(&mut self, text: String, finish: &Finish, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
+    fn nudge(
+        &mut self,
+        (text, opaque): (String, Option<Opaque>),
+        finish: &Finish,
+        journal: &mut dyn Journal,
+    ) -> Result<Option<Ending>, LogError> {
         let strike = self.guards.talked();
         let cut = if *finish == Finish::Length { "Your reply was cut at its length limit. " } else { "" };
         // Some providers refuse an empty message, and it would say nothing.
         if !text.is_empty() {
-            self.messages.push(Message::Assistant { text, calls: Vec::new() });
+            self.context.push(Message::Assistant { text, calls: Vec::new(), opaque });
         }
-        self.messages.push(Message::User(format!("{cut}{}", strike.note)));
+        let note = format!("{cut}{}", strike.note);
+        self.tell(None, &note, journal)?;
+        self.context.push(Message::Note(note));
         struck(strike, journal)
     }
 
@@ -278,48 +466,33 @@ impl<'a> Run<'a> {
     fn names(&self) -> Vec<&str> {
         self.specs.iter().map(|spec| spec.name.as_str()).collect()
     }
-
-    /// What is left of the budgets, for the model to plan with.
-    fn left(&self) -> Map<String, Value> {
-        let mut left = Map::new();
-        let budget = self.planning.budget;
-        if let Some(most) = budget.caps().steps {
-            left.insert("steps".into(), most.saturating_sub(budget.spent().steps).into());
-        }
-        if let Some(deadline) = self.planning.cx.deadline {
-            let rest = Instant::from_std(deadline).saturating_duration_since(Instant::now());
-            left.insert("minutes".into(), (rest.as_secs() / 60).into());
-        }
-        left
-    }
-
-    /// Shortens the results of older steps, so that the conversation fits. False when nothing was left to shorten.
-    fn shorten(&mut self, journal: &mut dyn Journal) -> Result<bool, LogError> {
-        const KEPT: usize = 2;
-        const SHORT: usize = 300;
-        let results = self.messages.iter_mut().filter_map(|message| match message {
-            Message::Tool { content, .. } => Some(content),
-            _ => None,
-        });
-        let mut results: Vec<&mut String> = results.collect();
-        let old = results.len().saturating_sub(KEPT);
-        let mut dropped = 0;
-        for content in results.iter_mut().take(old).filter(|content| content.len() > 2 * SHORT) {
-            **content = json!({ "shortened": truncate_middle(content, SHORT) }).to_string();
-            dropped += 1;
-        }
-        if dropped > 0 {
-            journal.record(Kind::Compacted { dropped })?;
-        }
-        Ok(dropped > 0)
-    }
 }
+
+/// The guard that speaks when a server reads less than it was sent.
+pub(crate) const WINDOW: &str = "window";
+
+const NOTHING: Spend = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
+const UNKNOWN: Spend = Spend { steps: 0, tokens: None, usd: None };
 
 /// Logs a strike; the last one ends the run.
 fn struck(strike: Strike, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
     let last = strike.count >= guards::LAST;
     journal.record(Kind::Guarded { guard: strike.guard.to_owned(), why: strike.why.clone() })?;
     Ok(last.then(|| (End::Stuck, format!("the planner is stuck: {}", strike.why))))
+}
+
+/// A reply as the log holds it.
+fn recalled(event: &Kind) -> Option<Reply> {
+    let Kind::Said { text, tokens, usd, calls, finish, opaque } = event else { return None };
+    Some(Reply {
+        text: text.clone(),
+        calls: calls.clone(),
+        finish: serde_json::from_value(finish.clone()).unwrap_or_default(),
+        // Of the two parts only their sum is kept.
+        usage: tokens.map(|tokens| Usage { prompt: tokens, completion: 0 }),
+        usd: *usd,
+        opaque: opaque.as_ref().and_then(|opaque| serde_json::from_value(opaque.clone()).ok()),
+    })
 }
 
 /// Tokens read and written.
@@ -331,9 +504,9 @@ fn tokens(reply: &Reply) -> Option<u64> {
 type Args = Result<Value, (String, String)>;
 
 /// Reads a call's arguments. Servers parse what is sent back to them, so what is kept in the call is always JSON.
-fn taken_in(call: &mut Call) -> Args {
+fn taken_in(call: &mut Call, whole: bool) -> Args {
     let raw = std::mem::take(&mut call.arguments);
-    let args = intake::arguments(&raw);
+    let args = intake::arguments(&raw, whole).map(|mended| mended.value);
     call.arguments = match &args {
         Ok(args) => args.to_string(),
         Err(_) => json!({"not_json": truncate_middle(&raw, 1_000)}).to_string(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tunesmith_harness::{
     budget::{Budget, Reservation, Spend},
-    event::{Approver, Capability, Kind, Rows},
+    event::{Capability, Kind, Rows},
     figures::percent,
     log::LogError,
     task::{Goal, JobKind, Outcome, Task},
@@ -17,6 +17,7 @@ use tunesmith_harness::{
 use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, evaluate, tool::ToolError, train};
 
 use crate::{
+    approvals::{self, Decide},
     planner_loop::{End, LoopEnd},
     steps::{Asked, Journal, Steps},
 };
@@ -111,9 +112,6 @@ struct Again {
     possible: bool,
 }
 
-/// Who decides whether something may be done, and how.
-pub type Decide<'a> = dyn Fn(&str) -> (Approver, bool) + Sync + 'a;
-
 impl<'a> Playbook<'a> {
     /// A playbook for `task`.
     pub fn new(task: &'a Task, rows: Rows, budget: &'a Budget, steps: Steps<'a>, journal: &'a mut dyn Journal) -> Self {
@@ -168,9 +166,8 @@ impl<'a> Playbook<'a> {
             proposal.target,
             self.rows.open
         );
-        let ((by, granted), step) = (approve(&what), Some(self.steps.taken()));
-        self.journal.record(Kind::Approved { step, what, capability: Capability::Plan, by, granted })?;
-        if !granted {
+        let step = Some(self.steps.taken());
+        if !approvals::decided(step, what, Capability::Plan, approve, self.journal)? {
             return Err(Stop::End(End::Refused, crate::run::NOT_APPROVED.into()));
         }
         let scouted = self.scout(&proposal).await?;
@@ -428,19 +425,37 @@ impl<'a> Playbook<'a> {
 
     /// What is seen of clocks and budgets at a decision of this name. All that could be another number in a second run of
     /// the same playbook comes in here, as one value that can be written down.
-    fn observe<T>(&mut self, _decision: &'static str, look: impl FnOnce(&Self) -> T) -> Result<T, LogError>
+    ///
+    /// Of a run that goes on it is what was seen then.
+    fn observe<T>(&mut self, decision: &'static str, look: impl FnOnce(&Self) -> T) -> Result<T, LogError>
     where
         T: Serialize + DeserializeOwned,
     {
-        Ok(look(self))
+        if let Some(Kind::Observed { what, value }) = self.journal.next()
+            && what == decision
+            && let Ok(seen) = serde_json::from_value(value.clone())
+        {
+            self.journal.skip()?;
+            return Ok(seen);
+        }
+        let seen = look(self);
+        if let Ok(value) = serde_json::to_value(&seen) {
+            self.journal.record(Kind::Observed { what: decision.to_owned(), value })?;
+        }
+        Ok(seen)
     }
 
     /// Calls a tool. What it cannot do ends the run, because the playbook has no other way.
     async fn call<T: DeserializeOwned>(&mut self, tool: &str, args: Value) -> Result<T, Stop> {
-        let reserved = self.reserve(tool).map_err(|why| Stop::End(End::Budget, why))?;
+        // What is recalled was within its limits when it happened.
+        let live = self.journal.next().is_none();
+        let reserved = live.then(|| self.reserve(tool)).transpose().map_err(|why| Stop::End(End::Budget, why))?;
         let id = format!("playbook_{}", self.steps.taken() + 1);
         let step = self.steps.take(Asked { id: &id, tool, args: Ok(&args) }, self.journal).await?;
-        self.budget.reconcile(reserved, Spend::STEP);
+        match reserved {
+            Some(reserved) => self.budget.reconcile(reserved, Spend::STEP),
+            None => self.budget.book(Spend::STEP),
+        }
         let output = step.result.map_err(|error| stop(tool, &args, error))?;
         serde_json::from_value(output)
             .map_err(|e| Stop::End(End::Failed, format!("{tool} answered something unknown: {e}")))
@@ -465,7 +480,7 @@ impl<'a> Playbook<'a> {
     }
 
     fn say(&mut self, text: String) -> Result<(), LogError> {
-        self.journal.record(Kind::Said { text, tokens: Some(0), usd: Some(0.0) })
+        self.journal.record(Kind::words(text, Some(0), Some(0.0)))
     }
 }
 

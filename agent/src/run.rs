@@ -5,44 +5,52 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use serde_json::Value;
 use tunesmith_harness::{
     ask::Ask,
     budget::Budget,
     event::{Approver, Capability, Event, Kind},
     grade::{outcome, too_large},
-    log::{self, Log, LogError},
+    log,
     report::Report,
-    run::Run,
+    run::{Run, Terms},
     task::{Outcome, Task},
 };
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 use tunesmith_tools::{
     registry,
-    tool::{Cx, Progress, Tool},
-    train,
+    tool::{AnyTool, Cx, Progress},
 };
 
 use crate::{
+    approvals,
     commands::require::met,
     grading::{self, Graded, Submitted},
     model::{ChatModel, Delta, asker::Asker},
     planner_loop::{self, End, LoopEnd, Planning},
     playbook::{self, Playbook},
     prompt,
+    read_output::ReadOutput,
     show::Share,
     steps::{Jobs, Journal, Steps},
 };
 
+mod beat;
 mod failure;
 mod prepare;
 mod reading;
+mod recorder;
+mod replay;
+mod resume;
 mod sealing;
 
+use beat::Beat;
 pub use failure::Failure;
 pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
 pub use prepare::{Planner, Prepared, named};
+use recorder::Recorder;
+pub use replay::{Difference, Replayed, replay};
+pub use resume::{Further, resume};
 pub use sealing::{DATA, SEALED};
 
 /// What a run is given.
@@ -75,6 +83,23 @@ pub enum Approve {
     Auto,
     /// It is not: the run ends where an approval is needed.
     Never,
+}
+
+impl Options {
+    /// What the user has allowed, as it stands in the manifest.
+    fn terms(&self) -> Terms {
+        Terms {
+            share: if self.share == Share::Samples { "samples" } else { "none" }.to_owned(),
+            approve: match self.approve {
+                Approve::Ask => "ask",
+                Approve::Auto => "auto",
+                Approve::Never => "never",
+            }
+            .to_owned(),
+            allow: self.allow.clone(),
+            sandbox: if self.jobs.is_confined() { "on" } else { "none" }.to_owned(),
+        }
+    }
 }
 
 /// Someone who watches a run.
@@ -110,14 +135,29 @@ pub struct Finished {
 pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<Finished, Failure> {
     let started = Instant::now();
     met(&options.jobs)?;
-    let jobs = &options.jobs;
     let prepared = Prepared::new(options)?;
-    let mut journal = begin(options, &prepared, watch)?;
+    let journal = begin(options, &prepared, watch)?;
     prepared.unbegun.keep();
     prepared.notes(options).iter().for_each(|line| watch.note(line));
+    work(options, &prepared, journal, started, cancel).await
+}
+
+/// The run itself, from wherever its log is.
+async fn work(
+    options: &Options,
+    prepared: &Prepared,
+    mut journal: Recorder<'_>,
+    started: Instant,
+    cancel: &Cancel,
+) -> Result<Finished, Failure> {
+    let (jobs, watch) = (&options.jobs, journal.watch);
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
-    let on = |progress: Progress| watch.progress(&progress);
+    let beat = Beat::of(&prepared.run);
+    let on = |progress: Progress| {
+        beat.tick();
+        watch.progress(&progress);
+    };
     let hosts = crate::hub::hosts(&options.allow);
     let planner = prepare::planner(options)?;
     // Whoever is asked may be shown rows, so it is handed out where rows may be shared.
@@ -125,7 +165,7 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
     let asker = model.map(|model| Asker {
         model,
         name: planner.name(),
-        price: planner.price(),
+        price: planner.price(&|name| std::env::var(name).ok()),
         budget: Some(&budget),
         cancel: cancel.clone(),
     });
@@ -141,14 +181,16 @@ pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Resul
         hosts: &hosts,
         on: &on,
     };
-    let end = plan(options, &prepared, &cx, &budget, &mut journal).await?;
-    let (outcome, why) = judge(&end, &prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
+    let end = plan(options, prepared, &cx, &budget, &mut journal).await?;
+    journal.whole()?;
+    let (outcome, why) = judge(&end, prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
+    beat.end();
     finish(&prepared.run, journal, outcome, why)
 }
 
 /// The manifest and the log with its first event. From then on a run can be shown, so its directory stays.
 fn begin<'a>(options: &Options, prepared: &'a Prepared, watch: &'a dyn Watch) -> Result<Recorder<'a>, Failure> {
-    let mut journal = Recorder { log: prepared.run.create_log()?, run: &prepared.run, watch };
+    let mut journal = Recorder::new(prepared.run.create_log()?, &prepared.run, watch);
     let layers = prepare::layers(&options.jobs);
     prepared.write_manifest(options, &layers)?;
     journal.record(Kind::Started {
@@ -159,6 +201,7 @@ fn begin<'a>(options: &Options, prepared: &'a Prepared, watch: &'a dyn Watch) ->
         layers,
         inputs: prepared.inputs.clone(),
     })?;
+    journal.sync()?;
     Ok(journal)
 }
 
@@ -173,7 +216,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let scratch = scratch()?;
     let options = Options { dir: scratch.path().to_owned(), ..options.clone() };
     let prepared = Prepared::new(&options)?;
-    let mut journal = Recorder { log: prepared.run.create_log()?, run: &prepared.run, watch: &Silent };
+    let mut journal = Recorder::new(prepared.run.create_log()?, &prepared.run, &Silent);
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let on = |progress: Progress| watch.progress(&progress);
@@ -210,12 +253,11 @@ async fn plan(
         }
     };
     let Some(model) = prepared.model.as_deref() else {
-        let steps = Steps::new(tools, cx, &scope_of, may_amend);
+        let steps = Steps::new(tools, cx, &scope_of, may_amend).paid_by(budget);
         return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&approve).await?);
     };
     let what = prepared.asks(options);
-    let (by, granted) = approve(&what);
-    journal.record(Kind::Approved { step: None, what, capability: Capability::Plan, by, granted })?;
+    let granted = approvals::decided(None, what, Capability::Plan, &approve, journal)?;
     if !granted {
         return Ok(LoopEnd { end: End::Refused, why: NOT_APPROVED.into(), spent: budget.spent() });
     }
@@ -229,7 +271,7 @@ pub const NOT_APPROVED: &str =
 async fn drive(
     options: &Options,
     prepared: &Prepared,
-    (model, tools): (&dyn ChatModel, &[&dyn tunesmith_tools::tool::AnyTool]),
+    (model, tools): (&dyn ChatModel, &[&dyn AnyTool]),
     (cx, budget, scope_of, may_amend): (&Cx<'_>, &Budget, &crate::steps::ScopeOf<'_>, bool),
     journal: &mut Recorder<'_>,
 ) -> Result<LoopEnd, Failure> {
@@ -239,14 +281,21 @@ async fn drive(
         columns: &prepared.columns,
         samples: &prepared.open[..prepared.open.len().min(3)],
     };
+    let outputs = prepared.run.outputs();
+    let read_output = registry::typed(ReadOutput { dir: outputs.clone(), part: 4_000 });
+    let tools: Vec<&dyn AnyTool> = tools.iter().copied().chain([&*read_output]).collect();
+    let planner = prepare::planner(options)?;
     let planning = Planning {
         model,
-        tools,
+        window: model.window().await,
+        price: planner.price(&|name| std::env::var(name).ok()),
+        tools: &tools,
         cx,
         budget,
         system: prompt::system().map_err(|e| Failure::new(70, e))?,
         request: prompt::request(&prepared.task, &prepared.base_name, &dataset, options.share),
         share: options.share,
+        outputs: &outputs,
         scope_of,
         may_amend,
     };
@@ -267,8 +316,8 @@ async fn judge(
     let events = log::read(&prepared.run.log())?;
     let submitted = match &end.end {
         End::Finished(output) => Submitted::of_finish(output),
-        // What was trained before the time was up is still worth measuring.
-        End::Budget => Submitted::of_events(&events),
+        // What was trained before the time was up, or before nothing came of it any more, is still worth measuring.
+        End::Budget | End::Stuck => Submitted::of_events(&events),
         _ => None,
     };
     let Some(submitted) = submitted else {
@@ -316,31 +365,7 @@ fn finish(run: &Run, mut journal: Recorder<'_>, outcome: Outcome, why: String) -
     journal.sync()?;
     let report = Report::fold(&log::read(&run.log())?);
     report.write(&dir).map_err(|e| Failure::unwritten(&dir, &e, ELSEWHERE))?;
-    Ok(Finished { outcome, why, dir, head: journal.log.head().to_owned(), report })
-}
-
-/// Writes events to the log and shows them.
-struct Recorder<'a> {
-    log: Log,
-    run: &'a Run,
-    watch: &'a dyn Watch,
-}
-
-impl Journal for Recorder<'_> {
-    fn record(&mut self, kind: Kind) -> Result<(), LogError> {
-        if let Kind::Returned { tool, ok: true, output, .. } = &kind
-            && tool == train::Train::NAME
-        {
-            grading::keep(self.run, output);
-        }
-        let event = self.log.append(kind, Timestamp::now())?;
-        self.watch.event(&event);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), LogError> {
-        self.log.sync()
-    }
+    Ok(Finished { outcome, why, dir, head: journal.head().to_owned(), report })
 }
 
 /// Nobody watches.

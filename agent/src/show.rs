@@ -10,9 +10,6 @@ use tunesmith_tools::tool::ToolError;
 
 use crate::steps::Step;
 
-/// The longest output that is shown whole, in characters.
-const MOST: usize = 6_000;
-
 /// How much of the user's data a planner's model may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
@@ -76,11 +73,19 @@ impl Share {
         }
     }
 
+    /// Words without what they quote, where that may not be shared.
+    pub fn quoted(self, text: &str) -> String {
+        match self {
+            Share::Samples => text.to_owned(),
+            Share::None => without_quotes(text),
+        }
+    }
+
     /// An error without what may not be shared. What is wrong with arguments quotes only what the planner itself sent.
     fn error(self, error: &ToolError) -> String {
         match (self, error) {
-            (Share::Samples, _) | (_, ToolError::Invalid(_)) => error.to_string(),
-            (Share::None, _) => without_quotes(&error.to_string()),
+            (_, ToolError::Invalid(_)) => error.to_string(),
+            _ => self.quoted(&error.to_string()),
         }
     }
 }
@@ -128,9 +133,18 @@ fn without_quotes(text: &str) -> String {
     shown
 }
 
-/// The result of a step as the content of a tool message: always one JSON object.
-pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, Value>) -> String {
-    let mut shown = Map::new();
+/// A result as a planner's model sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The content of the tool message: always one JSON object.
+    pub content: String,
+    /// The whole output, where the content holds only its beginning and end.
+    pub whole: Option<String>,
+}
+
+/// The result of a step, of whose output at most `most` characters are shown.
+pub fn result(step: &Step, share: Share, note: Option<&str>, most: usize) -> Shown {
+    let (mut shown, mut whole) = (Map::new(), None);
     shown.insert("ok".into(), step.result.is_ok().into());
     match &step.result {
         Ok(output) => {
@@ -138,14 +152,16 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, 
             // Hashes for the grader; a model pays for each of their letters.
             output.as_object_mut().map(|fields| fields.remove("provenance"));
             let text = output.to_string();
-            if text.chars().count() > MOST {
-                shown.insert("output_cut".into(), truncate_middle(&text, MOST).into());
+            if text.chars().count() > most {
+                shown.insert("output_cut".into(), truncate_middle(&text, most).into());
+                shown.insert("whole".into(), format!("read_output with step {}", step.number).into());
+                whole = Some(text);
             } else {
                 shown.insert("output".into(), output);
             }
         }
         Err(error) => {
-            shown.insert("error".into(), truncate_middle(&redacted(&share.error(error)), MOST).into());
+            shown.insert("error".into(), truncate_middle(&redacted(&share.error(error)), most).into());
         }
     }
     if !step.scores.is_empty() {
@@ -154,10 +170,7 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, left: &Map<String, 
     if let Some(note) = note {
         shown.insert("note".into(), note.into());
     }
-    if !left.is_empty() {
-        shown.insert("left".into(), Value::Object(left.clone()));
-    }
-    Value::Object(shown).to_string()
+    Shown { content: Value::Object(shown).to_string(), whole }
 }
 
 fn judged(score: &Score, share: Share) -> Value {
@@ -165,7 +178,7 @@ fn judged(score: &Score, share: Share) -> Value {
     if let Some(value) = score.value {
         shown["value"] = json!(value);
     }
-    let why = if share == Share::None { without_quotes(&score.why) } else { score.why.clone() };
+    let why = share.quoted(&score.why);
     shown["why"] = truncate_middle(&redacted(&why), 300).into();
     shown
 }

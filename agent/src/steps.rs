@@ -10,8 +10,9 @@ use std::{
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tunesmith_harness::{
-    event::{Approver, Capability, Fault, JobRecord, Kind},
-    log::{Log, LogError},
+    budget::{Budget, Spend},
+    event::{Approver, Capability, Cost, Fault, JobRecord, Kind},
+    log::LogError,
     score::Score,
     task::Scope,
 };
@@ -20,25 +21,37 @@ use tunesmith_tools::{
     confined,
     hub_search::HubSearch,
     shell::Shell,
-    tool::{AnyTool, Cx, JobEnd, Progress, Tool, ToolError},
+    tool::{AnyTool, Cx, FieldError, JobEnd, Progress, Tool, ToolError},
 };
 
 /// Receives every event as it happens: the log, perhaps with a terminal beside it.
+///
+/// A run that goes on does all that it did before once more, without doing it: what the log holds already is recalled
+/// instead of made, in the order in which it happened.
 pub trait Journal: Send {
-    /// Takes one event.
+    /// Takes one event. Of a run that goes on it must be the next one of the log, as long as there is one.
     fn record(&mut self, kind: Kind) -> Result<(), LogError>;
     /// Makes everything taken so far survive a crash; called after each finished step.
     fn sync(&mut self) -> Result<(), LogError>;
+    /// The events up to now.
+    fn past(&self) -> &[Kind];
+    /// The next event of the log of a run that goes on; `None` once all is recalled.
+    fn next(&self) -> Option<&Kind> {
+        None
+    }
+    /// Goes past the next event, because it has happened.
+    fn skip(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
 }
 
-impl Journal for Log {
-    fn record(&mut self, kind: Kind) -> Result<(), LogError> {
-        self.append(kind, jiff::Timestamp::now()).map(drop)
-    }
-
-    fn sync(&mut self) -> Result<(), LogError> {
-        Log::sync(self)
-    }
+/// What is recalled of a step that was made before.
+#[derive(Debug, Default)]
+struct Recalled {
+    /// Approvals that were decided on.
+    approvals: usize,
+    /// What the call came to; `None` where it was interrupted.
+    result: Option<Result<Value, ToolError>>,
 }
 
 /// Reads the scope out of a successful `plan`'s output; an error refuses the plan.
@@ -56,6 +69,7 @@ pub struct Steps<'a> {
     scope: Option<Scope>,
     taken: u32,
     deadline: Option<std::time::Instant>,
+    budget: Option<&'a Budget>,
 }
 
 /// What a step came to.
@@ -83,7 +97,12 @@ pub struct Asked<'a> {
 impl<'a> Steps<'a> {
     /// Steps with `tools`. `may_amend` says whether a later `plan` may change the scope (`--allow scope`).
     pub fn new(tools: Vec<&'a dyn AnyTool>, cx: &'a Cx<'a>, scope_of: &'a ScopeOf<'a>, may_amend: bool) -> Self {
-        Steps { tools, cx, scope_of, may_amend, scope: None, taken: 0, deadline: cx.deadline }
+        Steps { tools, cx, scope_of, may_amend, scope: None, taken: 0, deadline: cx.deadline, budget: None }
+    }
+
+    /// The budget that tools charge when they ask a model.
+    pub fn paid_by(self, budget: &'a Budget) -> Self {
+        Steps { budget: Some(budget), ..self }
     }
 
     /// The base model of the run.
@@ -112,12 +131,81 @@ impl<'a> Steps<'a> {
         let number = self.taken;
         let (id, tool) = (asked.id.to_owned(), asked.tool.to_owned());
         let args = asked.args.map_or_else(|(raw, _)| Value::from(raw), Value::clone);
-        journal.record(Kind::Called { step: number, id: id.clone(), tool: tool.clone(), args })?;
+        let begun = matches!(journal.next(), Some(Kind::Called { .. }));
+        journal.record(Kind::Called { step: number, id, tool, args })?;
+        let recalled = if begun { self.recall(journal)? } else { Recalled::default() };
+        let known = recalled.result.is_some();
+        let (result, amended, warnings) = match recalled.result {
+            Some(result) => {
+                let amended = match &result {
+                    Ok(output) if asked.tool == "plan" => self.freeze(output, asked.args.ok(), &mut Vec::new()),
+                    _ => Ok(Vec::new()),
+                };
+                (result, amended.unwrap_or_default(), Vec::new())
+            }
+            None => self.make(asked, (begun, recalled.approvals), journal).await?,
+        };
+        for event in amended {
+            journal.record(event)?;
+        }
+        let scores = self.scores((number, asked.tool, known), &result, warnings, journal)?;
+        journal.sync()?;
+        Ok(Step { number, result, scores })
+    }
 
-        let began = Instant::now();
+    /// The judgements of a step: those that the log holds, and those that a process which died left to be made.
+    fn scores(
+        &self,
+        (number, tool, known): (u32, &str, bool),
+        result: &Result<Value, ToolError>,
+        warnings: Vec<Score>,
+        journal: &mut dyn Journal,
+    ) -> Result<Vec<Score>, LogError> {
+        let mut scores = Vec::new();
+        while let Some(Kind::Scored { step: Some(_), score }) = journal.next() {
+            scores.push(score.clone());
+            journal.skip()?;
+        }
+        if known && journal.next().is_some() {
+            return Ok(scores);
+        }
+        let judged = match (result, self.find(tool)) {
+            (Ok(output), Some(tool)) => tool.scores(output, self.cx.dir),
+            _ => Vec::new(),
+        };
+        let left: Vec<Score> = judged.into_iter().chain(warnings).skip(scores.len()).collect();
+        for score in left {
+            journal.record(Kind::Scored { step: Some(number), score: score.clone() })?;
+            scores.push(score);
+        }
+        Ok(scores)
+    }
+
+    /// What the log holds of the step that was just called.
+    fn recall(&self, journal: &mut dyn Journal) -> Result<Recalled, LogError> {
+        let mut recalled = Recalled::default();
+        while let Some(Kind::Approved { step: Some(_), .. }) = journal.next() {
+            recalled.approvals += 1;
+            journal.skip()?;
+        }
+        if let Some(Kind::Returned { ok, output, fault, .. }) = journal.next() {
+            recalled.result = Some(if *ok { Ok(output.clone()) } else { Err(recalled_error(output, *fault)) });
+            journal.skip()?;
+        }
+        Ok(recalled)
+    }
+
+    /// Makes the call and logs what came of it; `again` where a process died in its middle, after so many approvals.
+    async fn make(
+        &mut self,
+        asked: Asked<'_>,
+        (again, approved): (bool, usize),
+        journal: &mut dyn Journal,
+    ) -> Result<(Result<Value, ToolError>, Vec<Kind>, Vec<Score>), LogError> {
+        let (began, before) = (Instant::now(), self.budget.map(Budget::spent));
         let jobs = Jobs::default();
         let mut result = match asked.args {
-            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args), &jobs).await,
+            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args), again, &jobs).await,
             Err((_, why)) => Err(malformed(why)),
         };
         let (mut approvals, mut amended) = (Vec::new(), Vec::new());
@@ -135,30 +223,23 @@ impl<'a> Steps<'a> {
         {
             result = Err(ToolError::Failed(why));
         }
-        let mut scores = match (&result, self.find(asked.tool)) {
-            (Ok(output), Some(tool)) => tool.scores(output, self.cx.dir),
-            _ => Vec::new(),
-        };
         let (jobs, warnings) = jobs.taken();
-        scores.extend(warnings);
-        let fault = result
-            .as_ref()
-            .err()
-            .map(|error| if self.find(asked.tool).is_none() { Fault::Invalid } else { fault(error) });
-        let output = result.as_ref().map_or_else(|error| Value::from(error.to_string()), Value::clone);
-        let seconds = began.elapsed().as_secs_f64();
-        for approval in approvals {
+        for approval in approvals.into_iter().skip(approved) {
             journal.record(approval)?;
         }
-        journal.record(Kind::Returned { step: number, id, tool, ok: result.is_ok(), output, seconds, jobs, fault })?;
-        for event in amended {
-            journal.record(event)?;
-        }
-        for score in &scores {
-            journal.record(Kind::Scored { step: Some(number), score: score.clone() })?;
-        }
-        journal.sync()?;
-        Ok(Step { number, result, scores })
+        let error = result.as_ref().err();
+        journal.record(Kind::Returned {
+            step: self.taken,
+            id: asked.id.to_owned(),
+            tool: asked.tool.to_owned(),
+            ok: result.is_ok(),
+            output: result.as_ref().map_or_else(|error| Value::from(error.to_string()), Value::clone),
+            seconds: began.elapsed().as_secs_f64(),
+            jobs,
+            fault: error.map(|error| if self.find(asked.tool).is_none() { Fault::Invalid } else { fault(error) }),
+            asked: before.zip(self.budget.map(Budget::spent)).and_then(|(before, after)| cost(before, after)),
+        })?;
+        Ok((result, amended, warnings))
     }
 
     /// The plan's length is the default for preparing the data.
@@ -175,7 +256,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Calls the tool with a stop of its own, raised by the user's cancel and by the run's deadline.
-    async fn call(&self, name: &str, args: Value, jobs: &Jobs) -> Result<Value, ToolError> {
+    async fn call(&self, name: &str, args: Value, again: bool, jobs: &Jobs) -> Result<Value, ToolError> {
         let Some(tool) = self.find(name) else {
             let known: Vec<&str> = self.tools.iter().map(|tool| tool.name()).collect();
             return Err(ToolError::Failed(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
@@ -183,7 +264,7 @@ impl<'a> Steps<'a> {
         let stop = Cancel::default();
         let on = |progress: Progress| jobs.pass(progress, self.cx.on);
         let cx = Cx { cancel: stop.clone(), deadline: self.deadline, on: &on, ..*self.cx };
-        let mut call = tool.call(&cx, args);
+        let mut call = if again { tool.call_again(&cx, args) } else { tool.call(&cx, args) };
         let stopped = tokio::select! {
             biased;
             result = &mut call => return result,
@@ -214,7 +295,7 @@ impl<'a> Steps<'a> {
     }
 
     fn decided(&self, what: String, capability: Capability, granted: bool) -> Kind {
-        Kind::Approved { step: Some(self.taken), what, capability, by: Approver::Flag, granted }
+        Kind::decided(Some(self.taken), what, capability, Approver::Flag, granted)
     }
 
     /// The first plan freezes the scope; a later one may not change it unless the user allowed that, which is added to
@@ -307,9 +388,35 @@ fn fault(error: &ToolError) -> Fault {
     }
 }
 
+/// What was spent between two looks at the budget; `None` where nothing was.
+fn cost(before: Spend, after: Spend) -> Option<Cost> {
+    let tokens = before.tokens.zip(after.tokens).map(|(before, after)| after.saturating_sub(before));
+    let usd = before.usd.zip(after.usd).map(|(before, after)| after - before);
+    (before != after).then_some(Cost { tokens, usd })
+}
+
+/// The error of a step as the log holds it. Its words are the same; what else there was of it has been dealt with.
+fn recalled_error(output: &Value, fault: Option<Fault>) -> ToolError {
+    let text = output.as_str().unwrap_or_default();
+    let without = |words: &str| text.strip_prefix(words).unwrap_or(text).to_owned();
+    match fault {
+        Some(Fault::Invalid) if text.starts_with(INVALID) => {
+            ToolError::Invalid(vec![FieldError { pointer: String::new(), message: without(INVALID) }])
+        }
+        Some(Fault::Denied) => ToolError::Denied(without("not allowed: ")),
+        Some(Fault::Limit) => ToolError::Limit(without("stopped by a limit: ")),
+        Some(Fault::Resource) => ToolError::Resource(text.to_owned()),
+        Some(Fault::Cancelled) => ToolError::Cancelled,
+        Some(Fault::Invalid | Fault::Failed) | None => ToolError::Failed(text.to_owned()),
+    }
+}
+
+/// How the words of arguments that do not fit begin.
+const INVALID: &str = "invalid arguments: ";
+
 fn malformed(why: &str) -> ToolError {
     let message = format!("{why}; send one JSON object that fits the tool's schema");
-    ToolError::Invalid(vec![tunesmith_tools::tool::FieldError { pointer: String::new(), message }])
+    ToolError::Invalid(vec![FieldError { pointer: String::new(), message }])
 }
 
 /// The fields in which two scopes differ, with both values.

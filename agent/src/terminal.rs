@@ -208,7 +208,8 @@ impl Terminal {
             // What was refused ends the step or the run, which says why.
             Kind::Approved { .. } => {}
             Kind::Guarded { guard, why } => self.say(state, &visible(&format!("! {guard}: {why}"))),
-            Kind::Compacted { dropped } => {
+            Kind::Resumed { .. } | Kind::Briefed { .. } | Kind::Told { .. } | Kind::Observed { .. } => {}
+            Kind::Compacted { dropped, .. } => {
                 self.say(state, &format!("the conversation was shortened: {}", counted(*dropped as usize, "message")));
             }
             Kind::Graded { .. } | Kind::Ended { .. } => clear(state),

@@ -148,6 +148,12 @@ impl Budget {
         Ok(Reservation(want))
     }
 
+    /// Books what was spent without being reserved here: by the same run in another process.
+    pub fn book(&self, spent: Spend) {
+        let mut account = self.account();
+        account.spent = account.spent.plus(spent);
+    }
+
     /// Books what something really cost in place of what was reserved for it.
     pub fn reconcile(&self, reservation: Reservation, actual: Spend) {
         let mut account = self.account();

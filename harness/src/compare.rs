@@ -20,7 +20,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-pub use self::{aggregate::Aggregate, load::load};
+pub use self::{aggregate::Aggregate, load::load, run::of_grade};
 use crate::{figures::counted, stats};
 
 /// Why results cannot be compared.

@@ -47,6 +47,30 @@ pub struct JobRecord {
     pub output_bytes: Option<u64>,
 }
 
+/// One call of a tool, as the planner's model wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// The id; empty where the model gave none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// The arguments: JSON if all went well.
+    pub arguments: String,
+    /// Provider data that must be sent back unread (Gemini's thought signatures).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Value>,
+}
+
+/// What asking a model cost; `None` is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Tokens read and written.
+    pub tokens: Option<u64>,
+    /// US dollars.
+    pub usd: Option<f64>,
+}
+
 /// Why a call did not succeed, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,6 +134,30 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         inputs: Vec<Input>,
     },
+    /// A language model was told what to do.
+    Briefed {
+        /// The system prompt.
+        system: String,
+        /// The first message of the user.
+        request: String,
+    },
+    /// The run goes on in another process, from what the log holds.
+    Resumed {
+        /// Version of the binary.
+        version: String,
+        /// Seconds of the run's time that were used before.
+        used: f64,
+        /// What the run may use from now on, where the user changed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<Box<Task>>,
+    },
+    /// Something was measured that a decision of the planner's depends on.
+    Observed {
+        /// Which decision.
+        what: String,
+        /// What was measured.
+        value: Value,
+    },
     /// The scope was frozen by the first `plan`.
     Scoped {
         /// The scope.
@@ -123,6 +171,15 @@ pub enum Kind {
         tokens: Option<u64>,
         /// Dollars that the reply cost, where known.
         usd: Option<f64>,
+        /// What it called, in order, as it wrote it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        calls: Vec<Call>,
+        /// Why its model stopped; null where none was asked.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        finish: Value,
+        /// Fields of the provider's that belong to the reply and go back to that provider alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opaque: Option<Value>,
     },
     /// A tool was called.
     Called {
@@ -155,6 +212,16 @@ pub enum Kind {
         /// Why it did not succeed, by kind; `None` where it did, and in logs of early versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<Fault>,
+        /// What the questions that the tool asked a model cost; `None` where it asked none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Cost>,
+    },
+    /// What the planner's model was answered: the result of a call as it saw it, or a reminder.
+    Told {
+        /// The step; `None` where it is a reminder.
+        step: Option<u32>,
+        /// The words.
+        content: String,
     },
     /// A step, or the run (step `None`), was judged.
     Scored {
@@ -187,6 +254,15 @@ pub enum Kind {
         by: Approver,
         /// Whether it may be done.
         granted: bool,
+        /// What a person gave as the reason, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The arguments that a person put in place of the planner's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        edited: Option<Value>,
+        /// Whether the same is allowed for the rest of the run.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        for_run: bool,
     },
     /// A guard of the loop fired.
     Guarded {
@@ -195,10 +271,16 @@ pub enum Kind {
         /// What it saw.
         why: String,
     },
-    /// The conversation was shortened.
+    /// The conversation was shortened: what was dropped is in this log, and what counts of it in the state of the run.
     Compacted {
         /// Messages dropped.
         dropped: u32,
+        /// Tokens of the whole request before and after, as counted here.
+        #[serde(default)]
+        tokens: (u64, u64),
+        /// Characters that a result that stayed may have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result_chars: Option<u64>,
     },
     /// The grader's result on the sealed rows.
     Graded {
@@ -236,4 +318,38 @@ pub struct Rows {
     /// Groups of rows that nearly repeat each other, kept on one side.
     #[serde(default)]
     pub near_groups: usize,
+}
+
+impl Kind {
+    /// Words alone, without a call.
+    pub fn words(text: impl Into<String>, tokens: Option<u64>, usd: Option<f64>) -> Self {
+        Kind::Said { text: text.into(), tokens, usd, calls: Vec::new(), finish: Value::Null, opaque: None }
+    }
+
+    /// A decision that changes nothing of what was asked.
+    pub fn decided(step: Option<u32>, what: String, capability: Capability, by: Approver, granted: bool) -> Self {
+        Kind::Approved { step, what, capability, by, granted, reason: None, edited: None, for_run: false }
+    }
+
+    /// The name of the kind, as it stands in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Started { .. } => "started",
+            Kind::Briefed { .. } => "briefed",
+            Kind::Resumed { .. } => "resumed",
+            Kind::Observed { .. } => "observed",
+            Kind::Scoped { .. } => "scoped",
+            Kind::Said { .. } => "said",
+            Kind::Called { .. } => "called",
+            Kind::Returned { .. } => "returned",
+            Kind::Told { .. } => "told",
+            Kind::Scored { .. } => "scored",
+            Kind::Amended { .. } => "amended",
+            Kind::Approved { .. } => "approved",
+            Kind::Guarded { .. } => "guarded",
+            Kind::Compacted { .. } => "compacted",
+            Kind::Graded { .. } => "graded",
+            Kind::Ended { .. } => "ended",
+        }
+    }
 }

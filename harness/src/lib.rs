@@ -12,6 +12,7 @@
 //! | [`grade`] | how good is the result on rows nobody has seen |
 //! | [`baselines`], [`metrics`], [`stats`] | what is a number worth |
 //! | [`compare`] | which of two results is better, or can nobody tell |
+//! | [`diff`] | what differs between two runs |
 //! | [`report`] | what does a run's log amount to, for people and programs |
 //! | [`log`], [`run`] | where is that kept |
 //! | [`rows`] | what is in the user's files, and how are rows changed and written |
@@ -26,6 +27,7 @@ pub mod ask;
 pub mod baselines;
 pub mod budget;
 pub mod compare;
+pub mod diff;
 pub mod eval;
 pub mod event;
 pub mod figures;

@@ -62,6 +62,16 @@ pub enum LogError {
     /// Another process holds the log.
     #[error("{}: another process is writing this run; wait for it to end", .0.display())]
     Busy(PathBuf),
+    /// A run that goes on comes to something else than its log holds.
+    #[error("the run does not go on from its log: event {seq} is {was}, and now comes {now}; start a new run instead")]
+    Diverged {
+        /// The number of the event.
+        seq: u64,
+        /// What the log holds.
+        was: &'static str,
+        /// What would happen now.
+        now: &'static str,
+    },
     /// An event would not survive being read back, for example because a number in it is not finite.
     #[error("event {seq} cannot be recorded: {why}")]
     Unwritable {

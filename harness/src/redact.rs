@@ -2,7 +2,7 @@
 //!
 //! Two things are recognised. The values that this process was given as secrets ([`hide`]) are found wherever they
 //! stand, also as part of a URL, of JSON or of base64 on one line. Tokens of well-known forms are found as
-//! words of their own. A value of fewer than [`SHORTEST`] characters is not replaced: it may be any word.
+//! words of their own, and values without a form beside names such as `api_key`. A value of fewer than [`SHORTEST`] characters is not replaced: it may be any word.
 //!
 //! What arrives in pieces goes through a [`Stream`], which shows nothing that may still turn out to be part of a secret.
 
@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use decoded::Decoded;
 
+mod assigned;
 mod decoded;
 mod forms;
 mod keys;

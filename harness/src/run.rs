@@ -149,6 +149,11 @@ impl Run {
         self.dir.join("sealed")
     }
 
+    /// Whole outputs of which a planner's model was shown a part.
+    pub fn outputs(&self) -> PathBuf {
+        self.dir.join("outputs")
+    }
+
     /// The event log.
     pub fn log(&self) -> PathBuf {
         self.dir.join("events.jsonl")
@@ -204,10 +209,26 @@ pub struct Manifest {
     pub layers: Vec<String>,
     /// The user's files as they were read, the test file included.
     pub inputs: Vec<Input>,
+    /// What the user has allowed; `None` in runs of early versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
     /// SHA-256 of everything else that decides the result, by name: `base`, `data`, `sealed`, and `tokenizer` and
     /// `template` where the base has such files. The scope and the recipe are in the log.
     #[serde(default)]
     pub hashes: BTreeMap<String, String>,
+}
+
+/// What the user has allowed a run, in the words of the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// `--share`.
+    pub share: String,
+    /// `--approve`.
+    pub approve: String,
+    /// `--allow`.
+    pub allow: Vec<String>,
+    /// `--sandbox`.
+    pub sandbox: String,
 }
 
 /// One of the user's files as it was read.
@@ -289,7 +310,11 @@ impl Summary {
                     summary.outcome = Some(*outcome);
                     summary.why = Some(why.clone());
                 }
-                Kind::Said { .. }
+                Kind::Resumed { .. } => (summary.outcome, summary.why) = (None, None),
+                Kind::Briefed { .. }
+                | Kind::Told { .. }
+                | Kind::Observed { .. }
+                | Kind::Said { .. }
                 | Kind::Returned { .. }
                 | Kind::Scored { .. }
                 | Kind::Amended { .. }

@@ -80,10 +80,7 @@ impl<T: Tool> Typed<T> {
         }
         let validator =
             self.validator.as_ref().map_err(|why| ToolError::Failed(format!("schema of the tool: {why}")))?;
-        let errors: Vec<FieldError> = validator.iter_errors(&args).flat_map(|error| field_errors(&error)).collect();
-        if !errors.is_empty() {
-            return Err(ToolError::Invalid(errors));
-        }
+        validate(validator, &args)?;
         whole_numbers(&mut args);
         serde_json::from_value(args).map_err(|error| {
             ToolError::Invalid(vec![FieldError { pointer: String::new(), message: error.to_string() }])
@@ -105,11 +102,11 @@ impl<T: Tool> AnyTool for Typed<T> {
     }
 
     fn call<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
-        Box::pin(async move {
-            let args = self.read(args)?;
-            let output = self.tool.call(cx, args).await?;
-            serde_json::to_value(output).map_err(|error| ToolError::Failed(format!("output of {}: {error}", T::NAME)))
-        })
+        Box::pin(async move { written::<T>(self.tool.call(cx, self.read(args)?).await?) })
+    }
+
+    fn call_again<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
+        Box::pin(async move { written::<T>(self.tool.call_again(cx, self.read(args)?).await?) })
     }
 
     fn scores(&self, output: &Value, dir: &Workdir) -> Vec<Score> {
@@ -118,6 +115,10 @@ impl<T: Tool> AnyTool for Typed<T> {
             Err(_) => Vec::new(),
         }
     }
+}
+
+fn written<T: Tool>(output: T::Output) -> Result<Value, ToolError> {
+    serde_json::to_value(output).map_err(|error| ToolError::Failed(format!("output of {}: {error}", T::NAME)))
 }
 
 /// The description (the doc comment of the arguments) and the schema that arguments are validated against: without
@@ -243,6 +244,12 @@ fn collapse(map: &mut Map<String, Value>) {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+/// Every field that does not fit.
+pub(crate) fn validate(validator: &Validator, args: &Value) -> Result<(), ToolError> {
+    let errors: Vec<FieldError> = validator.iter_errors(args).flat_map(|error| field_errors(&error)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(ToolError::Invalid(errors)) }
 }
 
 /// One error per field: unknown and missing fields are reported at the field, not at the object around it.

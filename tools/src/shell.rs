@@ -13,7 +13,7 @@ use tunesmith_sandbox::{Ended, Job, Limits, Line, Local, Net, Workdir};
 use crate::{
     bases, confined,
     files::score,
-    tool::{Cx, Tool, ToolError},
+    tool::{Cx, INTERRUPTED, Tool, ToolError},
 };
 
 /// See [`Args`].
@@ -101,6 +101,11 @@ impl Tool for Shell {
             Ended::Failed(why) => Err(ToolError::Failed(format!("the command could not run: {why}"))),
             ended => Ok(Output { stdout: shown(&stdout), stderr: shown(&stderr), ended, refused_hosts }),
         }
+    }
+
+    /// A command may have done half of what it does.
+    async fn call_again(&self, _: &Cx<'_>, _: Args) -> Result<Output, ToolError> {
+        Err(ToolError::Failed(INTERRUPTED.to_owned()))
     }
 
     fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {

@@ -83,6 +83,15 @@ pub trait Tool: Send + Sync + 'static {
     type Output: Serialize + DeserializeOwned;
     /// Does it.
     fn call(&self, cx: &Cx<'_>, args: Self::Args) -> impl Future<Output = Result<Self::Output, ToolError>> + Send;
+    /// Does it once more where the process died in the middle of the same call. Whatever writes its result in one piece
+    /// can be done again; what cannot says so.
+    fn call_again(
+        &self,
+        cx: &Cx<'_>,
+        args: Self::Args,
+    ) -> impl Future<Output = Result<Self::Output, ToolError>> + Send {
+        self.call(cx, args)
+    }
     /// Judges the step from its output and its files. No scores by default.
     fn scores(&self, _output: &Self::Output, _dir: &Workdir) -> Vec<Score> {
         Vec::new()
@@ -99,9 +108,17 @@ pub trait AnyTool: Send + Sync {
     fn schema(&self) -> &Value;
     /// Validates `args` against the schema (every error listed by JSON pointer), then calls.
     fn call<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>>;
+    /// The same where the process died in the middle of this call. What is not known to be repeatable is not repeated.
+    fn call_again<'a>(&'a self, _: &'a Cx<'a>, _: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
+        Box::pin(async { Err(ToolError::Failed(INTERRUPTED.to_owned())) })
+    }
     /// Judges the step.
     fn scores(&self, output: &Value, dir: &Workdir) -> Vec<Score>;
 }
+
+/// What a planner hears of a call that was interrupted and is not repeated.
+pub const INTERRUPTED: &str = "this was interrupted before it ended, and it is not known how much of it was done; look, then \
+                               call again what is missing";
 
 /// Why a tool did not do what was asked. All of these are shown to the planner.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use tunesmith_lm::{
     model::Model,
     rows::Tally,
     train::{
-        Audit, Spec, Stopped, StorageWarning,
+        Audit, Checkpoint, Spec, Stopped, StorageWarning,
         faults::{self, Fault, Finding, Signal},
         memory::Plan,
     },
@@ -174,25 +174,15 @@ impl Tool for Train {
     type Output = Output;
 
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        let data = existing(cx.dir, "/data", &args.data)?;
-        let out = directory(cx.dir, args.name.as_deref())?;
-        let job = Job {
-            base: cx.base.to_path_buf(),
-            data: data.clone(),
-            out: out.clone(),
-            settings: args.into(),
-            seed: cx.seed,
-            device: cpu(),
-            checkpoints: None,
-            memory: None,
-            dry_run: false,
-            started_at: 0.0,
-        };
-        let reads = bases::reads(cx.base);
-        let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
-        let output: Output = typed(result?)?;
-        let provenance = output.provenance.map(|made| Provenance { data: relative(cx.dir, &data), ..made });
-        Ok(Output { adapter: relative(cx.dir, &out), provenance, ..output })
+        let out = directory(cx.dir, args.name.as_deref(), &|path| !path.exists())?;
+        train(cx, args, out).await
+    }
+
+    /// Goes on from the last checkpoint of what was interrupted.
+    async fn call_again(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
+        // The record is written when the adapter is whole.
+        let out = directory(cx.dir, args.name.as_deref(), &|path| !path.join(RECORD).exists())?;
+        train(cx, args, out).await
     }
 
     fn scores(&self, output: &Output, dir: &Workdir) -> Vec<Score> {
@@ -210,6 +200,36 @@ impl Job {
     pub(crate) fn devices(&self) -> Devices {
         if self.device.starts_with("cuda") { Devices::Gpu } else { Devices::None }
     }
+}
+
+/// Trains into `out`, a directory of the workdir, with checkpoints beside it that go when it is done.
+async fn train(cx: &Cx<'_>, args: Args, out: PathBuf) -> Result<Output, ToolError> {
+    let data = existing(cx.dir, "/data", &args.data)?;
+    let checkpoints = inside(cx.dir, "/name", &format!(".checkpoints/{}", relative(cx.dir, &out)))?;
+    let job = Job {
+        base: cx.base.to_path_buf(),
+        data: data.clone(),
+        out: out.clone(),
+        settings: args.into(),
+        seed: cx.seed,
+        device: cpu(),
+        checkpoints: Some(Checkpoints {
+            dir: checkpoints.clone(),
+            save_steps: Checkpoint::SAVE_STEPS,
+            save_total_limit: 1,
+        }),
+        memory: None,
+        dry_run: false,
+        started_at: 0.0,
+    };
+    let reads = bases::reads(cx.base);
+    let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
+    let output: Output = typed(result?)?;
+    // What cannot be removed costs space and nothing else.
+    let _ = std::fs::remove_dir_all(&checkpoints);
+    let _ = checkpoints.parent().map(std::fs::remove_dir);
+    let provenance = output.provenance.map(|made| Provenance { data: relative(cx.dir, &data), ..made });
+    Ok(Output { adapter: relative(cx.dir, &out), provenance, ..output })
 }
 
 /// Storage warnings in one line; `None` where there are none.
@@ -272,14 +292,12 @@ struct Record {
     device: String,
 }
 
-/// A new directory for an adapter. Nothing is written over: an earlier step's result must stay what it was.
-fn directory(dir: &Workdir, name: Option<&str>) -> Result<PathBuf, ToolError> {
+/// A directory for an adapter that is `free`. Nothing is written over: an earlier step's result must stay what it was.
+fn directory(dir: &Workdir, name: Option<&str>, free: &dyn Fn(&Path) -> bool) -> Result<PathBuf, ToolError> {
     let Some(name) = name else {
-        let free = (1..).map(|n| format!("train-{n}")).find_map(|name| {
-            let path = dir.join(&name).ok()?;
-            (!path.exists()).then_some(path)
-        });
-        return free.ok_or_else(|| ToolError::Failed("there is no free name for the adapter".into()));
+        let paths = (1..).map_while(|n| dir.join(&format!("train-{n}")).ok());
+        let found = paths.into_iter().find(|path| free(path));
+        return found.ok_or_else(|| ToolError::Failed("there is no free name for the adapter".into()));
     };
     let path = inside(dir, "/name", name)?;
     let refuse = |message: &str| {
@@ -288,7 +306,7 @@ fn directory(dir: &Workdir, name: Option<&str>) -> Result<PathBuf, ToolError> {
     if path.parent() != Some(dir.path()) {
         return refuse("must be one name without slashes");
     }
-    if path.exists() { refuse("is there already; choose another one") } else { Ok(path) }
+    if free(&path) { Ok(path) } else { refuse("is there already; choose another one") }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 pub mod compare;
+pub mod config;
 pub mod convert;
 pub mod data;
 pub mod doctor;
@@ -11,6 +12,7 @@ pub mod hub;
 pub mod numbers;
 pub mod pretrain;
 pub mod require;
+pub mod resume;
 pub mod run;
 pub mod runs;
 pub mod sandbox;

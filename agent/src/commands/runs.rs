@@ -1,6 +1,6 @@
 //! `tunesmith runs`: what runs came to, read from their logs, also where their process was killed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tunesmith_harness::{
@@ -11,6 +11,9 @@ use tunesmith_harness::{
     run::{Run, Summary},
     text::visible,
 };
+use tunesmith_sandbox::Cancel;
+
+mod replay;
 
 use super::{
     print, print_json,
@@ -19,13 +22,15 @@ use super::{
 };
 use crate::run::Failure;
 
-/// List runs, or show one
+/// List runs, show one, or play one again
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Runs {
     /// Every run in a directory, oldest first
     List(List),
     /// The steps, scores and outcome of a run
     Show(Show),
+    /// Play a run again from its log, and hold the two against each other
+    Replay(replay::Args),
 }
 
 /// `runs list`.
@@ -53,10 +58,11 @@ pub struct Show {
 }
 
 /// Lists or shows.
-pub fn main(runs: Runs) -> Result<u8, Failure> {
+pub async fn main(runs: Runs, cancel: &Cancel) -> Result<u8, Failure> {
     match runs {
         Runs::List(args) => list(&args),
         Runs::Show(args) => show(&args),
+        Runs::Replay(args) => replay::main(args, cancel).await,
     }
 }
 
@@ -117,10 +123,15 @@ struct LogState {
     broken: Option<String>,
 }
 
+/// The run of this directory, or of this name in `dir`.
+pub(super) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
+    let here = run.is_dir() || run.components().count() > 1;
+    let path = if here { run.to_owned() } else { dir.join(run) };
+    Run::open(&path).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))
+}
+
 fn show(args: &Show) -> Result<u8, Failure> {
-    let here = args.run.is_dir() || args.run.components().count() > 1;
-    let path = if here { args.run.clone() } else { args.dir.join(&args.run) };
-    let run = Run::open(&path).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))?;
+    let run = open(&args.run, &args.dir)?;
     let (history, problem) = match log::scan(&run.log()) {
         Ok(history) => (Some(history), None),
         Err(error) => (None, Some(error.to_string())),

@@ -55,6 +55,7 @@ fn prepared(sha256: &str, ok: bool) -> Kind {
         seconds: 1.0,
         jobs: Vec::new(),
         fault: None,
+        asked: None,
     }
 }
 

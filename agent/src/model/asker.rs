@@ -66,7 +66,7 @@ impl Asker<'_> {
                 let text = redacted(&message.content).into_owned();
                 match message.role.as_str() {
                     "system" => Message::System(text),
-                    "assistant" => Message::Assistant { text, calls: Vec::new() },
+                    "assistant" => Message::Assistant { text, calls: Vec::new(), opaque: None },
                     _ => Message::User(text),
                 }
             })
@@ -91,10 +91,7 @@ impl Asker<'_> {
             Some(Err(error)) => (Err(self.error(&error)), if error.spent { unknown } else { nothing }),
             Some(Ok(reply)) => {
                 let tokens = reply.usage.map(|usage| usage.prompt.saturating_add(usage.completion));
-                let paid = reply
-                    .usage
-                    .zip(self.price)
-                    .map(|(usage, price)| usage.prompt as f64 * price.read + usage.completion as f64 * price.written);
+                let paid = reply.usage.zip(self.price).map(|(usage, price)| usage.usd(price));
                 let usd = reply.usd.or(paid);
                 let answer = Answer {
                     text: redacted(&reply.text).into_owned(),
@@ -145,7 +142,7 @@ mod tests {
     }
 
     fn reply(usage: Option<Usage>) -> Result<Reply, ModelError> {
-        Ok(Reply { text: "yes".into(), calls: Vec::new(), finish: Finish::Stop, usage, usd: None })
+        Ok(Reply { text: "yes".into(), usage, ..Reply::default() })
     }
 
     fn question() -> Question {

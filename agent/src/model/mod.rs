@@ -3,19 +3,28 @@
 //! Only this module speaks to a language model that plans.
 
 pub mod asker;
+pub mod catalogue;
+mod events;
 pub mod intake;
 pub mod local;
+mod opaque;
 pub mod openai;
 pub mod scored;
 pub mod scripted;
 pub mod spec;
+mod strict;
 mod transport;
+pub mod trial;
+mod typed;
 mod wire;
 
 use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tunesmith_harness::ask::Price;
+pub use tunesmith_harness::event::Call;
 
 /// A language model that can call tools.
 pub trait ChatModel: Send + Sync {
@@ -25,6 +34,14 @@ pub trait ChatModel: Send + Sync {
         request: Request<'a>,
         on: &'a mut (dyn FnMut(Delta<'_>) + Send),
     ) -> BoxFuture<'a, Result<Reply, ModelError>>;
+
+    /// It gave this reply in an earlier process of the run; what plays a script goes on behind it.
+    fn heard(&self, _reply: &Reply) {}
+
+    /// Tokens that a conversation and its reply may have together, where that is known or the server says it.
+    fn window(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// What a model is asked.
@@ -65,18 +82,25 @@ pub struct ToolSpec {
 }
 
 /// One message of the conversation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Message {
     /// Who the model is and how it works.
     System(String),
-    /// The user, or the loop speaking for them.
+    /// The user.
     User(String),
+    /// A reminder of the loop's, after a turn that brought nothing. Providers know no such role; it is sent as the user's.
+    Note(String),
     /// The model itself.
     Assistant {
         /// What it said.
         text: String,
         /// What it called.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         calls: Vec<Call>,
+        /// What its provider wants back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opaque: Option<Opaque>,
     },
     /// The result of a call.
     Tool {
@@ -87,38 +111,49 @@ pub enum Message {
     },
 }
 
-/// One call of a tool, as the model wrote it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Call {
-    /// The id; empty where the model gave none.
-    pub id: String,
-    /// The tool.
-    pub name: String,
-    /// The arguments: JSON if all went well.
-    pub arguments: String,
-    /// Provider data that must be sent back unread (Gemini's thought signatures).
-    pub extra: Option<Value>,
+/// Fields of an assistant's message that only its provider understands, such as its reasoning.
+///
+/// Some providers refuse the next request without them, others refuse fields that they do not know; so they go back to
+/// where they came from and nowhere else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opaque {
+    /// Base address that sent them.
+    pub base: String,
+    /// The model that wrote them.
+    pub model: String,
+    /// The fields, in the order in which they came; empty where only calls have something.
+    pub fields: Map<String, Value>,
 }
 
 /// The assistant's turn.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// What it said.
+    #[serde(default)]
     pub text: String,
     /// What it wants called, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<Call>,
     /// Why it stopped.
+    #[serde(default)]
     pub finish: Finish,
     /// Tokens, where the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Dollars, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<f64>,
+    /// What its provider wants back with the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<Opaque>,
 }
 
 /// Why a model stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// It was done.
+    #[default]
     Stop,
     /// It wants tools called.
     Calls,
@@ -131,12 +166,19 @@ pub enum Finish {
 }
 
 /// Tokens of one exchange.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens read.
     pub prompt: u64,
     /// Tokens written.
     pub completion: u64,
+}
+
+impl Usage {
+    /// What it costs at a price.
+    pub fn usd(self, price: Price) -> f64 {
+        self.prompt as f64 * price.read + self.completion as f64 * price.written
+    }
 }
 
 /// A piece of a reply as it arrives.
@@ -171,6 +213,8 @@ pub struct ModelError {
     pub retry_after: Option<Duration>,
     /// Whether one of the attempts may have cost something.
     pub spent: bool,
+    /// Tokens that the model takes, where the error says it of a conversation that is too long.
+    pub window: Option<u64>,
 }
 
 /// The kinds of [`ModelError`].
@@ -197,7 +241,7 @@ pub enum ErrorKind {
 impl ModelError {
     /// An error without an HTTP status.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        ModelError { kind, status: None, message: message.into(), retry_after: None, spent: false }
+        ModelError { kind, status: None, message: message.into(), retry_after: None, spent: false, window: None }
     }
 
     /// Whether asking again may help.

@@ -4,25 +4,45 @@
 //! or unknown stays unknown, and nothing unexpected ends the stream.
 
 use serde_json::{Map, Value, json};
+use tunesmith_harness::ask::Price;
 
-use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage, transport};
+use super::{
+    Call, Delta, ErrorKind, Finish, Message, ModelError, Opaque, Reply, Request, Usage, opaque, strict, transport,
+    typed,
+};
 
 /// Fields of a request's body that servers may not know; what they say of it names the field.
 pub const OPTIONAL: [&str; 4] = ["stream_options", "response_format", "temperature", "seed"];
 
-/// The body of a request. `most` is the server's name for the most tokens of a reply.
-pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
-    let messages: Vec<Value> = request.messages.iter().map(message).collect();
-    let mut body = json!({"model": model, "messages": messages, "stream": true});
+/// What makes the schemas of tools strict.
+const STRICT: &str = "strict";
+
+/// To whom a request goes.
+#[derive(Clone, Copy)]
+pub struct To<'a> {
+    /// Base address.
+    pub base: &'a str,
+    /// The model's name.
+    pub model: &'a str,
+    /// The server's name for the most tokens of a reply.
+    pub most_tokens: &'a str,
+    /// Whether the server holds a model to the schemas of its tools.
+    pub strict_tools: bool,
+}
+
+/// The body of a request.
+pub fn request(to: To<'_>, request: Request<'_>) -> Value {
+    let messages: Vec<Value> = request.messages.iter().map(|message| sent(message, to)).collect();
+    let mut body = json!({"model": to.model, "messages": messages, "stream": true});
     body["stream_options"] = json!({"include_usage": true});
     let super::Form { schema, max_tokens, temperature, seed, once: _ } = request.form;
     if let Some(schema) = schema {
-        // Not strict: that takes a small part of JSON Schema only, and every answer is checked.
-        let schema = json!({"name": "answer", "schema": schema, "strict": false});
+        let (schema, strict) = strict::closed(schema).map_or((schema.clone(), false), |closed| (closed, true));
+        let schema = json!({"name": "answer", "schema": schema, "strict": strict});
         body["response_format"] = json!({"type": "json_schema", "json_schema": schema});
     }
     let numbers = [
-        (most, max_tokens.map(Value::from)),
+        (to.most_tokens, max_tokens.map(Value::from)),
         ("temperature", temperature.map(Value::from)),
         // Some servers take no seed of more than 31 bits.
         ("seed", seed.map(|seed| Value::from(seed & 0x7fff_ffff))),
@@ -34,7 +54,11 @@ pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
     }
     if !request.tools.is_empty() {
         let tool = |tool: &super::ToolSpec| {
-            let function = json!({"name": tool.name, "description": tool.description, "parameters": tool.schema});
+            let mut function = json!({"name": tool.name, "description": tool.description, "parameters": tool.schema});
+            if let Some(closed) = strict::closed(&tool.schema).filter(|_| to.strict_tools) {
+                function["parameters"] = closed;
+                function["strict"] = json!(true);
+            }
             json!({"type": "function", "function": function})
         };
         body["tools"] = request.tools.iter().map(tool).collect();
@@ -42,24 +66,55 @@ pub fn request(model: &str, most: &str, request: Request<'_>) -> Value {
     body
 }
 
-fn message(message: &Message) -> Value {
+/// The field that a server which refused `body` says it does not know, where it can do without.
+pub fn unknown(body: &Value, says: &str) -> Option<String> {
+    let optional = OPTIONAL.iter().copied().filter(|field| body.get(*field).is_some());
+    // One that misses its reasoning names it, too.
+    let wants = ["must be passed", "missing", "required"].iter().any(|word| says.to_lowercase().contains(word));
+    let opaque = opaque::sent(body).filter(|_| !wants);
+    let is_strict = body["tools"].as_array().into_iter().flatten().any(|tool| tool["function"]["strict"] == true);
+    if is_strict && ["strict", "nvalid schema for function"].iter().any(|words| says.contains(words)) {
+        return Some(STRICT.to_owned());
+    }
+    optional.chain(opaque).find(|field| says.contains(*field)).map(str::to_owned)
+}
+
+/// Takes a field out of a request's body, of its tools or of its messages; whether it was there.
+pub fn without(body: &mut Value, field: &str) -> bool {
+    let take = |object: &mut Value| object.as_object_mut().is_some_and(|object| object.shift_remove(field).is_some());
+    if OPTIONAL.contains(&field) {
+        return take(body);
+    }
+    let (list, inside) = if field == STRICT { ("tools", "/function") } else { ("messages", "") };
+    let objects = body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    objects.filter_map(|object| object.pointer_mut(inside)).map(take).fold(false, |any, taken| any | taken)
+}
+
+fn sent(message: &Message, to: To<'_>) -> Value {
     match message {
         Message::System(text) => json!({"role": "system", "content": text}),
-        Message::User(text) => json!({"role": "user", "content": text}),
+        Message::User(text) | Message::Note(text) => json!({"role": "user", "content": text}),
         Message::Tool { id, content } => json!({"role": "tool", "tool_call_id": id, "content": content}),
-        Message::Assistant { text, calls } if calls.is_empty() => json!({"role": "assistant", "content": text}),
-        Message::Assistant { text, calls } => {
+        Message::Assistant { text, calls, .. } if calls.is_empty() => json!({"role": "assistant", "content": text}),
+        Message::Assistant { text, calls, opaque } => {
+            let own = opaque.as_ref().filter(|from| from.base == to.base && from.model == to.model);
             let content = if text.is_empty() { Value::Null } else { Value::from(text.as_str()) };
-            let calls: Vec<Value> = calls.iter().map(call).collect();
-            json!({"role": "assistant", "content": content, "tool_calls": calls})
+            let calls: Vec<Value> = calls.iter().map(|call| sent_call(call, own.is_some())).collect();
+            let mut message = json!({"role": "assistant", "content": content, "tool_calls": calls});
+            // Providers that want their reasoning back want it with the turns that called tools; with others they
+            // ignore or refuse it (https://api-docs.deepseek.com/guides/thinking_mode).
+            if let Some(opaque) = own {
+                opaque::put(&mut message, &opaque.fields);
+            }
+            message
         }
     }
 }
 
-fn call(call: &Call) -> Value {
+fn sent_call(call: &Call, own: bool) -> Value {
     let function = json!({"name": call.name, "arguments": call.arguments});
     let mut value = json!({"id": call.id, "type": "function", "function": function});
-    if let Some(extra) = &call.extra {
+    if let Some(extra) = call.extra.as_ref().filter(|_| own) {
         value["extra_content"] = extra.clone();
     }
     value
@@ -73,6 +128,7 @@ pub struct Gathering {
     finish: Option<String>,
     usage: Option<Usage>,
     usd: Option<f64>,
+    opaque: opaque::Fields,
     bytes: usize,
 }
 
@@ -86,7 +142,7 @@ impl Gathering {
     /// Takes the next chunk and tells `on` what is new.
     pub fn take(&mut self, chunk: &Value, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<(), ModelError> {
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(error_in_stream(error));
+            return Err(typed::in_stream(error));
         }
         self.take_usage(chunk);
         // The last chunk with the usage has no choices; only the first choice was asked for.
@@ -108,6 +164,7 @@ impl Gathering {
         for piece in delta["tool_calls"].as_array().into_iter().flatten() {
             self.take_call(piece, on)?;
         }
+        self.opaque.take(delta);
         Ok(())
     }
 
@@ -116,8 +173,8 @@ impl Gathering {
         self.finish.is_some()
     }
 
-    /// The reply. `free` when asking costs nothing.
-    pub fn reply(self, free: bool) -> Result<Reply, ModelError> {
+    /// The reply of the one that was asked, at its price where the provider does not say what it cost.
+    pub fn reply(self, to: To<'_>, price: Option<Price>) -> Result<Reply, ModelError> {
         let finish = match self.finish.as_deref() {
             Some("stop" | "end_turn" | "eos") => Finish::Stop,
             Some("tool_calls" | "function_call" | "tool_use") => Finish::Calls,
@@ -129,9 +186,16 @@ impl Gathering {
             let message = "a content filter stopped the reply; rephrase the task or take another model";
             return Err(ModelError::new(ErrorKind::Refused, message));
         }
-        let calls = self.calls.into_iter().map(|partial| partial.call).collect();
-        let usd = self.usd.or(free.then_some(0.0));
-        Ok(Reply { text: self.text, calls, finish, usage: self.usage, usd })
+        let calls: Vec<Call> = self.calls.into_iter().map(|partial| partial.call).collect();
+        let paid = price.and_then(|price| match self.usage {
+            _ if price == Price::FREE => Some(0.0),
+            usage => Some(usage?.usd(price)),
+        });
+        let usd = self.usd.or(paid);
+        let fields = self.opaque.whole();
+        let marked = !fields.is_empty() || calls.iter().any(|call| call.extra.is_some());
+        let opaque = marked.then(|| Opaque { base: to.base.into(), model: to.model.into(), fields });
+        Ok(Reply { text: self.text, calls, finish, usage: self.usage, usd, opaque })
     }
 
     fn take_usage(&mut self, chunk: &Value) {
@@ -212,18 +276,5 @@ fn text_of(content: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
-    }
-}
-
-/// An error that a server sends after a 200.
-pub fn error_in_stream(error: &Value) -> ModelError {
-    let status = ["status", "code", "http_code"].iter().find_map(|field| {
-        let code = error.get(field)?;
-        code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())
-    });
-    let body = json!({ "error": error }).to_string();
-    match status.filter(|status| (400..600).contains(status)) {
-        Some(status) => transport::typed(status, &body, None),
-        None => ModelError::new(ErrorKind::Server, transport::words(&body)),
     }
 }

@@ -55,6 +55,10 @@ impl Journal for Nowhere {
     fn sync(&mut self) -> Result<(), LogError> {
         Ok(())
     }
+
+    fn past(&self) -> &[Kind] {
+        &[]
+    }
 }
 
 const TOOLS: [&str; 7] = ["data_inspect", "plan", "data_prepare", "evaluate", "train", "convert", "finish"];
@@ -146,8 +150,10 @@ async fn run(answer: Answer, caps: Caps, began: Instant) -> (LoopEnd, Vec<(Strin
     let rows = Rows { read: 1200, open: 1000, sealed: 200, dropped: 0, templated: 0, near_groups: 0 };
     let budget = Budget::new(caps, began);
     let mut journal = Nowhere;
-    let end =
-        Playbook::new(&task, rows, &budget, steps, &mut journal).drive(&|_| (Approver::Policy, true)).await.unwrap();
+    let end = Playbook::new(&task, rows, &budget, steps, &mut journal)
+        .drive(&|_| (tunesmith_harness::event::Approver::Policy, true))
+        .await
+        .unwrap();
     let calls = calls.lock().unwrap().clone();
     (end, calls)
 }

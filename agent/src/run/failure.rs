@@ -59,7 +59,8 @@ impl From<LogError> for Failure {
         match &error {
             LogError::Io { path, error } => Failure::unwritten(path, error, ELSEWHERE),
             LogError::Full { .. } => Failure::new(Outcome::Blocked.exit_code(), error),
-            LogError::Broken { .. } | LogError::Busy(_) | LogError::Unwritable { .. } => {
+            LogError::Busy(_) => Failure::new(Outcome::Blocked.exit_code(), error),
+            LogError::Broken { .. } | LogError::Diverged { .. } | LogError::Unwritable { .. } => {
                 Failure::new(Outcome::Internal.exit_code(), error)
             }
         }

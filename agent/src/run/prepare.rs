@@ -29,7 +29,7 @@ use tunesmith_tools::{
 use super::{
     ELSEWHERE, Failure, Options,
     reading::{self, Read},
-    sealing::Parts,
+    sealing::{self, Parts},
     shown,
 };
 pub use crate::model::spec::Planner;
@@ -122,6 +122,7 @@ pub fn planner(options: &Options) -> Result<Planner, Failure> {
 /// Reads the name of a planner; a script must be a file that ends.
 pub fn named(spec: &str) -> Result<Planner, Failure> {
     let planner = spec::parse(spec).map_err(|e| Failure::new(2, e))?;
+    planner.facts(&|name| std::env::var(name).ok()).map_err(|why| Failure::new(2, why))?;
     if let Planner::Scripted(file) = &planner {
         let wrong = |why| Failure::new(2, format!("--planner scripted: {}: {why}", shown(file)));
         match rows::not_a_file(file) {
@@ -149,7 +150,7 @@ impl Prepared {
         };
         wishes::fill(&wanted, &mut task, &options.allow).map_err(|e| Failure::new(5, e))?;
         let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| match planner {
-            Planner::Scripted(_) => Failure::new(2, e),
+            Planner::Scripted(_) | Planner::Replay(_) => Failure::new(2, e),
             _ => Failure::new(5, format!("the planner cannot be asked: {e}")),
         })?;
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
@@ -186,6 +187,31 @@ impl Prepared {
         let hub = hub(options)?;
         let Parts { open, columns, rows, .. } = parts;
         Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, unbegun, inputs, skipped, hashes })
+    }
+
+    /// A run that is there already, with what it was made of.
+    pub fn of_run(run: Run, options: &Options, rows: Rows, model: Option<Box<dyn ChatModel>>) -> Result<Self, Failure> {
+        let manifest = run.manifest().map_err(failure)?;
+        let data = run.dir().join(sealing::DATA);
+        let read = reading::read(&[data])?;
+        let columns = read.columns;
+        // A base of the run's own moves with it.
+        let base = Some(run.base()).filter(|base| base.join("config.json").is_file()).unwrap_or(manifest.base);
+        Ok(Prepared {
+            task: options.task.clone(),
+            rows,
+            open: read.rows,
+            columns,
+            base_name: options.task.base.clone().unwrap_or_else(|| bases::NANO.into()),
+            base,
+            model,
+            hub: hub(options)?,
+            unbegun: Unbegun { run: None, above: Vec::new(), kept: AtomicBool::new(true) },
+            inputs: manifest.inputs,
+            skipped: Vec::new(),
+            hashes: manifest.hashes,
+            run,
+        })
     }
 
     /// The scope that a successful `plan`'s output amounts to. A plan on another base is an error, and so is one of a
@@ -281,6 +307,7 @@ impl Prepared {
             base: self.base.clone(),
             layers: layers.to_vec(),
             inputs: self.inputs.clone(),
+            terms: Some(options.terms()),
             hashes: self.hashes.clone(),
         };
         self.run.write_manifest(&manifest).map_err(failure)
@@ -367,7 +394,7 @@ fn device() -> String {
     format!("cpu {} with {threads} threads", std::env::consts::ARCH)
 }
 
-fn failure(error: RunError) -> Failure {
+pub(super) fn failure(error: RunError) -> Failure {
     match &error {
         RunError::Io { path, error, .. } => unwritten(path, error),
         RunError::NotARun(_) | RunError::NotAFile { .. } | RunError::Manifest { .. } => {

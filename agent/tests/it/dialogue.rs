@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 use tunesmith::{
-    model::openai::{Endpoint, OpenAi, Pace},
+    model::{
+        Call,
+        catalogue::Facts,
+        openai::{Endpoint, OpenAi, Pace},
+    },
     planner_loop::{End, LoopEnd, Planning, drive},
     show::Share,
     steps::{Asked as Step, Steps},
@@ -23,7 +27,7 @@ use crate::{
 const FOREIGN_429: &str = r#"{"object":"error","message":"slow down","code":429}"#;
 
 pub fn endpoint(server: &Server) -> Endpoint {
-    Endpoint { base: server.base.clone(), model: "m".into(), key: Some("sk-secret".into()), free: false }
+    Endpoint { base: server.base.clone(), model: "m".into(), key: Some("sk-secret".into()), facts: Facts::default() }
 }
 
 /// Retries without waiting, so that a test over a real socket takes no time.
@@ -38,12 +42,51 @@ fn called(step: u32, id: &str, tool: &str, args: Value) -> Kind {
 fn returned(step: u32, id: &str, tool: &str, ok: bool, output: Value) -> Kind {
     let invalid = output.as_str().is_some_and(|why| why.starts_with("invalid arguments"));
     let fault = (!ok).then_some(if invalid { Fault::Invalid } else { Fault::Failed });
-    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0, jobs: Vec::new(), fault }
+    Kind::Returned {
+        step,
+        id: id.into(),
+        tool: tool.into(),
+        ok,
+        output,
+        seconds: 0.0,
+        jobs: Vec::new(),
+        fault,
+        asked: None,
+    }
 }
 
-fn said(text: &str) -> Kind {
-    Kind::Said { text: text.into(), tokens: Some(110), usd: None }
+/// A reply as it is logged, calls included.
+fn said(text: &str, calls: &[(&str, &str, &str)]) -> Kind {
+    let call = |(id, name, arguments): &(&str, &str, &str)| Call {
+        id: (*id).into(),
+        name: (*name).into(),
+        arguments: (*arguments).into(),
+        extra: None,
+    };
+    Kind::Said {
+        text: text.into(),
+        tokens: Some(110),
+        usd: None,
+        calls: calls.iter().map(call).collect(),
+        finish: json!("calls"),
+        opaque: None,
+    }
 }
+
+/// The log without what the model was told, which the last request shows.
+fn without_words(events: &[Kind]) -> Vec<Kind> {
+    let words = |event: &&Kind| matches!(event, Kind::Told { .. } | Kind::Briefed { .. });
+    events.iter().filter(|event| !words(event)).cloned().collect()
+}
+
+/// What stands behind the last message of the last request.
+const STATE: &str = "State of the run, from its log:\n\
+    scope (frozen): classification from \"text\" to \"intent\", base nano, lora, at most 60 tokens, accuracy\n\
+    1 data_inspect\n\
+    3 plan\n\
+    4 train\n\
+    open: step 5 evaluate failed: no adapter\n\
+    5 steps taken; left: 15 steps";
 
 /// The messages of a request in short: role, then what matters.
 fn short(asked: &Asked) -> Vec<(String, String)> {
@@ -91,6 +134,9 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
         tools: &tools,
         cx: &world.cx(),
         budget: &Budget::new(Caps { steps: Some(20), ..Caps::default() }, std::time::Instant::now()),
+        window: None,
+        price: None,
+        outputs: world.outputs(),
         system: "be good".into(),
         request: "tune it".into(),
         share: Share::Samples,
@@ -107,30 +153,35 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
 
     let wrong = "invalid arguments: the arguments are not valid JSON: expected value at line 1 column 16; \
                  send one JSON object that fits the tool's schema";
+    let mut lost = said("", &[("c3", "plan", r#"{"max_length": 60,}"#)]);
+    if let Kind::Said { tokens, .. } = &mut lost {
+        *tokens = None;
+    }
     let expected = vec![
-        said("First the data."),
+        said("First the data.", &[("c1", "data_inspect", "{}")]),
         called(1, "c1", "data_inspect", json!({})),
         returned(1, "c1", "data_inspect", true, json!({"rows": 10})),
-        said(""),
+        said("", &[("c2", "plan", r#"{"max_length": sixty}"#)]),
         called(2, "c2", "plan", json!(r#"{"max_length": sixty}"#)),
         returned(2, "c2", "plan", false, json!(wrong)),
         // What the cut reply cost is unknown.
-        Kind::Said { text: String::new(), tokens: None, usd: None },
+        lost,
         called(3, "c3", "plan", json!({"max_length": 60})),
         returned(3, "c3", "plan", true, json!({"scope": scope(60)})),
         Kind::Scoped { scope: scope(60) },
-        said(""),
+        said("", &[("c3", "train", r#"{"rate": 0.001}"#), ("", "evaluate", "")]),
         called(4, "call_4", "train", json!({"rate": 0.001})),
         returned(4, "call_4", "train", true, json!({"rate": 0.001})),
         Kind::Scored { step: Some(4), score: passed("train.loss", 0.5) },
         called(5, "call_5", "evaluate", json!({})),
         returned(5, "call_5", "evaluate", false, json!("no adapter")),
-        said("All done."),
+        said("All done.", &[("c5", "finish", r#"{"summary": "better"}"#)]),
         called(6, "c5", "finish", json!({"summary": "better"})),
         returned(6, "c5", "finish", true, json!({"summary": "better"})),
     ];
-    assert_eq!(kept.events, expected);
-    assert_eq!(kept.synced, [3, 6, 10, 14, 16, 19]);
+    assert_eq!(without_words(&kept.events), expected);
+    assert_eq!(kept.events[0], Kind::Briefed { system: "be good".into(), request: "tune it".into() });
+    assert_eq!(kept.synced.len(), 6);
 
     let asked = server.asked();
     assert_eq!(asked.len(), 7);
@@ -141,6 +192,14 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
         let names: Vec<&str> =
             request.body["tools"].as_array().unwrap().iter().map(|t| t["function"]["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["data_inspect", "plan", "train", "evaluate", "destroy", "finish"]);
+    }
+    // All of a request but the state at its end is the beginning of the next one, so that providers can keep it.
+    for pair in asked.windows(2) {
+        let [before, after] = [&pair[0], &pair[1]].map(|asked| short(asked));
+        let same = before.len() - 1;
+        assert_eq!(before[..same], after[..same]);
+        let told = |message: &(String, String)| message.1.split("\n\nState of").next().unwrap().to_owned();
+        assert_eq!(told(&before[same]), told(&after[same]));
     }
     // Whatever failed on the way was asked again with the same messages.
     assert_eq!(asked[1].body, asked[2].body);
@@ -153,17 +212,17 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
             pair("system", "be good"),
             pair("user", "tune it"),
             pair("assistant", "{}"),
-            pair("tool", r#"{"ok":true,"output":{"rows":10},"left":{"steps":19}}"#),
+            pair("tool", r#"{"ok":true,"output":{"rows":10}}"#),
             pair("assistant", r#"{"not_json":"{\"max_length\": sixty}"}"#),
-            pair("tool", &json!({"ok": false, "error": wrong, "left": {"steps": 18}}).to_string()),
+            pair("tool", &json!({"ok": false, "error": wrong}).to_string()),
             pair("assistant", r#"{"max_length":60}"#),
-            pair("tool", &json!({"ok": true, "output": {"scope": scope(60)}, "left": {"steps": 17}}).to_string()),
+            pair("tool", &json!({"ok": true, "output": {"scope": scope(60)}}).to_string()),
             pair("assistant", r#"{"rate":0.001};{}"#),
             pair(
                 "tool",
-                r#"{"ok":true,"output":{"rate":0.001},"scores":[{"scorer":"train.loss","verdict":"pass","value":0.5,"why":"as it should be"}],"left":{"steps":16}}"#
+                r#"{"ok":true,"output":{"rate":0.001},"scores":[{"scorer":"train.loss","verdict":"pass","value":0.5,"why":"as it should be"}]}"#
             ),
-            pair("tool", r#"{"ok":false,"error":"no adapter","left":{"steps":15}}"#),
+            pair("tool", &format!("{}\n\n{STATE}", r#"{"ok":false,"error":"no adapter"}"#)),
         ]
     );
     let ids = |message: &Value| message["tool_calls"].as_array().unwrap().iter().map(|c| c["id"].clone()).collect();

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use tunesmith::model::{
-    Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Reply, Request, Usage,
+    Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, Usage,
+    catalogue::Facts,
     openai::{Endpoint, OpenAi, Pace},
 };
 
@@ -66,7 +67,7 @@ async fn transient_failures_are_asked_again_and_the_last_one_is_told() {
     ];
     let (reply, heard, server) = chat(answers).await;
     let usage = None;
-    let expected = Reply { text: "hi".into(), calls: vec![], finish: Finish::Stop, usage, usd: None };
+    let expected = Reply { text: "hi".into(), usage, ..Reply::default() };
     assert_eq!((reply, heard.as_str()), (Ok(expected), "||hi"));
     assert_eq!(server.asked().len(), 3);
 
@@ -87,7 +88,7 @@ async fn pieces_may_end_inside_a_character_and_inside_the_json_of_arguments() {
         calls: vec![call("a", "plan", r#"{"text":"naïve \"x\" 🙂"}"#)],
         finish: Finish::Calls,
         usage: Some(Usage { prompt: 100, completion: 10 }),
-        usd: None,
+        ..Reply::default()
     };
     assert_eq!((reply, heard.as_str()), (Ok(expected), "Grüße, 世界 🙂<plan>"));
 }
@@ -114,15 +115,15 @@ async fn nothing_of_a_cut_reply_is_used_wherever_it_is_cut() {
 async fn what_a_lost_attempt_cost_is_unknown_unless_asking_is_free() {
     let whole = || Answer::calls("Hi.", &[]);
     let usage = Some(Usage { prompt: 100, completion: 10 });
-    for (first, free, expected) in [
-        (whole().cut_after(1), false, (None, None)),
-        (whole().cut_after(0), false, (None, None)),
-        (whole().cut_after(1), true, (usage, Some(0.0))),
+    for (first, facts, expected) in [
+        (whole().cut_after(1), Facts::default(), (None, None)),
+        (whole().cut_after(0), Facts::default(), (None, None)),
+        (whole().cut_after(1), Facts::FREE, (usage, Some(0.0))),
         // A request that was turned away cost nothing.
-        (Answer::status(429, "slow down").header("retry-after", "0"), false, (usage, None)),
+        (Answer::status(429, "slow down").header("retry-after", "0"), Facts::default(), (usage, None)),
     ] {
         let server = Server::start(vec![first, whole()]).await;
-        let model = OpenAi::with_pace(Endpoint { free, ..endpoint(&server) }, 1, quick()).unwrap();
+        let model = OpenAi::with_pace(Endpoint { facts, ..endpoint(&server) }, 1, quick()).unwrap();
         let messages = [Message::User("hello".into())];
         let reply =
             model.chat(Request { messages: &messages, tools: &[], form: Form::default() }, &mut |_| {}).await.unwrap();
@@ -149,7 +150,8 @@ async fn who_pays_for_each_attempt_is_told_of_the_first_that_may_have_cost_somet
     }
     // Nobody there, nothing spent.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
-    let endpoint = Endpoint { base: format!("http://{nobody}/v1"), model: "m".into(), key: None, free: false };
+    let endpoint =
+        Endpoint { base: format!("http://{nobody}/v1"), model: "m".into(), key: None, facts: Facts::default() };
     let model = OpenAi::with_pace(endpoint, 1, quick()).unwrap();
     let messages = [Message::User("hello".into())];
     let reply = model.chat(Request { messages: &messages, tools: &[], form: once }, &mut |_| {}).await;
@@ -162,7 +164,7 @@ async fn a_cut_after_the_end_of_the_reply_loses_only_the_usage() {
     let upto_finish = whole.pieces.len() - 2;
     let (reply, heard, server) = chat(vec![whole.cut_after(upto_finish)]).await;
     let calls = vec![call("a", "plan", "{}")];
-    let expected = Reply { text: "Hi.".into(), calls, finish: Finish::Calls, usage: None, usd: None };
+    let expected = Reply { text: "Hi.".into(), calls, finish: Finish::Calls, ..Reply::default() };
     assert_eq!((reply, heard.as_str(), server.asked().len()), (Ok(expected), "Hi.<plan>", 1));
 }
 
@@ -229,8 +231,7 @@ async fn call_deltas_are_put_together_however_a_server_splits_them() {
 
 #[tokio::test]
 async fn oddities_of_compatible_servers_are_taken_as_they_come() {
-    let text =
-        |text: &str, finish: Finish| Ok(Reply { text: text.into(), calls: vec![], finish, usage: None, usd: None });
+    let text = |text: &str, finish: Finish| Ok(Reply { text: text.into(), finish, ..Reply::default() });
     // Empty and unknown reasons, unknown fields, content in parts, null everywhere, half a usage.
     let odd = [
         json!({"choices": [{"delta": {"content": [{"type": "text", "text": "a"}], "reasoning_content": "hm"},
@@ -239,8 +240,10 @@ async fn oddities_of_compatible_servers_are_taken_as_they_come() {
                "usage": {"prompt_tokens": 3}}),
         json!({"nothing": "known"}),
     ];
-    let (reply, ..) = chat(vec![Answer::stream(&odd)]).await;
-    assert_eq!(reply, text("a", Finish::Other("stop_sequence".into())));
+    let (reply, _, server) = chat(vec![Answer::stream(&odd)]).await;
+    let fields = json!({"reasoning_content": "hm"}).as_object().unwrap().clone();
+    let opaque = Some(Opaque { base: server.base.clone(), model: "m".into(), fields });
+    assert_eq!(reply, text("a", Finish::Other("stop_sequence".into())).map(|reply| Reply { opaque, ..reply }));
     // `[DONE]` without any reason is an end, too.
     let (reply, ..) = chat(vec![Answer::stream(&[delta(json!({"content": "b"}))])]).await;
     assert_eq!(reply, text("b", Finish::Other(String::new())));
@@ -310,7 +313,7 @@ async fn the_form_of_a_reply_is_asked_for_and_left_out_where_a_server_does_not_k
 #[tokio::test]
 async fn without_a_key_no_authorization_is_sent_and_free_endpoints_cost_nothing() {
     let server = Server::start(vec![Answer::stream(&[finish("stop")])]).await;
-    let endpoint = Endpoint { key: None, free: true, ..endpoint(&server) };
+    let endpoint = Endpoint { key: None, facts: Facts::FREE, ..endpoint(&server) };
     let model = OpenAi::with_pace(endpoint, 1, Pace::default()).unwrap();
     let reply = model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut |_| {}).await.unwrap();
     assert_eq!(reply.usd, Some(0.0));
@@ -322,7 +325,7 @@ async fn without_a_key_no_authorization_is_sent_and_free_endpoints_cost_nothing(
 #[tokio::test]
 async fn a_server_that_is_not_there_is_said_to_refuse() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = Endpoint { base: format!("http://{free}/v1"), model: "m".into(), key: None, free: true };
+    let endpoint = Endpoint { base: format!("http://{free}/v1"), model: "m".into(), key: None, facts: Facts::FREE };
     let model = OpenAi::with_pace(endpoint, 1, quick()).unwrap();
     let mut tries = 1;
     let mut on = |delta: Delta<'_>| tries += u32::from(matches!(delta, Delta::Again { .. }));
@@ -333,7 +336,8 @@ async fn a_server_that_is_not_there_is_said_to_refuse() {
 
 #[tokio::test]
 async fn a_key_is_never_shown() {
-    let endpoint = Endpoint { base: "http://x".into(), model: "m".into(), key: Some("sk-secret".into()), free: false };
+    let endpoint =
+        Endpoint { base: "http://x".into(), model: "m".into(), key: Some("sk-secret".into()), facts: Facts::default() };
     assert!(!format!("{endpoint:?}").contains("sk-secret"));
     let broken = Endpoint { key: Some("two\nlines".into()), ..endpoint };
     let error = OpenAi::new(broken, 0).err().unwrap();

@@ -1,6 +1,11 @@
 //! Tools, a journal and a context for tests of the loop.
 
-use std::{collections::VecDeque, path::Path, sync::Mutex, time::Instant};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Instant,
+};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -149,6 +154,15 @@ pub struct Kept {
     pub events: Vec<Kind>,
     /// How many events there were at each sync.
     pub synced: Vec<usize>,
+    /// How many events have happened; those behind are recalled.
+    at: usize,
+}
+
+impl Kept {
+    /// The events of a run that goes on.
+    pub fn after(events: &[Kind]) -> Self {
+        Kept { events: events.to_vec(), ..Kept::default() }
+    }
 }
 
 impl Journal for Kept {
@@ -156,12 +170,29 @@ impl Journal for Kept {
         if let Kind::Returned { seconds, .. } = &mut kind {
             *seconds = 0.0;
         }
-        self.events.push(kind);
+        match self.events.get(self.at) {
+            Some(was) => assert_eq!(was, &kind, "the run goes on with something else than it did"),
+            None => self.events.push(kind),
+        }
+        self.at += 1;
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), LogError> {
         self.synced.push(self.events.len());
+        Ok(())
+    }
+
+    fn past(&self) -> &[Kind] {
+        &self.events[..self.at]
+    }
+
+    fn next(&self) -> Option<&Kind> {
+        self.events.get(self.at)
+    }
+
+    fn skip(&mut self) -> Result<(), LogError> {
+        self.at += 1;
         Ok(())
     }
 }
@@ -173,6 +204,7 @@ pub struct World {
     pub cancel: Cancel,
     pub deadline: Option<Instant>,
     pub hosts: Vec<String>,
+    outputs: PathBuf,
     _temp: tempfile::TempDir,
 }
 
@@ -180,7 +212,13 @@ impl World {
     pub fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let dir = Workdir::create(&temp.path().join("work")).unwrap();
-        World { dir, jobs: Local::new(), cancel: Cancel::default(), deadline: None, hosts: Vec::new(), _temp: temp }
+        let (outputs, cancel) = (temp.path().join("outputs"), Cancel::default());
+        World { dir, jobs: Local::new(), cancel, deadline: None, hosts: Vec::new(), outputs, _temp: temp }
+    }
+
+    /// Where whole outputs are kept.
+    pub fn outputs(&self) -> &Path {
+        &self.outputs
     }
 
     pub fn cx(&self) -> Cx<'_> {

@@ -24,12 +24,13 @@ struct Play<'a> {
     caps: Caps,
     share: Share,
     may_amend: bool,
+    window: Option<u64>,
 }
 
 impl<'a> Play<'a> {
     fn new(tools: &[&'a dyn AnyTool]) -> Self {
         let (caps, share) = (Caps::default(), Share::Samples);
-        Play { world: World::new(), tools: tools.to_vec(), caps, share, may_amend: false }
+        Play { world: World::new(), tools: tools.to_vec(), caps, share, may_amend: false, window: None }
     }
 
     async fn run(&self, turns: &[Value]) -> (LoopEnd, Vec<Kind>) {
@@ -44,6 +45,9 @@ impl<'a> Play<'a> {
             tools: &self.tools,
             cx: &self.world.cx(),
             budget: &Budget::new(self.caps, tokio::time::Instant::now().into_std()),
+            window: self.window,
+            price: None,
+            outputs: self.world.outputs(),
             system: "s".into(),
             request: "r".into(),
             share: self.share,
@@ -170,7 +174,7 @@ async fn the_scope_of_the_first_plan_stays_unless_the_user_allowed_a_change() {
     assert_eq!(scoped(&events), [Kind::Scoped { scope: scope(60) }]);
     let asked = |granted| {
         let (what, by) = ("change max_length".to_owned(), Approver::Flag);
-        Kind::Approved { step: Some(4), what, capability: Capability::Scope, by, granted }
+        Kind::decided(Some(4), what, Capability::Scope, by, granted)
     };
     assert_eq!(approvals(&events), [asked(false)]);
 
@@ -206,7 +210,7 @@ async fn what_a_call_needs_of_the_network_is_decided_in_the_log() {
     let (_, events) = play.run(&turns).await;
     let asked = |step, what: &str, granted| {
         let (what, by) = (what.to_owned(), Approver::Flag);
-        Kind::Approved { step: Some(step), what, capability: Capability::Network, by, granted }
+        Kind::decided(Some(step), what, Capability::Network, by, granted)
     };
     let reach = [asked(2, "reach a.test", true), asked(3, "reach a.test, b.test", false)];
     assert_eq!(approvals(&events), [&reach[..], &[asked(5, "search the Hub", false)]].concat());
@@ -306,7 +310,8 @@ async fn a_run_whose_time_is_up_asks_for_nothing() {
     let mut play = Play::new(&[]);
     play.world.deadline = Some(Instant::now());
     let (ended, events) = play.run(&[call("train", json!({}))]).await;
-    assert_eq!((ended, events), (end(End::Budget, "the run's time is up", 0), vec![]));
+    let briefed = Kind::Briefed { system: "s".into(), request: "r".into() };
+    assert_eq!((ended, events), (end(End::Budget, "the run's time is up", 0), vec![briefed]));
 }
 
 #[tokio::test]
@@ -344,13 +349,16 @@ async fn with_nothing_shared_tools_that_show_rows_cannot_be_called() {
 fn reply(name: &str, arguments: &str) -> Reply {
     let call = Call { name: name.into(), arguments: arguments.into(), ..Call::default() };
     let usage = Some(Usage { prompt: 40, completion: 10 });
-    Reply { text: String::new(), calls: vec![call], finish: Finish::Calls, usage, usd: Some(0.1) }
+    Reply { calls: vec![call], finish: Finish::Calls, usage, usd: Some(0.1), ..Reply::default() }
 }
 
 /// The contents of the tool messages of a conversation.
 fn contents(messages: &[Message]) -> Vec<Value> {
     let content = |message: &Message| match message {
-        Message::Tool { content, .. } => Some(serde_json::from_str(content).unwrap()),
+        // Behind the last result stands the state of the run.
+        Message::Tool { content, .. } => {
+            Some(serde_json::from_str(content.split("\n\nState of the run").next().unwrap()).unwrap())
+        }
         _ => None,
     };
     messages.iter().filter_map(content).collect()
@@ -389,12 +397,12 @@ async fn a_model_that_cannot_be_asked_ends_the_run_with_its_reason() {
         let error = ModelError { status: Some(499), ..ModelError::new(kind, "no") };
         let (ended, events) = Play::new(&[]).run_with(&Talker::new(vec![Err(error.clone())])).await;
         assert_eq!(ended, end(End::Model(kind), &error.to_string(), 0));
-        assert_eq!((ended.outcome(), events), (Some(outcome), vec![]));
+        assert_eq!((ended.outcome(), events.len()), (Some(outcome), 1));
     }
 }
 
 #[tokio::test]
-async fn a_conversation_that_is_too_long_is_shortened_from_its_old_end() {
+async fn a_conversation_that_is_too_long_loses_its_oldest_rounds() {
     let look = Fake::new("look", |args| Ok(json!({"n": args["n"], "text": "x".repeat(1_000)})));
     let finish = finish();
     let mut replies: Vec<_> = (0..4).map(|n| Ok(reply("look", &format!("{{\"n\":{n}}}")))).collect();
@@ -404,12 +412,17 @@ async fn a_conversation_that_is_too_long_is_shortened_from_its_old_end() {
     let model = Talker::new(replies);
     let (ended, events) = play.run_with(&model).await;
     assert_eq!(ended.end, End::Finished(json!({"summary": null})));
-    assert_eq!(events.iter().filter(|event| **event == Kind::Compacted { dropped: 2 }).count(), 1);
-    let seen = contents(model.seen.lock().unwrap().last().unwrap());
-    let kept: Vec<bool> = seen.iter().map(|content| content.get("shortened").is_none()).collect();
-    assert_eq!(kept, [false, false, true, true]);
-    // When nothing is left to shorten, the run ends.
-    let (ended, _) = play.run_with(&Talker::new(vec![too_long()])).await;
+    let compacted = |event: &&Kind| matches!(event, Kind::Compacted { .. });
+    assert_eq!(events.iter().filter(compacted).count(), 1, "{events:?}");
+    let seen = model.seen.lock().unwrap();
+    let (refused, last) = (&seen[4], &seen[5]);
+    // The request and the newest rounds stay, each call with its result.
+    assert_eq!(last[..2], refused[..2]);
+    assert!(last.len() < refused.len() && last.len() % 2 == 0, "{}", last.len());
+    assert!(matches!(last[2], Message::Assistant { .. }));
+    assert_eq!(contents(last).last(), contents(refused).last());
+    // When nothing is left to leave out, the run ends.
+    let (ended, _) = play.run_with(&Talker::new(vec![too_long(), too_long()])).await;
     assert_eq!(ended.outcome(), Some(Outcome::PlannerFailed));
 }
 

@@ -39,8 +39,13 @@ pub(super) fn load(dir: &Path, cluster: Option<&str>) -> Result<Results, Compare
     let hashes = if manifest.exists() { json::read(&manifest)?["hashes"].clone() } else { Value::Null };
     // Rows have no names, so they are the same rows only where all sealed rows are.
     let sealed = hashes["sealed"].as_str().map_or_else(|| name.clone(), str::to_owned);
-    let task = TaskResults { facts: BTreeMap::new(), metrics: metrics(&grade, &sealed) };
-    Ok(Results { name, tasks: [("sealed rows".to_owned(), task)].into(), notes: Vec::new() })
+    Ok(of_grade(name, &grade, &sealed))
+}
+
+/// A run's grade as results; `sealed` names its sealed rows, in order.
+pub fn of_grade(name: String, grade: &Grade, sealed: &str) -> Results {
+    let task = TaskResults { facts: BTreeMap::new(), metrics: metrics(grade, sealed) };
+    Results { name, tasks: [("sealed rows".to_owned(), task)].into(), notes: Vec::new() }
 }
 
 fn metrics(grade: &Grade, sealed: &str) -> BTreeMap<String, MetricResults> {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    event::{Approver, Capability, Fault, JobRecord, Rows},
+    event::{Approver, Capability, Cost, Fault, JobRecord, Rows},
     run::Input,
     score::{Score, Verdict},
     task::{Goal, JobKind, Outcome, Scope, Task},
@@ -18,7 +18,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn said(text: &str) -> Kind {
-    Kind::Said { text: text.into(), tokens: Some(7), usd: None }
+    Kind::words(text, Some(7), None)
 }
 
 fn task() -> Task {
@@ -88,6 +88,7 @@ fn kinds() -> Vec<Kind> {
             seconds: 0.25,
             jobs: vec![JobRecord { seconds: 0.125, memory_bytes: Some(7), ..JobRecord::default() }],
             fault: Some(Fault::Limit),
+            asked: Some(Cost { tokens: Some(9), usd: None }),
         },
         Kind::Scored { step: Some(1), score: score.clone() },
         Kind::Scored { step: None, score },
@@ -96,11 +97,18 @@ fn kinds() -> Vec<Kind> {
             step: Some(1),
             what: "reach a.test".into(),
             capability: Capability::Network,
-            by: Approver::Flag,
-            granted: false,
+            by: Approver::Person,
+            granted: true,
+            reason: Some("once".into()),
+            edited: Some(json!({"hosts": ["b.test"]})),
+            for_run: true,
         },
+        Kind::Briefed { system: "be good".into(), request: "tune".into() },
+        Kind::Told { step: Some(1), content: "{}".into() },
+        Kind::Observed { what: "time left".into(), value: json!({"run": null}) },
+        Kind::Resumed { version: "0.1.0".into(), used: 2.5, task: None },
         Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
-        Kind::Compacted { dropped: 4 },
+        Kind::Compacted { dropped: 4, tokens: (900, 400), result_chars: None },
         Kind::Ended { outcome: Outcome::NotMet, why: "no gain".into(), run: "runs/x".into() },
     ]
 }
@@ -224,6 +232,7 @@ fn an_event_that_would_not_read_back_is_refused_and_nothing_is_written() {
         seconds: f64::NAN,
         jobs: Vec::new(),
         fault: None,
+        asked: None,
     };
     assert!(matches!(log.append(kind, at(4)), Err(LogError::Unwritable { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);

@@ -7,7 +7,7 @@ use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
 
-use super::keys;
+use super::{assigned, keys};
 
 /// One form.
 struct Rule {
@@ -26,15 +26,43 @@ type Form = (&'static str, &'static str, fn(&str) -> bool, &'static str);
 
 const ANY: fn(&str) -> bool = |_| true;
 
-const FORMS: [Form; 10] = [
+const FORMS: [Form; 20] = [
     ("hf token", "(?:hf|api_org)_[A-Za-z0-9]{30,}", ANY, ""),
     ("api key", "sk-[A-Za-z0-9_-]{20,}", is_key, ""),
-    ("api key", "[rs]k_(?:live|test)_[A-Za-z0-9]{20,}", ANY, ""),
+    ("api key", "(?:[rs]k_(?:live|test)|whsec)_[A-Za-z0-9]{20,}", ANY, ""),
+    // Groq, xAI, Perplexity, Replicate, NVIDIA, Together, RunPod, LangSmith
+    (
+        "api key",
+        "gsk_[A-Za-z0-9]{40,}|xai-[A-Za-z0-9]{60,}|pplx-[A-Za-z0-9]{40,}|r8_[A-Za-z0-9]{37,}|nvapi-[A-Za-z0-9_-]{60,}|tgp_v1_[A-Za-z0-9_-]{40,}|rpa_[A-Z0-9]{40,}|lsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}",
+        has_digit,
+        "",
+    ),
+    ("api key", r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}", ANY, "."),
+    ("wandb key", "wandb_v1_[A-Za-z0-9_-]{40,}", has_digit, ""),
     ("github token", "gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,}", ANY, ""),
     ("gitlab token", "glpat-[A-Za-z0-9_-]{20,}", has_digit, ""),
+    ("registry token", "npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dckr_pat_[A-Za-z0-9_-]{20,}", has_digit, ""),
+    // Vault, DigitalOcean, Supabase, Shopify, Grafana, Atlassian
+    (
+        "token",
+        r"hvs\.[A-Za-z0-9_-]{24,}|dop_v1_[a-f0-9]{64}|sbp_[a-f0-9]{40}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|glsa_[A-Za-z0-9]{32}_[a-f0-9]{8}|ATATT3[A-Za-z0-9_=-]{50,}",
+        has_digit,
+        "",
+    ),
+    // A JSON web token
+    ("token", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", ANY, "._-"),
+    ("bot token", "(?:bot)?([0-9]{8,10}:AA[A-Za-z0-9_-]{33})", ANY, "."),
     ("aws key", r"(?:AKIA|ASIA)[A-Z0-9]{16}\b", ANY, "+/"),
-    ("slack token", "xox[abeoprs]-[A-Za-z0-9-]{20,}", has_digit, ""),
+    ("slack token", "xox[abeoprs]-[A-Za-z0-9-]{20,}|xapp-[0-9]-[A-Za-z0-9-]{40,}", has_digit, ""),
+    (
+        "webhook",
+        r"(?:hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks)/([A-Za-z0-9_/-]{30,})",
+        has_digit,
+        "",
+    ),
     ("google key", "AIza[A-Za-z0-9_-]{35}", ANY, "+/_-"),
+    ("google key", r"ya29\.[A-Za-z0-9_-]{30,}|GOCSPX-[A-Za-z0-9_-]{28}", ANY, "."),
+    ("signature", "sig=([A-Za-z0-9%+/=_-]{40,})", has_digit, ""),
     (
         "authorization",
         r#"(?i)(?:authorization\\?["']?\s*[:=]\s*\\?["']?(?:bearer|basic|token)\s+|x-(?:goog-)?api-key\\?["']?\s*[:=]\s*\\?["']?)([A-Za-z0-9._~+/=-]{8,})"#,
@@ -60,7 +88,7 @@ pub(super) fn find(text: &str) -> Vec<(Range<usize>, &'static str)> {
         })
     };
     let keys = keys::find(text).found.into_iter().map(|at| (at, "private key"));
-    RULES.iter().flat_map(of).chain(keys).collect()
+    RULES.iter().flat_map(of).chain(keys).chain(assigned::find(text)).collect()
 }
 
 /// Words that make a secret of what comes after them, where nothing else has come yet.
@@ -75,7 +103,7 @@ static AHEAD: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// How much of a text stays as it is whatever is appended to it, where it ends in a space.
 pub(super) fn settled(text: &str) -> usize {
     let ahead = AHEAD.as_ref().and_then(|ahead| ahead.find(text)).map(|words| words.start());
-    [ahead, keys::find(text).open].into_iter().flatten().min().unwrap_or(text.len())
+    [ahead, keys::find(text).open, assigned::ahead(text)].into_iter().flatten().min().unwrap_or(text.len())
 }
 
 /// Whether a word may begin after this text. `\n` of JSON and `%20` of a URL end in a letter or digit and are none.

@@ -144,7 +144,9 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             touched(report, Policy::Guarded { guard: guard.clone() });
             report.guards.push(Guard { guard: guard.clone(), why: why.clone() });
         }
-        Kind::Compacted { .. } => {}
+        Kind::Compacted { .. } | Kind::Briefed { .. } | Kind::Told { .. } | Kind::Observed { .. } => {}
+        // What the run had come to before is not what it ends as.
+        Kind::Resumed { .. } => (report.outcome, report.why) = (None, String::new()),
         Kind::Graded { grade, .. } => graded(report, grade),
         Kind::Ended { outcome, why, run } => {
             report.outcome = Some(*outcome);

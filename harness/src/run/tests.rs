@@ -115,6 +115,12 @@ fn manifest() -> Manifest {
             bad_rows: 1,
             bad: vec!["line 3: 1 fields where the header has 2".into()],
         }],
+        terms: Some(Terms {
+            share: "none".into(),
+            approve: "auto".into(),
+            allow: vec!["scope".into()],
+            sandbox: "on".into(),
+        }),
         hashes: BTreeMap::from([("base".into(), "cd".into())]),
     }
 }

@@ -82,6 +82,7 @@ fn returned(step: u32, tool: &str, ok: bool, output: Value, seconds: f64) -> Kin
         seconds,
         jobs: Vec::new(),
         fault: None,
+        asked: None,
     }
 }
 
@@ -241,7 +242,7 @@ fn cut_short() -> Vec<Event> {
     }
     events(vec![
         begin,
-        Kind::Said { text: "I will plan.".into(), tokens: Some(812), usd: None },
+        Kind::words("I will plan.", Some(812), None),
         call(1, "train", json!({})),
         Kind::Ended {
             outcome: Outcome::Budget,

@@ -49,6 +49,17 @@ fn the_time_grows_as_the_text_does_however_hostile_it_is() {
         "%61".into(),
         "%".into(),
         "\\n".into(),
+        "token".into(),
+        "token = ".into(),
+        "token: a ".into(),
+        "api_key=a1".into(),
+        ["password=\"", "a1b2c3d4"].concat(),
+        ["PASSWORD=", "a1b2c3d4 "].concat(),
+        "--token ".into(),
+        "A_KEY".into(),
+        "login a password ".into(),
+        "username\":\"a\",\"key\":\"".into(),
+        "eyJaaaaaaaaaa.".into(),
     ];
     for piece in pieces {
         grows_evenly(&piece, 8_000, |bytes| {

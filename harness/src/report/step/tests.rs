@@ -23,11 +23,11 @@ fn step(step: u32, tool: &str, args: Value, end: Result<Value, Fault>) -> [Kind;
     let output = end.clone().unwrap_or("why".into());
     let (ok, fault) = (end.is_ok(), end.err());
     let called = Kind::Called { step, id: id.clone(), tool: tool.clone(), args };
-    [called, Kind::Returned { step, id, tool, ok, output, seconds: 1.0, jobs: Vec::new(), fault }]
+    [called, Kind::Returned { step, id, tool, ok, output, seconds: 1.0, jobs: Vec::new(), fault, asked: None }]
 }
 
 fn said(tokens: Option<u64>) -> Kind {
-    Kind::Said { text: String::new(), tokens, usd: tokens.map(|tokens| tokens as f64 / 1000.0) }
+    Kind::words("", tokens, tokens.map(|tokens| tokens as f64 / 1000.0))
 }
 
 fn evaluated(number: u32, value: f64, limit: Option<u64>) -> [Kind; 2] {
@@ -113,14 +113,13 @@ fn validity_and_rules_are_read_from_the_log() {
     }
     let [called, returned] = step(1, "shell", host, Err(Fault::Denied));
     let (capability, by, granted) = (Capability::Network, Approver::Flag, false);
-    let asked = Kind::Approved { step: Some(1), what: "reach a.test".into(), capability, by, granted };
+    let asked = Kind::decided(Some(1), "reach a.test".into(), capability, by, granted);
     let got = fold(vec![called, asked, returned]).remove(0);
     assert_eq!(got.policies, [Policy::Approval { capability, by, granted }, Policy::Denied]);
     assert_eq!(got.notes(), ["why", "network refused by --allow"]);
     let mut kinds: Vec<Kind> = step(1, "plan", json!({}), Ok(json!({}))).into();
     kinds.push(Kind::Amended { field: "method".into(), from: json!(1), to: json!(2), reason: "x".into() });
-    let approved =
-        |step, by, granted| Kind::Approved { step, what: "x".into(), capability: Capability::Scope, by, granted };
+    let approved = |step, by, granted| Kind::decided(step, "x".into(), Capability::Scope, by, granted);
     kinds.push(approved(Some(1), Approver::Flag, true));
     kinds.push(approved(Some(7), Approver::Person, false));
     kinds.push(approved(None, Approver::Policy, false));

@@ -1,0 +1,99 @@
+//! `tunesmith resume`: a run goes on after its process died or was stopped, or with more to spend.
+
+use std::path::PathBuf;
+
+use tunesmith_harness::run::{Manifest, Run, Terms};
+use tunesmith_sandbox::{Cancel, Local};
+
+use super::{
+    numbers::{amount, positive},
+    require::Require,
+    run::{Approves, capability},
+    usage,
+};
+use crate::{
+    run::{self, Approve, Failure, Further, Options},
+    show::Share,
+    terminal::Terminal,
+};
+
+/// Go on with a run that was stopped, died, or used up what it might use
+///
+/// No finished step is done again: they are recalled from the run's log. A training goes on from its last checkpoint.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The run: its directory, or its name in --dir
+    run: PathBuf,
+    /// Where runs are kept
+    #[arg(long, default_value = "runs")]
+    dir: PathBuf,
+    /// Time for the whole run, what was used included [default: as before]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    minutes: Option<f64>,
+    /// Most that the planner's model may cost in the whole run, in US dollars [default: as before]
+    #[arg(long, value_name = "N", value_parser = amount)]
+    usd: Option<f64>,
+    /// Most steps of the whole run [default: as before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Who approves what stays in the run's directory and budget [default: as before]
+    #[arg(long, value_enum)]
+    approve: Option<Approves>,
+    /// Allow more than before: scope, network:HOST or publish:ORG/NAME; may be repeated
+    #[arg(long = "allow", value_name = "CAPABILITY", value_parser = capability)]
+    allow: Vec<String>,
+    #[command(flatten)]
+    require: Require,
+    /// Print events as JSON lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Goes on; the exit code is the outcome's.
+pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
+    let run = super::runs::open(&args.run, &args.dir)?;
+    let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
+    let options = args.options(&run, manifest)?;
+    let further = Further { minutes: args.minutes, steps: args.steps, usd: args.usd };
+    let terminal = Terminal::new(args.json);
+    let finished = run::resume(run, &options, further, &terminal, cancel).await;
+    terminal.clear();
+    let finished = finished?;
+    terminal.finish(&finished);
+    terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
+}
+
+impl Args {
+    /// What the run began with, and what the user says now.
+    fn options(&self, run: &Run, manifest: Manifest) -> Result<Options, Failure> {
+        let before = as_before(manifest)?;
+        Ok(Options {
+            dir: run.dir().parent().map_or_else(|| self.dir.clone(), PathBuf::from),
+            approve: self.approve.map_or(before.approve, Approve::from),
+            allow: before.allow.into_iter().chain(self.allow.iter().cloned()).collect(),
+            jobs: self.require.demand(before.jobs)?,
+            ..before
+        })
+    }
+}
+
+/// What a run began with.
+pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
+    let Terms { share, approve, allow, sandbox } = manifest.terms.ok_or_else(|| {
+        usage("the run was made by an early version, which did not record what was allowed; start a new one")
+    })?;
+    Ok(Options {
+        task: manifest.task,
+        base: None,
+        planner: manifest.planner,
+        dir: PathBuf::new(),
+        share: if share == "samples" { Share::Samples } else { Share::None },
+        approve: match approve.as_str() {
+            "auto" => Approve::Auto,
+            "never" => Approve::Never,
+            _ => Approve::Ask,
+        },
+        allow,
+        jobs: if sandbox == "none" { Local::new().unconfined() } else { Local::new() },
+    })
+}

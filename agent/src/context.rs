@@ -1,0 +1,204 @@
+//! The conversation with a planner's model: what it is sent, how much that is, and how it is shortened.
+//!
+//! Only whole rounds leave it (a reply with all that answered it), the oldest first. What counts of them is in the state of
+//! the run ([`crate::ledger`]), which is made from the log for each request and stands at its end, so that everything before
+//! it stays the same from one request to the next and providers can keep it.
+
+use serde_json::json;
+use tunesmith_harness::text::truncate_middle;
+
+use crate::model::{Call, Message, ToolSpec};
+
+/// A conversation that fits a window.
+pub struct Context {
+    messages: Vec<Message>,
+    /// Tokens of the tools' names, descriptions and schemas.
+    tools: u64,
+    /// Tokens that the model reads and writes at most; `None` is unknown.
+    window: Option<u64>,
+    /// The provider's tokens for each one counted here.
+    scale: f64,
+}
+
+/// How a conversation is shortened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Messages that go, the oldest after the first two.
+    pub dropped: usize,
+    /// Characters that each result which stays may have; `None` leaves them as they are.
+    pub result_chars: Option<usize>,
+}
+
+/// Messages that never go: the system prompt and the request.
+const HEAD: usize = 2;
+/// Tokens of a request from which on counts are compared; short ones differ by the words around messages.
+const COUNTED: u64 = 1_000;
+/// Results are not made shorter than this.
+const LEAST_RESULT: usize = 300;
+
+impl Context {
+    /// A conversation that has not begun, with a model of this window.
+    pub fn new(system: String, request: String, tools: &[ToolSpec], window: Option<u64>) -> Self {
+        let tools = tools.iter().map(|tool| 8 + count(&tool.name) + count(&tool.description) + schema(tool)).sum();
+        Context { messages: vec![Message::System(system), Message::User(request)], tools, window, scale: 1.0 }
+    }
+
+    /// Adds a message.
+    pub fn push(&mut self, message: Message) {
+        self.messages.push(message);
+    }
+
+    /// The messages of the next request: all there are, and at the end the state of the run.
+    pub fn request(&self, state: &str) -> Vec<Message> {
+        let mut messages = self.messages.clone();
+        match messages.last_mut() {
+            Some(Message::User(text) | Message::Note(text) | Message::Tool { content: text, .. }) => {
+                text.push_str("\n\n");
+                text.push_str(state);
+            }
+            _ => messages.push(Message::Note(state.to_owned())),
+        }
+        messages
+    }
+
+    /// Tokens of the next request, as far as they can be counted here.
+    pub fn tokens(&self, state: &str) -> u64 {
+        self.scaled(self.counted() + count(state))
+    }
+
+    /// What is left of the window for a reply, at least.
+    pub fn reserve(&self) -> u64 {
+        self.window.map_or(0, |window| (window / 8).clamp(256, 4_096).min(window / 2))
+    }
+
+    /// Characters that a result may have, so that some of them fit together.
+    pub fn result_chars(&self) -> usize {
+        const MOST: usize = 6_000;
+        self.window.map_or(MOST, |window| usize::try_from(window * 3 / 8).unwrap_or(MOST).clamp(1_000, MOST))
+    }
+
+    /// Takes note of what the provider counted for a request of `tokens`. An error holds the window that the server has
+    /// without saying so: it read much less than it was sent, and more than it would have, had it known the beginning.
+    pub fn learn(&mut self, tokens: u64, read: u64) -> Result<(), u64> {
+        let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>());
+        if tokens < COUNTED {
+            return Ok(());
+        }
+        let less = read >= COUNTED && read * 4 < tokens * 3 && read * 2 > fixed;
+        if less && self.window.is_none_or(|window| window > read) {
+            self.window = Some(read);
+            return Err(read);
+        }
+        if read * 2 > tokens {
+            self.scale *= (read as f64 / tokens as f64).min(2.0);
+        }
+        Ok(())
+    }
+
+    /// Takes note that a request was too long: for a window that the provider names, or one that is smaller than it.
+    pub fn too_long(&mut self, tokens: u64, window: Option<u64>) {
+        let less = tokens - tokens / 8;
+        // What fits a window that is known and was refused all the same was counted wrongly.
+        if window.or(self.window).is_some_and(|window| tokens + self.reserve() <= window) {
+            self.scale *= 1.25;
+        }
+        self.window = Some(window.or(self.window).unwrap_or(less));
+    }
+
+    /// How the conversation must be shortened for the next request; `None` where it fits.
+    ///
+    /// It is shortened to half of what there is for it, so that this is seldom needed. The last round stays, but its results
+    /// may be cut.
+    pub fn over(&self, state: &str) -> Option<Cut> {
+        let room = self.window?.saturating_sub(self.reserve());
+        if self.tokens(state) <= room {
+            return None;
+        }
+        let rounds = self.rounds();
+        let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>() + count(state));
+        let most = fixed + room.saturating_sub(fixed) / 2;
+        let left = |from: usize| fixed + self.scaled(self.messages.iter().skip(from).map(of).sum());
+        let last = rounds.last().copied().unwrap_or(HEAD);
+        let from = rounds.iter().copied().find(|from| left(*from) <= most).unwrap_or(last);
+        let result_chars = (left(from) > most).then(|| {
+            let results = self.messages[from..].iter().filter(|m| matches!(m, Message::Tool { .. })).count().max(1);
+            let excess = usize::try_from(left(from) - most).unwrap_or(usize::MAX);
+            let now: usize = self.messages[from..].iter().map(result_length).sum();
+            // About three characters are a token; what is cut has words of its own.
+            (now.saturating_sub(excess.saturating_mul(4)) / results).max(LEAST_RESULT)
+        });
+        Some(Cut { dropped: from - HEAD.min(from), result_chars })
+    }
+
+    /// Shortens the conversation; false where nothing of it could go.
+    pub fn cut(&mut self, cut: Cut) -> bool {
+        let before = self.counted();
+        let end = (HEAD + cut.dropped).min(self.messages.len());
+        self.messages.drain(HEAD.min(end)..end);
+        for message in &mut self.messages {
+            if let (Message::Tool { content, .. }, Some(most)) = (message, cut.result_chars)
+                && content.chars().count() > most + 60
+            {
+                *content = json!({ "shortened": truncate_middle(content, most) }).to_string();
+            }
+        }
+        self.counted() < before
+    }
+
+    /// Where rounds begin: at each reply.
+    fn rounds(&self) -> Vec<usize> {
+        let reply = |at: &usize| matches!(self.messages[*at], Message::Assistant { .. });
+        (HEAD..self.messages.len()).filter(reply).collect()
+    }
+
+    fn counted(&self) -> u64 {
+        self.tools + self.messages.iter().map(of).sum::<u64>()
+    }
+
+    fn scaled(&self, tokens: u64) -> u64 {
+        (tokens as f64 * self.scale).ceil() as u64
+    }
+}
+
+fn schema(tool: &ToolSpec) -> u64 {
+    count(&tool.schema.to_string())
+}
+
+fn result_length(message: &Message) -> usize {
+    match message {
+        Message::Tool { content, .. } => content.chars().count(),
+        _ => 0,
+    }
+}
+
+/// Tokens of a message with what marks its role.
+fn of(message: &Message) -> u64 {
+    const ROLE: u64 = 4;
+    let call = |call: &Call| ROLE + count(&call.name) + count(&call.arguments) + count(&call.id);
+    ROLE + match message {
+        Message::System(text) | Message::User(text) | Message::Note(text) => count(text),
+        Message::Tool { id, content } => count(id) + count(content),
+        Message::Assistant { text, calls, .. } => count(text) + calls.iter().map(call).sum::<u64>(),
+    }
+}
+
+/// About as many tokens as byte-pair vocabularies of today make of a text: a word is one for each six letters, a number one
+/// for each two digits, every other sign is one, and so is each character that is not ASCII.
+pub fn count(text: &str) -> u64 {
+    let (mut tokens, mut letters, mut digits) = (0, 0_u64, 0_u64);
+    let word = |letters: u64, digits: u64| letters.div_ceil(6) + digits.div_ceil(2);
+    for c in text.chars() {
+        match c {
+            'a'..='z' | 'A'..='Z' => letters += 1,
+            '0'..='9' => digits += 1,
+            _ => {
+                tokens += word(letters, digits) + u64::from(c != ' ');
+                (letters, digits) = (0, 0);
+            }
+        }
+    }
+    tokens + word(letters, digits)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! `tunesmith resume`: a run goes on after its process died, was stopped, or had used up what it might use.
+//!
+//! The planner does once more all that it did before, and each call and reply is recalled from the log instead of made,
+//! until the log has no more; see [`Journal`](crate::steps::Journal).
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tunesmith_harness::{
+    budget::Caps,
+    event::{Event, Fault, Kind},
+    log::{self, Log},
+    run::Run,
+    task::{Outcome, Task},
+};
+use tunesmith_sandbox::Cancel;
+
+use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, work};
+use crate::commands::require::met;
+
+/// What a run may use from now on; `None` leaves it as it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Further {
+    /// Minutes of the whole run, those that were used included.
+    pub minutes: Option<f64>,
+    /// Steps of the whole run.
+    pub steps: Option<u32>,
+    /// Dollars of the whole run.
+    pub usd: Option<f64>,
+}
+
+impl Further {
+    fn of(self, task: &Task) -> Task {
+        let task = task.clone();
+        Task {
+            minutes: self.minutes.or(task.minutes),
+            steps: self.steps.or(task.steps),
+            usd: self.usd.or(task.usd),
+            ..task
+        }
+    }
+}
+
+/// Goes on with a run. An error means that it cannot go on, or that its log cannot be written.
+pub async fn resume(
+    run: Run,
+    options: &Options,
+    further: Further,
+    watch: &dyn Watch,
+    cancel: &Cancel,
+) -> Result<Finished, Failure> {
+    met(&options.jobs)?;
+    let log = Log::open(&run.log())?;
+    let events = log::read(&run.log())?;
+    let used = used(&events, beat::last_seen(&run).and_then(|at| Timestamp::try_from(at).ok()));
+    let Some((Kind::Started { rows, task, .. }, rest)) = events.split_first().map(|(first, rest)| (&first.kind, rest))
+    else {
+        return Err(Failure::new(2, "the run had not begun, so there is nothing to go on with; start it again"));
+    };
+    let task = further.of(rest.iter().rev().find_map(resumed).unwrap_or(task));
+    may_go_on(rest, &task, used)?;
+    let changed = (further != Further::default()).then(|| Box::new(task.clone()));
+    let options = Options { task: task.clone(), ..options.clone() };
+    let planner = prepare::planner(&options)?;
+    let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| Failure::new(5, e))?;
+    let prepared = Prepared::of_run(run, &options, *rows, model)?;
+    let mut journal = Recorder::after(log, &prepared.run, watch, history(rest));
+    let steps = journal.recalls();
+    journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed })?;
+    watch.note(&format!("going on after {}", tunesmith_harness::figures::counted(steps, "step")));
+    let used = Duration::try_from_secs_f64(used).unwrap_or_default();
+    let started = Instant::now().checked_sub(used).unwrap_or_else(Instant::now);
+    work(&options, &prepared, journal, started, cancel).await
+}
+
+fn resumed(event: &Event) -> Option<&Task> {
+    match &event.kind {
+        Kind::Resumed { task, .. } => task.as_deref(),
+        _ => None,
+    }
+}
+
+/// Refuses a run that has its result, or has nothing left to go on with.
+fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
+    let ended = events.last().and_then(|event| match &event.kind {
+        Kind::Ended { outcome, why, .. } => Some((*outcome, why)),
+        _ => None,
+    });
+    if let Some((outcome @ (Outcome::Met | Outcome::NotMet), why)) = ended {
+        return Err(Failure::new(
+            2,
+            format!("the run has ended ({outcome}: {why}); see it with `tunesmith runs show`"),
+        ));
+    }
+    let wall = Caps::of(task).wall.map(|wall| wall.as_secs_f64());
+    if let (Some((Outcome::Budget, why)), true) = (ended, wall.is_none_or(|wall| used >= wall * 0.8)) {
+        let why = format!("the run has used what it may use ({why}); give it more with --minutes, --steps or --usd");
+        return if wall.is_some() { Err(Failure::new(4, why)) } else { Ok(()) };
+    }
+    Ok(())
+}
+
+/// What is recalled: what happened to the run, without its ends, and without the last step and the last decision where the
+/// run was stopped in their middle.
+fn history(events: &[Event]) -> Vec<Kind> {
+    let mut lives: Vec<Vec<Kind>> = vec![Vec::new()];
+    for event in events {
+        match &event.kind {
+            Kind::Resumed { .. } => lives.push(Vec::new()),
+            // The run's own end and its judgements come anew.
+            Kind::Ended { .. } | Kind::Graded { .. } | Kind::Scored { step: None, .. } => {}
+            kind => lives.last_mut().into_iter().for_each(|life| life.push(kind.clone())),
+        }
+    }
+    lives.iter_mut().for_each(without_stop);
+    lives.concat()
+}
+
+/// Takes out what came of the stop, and not of the work: a call that was cancelled, and an approval that nobody gave.
+fn without_stop(life: &mut Vec<Kind>) {
+    let last = life.iter().rposition(|kind| matches!(kind, Kind::Returned { .. }));
+    if let Some(at) = last.filter(|at| matches!(life[*at], Kind::Returned { fault: Some(Fault::Cancelled), .. })) {
+        life.truncate(at);
+    }
+    if let Some(Kind::Approved { granted: false, .. }) = life.last() {
+        life.pop();
+    }
+}
+
+/// Seconds in which a process was at work on the run.
+fn used(events: &[Event], seen: Option<Timestamp>) -> f64 {
+    let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64().max(0.0);
+    let between = events.windows(2).map(|pair| match pair[1].kind {
+        // Nobody was at work before it; what a process did after its last event is in `used` of the event itself.
+        Kind::Resumed { .. } => 0.0,
+        _ => seconds(pair[0].at, pair[1].at),
+    });
+    let known = events.iter().rposition(|event| matches!(event.kind, Kind::Resumed { .. }));
+    let before = known.map_or(0.0, |at| match events[at].kind {
+        Kind::Resumed { used, .. } => used,
+        _ => 0.0,
+    });
+    let after = between.skip(known.unwrap_or(0)).sum::<f64>();
+    let last = events.last().zip(seen).map_or(0.0, |(last, seen)| seconds(last.at, seen));
+    before + after + last
+}

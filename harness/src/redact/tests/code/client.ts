@@ -1,0 +1,14 @@
+const apiKey = process.env.OPENAI_API_KEY ?? "";
+const client = new OpenAI({ apiKey, organization: null, maxRetries: 2, dangerouslyAllowBrowser: false });
+const token: string = await getAccessTokenFromSession2(session1);
+const accessToken = (await oauth2Client.getTokenV2(code)).tokens.access_token;
+const headers = { Authorization: `Bearer ${token}`, "x-api-key": apiKey, "X-CSRF-Token": csrfToken };
+type Credentials = { username: string; password: string; secret?: string; token: Token<AccessTokenV2> };
+const schema = z.object({ password: z.string().min(8).max(64), token: z.string().regex(/^[a-f0-9]{40}$/) });
+const rules = { password: "required|min:8|max:64", token: "nullable|string|size:40" };
+const messages = { password: "Password must have 8 characters", secret: "At least 1 secret is needed", token: "Token" };
+const next = lexer.token === Token.Identifier2 ? parseIdentifier(lexer.token) : token.kind;
+export const SECRET_KEY_BASE = undefined, TOKEN_TTL_SECONDS = 3600, PASSWORD_MIN_LENGTH = 12;
+if (password !== confirmPassword2) throw new Error("passwords differ");
+document.querySelector<HTMLInputElement>("input[name='password2']")!.type = "password";
+const secretKey = KeyStore.secretKeyFor("users/user1/keys/key2"), privateKey = await crypto.subtle.generateKey(rsa2048, true, use);
