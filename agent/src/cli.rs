@@ -10,8 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, compare, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs, sandbox, stop, tools,
-        train,
+        self, compare, completions, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs,
+        sandbox, stop, tools, train,
     },
     run::Failure,
     secrets,
@@ -59,6 +59,7 @@ enum Command {
     Doctor(doctor::Args),
     Pretrain(pretrain::Args),
     Sandbox(sandbox::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Grade(grade::Args),
 }
@@ -119,6 +120,7 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Doctor(args) => doctor::main(&args).await,
         Command::Pretrain(args) => pretrain::main(args, cancel).await,
         Command::Sandbox(args) => sandbox::main(args, cancel).await,
+        Command::Completions(args) => completions::main(&args, &self::command()),
         Command::Grade(args) => grade::main(args, cancel).await,
     }
 }

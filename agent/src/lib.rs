@@ -21,6 +21,7 @@
 //! | [`hub`] | which Hub is meant |
 //! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
+//! | [`trace`] | how does a run become training data for a planner |
 
 pub mod approvals;
 pub mod bench;
@@ -42,3 +43,4 @@ pub mod secrets;
 pub mod show;
 pub mod steps;
 pub mod terminal;
+pub mod trace;

@@ -6,6 +6,9 @@ use tunesmith_harness::{event::Rows, recipe::Row, redact, task::Task, text::trun
 
 use crate::show::Share;
 
+/// The last line of a request whose rows are not shared.
+pub const PRIVATE: &str = "The rows are private: you work from columns, label names, counts and scores.";
+
 const PLANNER: &str = include_str!("knowledge/planner.md");
 const LESSONS: &str = include_str!("knowledge/lessons.toml");
 
@@ -75,9 +78,7 @@ pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> Str
         lines.push(format!("Budget: {}", limits.join(", ")));
     }
     match share {
-        Share::None => {
-            lines.push("The rows are private: you work from columns, label names, counts and scores.".to_owned())
-        }
+        Share::None => lines.push(PRIVATE.to_owned()),
         Share::Samples => {
             // Before it is cut, while a secret is still in one piece.
             let rows = data.samples.iter().map(|row| redact::value(Value::Object(row.clone())).to_string());

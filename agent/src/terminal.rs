@@ -306,14 +306,19 @@ impl Watch for Terminal {
         self.flush(&mut state);
         clear(&mut state);
         drop(state);
-        if self.style == Style::Quiet || !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-            return None;
-        }
-        eprint!("{}? [y/N] ", visible(what));
-        let mut answer = String::new();
-        let heard = io::stderr().flush().and_then(|()| io::stdin().lock().read_line(&mut answer));
-        Some(heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        if self.style == Style::Quiet { None } else { ask(what) }
     }
+}
+
+/// Asks whether something is to be done; `None` where nobody is at the terminal.
+pub fn ask(what: &str) -> Option<bool> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return None;
+    }
+    eprint!("{}? [y/N] ", visible(what));
+    let mut answer = String::new();
+    let heard = io::stderr().flush().and_then(|()| io::stdin().lock().read_line(&mut answer));
+    Some(heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn clear(state: &mut State) {

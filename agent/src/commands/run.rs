@@ -93,11 +93,20 @@ pub struct Args {
 
 /// `--share`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Shares {
+pub enum Shares {
     /// Columns, label names of the target, counts and scores, but no row
     None,
     /// Some rows too
     Samples,
+}
+
+impl From<Shares> for Share {
+    fn from(shares: Shares) -> Share {
+        match shares {
+            Shares::None => Share::None,
+            Shares::Samples => Share::Samples,
+        }
+    }
 }
 
 /// `--approve`.
@@ -161,10 +170,7 @@ impl Args {
             base: None,
             planner: self.planner,
             dir: self.dir,
-            share: match self.share {
-                Shares::None => Share::None,
-                Shares::Samples => Share::Samples,
-            },
+            share: self.share.into(),
             approve: self.approve.into(),
             allow: self.allow,
             jobs,

@@ -19,6 +19,7 @@ mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;
 mod cli_secrets;
+mod cli_traces;
 mod dialogue;
 mod endpoint;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]

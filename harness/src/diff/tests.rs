@@ -112,6 +112,7 @@ fn run(parent: &Path, late: i64, kinds: impl FnOnce(&Path) -> Vec<Kind>) -> Run 
         device: Some("cpu".into()),
         layers: Vec::new(),
         inputs: Vec::new(),
+        terms: None,
         hashes: [("sealed".to_owned(), "s".to_owned())].into(),
     };
     run.write_manifest(&manifest).unwrap();
