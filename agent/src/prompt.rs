@@ -12,7 +12,7 @@ pub const PRIVATE: &str = "The rows are private: you work from columns, label na
 const PLANNER: &str = include_str!("knowledge/planner.md");
 const LESSONS: &str = include_str!("knowledge/lessons.toml");
 
-/// One rule of the trade.
+/// One rule of the trade, and how it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lesson {
@@ -20,6 +20,15 @@ pub struct Lesson {
     pub id: String,
     /// The rule.
     pub text: String,
+    /// Whether language models are told.
+    #[serde(default)]
+    pub told: bool,
+    /// Detectors and items of the sources that keep it, whoever plans.
+    #[serde(default)]
+    pub enforced: Vec<String>,
+    /// Items of the playbook that act on it.
+    #[serde(default)]
+    pub playbook: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -28,14 +37,15 @@ struct Lessons {
     lesson: Vec<Lesson>,
 }
 
-/// The lessons, in the order in which they are taught.
+/// All lessons, in the order in which they are taught.
 pub fn lessons() -> Result<Vec<Lesson>, toml::de::Error> {
     toml::from_str::<Lessons>(LESSONS).map(|lessons| lessons.lesson)
 }
 
-/// The system prompt.
+/// The system prompt, with the lessons that nothing else keeps.
 pub fn system() -> Result<String, toml::de::Error> {
-    let lines: Vec<String> = lessons()?.iter().map(|lesson| format!("- {}", lesson.text)).collect();
+    let told = lessons()?.into_iter().filter(|lesson| lesson.told);
+    let lines: Vec<String> = told.map(|lesson| format!("- {}", lesson.text)).collect();
     Ok(PLANNER.trim_end().replace("{lessons}", &lines.join("\n")))
 }
 

@@ -27,6 +27,7 @@ mod fake_hub;
 mod fakes;
 mod going_on;
 mod intake;
+mod lessons;
 mod loop_ends;
 mod opaque;
 mod planned;
