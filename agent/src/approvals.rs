@@ -20,7 +20,7 @@ pub fn decided(
 ) -> Result<bool, LogError> {
     if let Some(Kind::Approved { granted, .. }) = journal.next() {
         let granted = *granted;
-        journal.skip();
+        journal.skip()?;
         return Ok(granted);
     }
     let (by, granted) = decide(&what);

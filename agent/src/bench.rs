@@ -27,7 +27,8 @@ use tunesmith_harness::{figures::duration, rows, task::Outcome, text::visible};
 use tunesmith_sandbox::Cancel;
 
 use crate::{
-    commands::{hub::download, print, print_json, usage},
+    commands::{hub::download, print, print_json, run::PLAYBOOK, usage},
+    config::Config,
     run::Failure,
 };
 
@@ -35,7 +36,11 @@ use crate::{
 pub async fn main(mut args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let suite = tunesmith_evals::suite(&args.suite).map_err(|error| usage(error.to_string()))?;
     let suite = chosen(suite, &args.only)?;
-    let planner = Planner::parse(&args.planner)?;
+    let named = match args.planner.take() {
+        Some(planner) => planner,
+        None => Config::here()?.values.planner.unwrap_or_else(|| PLAYBOOK.into()),
+    };
+    let planner = Planner::parse(&named)?;
     let jobs = args.require.jobs(args.sandbox)?;
     let baseline = args.baseline.as_deref().map(|file| baseline::read(file, &suite.name)).transpose()?;
     let outputs = Outputs::of(&args)?;
@@ -45,7 +50,7 @@ pub async fn main(mut args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     });
     let sealed_seed = args.sealed_seed.unwrap_or_else(args::drawn);
     if !args.json {
-        let planner = visible(&args.planner);
+        let planner = visible(&named);
         print(&format!("suite {}, planner {planner}, rows of --sealed-seed {sealed_seed}", suite.name));
     }
     let files = args.out.join(format!("bench-{}-{sealed_seed}", suite.name));
@@ -70,7 +75,7 @@ pub async fn main(mut args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
     }
     let asked = suite.tasks.len() * args.seeds as usize;
-    let results = Results::of((&suite.name, &args.planner), (args.seed, sealed_seed), tasks, asked);
+    let results = Results::of((&suite.name, &named), (args.seed, sealed_seed), tasks, asked);
     let compared = baseline.map(|stored| Compared::of(&results, &stored));
     show(&args, &outputs, &results, compared.as_ref())?;
     let code = results.exit(cancel.is_cancelled());

@@ -10,8 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, compare, completions, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs,
-        sandbox, stop, tools, train,
+        self, compare, completions, config, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run,
+        runs, sandbox, stop, tools, train,
     },
     run::Failure,
     secrets,
@@ -57,6 +57,7 @@ enum Command {
     Runs(runs::Runs),
     Tools(tools::Args),
     Doctor(doctor::Args),
+    Config(config::Args),
     Pretrain(pretrain::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
@@ -118,6 +119,7 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Runs(runs) => runs::main(runs),
         Command::Tools(args) => tools::main(&args),
         Command::Doctor(args) => doctor::main(&args).await,
+        Command::Config(args) => config::main(&args),
         Command::Pretrain(args) => pretrain::main(args, cancel).await,
         Command::Sandbox(args) => sandbox::main(args, cancel).await,
         Command::Completions(args) => completions::main(&args, &self::command()),

@@ -20,7 +20,8 @@ use crate::{
     guards::{self, Guards, Seen, Strike},
     ledger::{self, Ledger},
     model::{
-        Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, ToolSpec, Usage, intake,
+        Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, ToolSpec, Usage,
+        intake,
     },
     read_output::{self, ReadOutput},
     show::{self, Share},
@@ -173,7 +174,7 @@ impl<'a> Run<'a> {
         match journal.next() {
             Some(Kind::Briefed { system: told, request: asked }) => {
                 (system, request) = (told.clone(), asked.clone());
-                journal.skip();
+                journal.skip()?;
             }
             _ => journal.record(Kind::Briefed { system: system.clone(), request: request.clone() })?,
         }
@@ -216,14 +217,14 @@ impl<'a> Run<'a> {
         while let Some(Kind::Guarded { guard, .. }) = journal.next()
             && guard == WINDOW
         {
-            journal.skip();
+            journal.skip()?;
         }
         if let Some(Kind::Compacted { dropped, result_chars, .. }) = journal.next() {
             self.context.cut(Cut {
                 dropped: *dropped as usize,
                 result_chars: result_chars.and_then(|most| usize::try_from(most).ok()),
             });
-            journal.skip();
+            journal.skip()?;
             return Ok(None);
         }
         if journal.next().is_some() {
@@ -250,7 +251,7 @@ impl<'a> Run<'a> {
         on: &mut (dyn FnMut(Delta<'_>) + Send),
     ) -> Result<Reply, Stop> {
         if let Some(reply) = journal.next().and_then(recalled) {
-            journal.skip();
+            journal.skip()?;
             self.planning.model.heard(&reply);
             self.planning.budget.book(Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
             return Ok(reply);
@@ -350,7 +351,7 @@ impl<'a> Run<'a> {
         let mut args = Vec::new();
         for call in &mut calls {
             self.name(call);
-            args.push(taken_in(call));
+            args.push(taken_in(call, matches!(reply.finish, Finish::Stop | Finish::Calls)));
         }
         self.context.push(Message::Assistant { text, calls: calls.clone(), opaque: reply.opaque });
         for (call, args) in calls.iter().zip(&args) {
@@ -468,7 +469,7 @@ impl<'a> Run<'a> {
 }
 
 /// The guard that speaks when a server reads less than it was sent.
-const WINDOW: &str = "window";
+pub(crate) const WINDOW: &str = "window";
 
 const NOTHING: Spend = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
 const UNKNOWN: Spend = Spend { steps: 0, tokens: None, usd: None };
@@ -503,9 +504,9 @@ fn tokens(reply: &Reply) -> Option<u64> {
 type Args = Result<Value, (String, String)>;
 
 /// Reads a call's arguments. Servers parse what is sent back to them, so what is kept in the call is always JSON.
-fn taken_in(call: &mut Call) -> Args {
+fn taken_in(call: &mut Call, whole: bool) -> Args {
     let raw = std::mem::take(&mut call.arguments);
-    let args = intake::arguments(&raw);
+    let args = intake::arguments(&raw, whole).map(|mended| mended.value);
     call.arguments = match &args {
         Ok(args) => args.to_string(),
         Err(_) => json!({"not_json": truncate_middle(&raw, 1_000)}).to_string(),

@@ -22,12 +22,19 @@ use crate::{
     steps::{Asked, Journal, Steps},
 };
 
+mod columns;
 pub mod ladder;
+mod phrases;
 mod preview;
+pub mod react;
 pub mod request;
+mod targets;
+pub mod wishes;
+mod words;
 
 use ladder::{Recipe, Speed};
 pub use preview::Preview;
+use react::{Course, Next, Settings};
 
 /// Longest example in tokens that the playbook plans with.
 const MAX_LENGTH: usize = 512;
@@ -43,7 +50,7 @@ const CANDIDATE_ROWS: usize = 500;
 pub struct Playbook<'a> {
     task: &'a Task,
     /// The request as it is understood.
-    wanted: Option<request::Wanted>,
+    wanted: request::Wanted,
     rows: Rows,
     budget: &'a Budget,
     steps: Steps<'a>,
@@ -66,7 +73,7 @@ impl From<LogError> for Stop {
 
 /// One trained candidate.
 struct Candidate {
-    learning_rate: f64,
+    settings: Settings,
     trained: train::Output,
     measured: evaluate::Output,
 }
@@ -106,7 +113,7 @@ struct Again {
 impl<'a> Playbook<'a> {
     /// A playbook for `task`.
     pub fn new(task: &'a Task, rows: Rows, budget: &'a Budget, steps: Steps<'a>, journal: &'a mut dyn Journal) -> Self {
-        Playbook { task, wanted: request::read(&task.request), rows, budget, steps, journal }
+        Playbook { task, wanted: request::read(&task.request).unwrap_or_default(), rows, budget, steps, journal }
     }
 
     /// Works until the result is handed in. `approve` is asked once, with the plan.
@@ -136,7 +143,7 @@ impl<'a> Playbook<'a> {
         self.plan(&proposal).await?;
         let scouted = self.scout(&proposal).await?;
         let recipe = self.choose(&scouted)?;
-        Ok(Preview::new(self.task, self.rows, &proposal, &scouted, &recipe))
+        Ok(Preview::new((self.task, &self.wanted), self.rows, &proposal, &scouted, &recipe))
     }
 
     async fn work(&mut self, approve: &Decide<'_>) -> Result<Value, Stop> {
@@ -157,13 +164,13 @@ impl<'a> Playbook<'a> {
         let recipe = self.choose(&scouted)?;
         let best = self.train_candidates(&scouted, &recipe).await?;
         let mut artifacts = Vec::new();
-        if let Some(quant) = self.wanted.as_ref().and_then(|wanted| wanted.gguf) {
-            let args = json!({ "adapter": best.trained.adapter, "to": "gguf", "quant": quant });
+        for export in self.wanted.exports.clone() {
+            let args = json!({ "adapter": best.trained.adapter, "to": export.format, "quant": export.quant });
             artifacts.push(self.call::<convert::Output>("convert", args).await?.path);
         }
         let summary = format!(
             "LoRA at learning rate {:e}, best step {}; {} on validation rows",
-            best.learning_rate,
+            best.settings.learning_rate,
             best.trained.best_step.map_or_else(|| "none".into(), |step| step.to_string()),
             percent(best.measured.measured.value)
         );
@@ -171,30 +178,72 @@ impl<'a> Playbook<'a> {
             .await
     }
 
-    /// Looks at the data first, and checks that it fits the request.
+    /// Looks at the data first, and finds out which column is read and which is answered.
     async fn inspect(&mut self) -> Result<data_inspect::Proposal, Stop> {
         let seen: data_inspect::Output = self.call("data_inspect", json!({})).await?;
-        let Some(proposal) = seen.proposal else {
-            let why = seen.note.unwrap_or_else(|| "the data has no use that the playbook knows".into());
-            return Err(Stop::End(End::Refused, why));
+        let refused = |why: String| Stop::End(End::Refused, why);
+        let words = words::Words::new(&self.task.request);
+        let chosen = columns::choose(&columns::Seen {
+            words: &words,
+            kinds: &self.wanted.kinds,
+            columns: &seen.columns,
+            rows: seen.rows,
+        });
+        let chosen = match (chosen, &seen.proposal) {
+            (Ok(chosen), _) => chosen,
+            (Err(question), Some(_)) => return Err(refused(question)),
+            (Err(question), None) => return Err(refused(seen.note.unwrap_or(question))),
         };
-        let wanted = self.wanted.as_ref().and_then(|wanted| wanted.kind);
-        let fits = match (wanted, proposal.kind) {
-            (Some(JobKind::Classification), kind) => kind == JobKind::Classification,
-            (Some(JobKind::Extraction), kind) => kind == JobKind::Extraction,
-            (Some(JobKind::Generation) | None, _) => true,
+        let same =
+            |proposal: &data_inspect::Proposal| (&proposal.input, &proposal.target) == (&chosen.input, &chosen.target);
+        let (proposal, note) = match seen.proposal.filter(same) {
+            Some(proposal) => (Some(proposal), None),
+            None => {
+                let args = json!({ "input": chosen.input, "target": chosen.target });
+                let seen: data_inspect::Output = self.call("data_inspect", args).await?;
+                (seen.proposal, seen.note)
+            }
         };
-        if !fits {
-            let why = format!(
-                "the request asks for {}, but column {:?} does not fit that ({}); rename the columns, \
-                 for example to prompt and completion or to text and label",
-                wanted.map_or("something else", name),
+        let Some(proposal) = proposal else {
+            return Err(refused(note.unwrap_or_else(|| "the data has no use that the playbook knows".into())));
+        };
+        self.fits(&proposal, seen.columns.iter().find(|column| column.name == proposal.target)).map_err(refused)?;
+        let why = format!("{}; {}", proposal.why, chosen.why);
+        Ok(data_inspect::Proposal { why, ..proposal })
+    }
+
+    /// Whether the kind of job that the answers amount to is one that the request asks for.
+    fn fits(&self, proposal: &data_inspect::Proposal, target: Option<&data_inspect::Column>) -> Result<(), String> {
+        let wanted = &self.wanted.kinds;
+        let fits = match proposal.kind {
+            // A single value that is taken out of a text is no JSON object, and a JSON object may be asked for as a text.
+            JobKind::Extraction | JobKind::Generation => {
+                wanted.contains(&JobKind::Extraction) || wanted.contains(&JobKind::Generation)
+            }
+            // Labels are texts too, but a translation that repeats in every third row is none.
+            JobKind::Classification => {
+                wanted.contains(&JobKind::Classification) || !wanted.contains(&JobKind::Generation)
+            }
+        };
+        let names: Vec<&str> = wanted.iter().map(|kind| name(*kind)).collect();
+        if !wanted.is_empty() && !fits {
+            return Err(format!(
+                "the request asks for {}, but column {:?} does not fit that ({}); name the column of the answer in the request",
+                names.join(" or "),
                 proposal.target,
                 proposal.why
-            );
-            return Err(Stop::End(End::Refused, why));
+            ));
         }
-        Ok(proposal)
+        let number = target.is_some_and(|column| column.cells == data_inspect::Cells::Number);
+        let reckoned = wanted.contains(&JobKind::Generation) || wanted.contains(&JobKind::Extraction);
+        if number && proposal.kind == JobKind::Generation && !reckoned {
+            return Err(format!(
+                "column {:?} holds many different numbers, and the playbook predicts no quantities; give a column with a few \
+                 ranges as labels, for example low, middle and high",
+                proposal.target
+            ));
+        }
+        Ok(())
     }
 
     async fn plan(&mut self, proposal: &data_inspect::Proposal) -> Result<(), Stop> {
@@ -262,13 +311,13 @@ impl<'a> Playbook<'a> {
 
     /// The largest rung of the ladder that fits the time that is left.
     fn choose(&mut self, scouted: &Scouted) -> Result<Recipe, Stop> {
-        let gguf = self.wanted.as_ref().is_some_and(|wanted| wanted.gguf.is_some());
+        let graded = 2 + self.wanted.exports.len();
         let left = self.observe("time left", |playbook| {
             let (now, seconds) = (Instant::now(), |left: Duration| left.as_secs_f64());
             let run = playbook.budget.deadline().map(|deadline| deadline.saturating_duration_since(now));
             Left { run: run.map(seconds), steps: playbook.budget.left_for_steps(now).map(seconds) }
         })?;
-        let grading = scouted.speed.grading(if gguf { 3 } else { 2 });
+        let grading = scouted.speed.grading(graded);
         let time = left.run.zip(left.steps).map(|(run, steps)| {
             Duration::try_from_secs_f64(steps.min(run - grading.as_secs_f64()).max(0.0)).unwrap_or_default()
         });
@@ -284,49 +333,75 @@ impl<'a> Playbook<'a> {
         Ok(recipe)
     }
 
-    /// Trains one adapter per learning rate and keeps the best on validation rows.
+    /// Trains candidates, each in answer to how the last one went, and keeps the best on validation rows.
     async fn train_candidates(&mut self, scouted: &Scouted, recipe: &Recipe) -> Result<Candidate, Stop> {
         let mut best: Option<Candidate> = None;
         let limit = if recipe.rates.len() > 1 { CANDIDATE_ROWS } else { BASE_ROWS };
-        for &learning_rate in &recipe.rates {
-            if best.is_some() && !self.observe("another candidate", Self::may_train_again)?.possible {
-                break;
-            }
-            let trained: train::Output = match self.call("train", recipe.args(scouted.kind, learning_rate)).await {
-                Ok(trained) => trained,
+        let (mut history, mut settings) = (Vec::new(), recipe.first());
+        let each = recipe.seconds / recipe.rates.len().max(1) as f64;
+        loop {
+            let course = match self.call("train", recipe.args(scouted.kind, &settings)).await {
+                Ok(trained) => {
+                    let candidate = self.measured(settings, trained, limit).await?;
+                    let course = Course::of(&candidate.trained);
+                    let enough = candidate.measured.measured.value >= 1.0 || self.meets_goals(&candidate);
+                    if best.as_ref().is_none_or(|best| candidate.better_than(best)) {
+                        best = Some(candidate);
+                    }
+                    if enough {
+                        break;
+                    }
+                    course
+                }
                 // One bad learning rate does not spoil the others; the error is in the log.
-                Err(Stop::End(End::Failed, why)) if why.contains("not finite") && recipe.rates.len() > 1 => continue,
+                Err(Stop::End(End::Failed, why)) if why.contains("not finite") => Course::Diverged(None),
                 Err(stop) => return Err(stop),
             };
-            let args = json!({ "adapter": trained.adapter, "limit": limit });
-            let measured: evaluate::Output = self.call("evaluate", args).await?;
-            let candidate = Candidate { learning_rate, trained, measured };
-            let enough = candidate.measured.measured.value >= 1.0 || self.meets_goals(&candidate);
-            if best.as_ref().is_none_or(|best| candidate.better_than(best)) {
-                best = Some(candidate);
-            }
-            if enough {
+            history.push((settings, course));
+            // What did not work costs no place among the candidates that there is time for.
+            let diverged = |(_, course): &&(Settings, Course)| matches!(course, Course::Diverged(_));
+            let tried = history.len() - history.iter().filter(diverged).count().min(1);
+            let (next, why) = match react::react(&history, &recipe.rates) {
+                Next::Try(next, why) => (next, why),
+                Next::Enough(why) => {
+                    self.say(why)?;
+                    break;
+                }
+            };
+            if tried >= recipe.rates.len() || !self.observe("another candidate", |p| p.may_train_again(each))?.possible
+            {
                 break;
             }
+            self.say(why)?;
+            settings = next;
         }
         let Some(best) = best else {
             return Err(Stop::End(End::Failed, "training diverged at every learning rate that was tried".into()));
         };
         self.say(format!(
             "learning rate {:e} is kept: {} on {} validation rows",
-            best.learning_rate,
+            best.settings.learning_rate,
             percent(best.measured.measured.value),
             best.measured.measured.n
         ))?;
         Ok(best)
     }
 
-    /// Whether time is left, and steps to train, measure, export and hand in.
-    fn may_train_again(&self) -> Again {
+    /// A trained candidate with its score.
+    async fn measured(&mut self, settings: Settings, trained: train::Output, limit: usize) -> Result<Candidate, Stop> {
+        let args = json!({ "adapter": trained.adapter, "limit": limit });
+        let measured: evaluate::Output = self.call("evaluate", args).await?;
+        Ok(Candidate { settings, trained, measured })
+    }
+
+    /// Whether time is left for a candidate of so many seconds, and steps to train, measure, export and hand in.
+    fn may_train_again(&self, seconds: f64) -> Again {
         const STEPS: u32 = 4;
         let used = self.budget.spent().steps;
         let steps_left = self.budget.caps().steps.is_none_or(|cap| cap.saturating_sub(used) >= STEPS);
-        Again { possible: steps_left && self.budget.exceeded(Instant::now()).is_none() }
+        let now = Instant::now();
+        let time_left = self.budget.left_for_steps(now).is_none_or(|left| left.as_secs_f64() >= seconds);
+        Again { possible: steps_left && time_left && self.budget.exceeded(now).is_none() }
     }
 
     /// What is seen of clocks and budgets at a decision of this name. All that could be another number in a second run of
@@ -341,7 +416,7 @@ impl<'a> Playbook<'a> {
             && what == decision
             && let Ok(seen) = serde_json::from_value(value.clone())
         {
-            self.journal.skip();
+            self.journal.skip()?;
             return Ok(seen);
         }
         let seen = look(self);

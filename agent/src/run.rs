@@ -10,7 +10,7 @@ use tunesmith_harness::{
     ask::Ask,
     budget::Budget,
     event::{Approver, Capability, Event, Kind},
-    grade::outcome,
+    grade::{outcome, too_large},
     log,
     report::Report,
     run::{Run, Terms},
@@ -40,14 +40,16 @@ mod failure;
 mod prepare;
 mod reading;
 mod recorder;
+mod replay;
 mod resume;
 mod sealing;
 
+use beat::Beat;
 pub use failure::Failure;
 pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
-pub use prepare::{Prepared, named};
-use beat::Beat;
+pub use prepare::{Planner, Prepared, named};
 use recorder::Recorder;
+pub use replay::{Difference, Replayed, replay};
 pub use resume::{Further, resume};
 pub use sealing::{DATA, SEALED};
 
@@ -163,7 +165,7 @@ async fn work(
     let asker = model.map(|model| Asker {
         model,
         name: planner.name(),
-        price: planner.price(),
+        price: planner.price(&|name| std::env::var(name).ok()),
         budget: Some(&budget),
         cancel: cancel.clone(),
     });
@@ -205,7 +207,7 @@ fn begin<'a>(options: &Options, prepared: &'a Prepared, watch: &'a dyn Watch) ->
 
 /// What a run would do: everything but the training itself, in a directory that is thrown away.
 pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<playbook::Preview, Failure> {
-    if !matches!(prepare::planner(options)?, prepare::Planner::Playbook) {
+    if !matches!(prepare::planner(options)?, Planner::Playbook) {
         return Err(Failure::new(2, "--dry-run shows what the playbook would do; leave out --planner"));
     }
     let started = Instant::now();
@@ -285,8 +287,8 @@ async fn drive(
     let planner = prepare::planner(options)?;
     let planning = Planning {
         model,
-        window: None,
-        price: planner.price(),
+        window: model.window().await,
+        price: planner.price(&|name| std::env::var(name).ok()),
         tools: &tools,
         cx,
         budget,
@@ -341,6 +343,11 @@ async fn judge(
         late.then(|| "training ended at the deadline, at its last checkpoint".to_owned())
     });
     let (met, figures) = outcome(&grade, &prepared.task.goals, &prepared.task.artifacts);
+    let large = prepared.task.max_bytes.and_then(|most| too_large(&grade, most));
+    let (met, figures) = match large {
+        Some(why) => (false, format!("{figures}; {why}")),
+        None => (met, figures),
+    };
     // A limit that was reached goes before what was measured under it.
     Ok(match (stopped, cut) {
         (Some(outcome), _) => (outcome, format!("{}; {figures}", end.why)),

@@ -40,7 +40,9 @@ pub trait Journal: Send {
         None
     }
     /// Goes past the next event, because it has happened.
-    fn skip(&mut self) {}
+    fn skip(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
 }
 
 /// What is recalled of a step that was made before.
@@ -129,9 +131,10 @@ impl<'a> Steps<'a> {
         let number = self.taken;
         let (id, tool) = (asked.id.to_owned(), asked.tool.to_owned());
         let args = asked.args.map_or_else(|(raw, _)| Value::from(raw), Value::clone);
-        let begun = journal.next().is_some();
+        let begun = matches!(journal.next(), Some(Kind::Called { .. }));
         journal.record(Kind::Called { step: number, id, tool, args })?;
-        let recalled = if begun { self.recall(journal) } else { Recalled::default() };
+        let recalled = if begun { self.recall(journal)? } else { Recalled::default() };
+        let known = recalled.result.is_some();
         let (result, amended, warnings) = match recalled.result {
             Some(result) => {
                 let amended = match &result {
@@ -145,7 +148,7 @@ impl<'a> Steps<'a> {
         for event in amended {
             journal.record(event)?;
         }
-        let scores = self.scores((number, asked.tool), &result, warnings, journal)?;
+        let scores = self.scores((number, asked.tool, known), &result, warnings, journal)?;
         journal.sync()?;
         Ok(Step { number, result, scores })
     }
@@ -153,7 +156,7 @@ impl<'a> Steps<'a> {
     /// The judgements of a step: those that the log holds, and those that a process which died left to be made.
     fn scores(
         &self,
-        (number, tool): (u32, &str),
+        (number, tool, known): (u32, &str, bool),
         result: &Result<Value, ToolError>,
         warnings: Vec<Score>,
         journal: &mut dyn Journal,
@@ -161,9 +164,9 @@ impl<'a> Steps<'a> {
         let mut scores = Vec::new();
         while let Some(Kind::Scored { step: Some(_), score }) = journal.next() {
             scores.push(score.clone());
-            journal.skip();
+            journal.skip()?;
         }
-        if journal.next().is_some() {
+        if known && journal.next().is_some() {
             return Ok(scores);
         }
         let judged = match (result, self.find(tool)) {
@@ -179,17 +182,17 @@ impl<'a> Steps<'a> {
     }
 
     /// What the log holds of the step that was just called.
-    fn recall(&self, journal: &mut dyn Journal) -> Recalled {
+    fn recall(&self, journal: &mut dyn Journal) -> Result<Recalled, LogError> {
         let mut recalled = Recalled::default();
         while let Some(Kind::Approved { step: Some(_), .. }) = journal.next() {
             recalled.approvals += 1;
-            journal.skip();
+            journal.skip()?;
         }
         if let Some(Kind::Returned { ok, output, fault, .. }) = journal.next() {
             recalled.result = Some(if *ok { Ok(output.clone()) } else { Err(recalled_error(output, *fault)) });
-            journal.skip();
+            journal.skip()?;
         }
-        recalled
+        Ok(recalled)
     }
 
     /// Makes the call and logs what came of it; `again` where a process died in its middle, after so many approvals.

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::outcome::change;
-pub use self::outcome::{METRICS, is_metric, metric_value, outcome};
+pub use self::outcome::{METRICS, is_metric, metric_value, outcome, too_large};
 use self::{
     cases::{Case, Cases},
     measure::{Scored, gain, measure},

@@ -22,6 +22,9 @@ pub struct Task {
     /// Kinds of files that must be handed in, for example `gguf`.
     #[serde(default)]
     pub artifacts: Vec<String>,
+    /// Most bytes that each shipped model may take, or the adapter where no model is shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
     /// Wall-clock limit in minutes.
     pub minutes: Option<f64>,
     /// Most steps (tool calls) the planner may take.

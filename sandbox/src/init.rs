@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use crate::wire::{self, Policy};
+use crate::wire::{self, Input, Policy};
 use crate::{Layer, Status, platform, probe};
 
 /// Becomes a supervisor if this process was started as one; a binary calls it before anything else.
@@ -14,15 +14,18 @@ pub fn init_main() -> Option<ExitCode> {
     // Other commands may have arguments that are not UTF-8; those of a supervisor are.
     let mut args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     match args.next()?.as_str() {
-        wire::INIT => Some(supervise(args.next().as_deref() == Some(wire::CONFINED))),
+        wire::INIT => {
+            let confined = args.next().as_deref() == Some(wire::CONFINED);
+            Some(supervise(confined, args.next().as_deref() == Some(wire::INPUT)))
+        }
         probe::PROBE => Some(probe::run(&args.collect::<Vec<_>>())),
         _ => None,
     }
 }
 
-fn supervise(confined: bool) -> ExitCode {
+fn supervise(confined: bool, open: bool) -> ExitCode {
     let closed = if confined { platform::close_inherited() } else { Ok(()) };
-    match converse(confined, closed) {
+    match converse(confined, open, closed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the supervisor of a job cannot go on: {error}");
@@ -31,12 +34,14 @@ fn supervise(confined: bool) -> ExitCode {
     }
 }
 
-fn converse(confined: bool, closed: io::Result<()>) -> io::Result<()> {
+fn converse(confined: bool, open: bool, closed: io::Result<()>) -> io::Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let pipe = if open { platform::receive(socket.as_fd())?.1 } else { None };
     let policy: Policy = wire::read(&mut socket)?;
-    let input = match policy.stdin {
-        None => None,
-        Some(length) => Some(read_exactly(&mut socket, length)?),
+    let input = match (pipe, policy.stdin) {
+        (Some(pipe), _) => Input::Pipe(pipe),
+        (None, Some(length)) => Input::Bytes(read_exactly(&mut socket, length)?),
+        (None, None) => Input::Null,
     };
     socket.set_nonblocking(true)?;
     let mut finished = platform::supervise(policy, input, &socket, confined);

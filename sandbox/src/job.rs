@@ -69,6 +69,8 @@ pub enum Stdin {
     Null,
     /// These bytes, then the end of the file.
     Bytes(Vec<u8>),
+    /// What the caller writes to [`Running::stdin`](crate::Running::stdin), while the job runs. Linux only.
+    Open,
 }
 
 /// What a job may reach over the network.

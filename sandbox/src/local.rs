@@ -1,27 +1,29 @@
 //! Starts jobs on this machine.
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixStream, unix::pipe};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+mod output;
+
+use output::{Output, read_lines};
+
 use crate::probe::{NOTHING, PROBE};
 use crate::proxy::Proxy;
 use crate::wire::{self, Policy, Stop};
-use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Peaks, Status, Stdin, Workdir};
+use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Peaks, Status, Stdin, Workdir, platform};
 
 /// Where jobs look for programs, unless [`Job::env`] says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How long output may still arrive once all processes of a job are dead.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// Starts jobs on this machine.
 #[derive(Debug, Clone)]
@@ -134,9 +136,10 @@ impl Local {
     pub fn spawn(&self, dir: &Workdir, mut job: Job) -> io::Result<Running> {
         job.check(dir)?;
         let program = find_program(dir, &job)?;
-        let input = match std::mem::take(&mut job.stdin) {
-            Stdin::Null => None,
-            Stdin::Bytes(bytes) => Some(bytes),
+        let (input, pipe) = match std::mem::take(&mut job.stdin) {
+            Stdin::Null => (None, None),
+            Stdin::Bytes(bytes) => (Some(bytes), None),
+            Stdin::Open => (None, Some(pipe::pipe()?)),
         };
         let proxy = Proxy::of(&job.net)?;
         let (output_bytes, line_bytes) = (job.limits.output_bytes.unwrap_or(u64::MAX), job.line_bytes);
@@ -151,8 +154,17 @@ impl Local {
         let mut greeting = wire::frame(&policy)?;
         greeting.extend(input.unwrap_or_default());
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let mut supervisor = self.supervisor(theirs.into());
+        let stdin = match pipe {
+            None => None,
+            Some((writer, reader)) => {
+                platform::hand_over(ours.as_fd(), reader.into_blocking_fd()?.as_fd())?;
+                supervisor.arg(wire::INPUT);
+                Some(writer)
+            }
+        };
         ours.set_nonblocking(true)?;
-        let mut child = self.supervisor(theirs.into()).spawn()?;
+        let mut child = supervisor.spawn()?;
         let (lines_in, lines) = mpsc::channel(256);
         let output = Arc::new(Output {
             most: output_bytes,
@@ -171,7 +183,7 @@ impl Local {
         let cancel = Cancel::default();
         let socket = UnixStream::from_std(ours)?;
         let watch = Watch { child, socket, readers, output: output.clone(), cancel: cancel.clone(), proxy };
-        Ok(Running { lines, cancel, output, finished: Some(tokio::spawn(watch.run(greeting))) })
+        Ok(Running { lines, stdin, cancel, output, finished: Some(tokio::spawn(watch.run(greeting))) })
     }
 
     fn supervisor(&self, socket: OwnedFd) -> Command {
@@ -191,6 +203,8 @@ impl Local {
 pub struct Running {
     /// The job's output; it ends when the job has ended.
     pub lines: mpsc::Receiver<Line>,
+    /// What the job reads, where it was started with [`Stdin::Open`]; dropping it ends the job's input.
+    pub stdin: Option<pipe::Sender>,
     cancel: Cancel,
     output: Arc<Output>,
     finished: Option<JoinHandle<Finished>>,
@@ -258,82 +272,6 @@ fn find_program(dir: &Workdir, job: &Job) -> io::Result<PathBuf> {
         Some(program) => Ok(program),
         None => missing(&format!("it is not in {path}")),
     }
-}
-
-/// What the two readers of one job share.
-#[derive(Debug)]
-struct Output {
-    /// How many bytes may be printed.
-    most: u64,
-    /// How many have been.
-    printed: AtomicU64,
-    /// The longest line that arrives in one piece.
-    line_bytes: usize,
-    /// Raised when that was not enough.
-    over: Cancel,
-    /// Raised when every process of the job is dead.
-    dead: Cancel,
-}
-
-impl Output {
-    /// Counts bytes, and raises the alarm when they are too many.
-    fn take(&self, bytes: usize) {
-        let before = self.printed.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before + bytes as u64 > self.most {
-            self.over.cancel();
-        }
-    }
-
-    /// The end of all reading: a process that survived its job may hold a pipe open for ever.
-    async fn ended(&self) {
-        self.dead.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    }
-}
-
-async fn read_lines(
-    mut from: impl AsyncRead + Unpin,
-    line: fn(String) -> Line,
-    to: mpsc::Sender<Line>,
-    output: Arc<Output>,
-) {
-    let mut pending: Vec<u8> = Vec::new();
-    let mut chunk = vec![0; 16 << 10];
-    loop {
-        let count = tokio::select! {
-            biased;
-            read = from.read(&mut chunk) => read.unwrap_or(0),
-            () = output.ended() => 0,
-        };
-        if count == 0 {
-            break;
-        }
-        output.take(count);
-        if output.over.is_cancelled() {
-            // The pipe is still emptied: a broken one would end the job before its limit does.
-            continue;
-        }
-        let mut rest = &chunk[..count];
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            pending.extend(&rest[..end]);
-            // Nobody may be listening any more, which is no reason to hold up the job.
-            let _ = to.send(line(text(&mut pending))).await;
-            rest = &rest[end + 1..];
-        }
-        pending.extend(rest);
-        if pending.len() >= output.line_bytes {
-            let _ = to.send(line(text(&mut pending))).await;
-        }
-    }
-    if !pending.is_empty() {
-        let _ = to.send(line(text(&mut pending))).await;
-    }
-}
-
-fn text(bytes: &mut Vec<u8>) -> String {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    bytes.clear();
-    text
 }
 
 /// Everything that watches one job on the caller's side.

@@ -5,7 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::wire::{Policy, Stop};
+use crate::wire::{Input, Policy, Stop};
 use crate::{Ended, Finished, Layer, Limit, Net, Peaks, Status};
 
 const PACE: Duration = Duration::from_millis(20);
@@ -30,8 +30,13 @@ pub(crate) fn fork_daemon() -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// No listener ever comes.
-pub(crate) fn receive(_socket: std::os::fd::BorrowedFd<'_>) -> io::Result<([u8; 4], Option<std::net::TcpListener>)> {
+/// No file ever comes.
+pub(crate) fn receive(_socket: std::os::fd::BorrowedFd<'_>) -> io::Result<([u8; 4], Option<std::os::fd::OwnedFd>)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// An input that stays open needs Linux.
+pub(crate) fn hand_over(_socket: std::os::fd::BorrowedFd<'_>, _file: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -47,7 +52,7 @@ pub(crate) fn layers(_confined: bool, _without: &[crate::Mechanism]) -> Vec<(Lay
     Layer::ALL.map(|layer| (layer, status(layer))).into()
 }
 
-pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
+pub(crate) fn supervise(policy: Policy, input: Input, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
     let only_hosts = confined && matches!(policy.job.net, Net::Hosts(_));
     let ended = match launch(&policy, input) {
@@ -60,14 +65,14 @@ pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStr
     Finished { ended, wall: start.elapsed(), cpu: None, peaks, layers, refused_hosts: Vec::new() }
 }
 
-fn launch(policy: &Policy, input: Option<Vec<u8>>) -> io::Result<Child> {
+fn launch(policy: &Policy, input: Input) -> io::Result<Child> {
     let mut command = Command::new(&policy.program);
     command.args(policy.job.argv.iter().skip(1)).current_dir(&policy.workdir).process_group(0);
     command.env_clear().env("PATH", crate::local::PATH).env("LANG", "C.UTF-8").env("HOME", &policy.workdir);
     command.envs(&policy.job.env);
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdin(if matches!(input, Input::Bytes(_)) { Stdio::piped() } else { Stdio::null() });
     let mut child = command.spawn()?;
-    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), input) {
+    if let (Some(mut pipe), Input::Bytes(bytes)) = (child.stdin.take(), input) {
         std::thread::spawn(move || io::Write::write_all(&mut pipe, &bytes));
     }
     Ok(child)

@@ -1,10 +1,11 @@
 //! What the caller and the supervisor say to each other over one local socket.
 //!
 //! The caller sends a frame with the [`Policy`], the bytes of the job's standard input, and later at most one
-//! [`Stop`] byte. The supervisor answers with one frame, the [`Finished`](crate::Finished); before it comes [`LISTENER`],
-//! with a listener in the job's network, if the job may reach some hosts. A closed socket means that the other side is
-//! dead.
+//! [`Stop`] byte; before all that comes [`FILE`], with the end of a pipe, if the input stays open ([`INPUT`]). The
+//! supervisor answers with one frame, the [`Finished`](crate::Finished); before it comes [`FILE`], with a listener in the
+//! job's network, if the job may reach some hosts. A closed socket means that the other side is dead.
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -18,9 +19,22 @@ pub(crate) const INIT: &str = "sandbox-init";
 /// The second argument of a supervisor that confines its job; any other merely watches it.
 pub(crate) const CONFINED: &str = "confined";
 
-/// The length of no frame: a listener comes with it.
+/// The third argument of a supervisor whose job has an input that stays open.
+pub(crate) const INPUT: &str = "input";
+
+/// The length of no frame: a file comes with it.
 #[cfg(target_os = "linux")]
-pub(crate) const LISTENER: [u8; 4] = [0; 4];
+pub(crate) const FILE: [u8; 4] = [0; 4];
+
+/// What a job reads.
+pub(crate) enum Input {
+    /// Nothing.
+    Null,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// What comes through this pipe.
+    Pipe(OwnedFd),
+}
 
 /// Everything a supervisor has to know.
 #[derive(Serialize, Deserialize)]
@@ -35,7 +49,7 @@ pub(crate) struct Policy {
     pub without: Vec<Mechanism>,
     /// The layers without any of which the job must not start.
     pub required: Vec<Layer>,
-    /// How many bytes of input follow the policy; `None` for no input at all.
+    /// How many bytes of input follow the policy; `None` for no input, or one that stays open.
     pub stdin: Option<u64>,
 }
 

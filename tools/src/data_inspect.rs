@@ -68,6 +68,12 @@ pub struct Args {
     /// File in the workdir.
     #[serde(default = "data")]
     pub file: String,
+    /// Column of the input, where it is known.
+    #[serde(default)]
+    pub input: Option<String>,
+    /// Column of the answer, where it is known.
+    #[serde(default)]
+    pub target: Option<String>,
 }
 
 /// The default of arguments that name the data.
@@ -90,12 +96,16 @@ pub struct Job {
     pub seed: u64,
     /// Whether the output is for a planner, who pays for each letter.
     pub brief: bool,
+    /// The columns of the input and of the answer, where the user names them.
+    #[serde(default)]
+    pub roles: (Option<String>, Option<String>),
 }
 
 impl Job {
     /// Looks at one file, with nothing counted in tokens.
     pub fn of(file: &Path) -> Job {
-        Job { paths: vec![file.to_owned()], base: None, max_length: None, sample: SAMPLE, seed: 0, brief: false }
+        let (paths, roles) = (vec![file.to_owned()], (None, None));
+        Job { paths, base: None, max_length: None, sample: SAMPLE, seed: 0, brief: false, roles }
     }
 }
 
@@ -106,7 +116,8 @@ impl Tool for DataInspect {
 
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
         let file = existing(cx.dir, "/file", &args.file)?;
-        let job = Job { base: Some(cx.base.to_owned()), seed: cx.seed, brief: true, ..Job::of(&file) };
+        let roles = (args.input, args.target);
+        let job = Job { base: Some(cx.base.to_owned()), seed: cx.seed, brief: true, roles, ..Job::of(&file) };
         let reads = bases::reads(cx.base);
         typed(run_work(cx.jobs, cx.dir, &Work::Inspect(job), reads, (cx.deadline, &cx.cancel), cx.on).await?)
     }
@@ -150,7 +161,8 @@ impl Job {
     /// What the pass found.
     fn whole(&self, source: &Source, names: &[String], pass: &pass::Pass) -> Output {
         let columns: Vec<Column> = pass.columns.iter().map(|column| column.finish(pass.rows)).collect();
-        let (proposal, note) = match propose::propose(&columns, pass.rows, &pass.sample) {
+        let roles = (self.roles.0.as_deref(), self.roles.1.as_deref());
+        let (proposal, note) = match propose::propose(&columns, pass.rows, &pass.sample, roles) {
             Ok((proposal, note)) => (Some(proposal), note),
             Err(why) => (None, Some(why)),
         };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`tool`], [`registry`] | what is a tool, and which are there |
 //! | [`plan`] … [`finish`] | one tool each, with the job that its worker does and the scores of its step |
+//! | [`external`], [`foreign`] | a program of the user's as a tool, and what holds for every tool that is not ours |
 //! | [`worker`] | how does heavy work run in a process of its own |
 //! | [`pretraining`], [`grading`], [`data_overlap`] | the work that is no tool's |
 //! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
@@ -26,8 +27,10 @@ pub mod data_prepare;
 pub mod encode;
 pub mod eval_tasks;
 pub mod evaluate;
+pub mod external;
 pub mod files;
 pub mod finish;
+pub mod foreign;
 pub mod generate;
 pub mod grading;
 pub mod hub;

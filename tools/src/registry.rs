@@ -80,10 +80,7 @@ impl<T: Tool> Typed<T> {
         }
         let validator =
             self.validator.as_ref().map_err(|why| ToolError::Failed(format!("schema of the tool: {why}")))?;
-        let errors: Vec<FieldError> = validator.iter_errors(&args).flat_map(|error| field_errors(&error)).collect();
-        if !errors.is_empty() {
-            return Err(ToolError::Invalid(errors));
-        }
+        validate(validator, &args)?;
         whole_numbers(&mut args);
         serde_json::from_value(args).map_err(|error| {
             ToolError::Invalid(vec![FieldError { pointer: String::new(), message: error.to_string() }])
@@ -247,6 +244,12 @@ fn collapse(map: &mut Map<String, Value>) {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+/// Every field that does not fit.
+pub(crate) fn validate(validator: &Validator, args: &Value) -> Result<(), ToolError> {
+    let errors: Vec<FieldError> = validator.iter_errors(args).flat_map(|error| field_errors(&error)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(ToolError::Invalid(errors)) }
 }
 
 /// One error per field: unknown and missing fields are reported at the field, not at the object around it.

@@ -85,7 +85,11 @@ pub trait Tool: Send + Sync + 'static {
     fn call(&self, cx: &Cx<'_>, args: Self::Args) -> impl Future<Output = Result<Self::Output, ToolError>> + Send;
     /// Does it once more where the process died in the middle of the same call. Whatever writes its result in one piece
     /// can be done again; what cannot says so.
-    fn call_again(&self, cx: &Cx<'_>, args: Self::Args) -> impl Future<Output = Result<Self::Output, ToolError>> + Send {
+    fn call_again(
+        &self,
+        cx: &Cx<'_>,
+        args: Self::Args,
+    ) -> impl Future<Output = Result<Self::Output, ToolError>> + Send {
         self.call(cx, args)
     }
     /// Judges the step from its output and its files. No scores by default.

@@ -226,7 +226,8 @@ async fn train(cx: &Cx<'_>, args: Args, out: PathBuf) -> Result<Output, ToolErro
     let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
     let output: Output = typed(result?)?;
     // What cannot be removed costs space and nothing else.
-    let _ = std::fs::remove_dir_all(checkpoints);
+    let _ = std::fs::remove_dir_all(&checkpoints);
+    let _ = checkpoints.parent().map(std::fs::remove_dir);
     let provenance = output.provenance.map(|made| Provenance { data: relative(cx.dir, &data), ..made });
     Ok(Output { adapter: relative(cx.dir, &out), provenance, ..output })
 }

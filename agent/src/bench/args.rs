@@ -35,9 +35,9 @@ Score: how far a run came from the base (0) towards the goal (1).";
 pub struct Args {
     /// The suite, for example smoke
     pub(super) suite: String,
-    /// Who plans: as for run, or oracle, null or cheat
-    #[arg(long, value_name = "SPEC", env = "TUNESMITH_PLANNER", default_value = "playbook")]
-    pub(super) planner: String,
+    /// Who plans: as for run, or oracle, null or cheat [default: playbook]
+    #[arg(long, value_name = "SPEC")]
+    pub(super) planner: Option<String>,
     /// Only this task; may be repeated [default: all]
     #[arg(long, value_name = "ID")]
     pub(super) only: Vec<String>,

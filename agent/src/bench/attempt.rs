@@ -39,6 +39,7 @@ pub(super) async fn attempt(
             base: args.base.clone(),
             goals: vec![task.goal.clone()],
             artifacts: Vec::new(),
+            max_bytes: None,
             minutes: Some(args.minutes.unwrap_or(task.minutes)),
             steps: None,
             usd: None,

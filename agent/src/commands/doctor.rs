@@ -1,5 +1,7 @@
 //! `tunesmith doctor`: what works on this machine, found out by trying where that costs nothing.
 
+mod planner;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -19,6 +21,9 @@ use crate::{model::spec, run::Failure};
 pub struct Args {
     #[command(flatten)]
     require: Require,
+    /// Try a language model instead: whether it can plan, found out with up to five small questions
+    #[arg(long, value_name = "SPEC", conflicts_with = "required")]
+    planner: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -68,6 +73,9 @@ struct Key {
 
 /// Looks and shows. Exit code 5 says that a base layer of the sandbox, one that is required, or the bundled base is missing.
 pub async fn main(args: &Args) -> Result<u8, Failure> {
+    if let Some(spec) = &args.planner {
+        return planner::main(spec, args.json).await;
+    }
     let required = args.require.layers()?;
     let sandbox = Local::new().doctor().await;
     let sandbox = sandbox.map_err(|error| Failure::new(5, format!("the sandbox cannot be tried: {error}")))?;

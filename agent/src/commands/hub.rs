@@ -13,7 +13,7 @@ mod bar;
 pub mod download;
 mod info;
 mod preview;
-mod publish;
+pub mod publish;
 mod search;
 
 /// Models and data sets of the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HUB_OFFLINE are honoured)
@@ -56,7 +56,7 @@ pub fn failure(error: HubError) -> Failure {
 }
 
 /// Waits for the Hub, or for the user to cancel, which is `None`.
-async fn unless_cancelled<T>(
+pub async fn unless_cancelled<T>(
     work: impl Future<Output = Result<T, HubError>>,
     cancel: &Cancel,
 ) -> Result<Option<T>, Failure> {
@@ -95,7 +95,7 @@ fn fact(name: &str, value: impl Display) -> String {
 }
 
 /// A licence and what it means.
-fn terms(terms: &Terms) -> String {
+pub fn terms(terms: &Terms) -> String {
     match &terms.licence {
         Some(licence) => format!("{licence} ({})", terms.class.words()),
         None => terms.class.words().to_owned(),

@@ -28,8 +28,8 @@ impl Require {
 
     /// What is required here and in the settings.
     pub fn layers(&self) -> Result<Vec<Layer>, Failure> {
-        let config = Config::load(&|name| std::env::var(name).ok())?;
-        Ok(self.required.iter().copied().chain(config.require).collect())
+        let config = Config::here()?;
+        Ok(self.required.iter().copied().chain(config.values.sandbox.require).collect())
     }
 }
 

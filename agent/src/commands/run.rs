@@ -1,11 +1,13 @@
 //! `tunesmith run`: a task in plain words becomes a run.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
+use serde::Deserialize;
 use tunesmith_harness::{
     grade::METRICS,
     task::{Goal, Task},
+    text::{visible, visible_lines},
 };
 use tunesmith_sandbox::{Cancel, Local};
 
@@ -16,10 +18,13 @@ use super::{
     require::Require,
 };
 use crate::{
+    config::{Config, Values},
     run::{self, Approve, Failure, Options},
     show::Share,
     terminal::Terminal,
 };
+
+mod wished;
 
 const EXAMPLE: &str = "\
 Example:
@@ -42,12 +47,12 @@ pub struct Args {
     /// Model to start from: nano, a directory, a .gguf file or a Hub id [default: nano]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
-    /// Who plans
-    #[arg(long, value_name = "SPEC", env = "TUNESMITH_PLANNER", default_value = "playbook")]
-    planner: String,
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    /// Who plans [default: playbook]
+    #[arg(long, value_name = "SPEC")]
+    planner: Option<String>,
+    /// Where runs are kept [default: runs]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Time for the whole run [default: no limit]
     #[arg(long, value_name = "N", value_parser = positive)]
     minutes: Option<f64>,
@@ -69,12 +74,12 @@ pub struct Args {
     /// What must hold on the sealed rows, for example 'accuracy>=0.9'; may be repeated [default: a gain above zero]
     #[arg(long = "goal", value_name = "GOAL", value_parser = goal)]
     goals: Vec<Goal>,
-    /// What a planner's model may see of the rows
-    #[arg(long, value_enum, default_value_t = Shares::None)]
-    share: Shares,
-    /// Who approves what stays in the run's directory and budget
-    #[arg(long, value_enum, default_value_t = Approves::Ask)]
-    approve: Approves,
+    /// What a planner's model may see of the rows [default: none]
+    #[arg(long, value_enum)]
+    share: Option<Shares>,
+    /// Who approves what stays in the run's directory and budget [default: ask]
+    #[arg(long, value_enum)]
+    approve: Option<Approves>,
     /// Allow what --approve does not cover: scope, network:HOST or publish:ORG/NAME; may be repeated
     #[arg(long = "allow", value_name = "CAPABILITY", value_parser = capability)]
     allow: Vec<String>,
@@ -91,8 +96,14 @@ pub struct Args {
     json: bool,
 }
 
+/// Who plans, where nobody says so.
+pub const PLAYBOOK: &str = "playbook";
+/// Where runs are kept, where nobody says so.
+pub const RUNS: &str = "runs";
+
 /// `--share`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Shares {
     /// Columns, label names of the target, counts and scores, but no row
     None,
@@ -110,8 +121,9 @@ impl From<Shares> for Share {
 }
 
 /// `--approve`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Approves {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approves {
     /// You, at the terminal
     Ask,
     /// Approved
@@ -150,29 +162,31 @@ impl Sandboxes {
 }
 
 impl Args {
-    fn options(self) -> Result<Options, Failure> {
+    /// What is asked for; what no flag says is taken from the settings.
+    fn options(self, set: Values) -> Result<Options, Failure> {
         let jobs = self.require.demand(self.sandbox.jobs())?;
         let task = Task {
             request: self.task,
             files: self.files,
             test: self.test,
             test_share: self.test_share,
-            base: self.base,
-            goals: self.goals,
+            base: self.base.or(set.base),
+            goals: if self.goals.is_empty() { set.goals } else { self.goals },
             artifacts: Vec::new(),
-            minutes: self.minutes,
-            steps: self.steps,
-            usd: self.usd,
+            max_bytes: None,
+            minutes: self.minutes.or(set.minutes),
+            steps: self.steps.or(set.steps.map(NonZeroU32::get)),
+            usd: self.usd.or(set.usd),
             seed: self.seed,
         };
         Ok(Options {
             task,
             base: None,
-            planner: self.planner,
-            dir: self.dir,
-            share: self.share.into(),
-            approve: self.approve.into(),
-            allow: self.allow,
+            planner: self.planner.or(set.planner).unwrap_or_else(|| PLAYBOOK.into()),
+            dir: self.dir.or(set.dir).unwrap_or_else(|| RUNS.into()),
+            share: self.share.or(set.share).unwrap_or(Shares::None).into(),
+            approve: self.approve.or(set.approve).unwrap_or(Approves::Ask).into(),
+            allow: if self.allow.is_empty() { set.allow } else { self.allow },
             jobs,
         })
     }
@@ -181,9 +195,12 @@ impl Args {
 /// Runs the task; the exit code is the outcome's.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let (json, dry_run) = (args.json, args.dry_run);
-    let mut options = args.options()?;
+    let config = Config::here()?;
+    config.note().iter().for_each(|note| eprintln!("note: {}", visible(note)));
+    let mut options = args.options(config.values)?;
     // A wrong planner is a wrong command line, whatever else is wrong.
     run::named(&options.planner)?;
+    wished::gather(&mut options, cancel).await?;
     if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
         options.task.base = Some(base.id.to_string());
         options.base = Some(base.path);
@@ -196,7 +213,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         if json {
             print_json(&preview)?;
         } else {
-            print(&tunesmith_harness::text::visible_lines(&preview.to_string()));
+            print(&visible_lines(&preview.to_string()));
         }
         return Ok(0);
     }
@@ -205,12 +222,13 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
+    wished::publish(&options, &finished, cancel).await?;
     // Lost output is worse than any outcome, which the log holds.
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }
 
 /// `METRIC>=X`, where X is a fraction, or a percentage with its sign.
-fn goal(text: &str) -> Result<Goal, String> {
+pub(crate) fn goal(text: &str) -> Result<Goal, String> {
     const FORM: &str = "write it as METRIC>=X, for example accuracy>=0.9";
     let (metric, least) = text.split_once(">=").ok_or(FORM)?;
     let (metric, least) = (metric.trim(), least.trim());
@@ -228,6 +246,7 @@ fn goal(text: &str) -> Result<Goal, String> {
     }
 }
 
+/// `--allow`, checked.
 pub(crate) fn capability(text: &str) -> Result<String, String> {
     let good = match text.split_once(':') {
         None => text == "scope",

@@ -26,9 +26,15 @@ fn ids(context: &Context) -> Vec<String> {
 
 #[test]
 fn tokens_are_counted_about_as_vocabularies_do() {
-    for (text, tokens) in
-        [("", 0), ("word", 1), ("two words", 2), ("internationalisation", 4), ("{\"a\": 12}", 7), ("äöü", 3), ("2024", 2)]
-    {
+    for (text, tokens) in [
+        ("", 0),
+        ("word", 1),
+        ("two words", 2),
+        ("internationalisation", 4),
+        ("{\"a\": 12}", 7),
+        ("äöü", 3),
+        ("2024", 2),
+    ] {
         assert_eq!(count(text), tokens, "{text}");
     }
 }

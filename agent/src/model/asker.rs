@@ -91,10 +91,7 @@ impl Asker<'_> {
             Some(Err(error)) => (Err(self.error(&error)), if error.spent { unknown } else { nothing }),
             Some(Ok(reply)) => {
                 let tokens = reply.usage.map(|usage| usage.prompt.saturating_add(usage.completion));
-                let paid = reply
-                    .usage
-                    .zip(self.price)
-                    .map(|(usage, price)| usage.prompt as f64 * price.read + usage.completion as f64 * price.written);
+                let paid = reply.usage.zip(self.price).map(|(usage, price)| usage.usd(price));
                 let usd = reply.usd.or(paid);
                 let answer = Answer {
                     text: redacted(&reply.text).into_owned(),

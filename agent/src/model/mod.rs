@@ -3,6 +3,8 @@
 //! Only this module speaks to a language model that plans.
 
 pub mod asker;
+pub mod catalogue;
+mod events;
 pub mod intake;
 pub mod local;
 mod opaque;
@@ -10,7 +12,10 @@ pub mod openai;
 pub mod scored;
 pub mod scripted;
 pub mod spec;
+mod strict;
 mod transport;
+pub mod trial;
+mod typed;
 mod wire;
 
 use std::{fmt, time::Duration};
@@ -18,6 +23,7 @@ use std::{fmt, time::Duration};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tunesmith_harness::ask::Price;
 pub use tunesmith_harness::event::Call;
 
 /// A language model that can call tools.
@@ -31,6 +37,11 @@ pub trait ChatModel: Send + Sync {
 
     /// It gave this reply in an earlier process of the run; what plays a script goes on behind it.
     fn heard(&self, _reply: &Reply) {}
+
+    /// Tokens that a conversation and its reply may have together, where that is known or the server says it.
+    fn window(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// What a model is asked.
@@ -161,6 +172,13 @@ pub struct Usage {
     pub prompt: u64,
     /// Tokens written.
     pub completion: u64,
+}
+
+impl Usage {
+    /// What it costs at a price.
+    pub fn usd(self, price: Price) -> f64 {
+        self.prompt as f64 * price.read + self.completion as f64 * price.written
+    }
 }
 
 /// A piece of a reply as it arrives.

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,10 +18,12 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tower::util::BoxCloneSyncService;
+use tunesmith_harness::ask::Price;
 
 use super::{
     ChatModel, Delta, ErrorKind, ModelError, Reply, Request,
-    transport::{Http, Transport},
+    catalogue::Facts,
+    transport::{Http, Seen, Transport},
     wire,
 };
 
@@ -34,8 +36,8 @@ pub struct Endpoint {
     pub model: String,
     /// The key, if there is one; never shown, not even by `Debug`.
     pub key: Option<SecretString>,
-    /// Whether asking costs nothing.
-    pub free: bool,
+    /// What is known of the model.
+    pub facts: Facts,
 }
 
 /// How long to wait, and how often to try.
@@ -78,6 +80,10 @@ pub struct OpenAi {
     seed: u64,
     /// Fields that this server has refused; it is not asked with them again.
     refused: Mutex<BTreeSet<String>>,
+    /// The window, as the server has told it; 0 before.
+    told: AtomicU64,
+    /// How often it was asked for the window.
+    probes: AtomicU32,
 }
 
 impl OpenAi {
@@ -101,7 +107,17 @@ impl OpenAi {
             .build()
             .map_err(|error| ModelError::new(ErrorKind::Network, format!("cannot set up http: {error}")))?;
         let http = BoxCloneSyncService::new(ReqwestService::new(client.clone()));
-        Ok(OpenAi { endpoint, address, client, http, pace, seed, refused: Mutex::default() })
+        Ok(OpenAi {
+            endpoint,
+            address,
+            client,
+            http,
+            pace,
+            seed,
+            refused: Mutex::default(),
+            told: 0.into(),
+            probes: 0.into(),
+        })
     }
 
     /// The base address.
@@ -117,26 +133,31 @@ impl OpenAi {
     /// What the server calls the most tokens of a reply. OpenAI's newer models take no other name for it, and other
     /// servers take no other than the old one.
     pub fn most_tokens(&self) -> &'static str {
-        match self.address.base.starts_with("https://api.openai.com/") {
-            true => "max_completion_tokens",
-            false => "max_tokens",
-        }
+        if self.is_openai() { "max_completion_tokens" } else { "max_tokens" }
+    }
+
+    fn is_openai(&self) -> bool {
+        self.address.base.starts_with("https://api.openai.com/")
     }
 
     fn to(&self) -> wire::To<'_> {
-        wire::To { base: &self.address.base, model: &self.endpoint.model, most_tokens: self.most_tokens() }
+        wire::To {
+            base: &self.address.base,
+            model: &self.endpoint.model,
+            most_tokens: self.most_tokens(),
+            strict_tools: self.is_openai(),
+        }
     }
 
-    /// One request, and its whole reply. `spent` is set once it may have cost something.
+    /// One request, and its whole reply. `seen` says what was noticed on the way.
     async fn once(
         &self,
         body: &Value,
-        spent: &Arc<AtomicBool>,
+        seen: &Arc<Seen>,
         on: &mut (dyn FnMut(Delta<'_>) + Send),
     ) -> Result<Reply, ModelError> {
-        let done = Arc::new(AtomicBool::new(false));
         let Pace { head, idle, .. } = self.pace;
-        let transport = Transport { http: self.http.clone(), head, idle, done: done.clone(), spent: spent.clone() };
+        let transport = Transport { http: self.http.clone(), head, idle, seen: seen.clone() };
         let client = Client::build(self.client.clone(), self.address.clone()).with_http_service(transport);
         let mut stream = client.chat().create_stream_byot::<_, Value>(body).await.map_err(model_error)?;
         let mut gathering = wire::Gathering::default();
@@ -145,13 +166,16 @@ impl OpenAi {
                 Ok(chunk) => gathering.take(&chunk, on)?,
                 // What is lost after the end is the usage at most, which then stays unknown.
                 Err(_) if gathering.is_finished() => break,
-                Err(error) => return Err(model_error(error)),
+                Err(error) => {
+                    let fault = seen.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    return Err(fault.unwrap_or_else(|| model_error(error)));
+                }
             }
         }
-        if !gathering.is_finished() && !done.load(Ordering::Relaxed) {
+        if !gathering.is_finished() && !seen.done.load(Ordering::Relaxed) {
             return Err(ModelError::new(ErrorKind::Network, "the stream broke off before the reply was complete"));
         }
-        gathering.reply(self.to(), self.endpoint.free)
+        gathering.reply(self.to(), self.endpoint.facts.price)
     }
 
     /// How long to wait before try number `next` (from 1), or `None` when the provider asks for too long.
@@ -195,14 +219,19 @@ impl ChatModel for OpenAi {
             let mut lost = false;
             loop {
                 tried += 1;
-                let spent = Arc::new(AtomicBool::new(false));
-                let error = match self.once(&body, &spent, on).await {
+                let seen = Arc::new(Seen::default());
+                let error = match self.once(&body, &seen, on).await {
                     // What a lost attempt cost is unknown, and so is the sum with it.
-                    Ok(reply) if lost && !self.endpoint.free => return Ok(Reply { usage: None, usd: None, ..reply }),
+                    Ok(reply) if lost && self.endpoint.facts.price != Some(Price::FREE) => {
+                        return Ok(Reply { usage: None, usd: None, ..reply });
+                    }
                     Ok(reply) => return Ok(reply),
                     Err(error) => self.without_key(error),
                 };
-                lost |= spent.load(Ordering::Relaxed);
+                if let Some(window) = error.window {
+                    self.told.store(window, Ordering::Relaxed);
+                }
+                lost |= seen.spent.load(Ordering::Relaxed);
                 let error = ModelError { spent: lost, ..error };
                 // Some servers know no usage while streaming, which then stays unknown, or no schemas.
                 let refused =
@@ -226,6 +255,10 @@ impl ChatModel for OpenAi {
             }
         })
     }
+
+    fn window(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(self.window_known())
+    }
 }
 
 /// The error under async-openai's.
@@ -245,7 +278,8 @@ fn model_error(error: OpenAIError) -> ModelError {
     }
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
+/// An error and what caused it.
+pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -319,5 +353,6 @@ impl Config for Address {
 }
 
 mod post;
+mod probe;
 #[cfg(test)]
 mod tests;

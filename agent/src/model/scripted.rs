@@ -4,20 +4,27 @@
 //! {"text": "First the data.", "calls": [{"name": "data_inspect", "arguments": {"path": "data/train.jsonl"}}]}
 //! ```
 //!
-//! A turn with `when` waits for a request whose last message holds that text, and goes before those without.
+//! A turn with `when` waits for a request whose last message holds that text, and goes before those without. Replies as
+//! they are recorded are turns, too, so `replay:RUN` is a script that a run's log holds.
 
 use std::{collections::VecDeque, path::Path, sync::Mutex};
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use tunesmith_tools::files;
 
-use super::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage};
+use super::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Opaque, Reply, Request, Usage};
+
+/// Bytes that a recording may have.
+const LARGEST: u64 = 256 << 20;
 
 /// Plays prepared turns, in order.
 pub struct Scripted {
     turns: Mutex<VecDeque<Turn>>,
     source: String,
+    /// What to do when there are no more turns.
+    over: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -29,6 +36,16 @@ struct Turn {
     text: String,
     #[serde(default)]
     calls: Vec<ScriptedCall>,
+    /// Left out, it follows from whether there are calls.
+    #[serde(default)]
+    finish: Option<Finish>,
+    #[serde(default)]
+    opaque: Option<Opaque>,
+    /// Left out, nothing.
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(default)]
+    usd: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +57,8 @@ struct ScriptedCall {
     /// An object, or a string that is sent as it stands, broken or not.
     #[serde(default)]
     arguments: Value,
+    #[serde(default)]
+    extra: Option<Value>,
 }
 
 impl Scripted {
@@ -56,13 +75,37 @@ impl Scripted {
         let source = source.into();
         let mut turns = VecDeque::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let turn = serde_json::from_str(line).map_err(|error| {
-                let message = format!("line {} of script {source} is not a turn: {error}", number + 1);
-                ModelError::new(ErrorKind::Protocol, message)
-            })?;
-            turns.push_back(turn);
+            turns.push_back(serde_json::from_str(line).map_err(|error| no_turn(number, &source, &error))?);
         }
-        Ok(Scripted { turns: Mutex::new(turns), source })
+        Ok(Scripted { turns: Mutex::new(turns), source, over: "end it with a call of finish" })
+    }
+
+    /// What a model said in an earlier run: the run's directory, its log, or a file of replies. Asking it again costs
+    /// nothing.
+    pub fn recorded(path: &Path) -> Result<Self, ModelError> {
+        let path = if path.is_dir() { path.join("events.jsonl") } else { path.to_owned() };
+        let source = path.display().to_string();
+        let unread = |error| ModelError::new(ErrorKind::Protocol, format!("cannot read recording {source}: {error}"));
+        let text = files::read_small(&path, LARGEST).map_err(unread)?;
+        let mut turns = VecDeque::new();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let wrong = |error| no_turn(number, &source, &error);
+            let mut fields: Map<String, Value> = serde_json::from_str(line).map_err(wrong)?;
+            if let Some(kind) = fields.get("kind") {
+                if kind != "said" {
+                    continue;
+                }
+                fields
+                    .retain(|name, value| ["text", "calls", "finish", "opaque"].contains(&&**name) && !value.is_null());
+            }
+            let turn: Turn = serde_json::from_value(fields.into()).map_err(wrong)?;
+            turns.push_back(Turn { usage: None, usd: None, ..turn });
+        }
+        if turns.iter().all(|turn| turn.calls.is_empty() && !turn.text.contains('{')) {
+            let message = format!("{source} holds no replies of a language model; name a run that one has planned");
+            return Err(ModelError::new(ErrorKind::Protocol, message));
+        }
+        Ok(Scripted { turns: Mutex::new(turns), source, over: "the recorded run ended here" })
     }
 
     fn next(&self, messages: &[Message]) -> Result<Turn, ModelError> {
@@ -77,7 +120,7 @@ impl Scripted {
         let wanted = turns.iter().position(|turn| turn.when.as_ref().is_some_and(|when| last.contains(when.as_str())));
         let next = wanted.or_else(|| turns.iter().position(|turn| turn.when.is_none()));
         next.and_then(|at| turns.remove(at)).ok_or_else(|| {
-            let message = format!("script {} has no more turns; end it with a call of finish", self.source);
+            let message = format!("script {} has no more turns; {}", self.source, self.over);
             ModelError::new(ErrorKind::Protocol, message)
         })
     }
@@ -99,8 +142,15 @@ impl ChatModel for Scripted {
                 on(Delta::Call { name: &call.name });
             }
             let finish = if calls.is_empty() { Finish::Stop } else { Finish::Calls };
-            // A script costs nothing, and that is known.
-            Ok(Reply { text: turn.text, calls, finish, usage: Some(Usage::default()), usd: Some(0.0), opaque: None })
+            Ok(Reply {
+                text: turn.text,
+                calls,
+                finish: turn.finish.unwrap_or(finish),
+                // A script costs nothing, and that is known.
+                usage: Some(turn.usage.unwrap_or_default()),
+                usd: Some(turn.usd.unwrap_or_default()),
+                opaque: turn.opaque,
+            })
         })
     }
 
@@ -126,5 +176,10 @@ fn call(call: ScriptedCall) -> Call {
         Value::Null => "{}".to_owned(),
         value => value.to_string(),
     };
-    Call { id: call.id, name: call.name, arguments, extra: None }
+    Call { id: call.id, name: call.name, arguments, extra: call.extra }
+}
+
+fn no_turn(line: usize, source: &str, error: &serde_json::Error) -> ModelError {
+    let message = format!("line {} of script {source} is not a turn: {error}", line + 1);
+    ModelError::new(ErrorKind::Protocol, message)
 }

@@ -7,6 +7,7 @@ use tunesmith_harness::{ask::Price, redact::hide};
 
 use super::{
     ChatModel, ErrorKind, ModelError,
+    catalogue::{self, Facts},
     openai::{Endpoint, OpenAi},
     scripted::Scripted,
 };
@@ -20,6 +21,8 @@ pub enum Planner {
     Hosted(Hosted),
     /// Turns read from a file.
     Scripted(PathBuf),
+    /// What a model said in an earlier run: the run's directory, its log, or a file of replies.
+    Replay(PathBuf),
 }
 
 /// Where a model answers, and the name of the variable that holds its key.
@@ -39,7 +42,7 @@ pub struct Hosted {
 
 /// The forms that [`parse`] knows, for messages and help.
 pub const FORMS: &str = "playbook, openai:MODEL, anthropic:MODEL, gemini:MODEL, hf:MODEL, together:MODEL, ollama:MODEL, \
-                         vllm:MODEL, url:BASE#MODEL, scripted:FILE";
+                         vllm:MODEL, url:BASE#MODEL, scripted:FILE, replay:RUN";
 
 /// Why a `--planner` makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,7 +111,8 @@ pub fn parse(spec: &str) -> Result<Planner, SpecError> {
         "scripted" if rest.is_empty() => Err(incomplete("scripted:FILE")),
         "scripted" => Ok(Planner::Scripted(PathBuf::from(rest))),
         "url" => address(rest).map(Planner::Hosted),
-        "replay" => Err(SpecError::NotYet("replay")),
+        "replay" if rest.is_empty() => Err(incomplete("replay:RUN")),
+        "replay" => Ok(Planner::Replay(PathBuf::from(rest))),
         "local" => Err(SpecError::NotYet("local")),
         _ => match PROVIDERS.iter().find(|provider| provider.0 == form) {
             Some(provider) if rest.trim().is_empty() => Err(incomplete(provider.5)),
@@ -122,7 +126,8 @@ pub fn parse(spec: &str) -> Result<Planner, SpecError> {
 
 /// A word without a colon: a provider that lacks its model, or nothing known.
 fn unfinished(spec: &str) -> SpecError {
-    let forms = PROVIDERS.iter().map(|p| (p.0, p.5)).chain([("url", "url:BASE#MODEL"), ("scripted", "scripted:FILE")]);
+    let others = [("url", "url:BASE#MODEL"), ("scripted", "scripted:FILE"), ("replay", "replay:RUN")];
+    let forms = PROVIDERS.iter().map(|p| (p.0, p.5)).chain(others);
     match forms.into_iter().find(|(name, _)| *name == spec) {
         Some((_, form)) => SpecError::Incomplete { given: spec.to_owned(), form },
         None => SpecError::Unknown(spec.to_owned()),
@@ -155,13 +160,18 @@ fn address(rest: &str) -> Result<Hosted, SpecError> {
 }
 
 impl Planner {
-    /// What a token costs, where that is known: providers do not say before they are asked.
-    pub fn price(&self) -> Option<Price> {
+    /// What is known of it without asking. `env` looks up a variable; the error names the user's file that is wrong.
+    pub fn facts(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Facts, String> {
         match self {
-            Planner::Scripted(_) => Some(Price::FREE),
-            Planner::Hosted(hosted) => hosted.free.then_some(Price::FREE),
-            Planner::Playbook => None,
+            Planner::Scripted(_) | Planner::Replay(_) => Ok(Facts::FREE),
+            Planner::Hosted(hosted) => hosted.facts(env),
+            Planner::Playbook => Ok(Facts::default()),
         }
+    }
+
+    /// What a token costs, where that is known: providers do not say before they are asked.
+    pub fn price(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<Price> {
+        self.facts(env).ok()?.price
     }
 
     /// What answers are attributed to.
@@ -169,6 +179,7 @@ impl Planner {
         match self {
             Planner::Playbook => "the playbook".into(),
             Planner::Scripted(_) => "a script".into(),
+            Planner::Replay(_) => "a recording".into(),
             Planner::Hosted(Hosted { base, model, .. }) => format!("{model} at {base}"),
         }
     }
@@ -182,6 +193,7 @@ impl Planner {
         match self {
             Planner::Playbook => Ok(None),
             Planner::Scripted(file) => Ok(Some(Box::new(Scripted::open(file)?))),
+            Planner::Replay(path) => Ok(Some(Box::new(Scripted::recorded(path)?))),
             Planner::Hosted(hosted) => {
                 let endpoint = hosted.endpoint(env).map_err(|error| ModelError {
                     message: format!("{}, or use --planner playbook", error.message),
@@ -203,6 +215,14 @@ impl Hosted {
         }
         key.iter().for_each(|key| hide(key));
         let key = key.map(SecretString::from);
-        Ok(Endpoint { base: self.base.clone(), model: self.model.clone(), key, free: self.free })
+        // A catalogue that is wrong is told where the planner is named; here it knows nothing.
+        let facts = self.facts(env).unwrap_or_default();
+        Ok(Endpoint { base: self.base.clone(), model: self.model.clone(), key, facts })
+    }
+
+    /// What is known of the model.
+    pub fn facts(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Facts, String> {
+        let known = catalogue::facts(&self.base, &self.model, env)?;
+        Ok(Facts { price: if self.free { Some(Price::FREE) } else { known.price }, ..known })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -18,7 +18,7 @@ use reqwest::{
 use serde_json::Value;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
-use super::{ErrorKind, ModelError};
+use super::{ErrorKind, ModelError, events::Events, openai::causes, typed};
 
 /// Sends a request; reqwest in earnest, a function in tests.
 pub type Http = BoxCloneSyncService<HttpRequestFactory, Response, OpenAIError>;
@@ -38,10 +38,28 @@ pub struct Transport {
     pub head: Duration,
     /// Longest silence within the answer's body.
     pub idle: Duration,
-    /// Set when the stream's `[DONE]` went by, which async-openai swallows.
-    pub done: Arc<AtomicBool>,
-    /// Set once the request may have cost something: an answer began, or none came in time.
-    pub spent: Arc<AtomicBool>,
+    /// What is noticed on the way.
+    pub seen: Arc<Seen>,
+}
+
+/// What the transport noticed of one request.
+#[derive(Default)]
+pub struct Seen {
+    /// The stream's `[DONE]` went by, which async-openai swallows.
+    pub done: AtomicBool,
+    /// It may have cost something: an answer began, or none came in time.
+    pub spent: AtomicBool,
+    /// What went wrong within the stream, of which async-openai keeps the words alone.
+    pub fault: Mutex<Option<ModelError>>,
+}
+
+impl Seen {
+    /// Takes note of what went wrong.
+    fn failed(&self, error: ModelError) -> std::io::Error {
+        let words = error.message.clone();
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        std::io::Error::other(words)
+    }
 }
 
 impl Service<HttpRequestFactory> for Transport {
@@ -61,13 +79,13 @@ impl Service<HttpRequestFactory> for Transport {
             let response = sent.map_err(|_| boxed(silent("answer", this.head))).flatten().inspect_err(|error| {
                 // Whoever could not be reached has answered nothing; a connection that broke later may have been too late.
                 let unreached = matches!(error, OpenAIError::Reqwest(error) if error.is_connect());
-                this.spent.store(!unreached, Ordering::Relaxed);
+                this.seen.spent.store(!unreached, Ordering::Relaxed);
             })?;
             if !response.status().is_success() {
                 return Err(boxed(refusal(response, this.idle).await));
             }
-            this.spent.store(true, Ordering::Relaxed);
-            watched(response, this.idle, this.done).await
+            this.seen.spent.store(true, Ordering::Relaxed);
+            watched(response, this.idle, this.seen).await
         })
     }
 }
@@ -85,32 +103,35 @@ pub async fn refusal(response: Response, idle: Duration) -> ModelError {
             break;
         }
     }
-    typed(status, &String::from_utf8_lossy(&body), retry_after)
+    typed::typed(Some(status), &String::from_utf8_lossy(&body), retry_after)
 }
 
-/// The same answer, with silence turned into an error and `[DONE]` noticed. An answer in plain JSON, from a server
-/// that does not stream, becomes a stream of one event.
-async fn watched(response: Response, idle: Duration, done: Arc<AtomicBool>) -> Result<Response, OpenAIError> {
-    let is_json = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/json"));
+/// The same answer as events in one form, with silence turned into an error and `[DONE]` noticed. An answer in plain
+/// JSON, from a server that does not stream, becomes a stream of one event.
+async fn watched(response: Response, idle: Duration, seen: Arc<Seen>) -> Result<Response, OpenAIError> {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (is_json, is_page) = (kind.starts_with("application/json"), kind.starts_with("text/html"));
+    if is_page {
+        let message = "it answers with a web page; check the base address, which often ends with /v1";
+        return Err(boxed(ModelError::new(ErrorKind::Protocol, message)));
+    }
     let (parts, body) = http::Response::<Body>::from(response).into_parts();
-    let bytes = http_body_stream(body);
-    let silenced = stream::unfold(Some(bytes), move |bytes| async move {
-        let mut bytes = bytes?;
-        match tokio::time::timeout(idle, bytes.next()).await {
-            Ok(next) => next.map(|next| (next, Some(bytes))),
-            Err(_) => Some((Err(std::io::Error::other(silent("next piece", idle).message)), None)),
+    let body = Response::from(http::Response::new(body)).bytes_stream().boxed();
+    let mut pieces = stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(idle, body.next()).await {
+            Ok(next) => {
+                let broken = |error: reqwest::Error| ModelError::new(ErrorKind::Network, causes(&error));
+                next.map(|piece| (piece.map_err(broken), Some(body)))
+            }
+            Err(_) => Some((Err(silent("next piece", idle)), None)),
         }
-    });
+    })
+    .boxed();
     if is_json {
         let mut whole = Vec::new();
-        let mut silenced = std::pin::pin!(silenced);
-        while let Some(bytes) = silenced.next().await {
-            let error = |error: std::io::Error| ModelError::new(ErrorKind::Network, error.to_string());
-            whole.extend_from_slice(&bytes.map_err(error).map_err(boxed)?);
+        while let Some(piece) = pieces.next().await {
+            whole.extend_from_slice(&piece.map_err(boxed)?);
             if whole.len() > MOST_BYTES {
                 return Err(boxed(too_large()));
             }
@@ -118,80 +139,25 @@ async fn watched(response: Response, idle: Duration, done: Arc<AtomicBool>) -> R
         let value: Value = serde_json::from_slice(&whole).map_err(|error| {
             boxed(ModelError::new(ErrorKind::Protocol, format!("the answer is not the JSON it claims to be: {error}")))
         })?;
-        done.store(true, Ordering::Relaxed);
+        seen.done.store(true, Ordering::Relaxed);
         let event = format!("data: {value}\n\ndata: [DONE]\n\n");
         return Ok(http::Response::from_parts(parts, Body::from(event)).into());
     }
-    let mut line = Line::default();
-    let seen = silenced.inspect(move |bytes| {
-        if bytes.as_ref().is_ok_and(|bytes| line.saw_done(bytes)) {
-            done.store(true, Ordering::Relaxed);
-        }
+    let mut events = Events::default();
+    let clean = pieces.map(move |piece| {
+        let taken = piece.and_then(|piece| events.take(&piece)).map_err(|error| seen.failed(error))?;
+        seen.done.fetch_or(taken.done, Ordering::Relaxed);
+        Ok::<_, std::io::Error>(taken.text)
     });
-    Ok(http::Response::from_parts(parts, Body::wrap_stream(seen)).into())
+    Ok(http::Response::from_parts(parts, Body::wrap_stream(clean)).into())
 }
 
-/// The body as a stream of bytes.
-fn http_body_stream(body: Body) -> stream::BoxStream<'static, std::io::Result<Vec<u8>>> {
-    let response = Response::from(http::Response::new(body));
-    response.bytes_stream().map(|next| next.map(|bytes| bytes.to_vec()).map_err(std::io::Error::other)).boxed()
-}
-
-/// The beginning of the line that is being read.
-#[derive(Default)]
-struct Line(Vec<u8>);
-
-impl Line {
-    /// Whether the stream's last line begins in or before `bytes`. In JSON a line break is escaped, so a line that
-    /// starts like this is never part of a text.
-    fn saw_done(&mut self, bytes: &[u8]) -> bool {
-        let mut saw = false;
-        for &byte in bytes {
-            match byte {
-                b'\n' | b'\r' => self.0.clear(),
-                _ if self.0.len() < 16 => self.0.push(byte),
-                _ => {}
-            }
-            saw |= self.0 == b"data: [DONE]" || self.0 == b"data:[DONE]";
-        }
-        saw
-    }
-}
-
-/// What a status and its body mean.
-pub fn typed(status: u16, body: &str, retry_after: Option<Duration>) -> ModelError {
-    let lower = body.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let too_long = ["context_length", "context length", "context window", "maximum context", "prompt is too long"];
-    let broke = ["insufficient_quota", "insufficient credit", "billing", "exceeded your current quota"];
-    let kind = match status {
-        401 | 403 => ErrorKind::Auth,
-        402 => ErrorKind::Billing,
-        429 if says(&broke) => ErrorKind::Billing,
-        429 => ErrorKind::Rate,
-        413 => ErrorKind::ContextTooLong,
-        400 | 422 if says(&too_long) => ErrorKind::ContextTooLong,
-        408 | 425 => ErrorKind::Server,
-        400..=499 => ErrorKind::Refused,
-        500..=599 => ErrorKind::Server,
-        _ => ErrorKind::Protocol,
-    };
-    ModelError { retry_after, status: Some(status), ..ModelError::new(kind, words(body)) }
-}
-
-/// The message inside an error body, whatever its shape, in one short line.
-pub fn words(body: &str) -> String {
-    let value: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-    let value = if let Value::Array(list) = &value { list.first().unwrap_or(&Value::Null) } else { &value };
-    let paths = ["/error/message", "/message", "/detail", "/error", "/errors/0"];
-    let found = paths.iter().find_map(|path| value.pointer(path)?.as_str());
-    let text = found.unwrap_or(body).split_whitespace().collect::<Vec<_>>().join(" ");
-    let text: String = text.chars().filter(|c| !c.is_control()).take(400).collect();
-    if text.is_empty() { "no message".to_owned() } else { text }
-}
-
-/// `Retry-After` as a duration. A date is taken relative to the answer's own `Date`, so that no clock is read.
+/// `Retry-After` as a duration, in any of its three forms. A date is taken relative to the answer's own `Date`, so that no clock is read.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let milliseconds = headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
+    if let Some(wait) = milliseconds.and_then(|wait| Duration::try_from_secs_f64(wait / 1000.0).ok()) {
+        return Some(wait);
+    }
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();

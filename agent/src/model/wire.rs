@@ -4,11 +4,18 @@
 //! or unknown stays unknown, and nothing unexpected ends the stream.
 
 use serde_json::{Map, Value, json};
+use tunesmith_harness::ask::Price;
 
-use super::{Call, Delta, ErrorKind, Finish, Message, ModelError, Opaque, Reply, Request, Usage, opaque, transport};
+use super::{
+    Call, Delta, ErrorKind, Finish, Message, ModelError, Opaque, Reply, Request, Usage, opaque, strict, transport,
+    typed,
+};
 
 /// Fields of a request's body that servers may not know; what they say of it names the field.
 pub const OPTIONAL: [&str; 4] = ["stream_options", "response_format", "temperature", "seed"];
+
+/// What makes the schemas of tools strict.
+const STRICT: &str = "strict";
 
 /// To whom a request goes.
 #[derive(Clone, Copy)]
@@ -19,6 +26,8 @@ pub struct To<'a> {
     pub model: &'a str,
     /// The server's name for the most tokens of a reply.
     pub most_tokens: &'a str,
+    /// Whether the server holds a model to the schemas of its tools.
+    pub strict_tools: bool,
 }
 
 /// The body of a request.
@@ -28,8 +37,8 @@ pub fn request(to: To<'_>, request: Request<'_>) -> Value {
     body["stream_options"] = json!({"include_usage": true});
     let super::Form { schema, max_tokens, temperature, seed, once: _ } = request.form;
     if let Some(schema) = schema {
-        // Not strict: that takes a small part of JSON Schema only, and every answer is checked.
-        let schema = json!({"name": "answer", "schema": schema, "strict": false});
+        let (schema, strict) = strict::closed(schema).map_or((schema.clone(), false), |closed| (closed, true));
+        let schema = json!({"name": "answer", "schema": schema, "strict": strict});
         body["response_format"] = json!({"type": "json_schema", "json_schema": schema});
     }
     let numbers = [
@@ -45,7 +54,11 @@ pub fn request(to: To<'_>, request: Request<'_>) -> Value {
     }
     if !request.tools.is_empty() {
         let tool = |tool: &super::ToolSpec| {
-            let function = json!({"name": tool.name, "description": tool.description, "parameters": tool.schema});
+            let mut function = json!({"name": tool.name, "description": tool.description, "parameters": tool.schema});
+            if let Some(closed) = strict::closed(&tool.schema).filter(|_| to.strict_tools) {
+                function["parameters"] = closed;
+                function["strict"] = json!(true);
+            }
             json!({"type": "function", "function": function})
         };
         body["tools"] = request.tools.iter().map(tool).collect();
@@ -59,19 +72,22 @@ pub fn unknown(body: &Value, says: &str) -> Option<String> {
     // One that misses its reasoning names it, too.
     let wants = ["must be passed", "missing", "required"].iter().any(|word| says.to_lowercase().contains(word));
     let opaque = opaque::sent(body).filter(|_| !wants);
+    let is_strict = body["tools"].as_array().into_iter().flatten().any(|tool| tool["function"]["strict"] == true);
+    if is_strict && ["strict", "nvalid schema for function"].iter().any(|words| says.contains(words)) {
+        return Some(STRICT.to_owned());
+    }
     optional.chain(opaque).find(|field| says.contains(*field)).map(str::to_owned)
 }
 
-/// Takes a field out of a request's body or of the messages in it; whether it was there.
+/// Takes a field out of a request's body, of its tools or of its messages; whether it was there.
 pub fn without(body: &mut Value, field: &str) -> bool {
-    let mut removed =
-        OPTIONAL.contains(&field) && body.as_object_mut().is_some_and(|body| body.shift_remove(field).is_some());
-    if !OPTIONAL.contains(&field) {
-        for message in body["messages"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-            removed |= message.shift_remove(field).is_some();
-        }
+    let take = |object: &mut Value| object.as_object_mut().is_some_and(|object| object.shift_remove(field).is_some());
+    if OPTIONAL.contains(&field) {
+        return take(body);
     }
-    removed
+    let (list, inside) = if field == STRICT { ("tools", "/function") } else { ("messages", "") };
+    let objects = body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    objects.filter_map(|object| object.pointer_mut(inside)).map(take).fold(false, |any, taken| any | taken)
 }
 
 fn sent(message: &Message, to: To<'_>) -> Value {
@@ -126,7 +142,7 @@ impl Gathering {
     /// Takes the next chunk and tells `on` what is new.
     pub fn take(&mut self, chunk: &Value, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<(), ModelError> {
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-            return Err(error_in_stream(error));
+            return Err(typed::in_stream(error));
         }
         self.take_usage(chunk);
         // The last chunk with the usage has no choices; only the first choice was asked for.
@@ -157,8 +173,8 @@ impl Gathering {
         self.finish.is_some()
     }
 
-    /// The reply of the one that was asked. `free` when asking costs nothing.
-    pub fn reply(self, to: To<'_>, free: bool) -> Result<Reply, ModelError> {
+    /// The reply of the one that was asked, at its price where the provider does not say what it cost.
+    pub fn reply(self, to: To<'_>, price: Option<Price>) -> Result<Reply, ModelError> {
         let finish = match self.finish.as_deref() {
             Some("stop" | "end_turn" | "eos") => Finish::Stop,
             Some("tool_calls" | "function_call" | "tool_use") => Finish::Calls,
@@ -171,7 +187,11 @@ impl Gathering {
             return Err(ModelError::new(ErrorKind::Refused, message));
         }
         let calls: Vec<Call> = self.calls.into_iter().map(|partial| partial.call).collect();
-        let usd = self.usd.or(free.then_some(0.0));
+        let paid = price.and_then(|price| match self.usage {
+            _ if price == Price::FREE => Some(0.0),
+            usage => Some(usage?.usd(price)),
+        });
+        let usd = self.usd.or(paid);
         let fields = self.opaque.whole();
         let marked = !fields.is_empty() || calls.iter().any(|call| call.extra.is_some());
         let opaque = marked.then(|| Opaque { base: to.base.into(), model: to.model.into(), fields });
@@ -256,18 +276,5 @@ fn text_of(content: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
-    }
-}
-
-/// An error that a server sends after a 200.
-pub fn error_in_stream(error: &Value) -> ModelError {
-    let status = ["status", "code", "http_code"].iter().find_map(|field| {
-        let code = error.get(field)?;
-        code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())
-    });
-    let body = json!({ "error": error }).to_string();
-    match status.filter(|status| (400..600).contains(status)) {
-        Some(status) => transport::typed(status, &body, None),
-        None => ModelError::new(ErrorKind::Server, transport::words(&body)),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use tunesmith_harness::{
     event::Rows,
+    figures::bytes,
     task::{Goal, JobKind, Task},
 };
 use tunesmith_tools::data_inspect::Proposal;
@@ -13,6 +14,7 @@ use super::{
     Scouted,
     ladder::{Recipe, Speed},
     name,
+    request::{Export, Publish, Wanted},
 };
 
 /// A run that was planned but not carried out.
@@ -44,14 +46,30 @@ pub struct Preview {
     pub seconds: f64,
     /// Expected peak memory of a job in bytes; `None` is unknown.
     pub memory: Option<u64>,
+    /// Models to ship beside the adapter.
+    pub exports: Vec<Export>,
+    /// Most bytes that each of them may take.
+    pub max_bytes: Option<u64>,
+    /// Minutes for the whole run; `None` is no limit.
+    pub minutes: Option<f64>,
+    /// The licence that was asked for, which the base has.
+    pub licence: Option<String>,
+    /// Where the result goes once the goal is met.
+    pub publish: Option<Publish>,
     /// What should be known of how the files were read.
     pub notes: Vec<String>,
 }
 
 impl Preview {
-    pub(super) fn new(task: &Task, rows: Rows, proposal: &Proposal, scouted: &Scouted, recipe: &Recipe) -> Self {
+    pub(super) fn new(
+        (task, wanted): (&Task, &Wanted),
+        rows: Rows,
+        proposal: &Proposal,
+        scouted: &Scouted,
+        recipe: &Recipe,
+    ) -> Self {
         let (prepared, speed) = (&scouted.prepared, &scouted.speed);
-        let grading = speed.grading(3).as_secs_f64();
+        let grading = speed.grading(2 + wanted.exports.len()).as_secs_f64();
         Preview {
             kind: proposal.kind,
             base: task.base.clone().unwrap_or_else(|| "nano".into()),
@@ -66,6 +84,11 @@ impl Preview {
             speed: *speed,
             seconds: recipe.seconds + grading,
             memory: scouted.memory,
+            exports: wanted.exports.clone(),
+            max_bytes: task.max_bytes,
+            minutes: task.minutes,
+            licence: wanted.licence.clone(),
+            publish: wanted.publish.clone(),
             notes: Vec::new(),
         }
     }
@@ -86,9 +109,21 @@ impl fmt::Display for Preview {
         let goals: Vec<String> =
             self.goals.iter().map(|goal| format!("{} of at least {}", goal.metric, goal.at_least)).collect();
         writeln!(f, "goal      {}", if goals.is_empty() { "a gain above zero".to_owned() } else { goals.join(", ") })?;
+        let exports: Vec<String> =
+            self.exports.iter().map(|export| format!("{} in {}", export.format, export.quant)).collect();
+        let exports = if exports.is_empty() { String::new() } else { format!(", {}", exports.join(", ")) };
+        let most = self.max_bytes.map_or_else(String::new, |most| format!(", at most {}", bytes(most)));
+        writeln!(f, "ships     the adapter{exports}{most}")?;
+        if let Some(licence) = &self.licence {
+            writeln!(f, "licence   {licence}: the base's fits")?;
+        }
+        if let Some(Publish { to, public }) = &self.publish {
+            writeln!(f, "publish   {} as {to}, once the goal is met", if *public { "publicly" } else { "privately" })?;
+        }
         writeln!(f, "recipe    {}", self.recipe)?;
         writeln!(f, "speed     {:.0} tokens per second in training", self.speed.tokens_per_second)?;
-        writeln!(f, "time      about {:.0} s with the final grading", self.seconds)?;
+        let limit = self.minutes.map_or_else(String::new, |minutes| format!(", of {minutes} minutes at most"));
+        writeln!(f, "time      about {:.0} s with the final grading{limit}", self.seconds)?;
         match self.memory {
             Some(bytes) => write!(f, "memory    about {} MiB", bytes >> 20),
             None => write!(f, "memory    unknown"),

@@ -1,202 +1,286 @@
 //! What a request in plain words asks for, as far as the playbook can tell.
 
+use serde::Serialize;
 use tunesmith_harness::task::{Goal, JobKind};
 
+use super::{phrases, targets, words::Words};
+
 /// A request as the playbook understands it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Wanted {
-    /// The kind of job, where the words say it.
-    pub kind: Option<JobKind>,
-    /// The GGUF quantisation to export, where a file to ship is asked for.
-    pub gguf: Option<&'static str>,
-    /// Targets named in the request.
+    /// The kinds of jobs that the words allow; none: any.
+    pub kinds: Vec<JobKind>,
+    /// Models to ship beside the adapter.
+    pub exports: Vec<Export>,
+    /// Scores named in the request.
     pub goals: Vec<Goal>,
+    /// Most bytes of what is shipped.
+    pub max_bytes: Option<u64>,
+    /// Minutes for all of it.
+    pub minutes: Option<f64>,
+    /// Tag of the licence that the base must have, or `permissive` for any free one.
+    pub licence: Option<String>,
+    /// What is said of the base.
+    pub base: Base,
+    /// Id of a data set on the Hub.
+    pub dataset: Option<String>,
+    /// Where the result is to be sent.
+    pub publish: Option<Publish>,
     /// What is asked for that the playbook does not do, in words for people.
-    pub beyond: Vec<&'static str>,
+    pub beyond: Vec<String>,
+    /// What must be said more clearly first.
+    pub questions: Vec<String>,
 }
 
-/// Phrases that ask for something that the playbook does not do, and what that is. A phrase that ends in `*` is the
-/// beginning of a word.
-const BEYOND: [(&str, &str); 31] = [
-    ("onnx", "an ONNX file"),
-    ("tflite", "a TFLite file"),
-    ("coreml", "a Core ML file"),
-    ("core ml", "a Core ML file"),
-    ("torchscript", "a TorchScript file"),
-    ("openvino", "an OpenVINO file"),
-    ("mlx", "an MLX model"),
-    ("tensorrt", "a TensorRT engine"),
-    ("awq", "AWQ quantisation"),
-    ("gptq", "GPTQ quantisation"),
-    ("q2_*", "2-bit quantisation"),
-    ("q3_*", "3-bit quantisation"),
-    ("q4_*", "4-bit quantisation"),
-    ("q5_*", "5-bit quantisation"),
-    ("q6_*", "6-bit quantisation"),
-    ("4-bit", "4-bit quantisation"),
-    ("int4", "4-bit quantisation"),
-    ("dpo", "DPO"),
-    ("orpo", "ORPO"),
-    ("grpo", "GRPO"),
-    ("ppo", "PPO"),
-    ("rlhf", "RLHF"),
-    ("qlora", "QLoRA"),
-    ("dora", "DoRA"),
-    ("full fine-tun*", "full fine-tuning"),
-    ("full finetun*", "full fine-tuning"),
-    ("publish to the hub", "publishing"),
-    ("push to the hub", "publishing"),
-    ("upload to the hub", "publishing"),
-    ("do not train", "anything but training"),
-    ("don't train", "anything but training"),
-];
+/// A model to ship.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Export {
+    /// `gguf` or `safetensors`.
+    pub format: &'static str,
+    /// How numbers are stored.
+    pub quant: &'static str,
+}
 
-/// Beginnings of words that ask for a model to be trained or for what a trained model does.
-const TRAIN: [&str; 12] = [
-    "fine-tun", "finetun", "train", "tune", "adapt", "teach", "classif", "rout", "label", "categor", "extract", "learn",
-];
-const CLASSIFY: [&str; 9] =
-    ["classif", "rout", "label", "intent", "categor", "sentiment", "triag", "topic", "departments"];
-const EXTRACT: [&str; 4] = ["extract", "json", "fields", "entities"];
-const GENERATE: [&str; 11] = [
-    "solv",
-    "answer",
-    "rewrit",
-    "translat",
-    "summar",
-    "reformat",
-    "convert",
-    "transform",
-    "paraphras",
-    "respond",
-    "math",
-];
+/// What is said of the base.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Base {
+    /// Its id, or the name of its family.
+    pub name: Option<String>,
+    /// About so many parameters.
+    pub parameters: Option<u64>,
+    /// The Hub is to be searched for it.
+    pub search: bool,
+}
+
+/// Where the result is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Publish {
+    /// `owner/name`.
+    pub to: String,
+    /// Whether everybody may see it.
+    pub public: bool,
+}
 
 /// Reads a request; `None` when nothing in it asks for a model to be trained.
 pub fn read(request: &str) -> Option<Wanted> {
-    let lower = request.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).collect();
-    let any = |stems: &[&str]| words.iter().any(|word| stems.iter().any(|stem| word.starts_with(stem)));
-    let fine_tune = words.windows(2).any(|pair| pair[0] == "fine" && pair[1].starts_with("tun"));
-    if !any(&TRAIN) && !fine_tune {
+    let words = Words::new(request);
+    let (kinds, clear) = kinds(&words);
+    let learns = phrases::LEARN.iter().any(|phrase| words.has(phrase));
+    // "Translate this" asks for a translation and not for a model; "classify this" needs a model anyway.
+    if !learns && !(clear && kinds.iter().any(|kind| *kind != JobKind::Generation)) {
         return None;
     }
-    let kind = match () {
-        // "Sort this JSON export" and "label by these fields" describe the rows, so these words alone decide little.
-        () if any(&CLASSIFY) => Some(JobKind::Classification),
-        () if any(&EXTRACT) => Some(JobKind::Extraction),
-        () if any(&GENERATE) => Some(JobKind::Generation),
-        () => None,
-    };
-    Some(Wanted { kind, gguf: gguf(&lower), goals: goals(&lower, &words), beyond: beyond(&lower) })
+    let mut wanted = Wanted { kinds, ..Wanted::default() };
+    let (goals, unknown) = targets::goals(&words);
+    wanted.goals = goals;
+    wanted.beyond = beyond(&words, unknown, wanted.kinds.is_empty());
+    wanted.exports = exports(&words);
+    wanted.licence = licence(&words);
+    wanted.base.name = family(&words);
+    wanted.base.search = words.wants("find|search|look|pick|choose .. model|base .. hub|huggingface|hugging");
+    wanted.ids(&words, request);
+    wanted.figures(&words);
+    wanted.publishing(&words);
+    // A limit of size is one for a file that can be used by itself.
+    if wanted.max_bytes.is_some() && wanted.exports.is_empty() {
+        wanted.exports.push(Export { format: "gguf", quant: "q8_0" });
+    }
+    wanted.contradictions();
+    Some(wanted)
 }
 
-/// What of [`BEYOND`] the request names, each once.
-fn beyond(lower: &str) -> Vec<&'static str> {
-    let named = |phrase: &str| {
-        let (stem, open) = phrase.strip_suffix('*').map_or((phrase, false), |stem| (stem, true));
-        lower.match_indices(stem).any(|(at, _)| {
-            let (before, rest) = (&lower[..at], &lower[at + stem.len()..]);
-            !before.ends_with(char::is_alphanumeric) && (open || !begins_a_word(rest))
-        })
+/// The kinds of jobs that the words name, and whether they name them clearly.
+fn kinds(words: &Words) -> (Vec<JobKind>, bool) {
+    let named = |list: &[(&str, JobKind)]| {
+        let mut kinds: Vec<JobKind> = Vec::new();
+        for (_, kind) in list.iter().filter(|(phrase, _)| words.wants(phrase)) {
+            if !kinds.contains(kind) {
+                kinds.push(*kind);
+            }
+        }
+        kinds
     };
-    let mut found: Vec<&'static str> = Vec::new();
-    for (_, what) in BEYOND.iter().filter(|(phrase, _)| named(phrase)) {
-        if !found.contains(what) {
-            found.push(what);
+    let clear = named(&phrases::KINDS);
+    if clear.is_empty() { (named(&phrases::HINTS), false) } else { (clear, true) }
+}
+
+/// What the request names that the playbook does not do, each once.
+fn beyond(words: &Words, unknown: Vec<&'static str>, no_kind: bool) -> Vec<String> {
+    let lists = phrases::BEYOND.iter().chain(&phrases::BEYOND_DATA);
+    // A denial is what these phrases themselves are about.
+    let asked = |phrase: &str| words.wants(phrase) || phrase.contains("not|") && words.has(phrase);
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |what: &str| {
+        if !found.iter().any(|known| known == what) {
+            found.push(what.to_owned());
+        }
+    };
+    lists.filter(|(phrase, _)| asked(phrase)).for_each(|(_, what)| add(what));
+    if no_kind && phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) {
+        add(phrases::RAW);
+    }
+    unknown.into_iter().for_each(|what| add(&format!("a target for {what}")));
+    found
+}
+
+/// The formats named, each with the ways to store numbers; Q8_0 loses almost nothing at half the size of F16.
+fn exports(words: &Words) -> Vec<Export> {
+    let mut quants: Vec<&'static str> = Vec::new();
+    for (phrase, quant) in phrases::QUANTS {
+        if words.wants(phrase) && !quants.contains(&quant) {
+            quants.push(quant);
+        }
+    }
+    let mut formats: Vec<&'static str> = Vec::new();
+    for (phrase, format, _) in phrases::EXPORTS {
+        if words.wants(phrase) && !formats.contains(&format) {
+            formats.push(format);
+        }
+    }
+    let mut exports = Vec::new();
+    for format in formats {
+        let fitting: Vec<&'static str> =
+            quants.iter().copied().filter(|quant| format == "gguf" || *quant != "q8_0").collect();
+        let default = if format == "gguf" { "q8_0" } else { "f16" };
+        let chosen = if fitting.is_empty() { vec![default] } else { fitting };
+        exports.extend(chosen.into_iter().map(|quant| Export { format, quant }));
+    }
+    exports
+}
+
+fn licence(words: &Words) -> Option<String> {
+    let named = phrases::LICENCES.iter().find(|(phrase, _)| words.wants(phrase));
+    named.map(|(_, licence)| (*licence).to_owned())
+}
+
+fn family(words: &Words) -> Option<String> {
+    let named = |phrase: &str| {
+        words.all(phrase).iter().any(|found| !words.is_denied(found.start) && words.word(found.end) != "cpp")
+    };
+    phrases::FAMILIES.iter().find(|(phrase, _)| named(phrase)).map(|(_, name)| (*name).to_owned())
+}
+
+/// What an id in the request is of.
+enum Of {
+    Publishing,
+    Data,
+    Base,
+}
+
+impl Wanted {
+    /// What holds whoever plans: scores, files, size and time.
+    pub fn figures_only(self) -> Wanted {
+        let Wanted { goals, exports, max_bytes, minutes, .. } = self;
+        Wanted { goals, exports, max_bytes, minutes, ..Wanted::default() }
+    }
+
+    /// Ids of the Hub, `owner/name`, each by the words around it.
+    fn ids(&mut self, words: &Words, request: &str) {
+        let hub = words.has("hub|huggingface|hugging");
+        for (id, at) in ids(words, request) {
+            let place = words.at(at);
+            let near = |from: usize, to: usize| Words {
+                text: String::new(),
+                list: words.list[from.min(words.list.len())..to.min(words.list.len())].to_vec(),
+            };
+            let taken = words.list[place..].iter().take_while(|word| word.at.start < at + id.len()).count();
+            let before = near(place.saturating_sub(8), place);
+            let (last, next) = (near(place.saturating_sub(3), place), near(place + taken, place + taken + 2));
+            let data = next.has("dataset|datasets") || next.has("data set") || last.has("dataset|set");
+            let named = last.has("as|to|under|at|hub|huggingface|name|called|repo|repository");
+            let of = match () {
+                () if before.has("publish*|push*|upload*|share|post|release|put") && named => Of::Publishing,
+                () if data || hub && (next.has("data|rows") || last.has("data|rows")) => Of::Data,
+                () if last.has("base|model") => Of::Base,
+                () if is_distinct(&id) && last.has("tun*|finetun*|train|use|using|from|start*|on|with|take|adapt") => {
+                    Of::Base
+                }
+                () => continue,
+            };
+            match of {
+                Of::Publishing => self.publish = Some(Publish { to: id, public: false }),
+                Of::Data => self.dataset = Some(id),
+                Of::Base => self.base.name = Some(id),
+            }
+        }
+        let on_hub = words.wants("dataset|data|rows|set|sets .. on|from .. hub|huggingface|hugging");
+        if on_hub && self.dataset.is_none() && self.publish.is_none() {
+            self.questions.push("which data set of the Hub is meant; name it as owner/name".into());
+        }
+    }
+
+    /// Size, time and parameters; each may be named once.
+    fn figures(&mut self, words: &Words) {
+        fn only<T: Copy>(found: &[T], what: &str, questions: &mut Vec<String>) -> Option<T> {
+            if found.len() > 1 {
+                questions.push(format!("which {what} holds; the request names {}", found.len()));
+            }
+            found.first().copied()
+        }
+        self.max_bytes = only(&targets::bytes(words), "size", &mut self.questions);
+        self.minutes = only(&targets::minutes(words), "time", &mut self.questions);
+        self.base.parameters = only(&targets::parameters(words), "size of model", &mut self.questions);
+    }
+
+    fn publishing(&mut self, words: &Words) {
+        let asked = phrases::PUBLISH.iter().any(|phrase| words.wants(phrase));
+        if !asked {
+            self.publish = None;
+            return;
+        }
+        let (public, private) = (words.has(phrases::PUBLIC), words.has(phrases::PRIVATE));
+        match &mut self.publish {
+            None => self.questions.push("under which name to publish; write it as owner/name".into()),
+            Some(_) if public && private => self.questions.push("whether to publish privately or publicly".into()),
+            Some(publish) => publish.public = public,
+        }
+    }
+
+    fn contradictions(&mut self) {
+        let twice = |goal: &&Goal| self.goals.iter().any(|other| other.metric == goal.metric && other != *goal);
+        if let Some(goal) = self.goals.iter().find(twice) {
+            let values: Vec<String> = self.goals.iter().map(|goal| goal.at_least.to_string()).collect();
+            let question =
+                format!("which target for {} holds; the request names {}", goal.metric, values.join(" and "));
+            self.questions.push(question);
+        }
+    }
+}
+
+/// What is written as `owner/name`, in the letters of the request, and where.
+fn ids(words: &Words, request: &str) -> Vec<(String, usize)> {
+    const SITES: [&str; 3] = ["huggingface.co/datasets/", "huggingface.co/", "hf.co/"];
+    const FILES: [&str; 10] = ["csv", "tsv", "json", "jsonl", "parquet", "txt", "gz", "zst", "xlsx", "gguf"];
+    let of_id = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let parts = |text: &str| text.split(|c: char| !of_id(c)).map(str::to_owned).collect::<Vec<String>>();
+    let originals = parts(request);
+    let letters =
+        |part: &str| part.len() > 1 && part.contains(|c: char| c.is_ascii_alphabetic()) && !part.starts_with('.');
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for part in parts(&words.text) {
+        let Some(original) = originals.iter().find(|original| original.eq_ignore_ascii_case(&part)) else { continue };
+        let id = original.trim_end_matches(['.', '/', '-']);
+        let id = SITES.iter().find_map(|site| Some(&id[id.find(site)? + site.len()..])).unwrap_or(id);
+        let file = FILES.iter().any(|ending| id.rsplit('.').next().is_some_and(|last| last == *ending));
+        if !file && id.split('/').count() == 2 && id.split('/').all(letters) && !found.iter().any(|known| known.0 == id)
+        {
+            found.extend(words.text.find(&id.to_lowercase()).map(|at| (id.to_owned(), at)));
         }
     }
     found
 }
 
-/// The quantisation: the one named, else Q8_0, which loses almost nothing at half the size of F16.
-fn gguf(lower: &str) -> Option<&'static str> {
-    let asked = ["gguf", "llama.cpp", "ollama"].iter().any(|word| lower.contains(word));
-    let named = [("f32", "f32"), ("f16", "f16"), ("fp16", "f16"), ("q8_0", "q8_0")];
-    asked.then(|| named.into_iter().find(|(word, _)| lower.contains(word)).map_or("q8_0", |(_, quant)| quant))
-}
-
-/// "at least 90 %", "reach 0.9", "accuracy of 90 %", "90 % accuracy": a target for F1 when that is named, else for the
-/// headline metric.
-fn goals(lower: &str, words: &[&str]) -> Vec<Goal> {
-    const BEFORE: [&str; 19] = [
-        "at least",
-        "over",
-        "above",
-        "minimum of",
-        "better than",
-        "more than",
-        ">=",
-        "reach",
-        "reaches",
-        "reaching",
-        "achieve",
-        "achieves",
-        "hit",
-        "get to",
-        "accuracy",
-        "accuracy of",
-        "accuracy to",
-        "f1",
-        "f1 of",
-    ];
-    const AFTER: [&str; 5] = ["accura", "f1", "macro", "correct", "exact match"];
-    let metric = if words.iter().any(|w| *w == "f1" || *w == "macro-f1") { "macro_f1" } else { "accuracy" };
-    let named = || {
-        let starts = lower.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| at);
-        let whole = starts.filter(|at| !lower[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '.'));
-        whole
-            .filter_map(|at| score(&lower[at..]))
-            .find_map(|(value, rest)| AFTER.iter().any(|word| rest.trim_start().starts_with(word)).then_some(value))
-    };
-    let found = BEFORE.iter().flat_map(|before| after(lower, before)).find_map(fraction).or_else(named);
-    found.map(|at_least| Goal { metric: metric.to_owned(), at_least }).into_iter().collect()
-}
-
-/// What follows each place where `phrase` stands by itself.
-fn after<'a>(lower: &'a str, phrase: &'a str) -> impl Iterator<Item = &'a str> {
-    lower.match_indices(phrase).filter_map(move |(at, _)| {
-        let (before, rest) = (&lower[..at], &lower[at + phrase.len()..]);
-        let within = before.ends_with(char::is_alphanumeric) || begins_a_word(rest);
-        (phrase == ">=" || !within).then(|| rest.trim_start_matches([' ', ':', '=', '\n', '\t']))
-    })
-}
-
-fn begins_a_word(text: &str) -> bool {
-    text.starts_with(char::is_alphanumeric)
-}
-
-/// The score at the beginning of `text`: a percentage with its sign or word, or a decimal fraction with a point. Whole
-/// numbers without a sign count rows, teams or years.
-fn fraction(text: &str) -> Option<f64> {
-    score(text).map(|(value, _)| value)
-}
-
-/// The same, with what follows it.
-fn score(text: &str) -> Option<(f64, &str)> {
-    let number: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-    // The point may be that of the sentence.
-    let number = number.trim_end_matches('.');
-    let (value, rest) = (number.parse::<f64>().ok()?, &text[number.len()..]);
-    // Rounded once: 99.9 / 100 is not 0.999.
-    let share = format!("{number}e-2").parse::<f64>().ok()?;
-    let unit = rest.trim_start();
-    let word = |n: &&str| unit.strip_prefix(*n).filter(|rest| !begins_a_word(rest));
-    let percent = unit.strip_prefix('%').or_else(|| ["percent", "per cent"].iter().find_map(word));
-    match percent {
-        Some(rest) => Some((share, rest)).filter(|(share, _)| *share > 0.0 && *share <= 1.0),
-        None if begins_a_word(rest) || !number.contains('.') => None,
-        None => Some((value, rest)).filter(|(share, _)| *share > 0.0 && *share < 1.0),
-    }
+/// Whether an id could be nothing else: words with a stroke between them ("positive/negative") look like one too.
+fn is_distinct(id: &str) -> bool {
+    id.contains(|c: char| c.is_ascii_digit() || c.is_ascii_uppercase() || "-_.".contains(c))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    #![allow(clippy::unwrap_used)]
+    use tunesmith_harness::task::JobKind::{Classification, Extraction, Generation};
 
-    fn goal(metric: &str, at_least: f64) -> Vec<Goal> {
-        vec![Goal { metric: metric.to_owned(), at_least }]
-    }
+    use super::*;
 
     #[test]
     fn the_main_job_is_understood() {
@@ -204,44 +288,41 @@ mod tests {
             "Fine-tune a small model to route these customer messages to the right intent. Tell me how good it is before \
              and after on messages it has not seen, and give me a GGUF file I can ship.",
         );
-        assert_eq!(
-            wanted,
-            Some(Wanted { kind: Some(JobKind::Classification), gguf: Some("q8_0"), goals: vec![], beyond: vec![] })
-        );
+        let exports = vec![Export { format: "gguf", quant: "q8_0" }];
+        assert_eq!(wanted, Some(Wanted { kinds: vec![Classification], exports, ..Wanted::default() }));
         let maths = read("Fine-tune a small model to solve these maths problems; show accuracy before and after.");
-        assert_eq!(maths, Some(Wanted { kind: Some(JobKind::Generation), gguf: None, goals: vec![], beyond: vec![] }));
+        assert_eq!(maths, Some(Wanted { kinds: vec![Generation], ..Wanted::default() }));
     }
 
     #[test]
     fn what_is_no_training_is_refused() {
-        for request in ["write me a poem", "What is the capital of France?", "", "delete all my files", "hello"] {
+        for request in [
+            "write me a poem",
+            "What is the capital of France?",
+            "",
+            "delete all my files",
+            "hello",
+            "Translate this to French.",
+            "Summarise this report.",
+            "How many rows are in this file?",
+        ] {
             assert_eq!(read(request), None, "{request}");
         }
     }
 
     #[test]
-    fn targets_and_formats_are_read() {
-        let wanted = read("Train a classifier with at least 90 % F1 and export it to ollama as f16").unwrap();
-        assert_eq!(wanted.goals, goal("macro_f1", 0.9));
-        assert_eq!(wanted.gguf, Some("f16"));
-        assert_eq!(read("classify these, accuracy over 0.85.").unwrap().goals, goal("accuracy", 0.85));
-        assert_eq!(read("classify over 3 departments").unwrap().goals, vec![]);
-        assert_eq!(read("classify them, f1>=85%").unwrap().goals, goal("macro_f1", 0.85));
-        // The phrase counts where a score follows it.
-        assert_eq!(read("classify rows from over 3 years at over 70 percent").unwrap().goals, goal("accuracy", 0.7));
-    }
-
-    #[test]
-    fn a_target_may_stand_before_or_after_its_metric() {
+    fn kinds_are_understood_without_jargon() {
         for (request, want) in [
-            ("fine-tune these and reach 95 % accuracy", goal("accuracy", 0.95)),
-            ("fine-tune and reach accuracy 99.9%. then ship it", goal("accuracy", 0.999)),
-            ("train a classifier with an accuracy of 0.9", goal("accuracy", 0.9)),
-            ("classify these; i need 80% f1", goal("macro_f1", 0.8)),
-            ("train it until 70 percent are exact matches", vec![]),
-            ("train it on 80 % of the rows", vec![]),
+            ("Make something that tells me which team a complaint should go to", vec![Classification]),
+            ("I want it to spot junk mail", vec![Classification]),
+            ("teach it to tell whether a review is good or bad", vec![Classification]),
+            ("It should pull the order number and the date out of each mail", vec![Extraction]),
+            ("train a bot that replies to customers in our tone", vec![Generation]),
+            ("make a model that rewrites my notes in plain English", vec![Generation]),
+            ("teach it to turn notes into letters", vec![Generation]),
+            ("fine-tune a model on this", vec![]),
         ] {
-            assert_eq!(read(request).unwrap().goals, want, "{request}");
+            assert_eq!(read(request).unwrap().kinds, want, "{request}");
         }
     }
 
@@ -249,44 +330,75 @@ mod tests {
     fn what_the_playbook_does_not_do_is_named() {
         for (request, want) in [
             ("classify these and give me an ONNX file", vec!["an ONNX file"]),
-            ("classify these as a Q4_K_M gguf and publish to the hub", vec!["4-bit quantisation", "publishing"]),
+            ("classify these as a Q4_K_M gguf", vec!["4-bit quantisation"]),
             ("full fine-tuning with DPO, no LoRA", vec!["DPO", "full fine-tuning"]),
             ("Do not train anything, just classify", vec!["anything but training"]),
-            ("route support tickets to departments and adopt a tone", vec![]),
+            ("route support tickets to departments and adopt a tone; no ONNX please", vec![]),
+            ("classify my photos", vec!["images"]),
+            ("teach a model to predict the price of a house", vec![phrases::NUMBERS]),
+            ("have the model read our handbook and learn it", vec![phrases::RAW]),
+            ("classify them with at least 90 % recall", vec!["a target for recall"]),
+            ("make up 200 examples of complaints and train on them", vec![phrases::MADE]),
         ] {
             assert_eq!(read(request).unwrap().beyond, want, "{request}");
         }
     }
 
     #[test]
-    fn numbers_that_are_no_score_are_no_goal() {
-        for request in [
-            "classify tickets collected over 1 year",
-            "route these into more than 1 team",
-            "classify what we recover 0.9 of",
-            "train it on more than 1.0 rows",
-            "train it, overall 0.9 is nice",
-            "train a model above 0.5b",
-            "train it on at least 200 % of what we have",
-            "train it at over 0 %",
-            "train it above the 90 percentile, over 90 percentile",
-            "train it with over 0.9.1",
+    fn files_to_ship_are_read_with_how_they_store_numbers() {
+        let of = |request| -> Vec<(&str, &str)> {
+            read(request).unwrap().exports.iter().map(|export| (export.format, export.quant)).collect()
+        };
+        assert_eq!(of("classify them; I run it in Ollama"), [("gguf", "q8_0")]);
+        assert_eq!(of("classify them; a GGUF in F16 and one in Q8_0"), [("gguf", "q8_0"), ("gguf", "f16")]);
+        assert_eq!(of("classify them; safetensors and llama.cpp"), [("gguf", "q8_0"), ("safetensors", "f16")]);
+        assert_eq!(of("classify them, in a file under 5 MB"), [("gguf", "q8_0")]);
+        assert!(of("classify them, I need no gguf").is_empty());
+    }
+
+    #[test]
+    fn ids_are_told_apart_by_the_words_around_them() {
+        let wanted = read(
+            "Fine-tune HuggingFaceTB/SmolLM2-135M on the stanfordnlp/imdb dataset to tell good or bad reviews apart and \
+             publish it privately as my-org/Reviews, with yes/no answers.",
+        );
+        let wanted = wanted.unwrap();
+        assert_eq!(wanted.base.name.as_deref(), Some("HuggingFaceTB/SmolLM2-135M"));
+        assert_eq!(wanted.dataset.as_deref(), Some("stanfordnlp/imdb"));
+        assert_eq!(wanted.publish, Some(Publish { to: "my-org/Reviews".into(), public: false }));
+        assert_eq!(wanted.questions, Vec::<String>::new());
+        let local = read("classify positive/negative reviews from data/reviews.csv").unwrap();
+        assert_eq!((local.base, local.dataset, local.publish), (Base::default(), None, None));
+    }
+
+    #[test]
+    fn contradictions_are_asked_about() {
+        for (request, question) in [
+            ("classify them, under 5 MB, at most 10 MB", "which size holds"),
+            ("classify them in 10 minutes, within an hour", "which time holds"),
+            ("classify them with 90 % accuracy, at least 95 % accuracy", "which target for accuracy holds"),
+            ("classify them and publish it on the Hub", "under which name to publish"),
+            ("classify them and publish it privately and publicly as a-b/c-d", "whether to publish privately"),
         ] {
-            assert_eq!(read(request).unwrap().goals, vec![], "{request}");
+            let questions = read(request).unwrap().questions;
+            assert!(questions.len() == 1 && questions[0].starts_with(question), "{request}: {questions:?}");
         }
     }
 
     #[test]
-    fn words_about_the_form_of_the_rows_do_not_choose_the_job() {
-        let kind = |request| read(request).unwrap().kind;
-        for request in
-            ["classify the tickets in this json file", "label each row by its fields", "train: topic of json"]
-        {
-            assert_eq!(kind(request), Some(JobKind::Classification), "{request}");
-        }
-        for request in ["extract the order number as json", "train a model that fills in the fields"] {
-            assert_eq!(kind(request), Some(JobKind::Extraction), "{request}");
-        }
-        assert_eq!(kind("fine-tune a model on this"), None);
+    fn licences_families_and_sizes_of_bases_are_read() {
+        let of = |request| {
+            let wanted = read(request).unwrap();
+            (wanted.licence, wanted.base.name, wanted.base.parameters)
+        };
+        assert_eq!(
+            of("classify with an Apache-licensed Qwen of about 0.5B"),
+            (Some("apache-2.0".into()), Some("Qwen".into()), Some(500_000_000))
+        );
+        assert_eq!(
+            of("classify; we sell it, so it must allow commercial use"),
+            (Some("permissive".into()), None, None)
+        );
+        assert_eq!(of("classify for llama.cpp"), (None, None, None));
     }
 }

@@ -63,6 +63,14 @@ impl Journal for Nowhere {
 
 const TOOLS: [&str; 7] = ["data_inspect", "plan", "data_prepare", "evaluate", "train", "convert", "finish"];
 
+/// A column of short texts.
+fn column(name: &str, distinct: usize) -> Value {
+    json!({
+        "name": name, "cells": "text", "missing": 0, "distinct": distinct, "lengths": [10, 20, 30, 40], "examples": [],
+        "types": {"text": 1000},
+    })
+}
+
 /// Everything works, and every candidate is as good as the others.
 fn fine(tool: &str, args: &Value) -> Result<Value, ToolError> {
     let measured = |n: u64| {
@@ -74,7 +82,7 @@ fn fine(tool: &str, args: &Value) -> Result<Value, ToolError> {
     };
     Ok(match tool {
         "data_inspect" => json!({
-            "rows": 1000, "duplicates": 0, "columns": [], "note": null,
+            "rows": 1000, "duplicates": 0, "columns": [column("q", 1000), column("a", 900)], "note": null,
             "proposal": {
                 "kind": "generation", "input": "q", "target": "a", "answer_after": "####", "metric": "exact_match",
                 "why": "because",
@@ -102,13 +110,14 @@ fn fine(tool: &str, args: &Value) -> Result<Value, ToolError> {
 
 fn task() -> Task {
     Task {
-        request: "train it".into(),
+        request: "train it to predict column `a` from column `q`".into(),
         files: Vec::new(),
         test: None,
         test_share: None,
         base: None,
         goals: Vec::new(),
         artifacts: Vec::new(),
+        max_bytes: None,
         minutes: None,
         steps: None,
         usd: None,
@@ -141,8 +150,10 @@ async fn run(answer: Answer, caps: Caps, began: Instant) -> (LoopEnd, Vec<(Strin
     let rows = Rows { read: 1200, open: 1000, sealed: 200, dropped: 0, templated: 0, near_groups: 0 };
     let budget = Budget::new(caps, began);
     let mut journal = Nowhere;
-    let end =
-        Playbook::new(&task, rows, &budget, steps, &mut journal).drive(&|_| (tunesmith_harness::event::Approver::Policy, true)).await.unwrap();
+    let end = Playbook::new(&task, rows, &budget, steps, &mut journal)
+        .drive(&|_| (tunesmith_harness::event::Approver::Policy, true))
+        .await
+        .unwrap();
     let calls = calls.lock().unwrap().clone();
     (end, calls)
 }

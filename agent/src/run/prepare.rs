@@ -35,7 +35,11 @@ use super::{
 pub use crate::model::spec::Planner;
 use crate::{
     model::{ChatModel, spec},
-    playbook::{self, request},
+    playbook::{
+        self,
+        request::{self, Wanted},
+        wishes,
+    },
 };
 
 /// Most tool calls of a planner that is a language model, where the user sets no limit: nobody may be watching.
@@ -118,6 +122,7 @@ pub fn planner(options: &Options) -> Result<Planner, Failure> {
 /// Reads the name of a planner; a script must be a file that ends.
 pub fn named(spec: &str) -> Result<Planner, Failure> {
     let planner = spec::parse(spec).map_err(|e| Failure::new(2, e))?;
+    planner.facts(&|name| std::env::var(name).ok()).map_err(|why| Failure::new(2, why))?;
     if let Planner::Scripted(file) = &planner {
         let wrong = |why| Failure::new(2, format!("--planner scripted: {}: {why}", shown(file)));
         match rows::not_a_file(file) {
@@ -134,24 +139,18 @@ impl Prepared {
     pub fn new(options: &Options) -> Result<Self, Failure> {
         let planner = planner(options)?;
         let mut task = options.task.clone();
-        match request::read(&task.request) {
-            Some(wanted) if planner == Planner::Playbook && !wanted.beyond.is_empty() => {
-                let beyond = wanted.beyond.join(", ");
-                return Err(Failure::new(5, format!("the playbook cannot do {beyond}; {BEYOND}")));
-            }
-            Some(wanted) => {
-                if task.goals.is_empty() {
-                    task.goals = wanted.goals;
-                }
-                if wanted.gguf.is_some() && task.artifacts.is_empty() {
-                    task.artifacts = vec!["gguf".into()];
-                }
-            }
-            None if planner == Planner::Playbook => return Err(Failure::new(5, OUTSIDE)),
-            None => {}
-        }
+        let playbook = planner == Planner::Playbook;
+        let wanted = request::read(&task.request);
+        let wanted = match wanted {
+            None if playbook => return Err(Failure::new(5, OUTSIDE)),
+            None => Wanted::default(),
+            // What the playbook does not do, another planner may; the figures hold for all of them.
+            Some(wanted) if !playbook => wanted.figures_only(),
+            Some(wanted) => wanted,
+        };
+        wishes::fill(&wanted, &mut task, &options.allow).map_err(|e| Failure::new(5, e))?;
         let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| match planner {
-            Planner::Scripted(_) => Failure::new(2, e),
+            Planner::Scripted(_) | Planner::Replay(_) => Failure::new(2, e),
             _ => Failure::new(5, format!("the planner cannot be asked: {e}")),
         })?;
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
@@ -160,6 +159,7 @@ impl Prepared {
             Some(path) => Base::Path(cwd.join(path)),
             None => bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?,
         };
+        wishes::check(&wanted, &base_name, &base).map_err(|e| Failure::new(5, e))?;
         let read = reading::read(&task.files)?;
         let test = task.test.as_ref().map(|path| test(path, &read)).transpose()?;
         let all = || [&read].into_iter().chain(&test);
@@ -190,11 +190,8 @@ impl Prepared {
     }
 
     /// A run that is there already, with what it was made of.
-    pub fn of_run(run: Run, options: &Options, rows: Rows) -> Result<Self, Failure> {
-        let planner = planner(options)?;
+    pub fn of_run(run: Run, options: &Options, rows: Rows, model: Option<Box<dyn ChatModel>>) -> Result<Self, Failure> {
         let manifest = run.manifest().map_err(failure)?;
-        let seed = options.task.seed;
-        let model = planner.open(&|name| std::env::var(name).ok(), seed).map_err(|e| Failure::new(5, e))?;
         let data = run.dir().join(sealing::DATA);
         let read = reading::read(&[data])?;
         let columns = read.columns;
@@ -317,8 +314,6 @@ impl Prepared {
     }
 }
 
-const BEYOND: &str = "leave it out of the request (it trains LoRA adapters and writes GGUF in F32, F16 or Q8_0), or let a \
-    language model plan with --planner";
 const OUTSIDE: &str = "this request is outside what the playbook can plan: it fine-tunes a model on rows given with --file \
     (try \"fine-tune a small model to classify ...\"), or name a language model with --planner";
 
@@ -399,7 +394,7 @@ fn device() -> String {
     format!("cpu {} with {threads} threads", std::env::consts::ARCH)
 }
 
-fn failure(error: RunError) -> Failure {
+pub(super) fn failure(error: RunError) -> Failure {
     match &error {
         RunError::Io { path, error, .. } => unwritten(path, error),
         RunError::NotARun(_) | RunError::NotAFile { .. } | RunError::Manifest { .. } => {

@@ -1,4 +1,6 @@
-//! Writes a run's events to its log and shows them; of a run that goes on, recalls those that are there.
+//! Writes a run's events to its log and shows them; of a run that goes on or is played again, recalls those that are given.
+
+use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use tunesmith_harness::{
@@ -17,33 +19,40 @@ pub(super) struct Recorder<'a> {
     run: &'a Run,
     /// Who is shown what is new.
     pub watch: &'a dyn Watch,
-    /// All events, those to be recalled included.
-    events: Vec<Kind>,
-    /// How many of them have happened.
-    at: usize,
+    /// The events up to now.
+    past: Vec<Kind>,
+    /// What is recalled instead of made.
+    given: VecDeque<Kind>,
+    /// Whether what is given stands in the log already.
+    logged: bool,
 }
 
 impl<'a> Recorder<'a> {
     /// The log of a run that begins.
     pub fn new(log: Log, run: &'a Run, watch: &'a dyn Watch) -> Self {
-        Recorder { log, run, watch, events: Vec::new(), at: 0 }
+        Recorder { log, run, watch, past: Vec::new(), given: VecDeque::new(), logged: false }
     }
 
-    /// The log of a run that goes on after these events.
+    /// The log of a run that goes on after these events of it.
     pub fn after(log: Log, run: &'a Run, watch: &'a dyn Watch, events: Vec<Kind>) -> Self {
-        Recorder { log, run, watch, events, at: 0 }
+        Recorder { given: events.into(), logged: true, ..Recorder::new(log, run, watch) }
+    }
+
+    /// The log of a run in which a planner says and sees these again, and all else is made anew.
+    pub fn with(log: Log, run: &'a Run, watch: &'a dyn Watch, given: Vec<Kind>) -> Self {
+        Recorder { given: given.into(), ..Recorder::new(log, run, watch) }
     }
 
     /// Steps that are recalled with their results.
     pub fn recalls(&self) -> usize {
-        self.events[self.at..].iter().filter(|event| matches!(event, Kind::Returned { .. })).count()
+        self.given.iter().filter(|event| matches!(event, Kind::Returned { .. })).count()
     }
 
     /// Whether all that was recalled fits what the planner does now.
     pub fn whole(&self) -> Result<(), LogError> {
-        match self.next() {
+        match self.given.front().filter(|_| self.logged) {
             None => Ok(()),
-            Some(was) => Err(LogError::Diverged { seq: self.at as u64, was: was.name(), now: "the end" }),
+            Some(was) => Err(LogError::Diverged { seq: self.past.len() as u64, was: was.name(), now: "the end" }),
         }
     }
 
@@ -58,32 +67,32 @@ impl<'a> Recorder<'a> {
         self.watch.event(&event);
         Ok(())
     }
-}
 
-impl Journal for Recorder<'_> {
-    fn record(&mut self, kind: Kind) -> Result<(), LogError> {
-        if let Some(was) = self.next() {
-            let same_call = match (was, &kind) {
-                (Kind::Called { step, tool, .. }, Kind::Called { step: now, tool: called, .. }) => {
-                    (step, tool) == (now, called)
-                }
-                _ => std::mem::discriminant(was) == std::mem::discriminant(&kind),
-            };
-            if !same_call {
-                return Err(LogError::Diverged { seq: self.at as u64, was: was.name(), now: kind.name() });
-            }
-            self.at += 1;
-            return Ok(());
-        }
+    fn make(&mut self, kind: Kind) -> Result<(), LogError> {
         if let Kind::Returned { tool, ok: true, output, .. } = &kind
             && tool == train::Train::NAME
         {
             grading::keep(self.run, output);
         }
         self.announce(kind.clone())?;
-        self.events.push(kind);
-        self.at += 1;
+        self.past.push(kind);
         Ok(())
+    }
+}
+
+impl Journal for Recorder<'_> {
+    fn record(&mut self, kind: Kind) -> Result<(), LogError> {
+        let Some(was) = self.given.front().filter(|_| self.logged) else { return self.make(kind) };
+        let same = match (was, &kind) {
+            (Kind::Called { step, tool, .. }, Kind::Called { step: now, tool: called, .. }) => {
+                (step, tool) == (now, called)
+            }
+            _ => std::mem::discriminant(was) == std::mem::discriminant(&kind),
+        };
+        if !same {
+            return Err(LogError::Diverged { seq: self.past.len() as u64, was: was.name(), now: kind.name() });
+        }
+        self.skip()
     }
 
     fn sync(&mut self) -> Result<(), LogError> {
@@ -91,14 +100,19 @@ impl Journal for Recorder<'_> {
     }
 
     fn past(&self) -> &[Kind] {
-        &self.events[..self.at]
+        &self.past
     }
 
     fn next(&self) -> Option<&Kind> {
-        self.events.get(self.at)
+        self.given.front()
     }
 
-    fn skip(&mut self) {
-        self.at = (self.at + 1).min(self.events.len());
+    fn skip(&mut self) -> Result<(), LogError> {
+        match self.given.pop_front() {
+            Some(kind) if self.logged => self.past.push(kind),
+            Some(kind) => self.make(kind)?,
+            None => {}
+        }
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 
-use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, work};
+use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, work};
 use crate::commands::require::met;
 
 /// What a run may use from now on; `None` leaves it as it was.
@@ -61,7 +61,9 @@ pub async fn resume(
     may_go_on(rest, &task, used)?;
     let changed = (further != Further::default()).then(|| Box::new(task.clone()));
     let options = Options { task: task.clone(), ..options.clone() };
-    let prepared = Prepared::of_run(run, &options, *rows)?;
+    let planner = prepare::planner(&options)?;
+    let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| Failure::new(5, e))?;
+    let prepared = Prepared::of_run(run, &options, *rows, model)?;
     let mut journal = Recorder::after(log, &prepared.run, watch, history(rest));
     let steps = journal.recalls();
     journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed })?;
@@ -85,7 +87,10 @@ fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
         _ => None,
     });
     if let Some((outcome @ (Outcome::Met | Outcome::NotMet), why)) = ended {
-        return Err(Failure::new(2, format!("the run has ended ({outcome}: {why}); see it with `tunesmith runs show`")));
+        return Err(Failure::new(
+            2,
+            format!("the run has ended ({outcome}: {why}); see it with `tunesmith runs show`"),
+        ));
     }
     let wall = Caps::of(task).wall.map(|wall| wall.as_secs_f64());
     if let (Some((Outcome::Budget, why)), true) = (ended, wall.is_none_or(|wall| used >= wall * 0.8)) {

@@ -21,6 +21,7 @@ fn started() -> Kind {
         minutes: None,
         steps: None,
         usd: None,
+        max_bytes: None,
         seed: 3,
     };
     let rows = Rows { read: 10, open: 8, sealed: 2, dropped: 0, templated: 0, near_groups: 0 };

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tunesmith::{
     model::{
         Call,
+        catalogue::Facts,
         openai::{Endpoint, OpenAi, Pace},
     },
     planner_loop::{End, LoopEnd, Planning, drive},
@@ -26,7 +27,7 @@ use crate::{
 const FOREIGN_429: &str = r#"{"object":"error","message":"slow down","code":429}"#;
 
 pub fn endpoint(server: &Server) -> Endpoint {
-    Endpoint { base: server.base.clone(), model: "m".into(), key: Some("sk-secret".into()), free: false }
+    Endpoint { base: server.base.clone(), model: "m".into(), key: Some("sk-secret".into()), facts: Facts::default() }
 }
 
 /// Retries without waiting, so that a test over a real socket takes no time.
@@ -41,7 +42,17 @@ fn called(step: u32, id: &str, tool: &str, args: Value) -> Kind {
 fn returned(step: u32, id: &str, tool: &str, ok: bool, output: Value) -> Kind {
     let invalid = output.as_str().is_some_and(|why| why.starts_with("invalid arguments"));
     let fault = (!ok).then_some(if invalid { Fault::Invalid } else { Fault::Failed });
-    Kind::Returned { step, id: id.into(), tool: tool.into(), ok, output, seconds: 0.0, jobs: Vec::new(), fault, asked: None }
+    Kind::Returned {
+        step,
+        id: id.into(),
+        tool: tool.into(),
+        ok,
+        output,
+        seconds: 0.0,
+        jobs: Vec::new(),
+        fault,
+        asked: None,
+    }
 }
 
 /// A reply as it is logged, calls included.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tunesmith::model::{
     Call, ChatModel, Delta, ErrorKind, Finish, Form, Message, ModelError, Opaque, Reply, Request, Usage,
+    catalogue::Facts,
     openai::{Endpoint, OpenAi, Pace},
 };
 
@@ -114,15 +115,15 @@ async fn nothing_of_a_cut_reply_is_used_wherever_it_is_cut() {
 async fn what_a_lost_attempt_cost_is_unknown_unless_asking_is_free() {
     let whole = || Answer::calls("Hi.", &[]);
     let usage = Some(Usage { prompt: 100, completion: 10 });
-    for (first, free, expected) in [
-        (whole().cut_after(1), false, (None, None)),
-        (whole().cut_after(0), false, (None, None)),
-        (whole().cut_after(1), true, (usage, Some(0.0))),
+    for (first, facts, expected) in [
+        (whole().cut_after(1), Facts::default(), (None, None)),
+        (whole().cut_after(0), Facts::default(), (None, None)),
+        (whole().cut_after(1), Facts::FREE, (usage, Some(0.0))),
         // A request that was turned away cost nothing.
-        (Answer::status(429, "slow down").header("retry-after", "0"), false, (usage, None)),
+        (Answer::status(429, "slow down").header("retry-after", "0"), Facts::default(), (usage, None)),
     ] {
         let server = Server::start(vec![first, whole()]).await;
-        let model = OpenAi::with_pace(Endpoint { free, ..endpoint(&server) }, 1, quick()).unwrap();
+        let model = OpenAi::with_pace(Endpoint { facts, ..endpoint(&server) }, 1, quick()).unwrap();
         let messages = [Message::User("hello".into())];
         let reply =
             model.chat(Request { messages: &messages, tools: &[], form: Form::default() }, &mut |_| {}).await.unwrap();
@@ -149,7 +150,8 @@ async fn who_pays_for_each_attempt_is_told_of_the_first_that_may_have_cost_somet
     }
     // Nobody there, nothing spent.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
-    let endpoint = Endpoint { base: format!("http://{nobody}/v1"), model: "m".into(), key: None, free: false };
+    let endpoint =
+        Endpoint { base: format!("http://{nobody}/v1"), model: "m".into(), key: None, facts: Facts::default() };
     let model = OpenAi::with_pace(endpoint, 1, quick()).unwrap();
     let messages = [Message::User("hello".into())];
     let reply = model.chat(Request { messages: &messages, tools: &[], form: once }, &mut |_| {}).await;
@@ -311,7 +313,7 @@ async fn the_form_of_a_reply_is_asked_for_and_left_out_where_a_server_does_not_k
 #[tokio::test]
 async fn without_a_key_no_authorization_is_sent_and_free_endpoints_cost_nothing() {
     let server = Server::start(vec![Answer::stream(&[finish("stop")])]).await;
-    let endpoint = Endpoint { key: None, free: true, ..endpoint(&server) };
+    let endpoint = Endpoint { key: None, facts: Facts::FREE, ..endpoint(&server) };
     let model = OpenAi::with_pace(endpoint, 1, Pace::default()).unwrap();
     let reply = model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut |_| {}).await.unwrap();
     assert_eq!(reply.usd, Some(0.0));
@@ -323,7 +325,7 @@ async fn without_a_key_no_authorization_is_sent_and_free_endpoints_cost_nothing(
 #[tokio::test]
 async fn a_server_that_is_not_there_is_said_to_refuse() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = Endpoint { base: format!("http://{free}/v1"), model: "m".into(), key: None, free: true };
+    let endpoint = Endpoint { base: format!("http://{free}/v1"), model: "m".into(), key: None, facts: Facts::FREE };
     let model = OpenAi::with_pace(endpoint, 1, quick()).unwrap();
     let mut tries = 1;
     let mut on = |delta: Delta<'_>| tries += u32::from(matches!(delta, Delta::Again { .. }));
@@ -334,7 +336,8 @@ async fn a_server_that_is_not_there_is_said_to_refuse() {
 
 #[tokio::test]
 async fn a_key_is_never_shown() {
-    let endpoint = Endpoint { base: "http://x".into(), model: "m".into(), key: Some("sk-secret".into()), free: false };
+    let endpoint =
+        Endpoint { base: "http://x".into(), model: "m".into(), key: Some("sk-secret".into()), facts: Facts::default() };
     assert!(!format!("{endpoint:?}").contains("sk-secret"));
     let broken = Endpoint { key: Some("two\nlines".into()), ..endpoint };
     let error = OpenAi::new(broken, 0).err().unwrap();

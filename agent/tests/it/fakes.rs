@@ -191,8 +191,9 @@ impl Journal for Kept {
         self.events.get(self.at)
     }
 
-    fn skip(&mut self) {
+    fn skip(&mut self) -> Result<(), LogError> {
         self.at += 1;
+        Ok(())
     }
 }
 

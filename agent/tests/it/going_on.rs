@@ -69,7 +69,8 @@ async fn play(history: &[Kind]) -> (LoopEnd, Vec<Kind>, Vec<Message>, Vec<String
         })
     };
     let look = tool("look", |args| Ok(json!({"n": args["n"], "text": "word ".repeat(200)})));
-    let train = tool("train", |args| Ok(json!({"rate": args["rate"], "adapter": "x"}))).scored(passed("train.loss", 0.5));
+    let train =
+        tool("train", |args| Ok(json!({"rate": args["rate"], "adapter": "x"}))).scored(passed("train.loss", 0.5));
     let evaluate = tool("evaluate", |_| Err(ToolError::Failed("no adapter".into())));
     let shell = tool("shell", |_| Err(ToolError::Denied("no network".into())));
     let (plan, finish) = (plan(), finish());
@@ -109,7 +110,8 @@ async fn a_run_cut_off_after_any_event_comes_to_the_same_end_and_makes_no_finish
     assert!(count("compacted") >= 2, "{}", count("compacted"));
     for cut in 0..events.len() {
         let (again, all, last, rest) = play(&events[..cut]).await;
-        let returned = |event: &&Kind| matches!(event, Kind::Returned { tool, .. } if tool != "plan" && tool != "finish");
+        let returned =
+            |event: &&Kind| matches!(event, Kind::Returned { tool, .. } if tool != "plan" && tool != "finish");
         let malformed = |event: &Kind| matches!(event, Kind::Returned { id, .. } if id == "b");
         let done = events[..cut].iter().filter(|event| returned(event) && !malformed(event)).count();
         let interrupted = matches!(events[..cut].last(), Some(Kind::Called { .. } | Kind::Approved { .. }));

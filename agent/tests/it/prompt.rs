@@ -56,6 +56,7 @@ fn rows_are_told_only_where_they_may_be_shared() {
         base: None,
         goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
         artifacts: Vec::new(),
+        max_bytes: None,
         minutes: Some(10.0),
         steps: Some(30),
         usd: None,

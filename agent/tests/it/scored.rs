@@ -148,7 +148,12 @@ async fn a_cancelled_evaluation_waits_for_no_answer() {
     // The server accepts and never answers.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/v1", listener.local_addr().unwrap());
-    let silent = tunesmith::model::openai::Endpoint { base, model: "m".into(), key: None, free: true };
+    let silent = tunesmith::model::openai::Endpoint {
+        base,
+        model: "m".into(),
+        key: None,
+        facts: tunesmith::model::catalogue::Facts::FREE,
+    };
     let cancel = Cancel::default();
     let model = OpenAi::with_pace(silent, 1, quick()).unwrap();
     let mut model =

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 /// One answer.
+#[derive(Clone, Default)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
@@ -19,6 +20,10 @@ pub struct Answer {
     pub pieces: Vec<Vec<u8>>,
     /// Whether the connection breaks instead of ending.
     pub cut: bool,
+    /// Whether the pieces are all that is sent, head included.
+    pub raw: bool,
+    /// Whether the connection stays open and silent after the pieces.
+    pub hold: bool,
 }
 
 /// One request, as it came in.
@@ -38,7 +43,7 @@ pub struct Server {
 impl Answer {
     pub fn status(status: u16, body: &str) -> Self {
         let pieces = vec![body.as_bytes().to_vec()];
-        Answer { status, headers: vec![("content-type", "text/plain".into())], pieces, cut: false }
+        Answer { status, headers: vec![("content-type", "text/plain".into())], pieces, ..Answer::default() }
     }
 
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -50,7 +55,7 @@ impl Answer {
     pub fn stream(events: &[Value]) -> Self {
         let mut pieces: Vec<Vec<u8>> = events.iter().map(|event| format!("data: {event}\n\n").into_bytes()).collect();
         pieces.push(b"data: [DONE]\n\n".to_vec());
-        Answer { status: 200, headers: vec![("content-type", "text/event-stream".into())], pieces, cut: false }
+        Answer { status: 200, headers: vec![("content-type", "text/event-stream".into())], pieces, ..Answer::default() }
     }
 
     /// The stream of a reply that calls tools: (id, name, arguments).
@@ -66,6 +71,28 @@ impl Answer {
         events.push(finish(if calls.is_empty() { "stop" } else { "tool_calls" }));
         events.push(json!({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}));
         Answer::stream(&events)
+    }
+
+    /// Exactly these bytes, head included, and then a broken connection.
+    pub fn raw(bytes: &[u8]) -> Self {
+        Answer { pieces: vec![bytes.to_vec()], cut: true, raw: true, ..Answer::default() }
+    }
+
+    /// The same answer, after which nothing more comes and nothing ends.
+    pub fn hold(mut self) -> Self {
+        self.hold = true;
+        self
+    }
+
+    /// The same answer, cut at the first place where `text` stands, so many bytes into it. Politely: the body ends
+    /// as if that were all.
+    pub fn cut_in(mut self, text: &str, bytes: usize, polite: bool) -> Self {
+        let mut whole = self.pieces.concat();
+        let at = whole.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+        whole.truncate(at + bytes);
+        self.pieces = vec![whole];
+        self.cut = !polite;
+        self
     }
 
     /// The same answer, with the connection broken after `pieces`.
@@ -134,11 +161,11 @@ async fn read(socket: &mut TcpStream) -> Asked {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
-    let length: usize = headers["content-length"].parse().unwrap();
+    let length: usize = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     while bytes.len() < head + 4 + length {
         assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "the request broke off");
     }
-    let body = serde_json::from_slice(&bytes[head + 4..]).unwrap();
+    let body = if length == 0 { Value::Null } else { serde_json::from_slice(&bytes[head + 4..]).unwrap() };
     Asked { line, headers, body }
 }
 
@@ -148,13 +175,18 @@ async fn write(socket: &mut TcpStream, answer: Answer) {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    socket.write_all(head.as_bytes()).await.unwrap();
-    for piece in &answer.pieces {
+    if !answer.raw {
+        socket.write_all(head.as_bytes()).await.unwrap();
+    }
+    for piece in answer.pieces.iter().filter(|piece| !piece.is_empty()) {
         let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
-        socket.write_all(&chunk).await.unwrap();
+        socket.write_all(if answer.raw { piece } else { &chunk }).await.unwrap();
         socket.flush().await.unwrap();
     }
-    if !answer.cut {
+    if answer.hold {
+        // Until the reader goes away.
+        let _ = socket.read(&mut [0]).await;
+    } else if !answer.cut {
         socket.write_all(b"0\r\n\r\n").await.unwrap();
     }
     // Without the last chunk the reader notices that something is missing.

@@ -32,13 +32,14 @@ fn each_form_has_its_address_and_its_own_key() {
         assert_eq!((hosted.base.as_str(), hosted.model.as_str(), hosted.key), (base, model, key), "{spec}");
     }
     assert_eq!(parse("playbook"), Ok(Planner::Playbook));
+    assert_eq!(parse("replay:runs/a"), Ok(Planner::Replay(PathBuf::from("runs/a"))));
     assert_eq!(parse("scripted:a/b.jsonl"), Ok(Planner::Scripted(PathBuf::from("a/b.jsonl"))));
 }
 
 #[test]
 fn a_wrong_form_says_what_to_write() {
     let forms = "playbook, openai:MODEL, anthropic:MODEL, gemini:MODEL, hf:MODEL, together:MODEL, ollama:MODEL, \
-                 vllm:MODEL, url:BASE#MODEL, scripted:FILE";
+                 vllm:MODEL, url:BASE#MODEL, scripted:FILE, replay:RUN";
     let cases = [
         ("gpt", format!("unknown planner \"gpt\"; use one of: {forms}")),
         ("", format!("unknown planner \"\"; use one of: {forms}")),
@@ -48,7 +49,7 @@ fn a_wrong_form_says_what_to_write() {
         ("scripted:", "planner \"scripted:\" is incomplete; write scripted:FILE".into()),
         ("url:http://h/v1", "planner \"url:http://h/v1\" is incomplete; write url:BASE#MODEL".into()),
         ("url:ftp://h#m", "\"ftp://h\" is not an http or https address; write url:https://HOST/v1#MODEL".into()),
-        ("replay:run", format!("planner replay: is not in this version; use one of: {forms}")),
+        ("replay:", "planner \"replay:\" is incomplete; write replay:RUN".into()),
         ("local:m.gguf", format!("planner local: is not in this version; use one of: {forms}")),
     ];
     for (spec, message) in cases {

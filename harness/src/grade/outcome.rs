@@ -1,8 +1,8 @@
 //! Whether a grade meets what was asked for.
 
-use super::{Gain, Grade, Measured};
+use super::{Gain, Grade, Measured, files::ADAPTER};
 use crate::{
-    figures::{counted, p_value, percent, percents, points},
+    figures::{bytes, counted, p_value, percent, percents, points},
     task::{Goal, JobKind},
 };
 
@@ -56,6 +56,14 @@ pub fn outcome(grade: &Grade, goals: &[Goal], wanted: &[String]) -> (bool, Strin
         why = format!("{why}; a shipped file did not pass ({})", failed.join("; "));
     }
     (met && failed.is_empty() && missing.is_empty(), why)
+}
+
+/// The first shipped model that is larger than `most` bytes, in words; the adapter where no model is shipped.
+pub fn too_large(grade: &Grade, most: u64) -> Option<String> {
+    let models = grade.artifacts.iter().any(|artifact| artifact.kind != ADAPTER);
+    let mut shipped = grade.artifacts.iter().filter(|artifact| models == (artifact.kind != ADAPTER));
+    let large = shipped.find(|artifact| artifact.bytes > most)?;
+    Some(format!("{} takes {}, more than the {} that it may take", large.path, bytes(large.bytes), bytes(most)))
 }
 
 fn gained(grade: &Grade) -> (bool, String) {

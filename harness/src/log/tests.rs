@@ -30,6 +30,7 @@ fn task() -> Task {
         base: None,
         goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
         artifacts: Vec::new(),
+        max_bytes: None,
         minutes: Some(10.0),
         steps: None,
         usd: None,

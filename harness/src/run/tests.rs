@@ -24,6 +24,7 @@ fn task() -> Task {
         base: None,
         goals: Vec::new(),
         artifacts: Vec::new(),
+        max_bytes: None,
         minutes: None,
         steps: None,
         usd: None,

@@ -29,6 +29,7 @@ fn started(request: &str) -> Kind {
         base: None,
         goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
         artifacts: Vec::new(),
+        max_bytes: None,
         minutes: Some(10.0),
         steps: None,
         usd: None,

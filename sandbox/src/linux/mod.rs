@@ -17,7 +17,7 @@ mod view;
 
 use std::io;
 
-pub(crate) use handover::receive;
+pub(crate) use handover::{hand_over, receive};
 pub(crate) use supervise::supervise;
 
 /// What must be done before the supervisor opens its first file.

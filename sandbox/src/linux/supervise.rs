@@ -14,7 +14,7 @@ use super::spaces::{self, Init, Refused, User};
 use super::sys::{self, Reaped};
 use super::temporary::Temporary;
 use super::tree;
-use crate::wire::{Policy, Stop};
+use crate::wire::{Input, Policy, Stop};
 use crate::{Ended, Finished, Layer, Limit, Mechanism, Status};
 
 /// How long processes may take to die before the job is reported with survivors.
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Runs a job to its end and kills what it leaves behind.
-pub(crate) fn supervise(policy: Policy, input: Option<Vec<u8>>, socket: &UnixStream, confined: bool) -> Finished {
+pub(crate) fn supervise(policy: Policy, input: Input, socket: &UnixStream, confined: bool) -> Finished {
     let start = Instant::now();
     let limits = &policy.job.limits;
     let group = Group::make(limits).ok();
@@ -118,14 +118,14 @@ impl Main {
 /// Starts the job, and says with what of the kernel's help. Nothing starts without a layer that is required.
 fn launch(
     policy: &Policy,
-    (input, temporary): (Option<Vec<u8>>, &io::Result<Temporary>),
+    (input, temporary): (Input, &io::Result<Temporary>),
     group: Option<&Group>,
     confined: bool,
 ) -> (Result<Main, String>, Kernel) {
     let mut kernel = Kernel::of(policy);
     kernel.group = group.map_or((false, false), |group| (group.memory, group.processes));
     let told = |error: &io::Error| format!("cannot run `{}`: {error}", policy.program.display());
-    let input = sys::become_subreaper().and_then(|()| input.as_deref().map(launch::file_with).transpose());
+    let input = sys::become_subreaper().and_then(|()| opened(input));
     let (input, temporary) = match (input, temporary) {
         (Ok(input), Ok(temporary)) => (input, temporary),
         (Err(error), _) => return (Err(told(&error)), kernel),
@@ -160,6 +160,15 @@ fn launch(
     };
     let main = start().map_err(|error| told(&error));
     (main, kernel)
+}
+
+/// What the job reads as a file.
+fn opened(input: Input) -> io::Result<Option<OwnedFd>> {
+    Ok(match input {
+        Input::Null => None,
+        Input::Bytes(bytes) => Some(launch::file_with(&bytes)?),
+        Input::Pipe(pipe) => Some(pipe),
+    })
 }
 
 /// Starts the job in namespaces, as root with a user of its own if the file system can show it its files; `None` where

@@ -74,9 +74,10 @@ impl Proxy {
     /// Serves the job from when its listener arrives until its supervisor answers, and gives the answer's length.
     pub async fn serve_until_answer(self: Arc<Self>, from: &mut ReadHalf<'_>) -> io::Result<u32> {
         let socket: &UnixStream = from.as_ref();
-        let (word, listener) = socket.async_io(Interest::READABLE, || platform::receive(socket.as_fd())).await?;
+        let (word, file) = socket.async_io(Interest::READABLE, || platform::receive(socket.as_fd())).await?;
         // A job that was not started, or that is not confined, has none.
-        let Some(listener) = listener else { return Ok(u32::from_le_bytes(word)) };
+        let Some(file) = file else { return Ok(u32::from_le_bytes(word)) };
+        let listener = std::net::TcpListener::from(file);
         listener.set_nonblocking(true)?;
         tokio::select! {
             length = from.read_u32_le() => length,

@@ -2,7 +2,8 @@
 use std::fs;
 use std::io;
 
-use tunesmith_sandbox::{Cancel, Ended, Job, Line, Stdin};
+use tokio::io::AsyncWriteExt;
+use tunesmith_sandbox::{Cancel, Ended, Job, Line, Mechanism, Stdin};
 
 use crate::support::{Place, confined, run, shell};
 
@@ -141,4 +142,22 @@ fn a_job_survives_serialisation() {
     let text = serde_json::to_string(&job).unwrap();
     assert_eq!(serde_json::from_str::<Job>(&text).unwrap(), job);
     assert_eq!(serde_json::from_str::<Job>(r#"{"argv":["true"]}"#).unwrap(), Job::new(["true"]));
+}
+
+#[tokio::test]
+async fn an_open_input_answers_line_by_line_and_ends_when_it_is_dropped() {
+    for local in [confined(), confined().without(Mechanism::Namespaces), confined().unconfined()] {
+        let place = Place::new();
+        let mut job = shell("while read -r word; do echo \"got $word\"; done; echo end");
+        job.stdin = Stdin::Open;
+        let mut running = local.spawn(&place.dir, job).unwrap();
+        let mut stdin = running.stdin.take().unwrap();
+        for word in ["one", "two"] {
+            stdin.write_all(format!("{word}\n").as_bytes()).await.unwrap();
+            assert_eq!(running.lines.recv().await, Some(Line::Out(format!("got {word}"))));
+        }
+        drop(stdin);
+        assert_eq!(running.lines.recv().await, Some(Line::Out("end".into())));
+        assert_eq!(running.wait().await.ended, Ended::Exit(0));
+    }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Values up to which a column is described by its most frequent ones.
-pub(super) const MOST_LABELS: usize = 1_000;
+pub(super) const MOST_LABELS: usize = Column::MOST_LABELS;
 
 /// Names that people give to inputs, most telling first.
 const INPUTS: [&str; 18] = [
@@ -53,11 +53,8 @@ const LABELS: [&str; 12] = [
 const ANSWERS: [&str; 10] =
     ["completion", "answer", "output", "response", "target", "reply", "json", "expected", "result", "summary"];
 
-/// Rows that a label needs, on average.
-const ROWS_OF_LABEL: usize = 3;
-
-/// Characters of a value that can still be a label.
-const LABEL_LENGTH: usize = 100;
+const ROWS_OF_LABEL: usize = Column::ROWS_OF_LABEL;
+const LABEL_LENGTH: usize = Column::LABEL_LENGTH;
 
 /// Names of columns that hold whole chats.
 pub(super) const CHATS: [&str; 7] =
@@ -69,8 +66,16 @@ pub(super) fn is_telling(name: &str) -> bool {
     names().any(|telling| name.eq_ignore_ascii_case(telling))
 }
 
+/// The columns that the user names as input and answer.
+pub(super) type Roles<'a> = (Option<&'a str>, Option<&'a str>);
+
 /// A proposal with what needs attention, or why there is none and what is needed.
-pub(super) fn propose(columns: &[Column], rows: usize, sample: &[Drawn]) -> Result<(Proposal, Option<String>), String> {
+pub(super) fn propose(
+    columns: &[Column],
+    rows: usize,
+    sample: &[Drawn],
+    given: Roles<'_>,
+) -> Result<(Proposal, Option<String>), String> {
     let filled: Vec<&Column> = columns.iter().filter(|c| c.cells != Cells::Empty).collect();
     if let [only] = filled[..] {
         return Err(format!(
@@ -85,7 +90,7 @@ pub(super) fn propose(columns: &[Column], rows: usize, sample: &[Drawn]) -> Resu
             chat.name
         ));
     }
-    let (input, target) = roles(&filled)?;
+    let (input, target) = roles(&filled, given)?;
     let labelled = LABELS.contains(&target.name.to_lowercase().as_str());
     let cells = rows - target.missing;
     if target.distinct == 1 {
@@ -96,8 +101,7 @@ pub(super) fn propose(columns: &[Column], rows: usize, sample: &[Drawn]) -> Resu
         ));
     }
     let marked = share(sample, target, |cell| cell.contains("####"));
-    let few =
-        target.distinct <= MOST_LABELS && cells >= ROWS_OF_LABEL * target.distinct && target.lengths[3] <= LABEL_LENGTH;
+    let few = target.holds_labels(rows);
     let (kind, answer_after, why) = if target.cells == Cells::Json {
         (JobKind::Extraction, None, "the answers are JSON objects".to_owned())
     } else if marked > 0.95 {
@@ -139,15 +143,22 @@ fn no_labels(target: &Column, cells: usize) -> String {
 }
 
 /// Which column is the input and which the answer: by name, else by what they hold.
-fn roles<'a>(columns: &[&'a Column]) -> Result<(&'a Column, &'a Column), String> {
+fn roles<'a>(columns: &[&'a Column], given: Roles<'_>) -> Result<(&'a Column, &'a Column), String> {
+    let find = |name: &str| {
+        let names = || columns.iter().map(|c| format!("{:?}", c.name)).collect::<Vec<_>>().join(", ");
+        let found = columns.iter().find(|c| c.name == name).copied();
+        found.ok_or_else(|| format!("no column {name:?} holds values; there are {}", names()))
+    };
+    let (given_input, given_target) = (given.0.map(find).transpose()?, given.1.map(find).transpose()?);
     let named = |names: &[&str], not: Option<&Column>| {
         let mut found = names.iter().filter_map(|name| columns.iter().find(|c| c.name.eq_ignore_ascii_case(name)));
         found.find(|c| not.is_none_or(|not| c.name != not.name)).copied()
     };
     let repeated = |c: &&Column| c.distinct > 1 && !c.labels.is_empty() && c.lengths[3] <= LABEL_LENGTH;
     // The last of them: people put answers behind what they answer.
-    let target = named(&ANSWERS, None).or_else(|| named(&LABELS, None));
-    let input = named(&INPUTS, target).or_else(|| {
+    let named_target = || named(&ANSWERS, given_input).or_else(|| named(&LABELS, given_input));
+    let target = given_target.or_else(named_target);
+    let input = given_input.or_else(|| named(&INPUTS, target)).or_else(|| {
         let others = columns.iter().filter(|c| target.is_none_or(|t| t.name != c.name));
         others.filter(|c| !is_id(c)).max_by_key(|c| c.lengths[1]).copied()
     });

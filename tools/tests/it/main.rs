@@ -4,6 +4,7 @@
 
 mod data;
 mod data_inspect;
+mod external;
 #[path = "../fake_hub/mod.rs"]
 mod fake_hub;
 mod fake_hub_python;

@@ -78,6 +78,7 @@ pub(super) async fn main(args: Inspect, cancel: &Cancel) -> Result<u8, Failure> 
         sample: args.sample as usize,
         seed: args.seed,
         brief: false,
+        roles: (None, None),
     };
     let output = inspect(&bench, job, reads).await?;
     if let Some(path) = &args.html {

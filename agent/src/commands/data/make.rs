@@ -98,7 +98,7 @@ impl Named {
     fn price(&self) -> Option<Price> {
         match self {
             Named::Local(_) => Some(Price::FREE),
-            Named::Planner(planner) => planner.price(),
+            Named::Planner(planner) => planner.price(&|name| std::env::var(name).ok()),
         }
     }
 }
@@ -212,7 +212,7 @@ async fn ask<'a>(
         (Some(Named::Planner(planner)), Some(model)) => Some(Box::new(Asker {
             model,
             name: planner.name(),
-            price: price.or(planner.price()),
+            price: price.or(planner.price(&|name| std::env::var(name).ok())),
             budget: None,
             cancel: cancel.clone(),
         })),

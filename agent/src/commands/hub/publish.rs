@@ -24,7 +24,7 @@ use tunesmith_tools::{
 use super::{CANCELLED, bar::Bar, fact, failure, repo, unless_cancelled};
 use crate::{
     commands::{print, print_json, require::Require, table::table, work::Bench},
-    run::Failure,
+    run::{Failure, Options},
 };
 
 /// `hub publish`.
@@ -112,6 +112,38 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// Sends what a run has made; that it may be sent is decided before.
+pub async fn of_run(
+    (made, to, public): (&Path, &RepoId, bool),
+    run: &Path,
+    options: &Options,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let args = Args {
+        dir: made.to_owned(),
+        to: to.clone(),
+        public,
+        licence: None,
+        base: options.task.base.clone(),
+        base_licence: None,
+        data: None,
+        data_licence: None,
+        run: Some(run.to_owned()),
+        results: Vec::new(),
+        allow: options.allow.clone(),
+        dry_run: false,
+        require: Require::default(),
+        json: false,
+    };
+    let cancelled = || Failure::new(CANCELLED, "cancelled");
+    let hub = crate::hub::open().map_err(failure)?;
+    let parcel = parcel(&args, &hub, cancel).await?.ok_or_else(cancelled)?;
+    let sent = unless_cancelled(hub.publish(&parcel, Box::new(|_| {})), cancel).await?.ok_or_else(cancelled)?;
+    let access = if sent.private { "private" } else { "public" };
+    eprintln!("published: {} (commit {}), {access}", visible(&sent.url), sent.commit);
+    Ok(())
 }
 
 /// What would be sent; `None` where the user cancels.

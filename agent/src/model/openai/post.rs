@@ -1,11 +1,13 @@
 //! One question with one whole answer, as scoring needs it: no stream, but the same statuses, waits and tries.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::{
-    super::{ErrorKind, ModelError, transport, wire},
+    super::{ErrorKind, ModelError, transport, typed},
     Config, OpenAi, Pace, causes,
 };
 
@@ -35,6 +37,20 @@ impl OpenAi {
         let Pace { head, idle, .. } = self.pace;
         let request = self.client.post(self.address.url(path)).headers(self.address.headers());
         let request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        let answer = self.fetched(request, head, idle).await?;
+        match answer.get("error").filter(|error| !error.is_null()) {
+            Some(error) => Err(typed::in_stream(error)),
+            None => Ok(answer),
+        }
+    }
+
+    /// The JSON that answers a request: its head, and then each piece, within a time.
+    pub(super) async fn fetched(
+        &self,
+        request: reqwest::RequestBuilder,
+        head: Duration,
+        idle: Duration,
+    ) -> Result<Value, ModelError> {
         let broken = |error: reqwest::Error| ModelError::new(ErrorKind::Network, causes(&error));
         let sent = tokio::time::timeout(head, request.send()).await;
         let response = sent.map_err(|_| transport::silent("answer", head))?.map_err(broken)?;
@@ -52,11 +68,7 @@ impl OpenAi {
                 return Err(ModelError::new(ErrorKind::Protocol, message));
             }
         }
-        let answer: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| ModelError::new(ErrorKind::Protocol, format!("the answer is not JSON: {error}")))?;
-        match answer.get("error").filter(|error| !error.is_null()) {
-            Some(error) => Err(wire::error_in_stream(error)),
-            None => Ok(answer),
-        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| ModelError::new(ErrorKind::Protocol, format!("the answer is not JSON: {error}")))
     }
 }

@@ -55,7 +55,7 @@ async fn ask(seed: u64, does: Vec<Does>) -> (Result<String, ModelError>, Vec<f64
             }
         }
     });
-    let endpoint = Endpoint { base: "http://h/v1".into(), model: "m".into(), key: None, free: false };
+    let endpoint = Endpoint { base: "http://h/v1".into(), model: "m".into(), key: None, facts: Facts::default() };
     let mut model = OpenAi::new(endpoint, seed).unwrap();
     model.http = BoxCloneSyncService::new(service);
     let reply = model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut |_| {}).await;

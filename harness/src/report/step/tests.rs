@@ -119,8 +119,7 @@ fn validity_and_rules_are_read_from_the_log() {
     assert_eq!(got.notes(), ["why", "network refused by --allow"]);
     let mut kinds: Vec<Kind> = step(1, "plan", json!({}), Ok(json!({}))).into();
     kinds.push(Kind::Amended { field: "method".into(), from: json!(1), to: json!(2), reason: "x".into() });
-    let approved =
-        |step, by, granted| Kind::decided(step, "x".into(), Capability::Scope, by, granted);
+    let approved = |step, by, granted| Kind::decided(step, "x".into(), Capability::Scope, by, granted);
     kinds.push(approved(Some(1), Approver::Flag, true));
     kinds.push(approved(Some(7), Approver::Person, false));
     kinds.push(approved(None, Approver::Policy, false));

@@ -47,6 +47,24 @@ pub struct Column {
     pub languages: Vec<LabelCount>,
 }
 
+impl Column {
+    /// Rows that a label needs, on average.
+    pub const ROWS_OF_LABEL: usize = 3;
+    /// Characters of a value that can still be a label.
+    pub const LABEL_LENGTH: usize = 100;
+    /// Most different labels.
+    pub const MOST_LABELS: usize = 1_000;
+
+    /// Whether its values are few enough, and short enough, to be learned as labels in so many rows.
+    pub fn holds_labels(&self, rows: usize) -> bool {
+        let cells = rows.saturating_sub(self.missing);
+        self.cells != Cells::Json
+            && self.distinct <= Self::MOST_LABELS
+            && cells >= Self::ROWS_OF_LABEL * self.distinct
+            && self.lengths[3] <= Self::LABEL_LENGTH
+    }
+}
+
 /// How the numbers of a column are distributed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {

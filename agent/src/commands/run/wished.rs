@@ -1,0 +1,175 @@
+//! Models and data sets that a request wishes for and that are not here yet, and where its result goes.
+
+use std::path::{Path, PathBuf};
+
+use tunesmith_harness::text::visible;
+use tunesmith_sandbox::Cancel;
+use tunesmith_tools::{
+    bases::{self, Base},
+    hub::{Kind, RepoId, download::Choice, search::Filters},
+};
+
+use super::hub::{self, publish};
+use crate::{
+    playbook::{
+        request::{self, Publish, Wanted},
+        wishes,
+    },
+    run::{Failure, Finished, Options, named, shown},
+};
+
+/// What the request wishes for, where the playbook plans and nothing stands against the plan yet.
+fn wanted(options: &Options) -> Result<Option<Wanted>, Failure> {
+    let playbook = named(&options.planner)? == crate::run::Planner::Playbook;
+    let wanted = request::read(&options.task.request).filter(|_| playbook);
+    Ok(wanted.filter(|wanted| wanted.beyond.is_empty() && wanted.questions.is_empty()))
+}
+
+/// Names the base and fetches the rows that the request wishes for.
+pub async fn gather(options: &mut Options, cancel: &Cancel) -> Result<(), Failure> {
+    let Some(wanted) = wanted(options)? else { return Ok(()) };
+    match options.task.base.clone() {
+        Some(base) => options.task.base = Some(among(&wanted, &base)?.unwrap_or(base)),
+        None => options.task.base = base(&wanted, options, cancel).await?,
+    }
+    if let Some(id) = &wanted.dataset {
+        let files = rows(id, options, cancel).await?;
+        options.task.files = files;
+    }
+    Ok(())
+}
+
+/// The base that the request itself names: a path, an id, or what a search finds.
+async fn base(wanted: &Wanted, options: &Options, cancel: &Cancel) -> Result<Option<String>, Failure> {
+    match &wanted.base.name {
+        Some(name) if name.contains('/') => Ok(Some(name.clone())),
+        _ if wanted.base.search => searched(wanted, options, cancel).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Of a directory with several models, the one that fits best; `None` where `base` is no such directory.
+fn among(wanted: &Wanted, base: &str) -> Result<Option<String>, Failure> {
+    let folder = Path::new(base);
+    if !folder.is_dir() || folder.join("config.json").is_file() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(folder).map_err(|e| Failure::new(2, format!("{}: {e}", shown(folder))))?;
+    let mut names: Vec<String> = entries.flatten().map(|entry| entry.path().display().to_string()).collect();
+    names.sort();
+    let models: Vec<(String, Base)> = names
+        .into_iter()
+        .filter_map(|name| bases::resolve(&name, Path::new("")).ok().map(|base| (name, base)))
+        .collect();
+    if models.is_empty() {
+        return Ok(None);
+    }
+    let size = |base: &Base| wishes::parameters(base).unwrap_or(u64::MAX);
+    let fitting = models.iter().filter(|(name, base)| wishes::check(wanted, name, base).is_ok());
+    // The smallest: it is trained and shipped soonest, and a larger one can be asked for.
+    let Some((name, _)) = fitting.min_by_key(|(_, base)| size(base)) else {
+        let (count, place) = (models.len(), shown(folder));
+        let why = format!("none of the {count} models in {place} is what the request asks for; name one with --base");
+        return Err(Failure::new(5, why));
+    };
+    let wished = match wanted.base.parameters {
+        Some(_) => "of the size that was asked for",
+        None => "the smallest that fits the request",
+    };
+    eprintln!("base: {} of {} models in {}, {wished}", visible(name), models.len(), shown(folder));
+    Ok(Some(name.clone()))
+}
+
+/// The most downloaded model of the Hub that can be trained here and fits the request.
+async fn searched(wanted: &Wanted, options: &Options, cancel: &Cancel) -> Result<String, Failure> {
+    consent(options, "the request has the Hub searched for a base")?;
+    let around = wanted.base.parameters;
+    let filters = Filters {
+        licence: wanted.licence.clone().filter(|licence| licence != "permissive"),
+        task: Some("text-generation".into()),
+        min_parameters: around.map(|n| n / 2),
+        max_parameters: Some(around.map_or(1_000_000_000, |n| n.saturating_mul(2))),
+        limit: 50,
+        ..Filters::default()
+    };
+    let hub = crate::hub::open().map_err(hub::failure)?;
+    let query = wanted.base.name.clone().unwrap_or_default();
+    let found = hub::unless_cancelled(hub.search_models(&query, &filters), cancel).await?;
+    let found = found.ok_or_else(|| Failure::new(super::super::stop::CANCELLED, "cancelled"))?;
+    let free = |hit: &tunesmith_tools::hub::search::Hit| {
+        use tunesmith_tools::hub::licence::{Class, Terms};
+        wanted.licence.as_deref() != Some("permissive") || Terms::of(hit.licence.as_deref()).class == Class::Permissive
+    };
+    let hit = found.hits.into_iter().find(|hit| hit.trainable == Some(true) && hit.gated != Some(true) && free(hit));
+    let hit = hit.ok_or_else(|| {
+        Failure::new(
+            5,
+            "no model of the Hub that was looked at can be trained here and fits the request; name one with --base",
+        )
+    })?;
+    let licence = hit.licence.as_deref().unwrap_or("not stated");
+    eprintln!(
+        "base: {} is the most downloaded one that fits the request, licence {}",
+        visible(&hit.id),
+        visible(licence)
+    );
+    Ok(hit.id)
+}
+
+/// Rows of a data set of the Hub: those to train on, where it is divided.
+async fn rows(id: &str, options: &Options, cancel: &Cancel) -> Result<Vec<PathBuf>, Failure> {
+    if !options.task.files.is_empty() {
+        let why =
+            format!("the request names the data set {} and --file gives rows too; leave one of them out", visible(id));
+        return Err(Failure::new(5, why));
+    }
+    consent(options, &format!("the data set {} is on the Hub", visible(id)))?;
+    let id: RepoId = id.parse().map_err(hub::failure)?;
+    let hub = crate::hub::open().map_err(hub::failure)?;
+    let cancelled = || Failure::new(super::super::stop::CANCELLED, "cancelled");
+    let choice = Choice::default();
+    let plan = hub::unless_cancelled(hub.plan(Kind::Dataset, &id, &choice), cancel).await?.ok_or_else(cancelled)?;
+    eprintln!(
+        "data: {} at commit {}, licence {}",
+        plan.source.id,
+        plan.source.commit,
+        visible(&hub::terms(&plan.source.licence))
+    );
+    let on = |_: &str, _: u64| {};
+    let path = hub::unless_cancelled(hub.download_cached(&plan, &on), cancel).await?.ok_or_else(cancelled)?;
+    let is_rows = |name: &&str| {
+        [".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".zst"].iter().any(|ending| name.ends_with(ending))
+    };
+    let names: Vec<&str> = plan.source.files.iter().map(|file| file.path.as_str()).filter(is_rows).collect();
+    let train: Vec<&str> = names.iter().copied().filter(|name| name.contains("train")).collect();
+    let chosen = if train.is_empty() { names } else { train };
+    if chosen.is_empty() {
+        return Err(Failure::new(
+            5,
+            format!("the data set {id} has no files of rows that can be read here; name another one"),
+        ));
+    }
+    Ok(chosen.into_iter().map(|name| path.join(name)).collect())
+}
+
+/// Whether the user allowed the Hub's host.
+fn consent(options: &Options, why: &str) -> Result<(), Failure> {
+    if crate::hub::allowed(&options.allow) {
+        return Ok(());
+    }
+    let host = crate::hub::host();
+    Err(Failure::new(5, format!("{why}: allow it with --allow network:{host}, or leave it out of the request")))
+}
+
+/// Sends what a run has made to where its request says, once the goal is met. `--allow` was checked before the run.
+pub async fn publish(options: &Options, finished: &Finished, cancel: &Cancel) -> Result<(), Failure> {
+    let Some(Publish { to, public }) = wanted(options)?.and_then(|wanted| wanted.publish) else { return Ok(()) };
+    if finished.outcome != tunesmith_harness::task::Outcome::Met {
+        eprintln!("not published: the goal is not met");
+        return Ok(());
+    }
+    let adapter = finished.report.artifacts.iter().find(|artifact| artifact.kind == "adapter");
+    let adapter = adapter.ok_or_else(|| Failure::new(5, "not published: the run handed in no adapter"))?;
+    let to: RepoId = to.parse().map_err(hub::failure)?;
+    publish::of_run((&finished.dir.join(&adapter.path), &to, public), &finished.dir, options, cancel).await
+}

@@ -1,0 +1,594 @@
+//! Which column is read and which is answered, by the request's own words.
+//!
+//! A column is meant by its name, by a word for the same thing, by its place ("the last column") or by values that stand
+//! in it ("billing, shipping or returns"). Words around say which side it is on. What stays open is asked.
+
+use tunesmith_harness::task::JobKind;
+use tunesmith_tools::data_inspect::{Cells, Column};
+
+use super::words::{Words, singular};
+
+/// Names of the same thing, by which people call a column otherwise than the file does.
+const SAME: [&[&str]; 24] = [
+    &["dept", "department", "team", "queue", "unit", "desk", "assignee", "owner", "group"],
+    &["priority", "urgency", "urgent", "severity", "importance", "prio"],
+    &["sentiment", "mood", "feeling", "positive", "negative", "happy", "unhappy", "angry", "polarity"],
+    &["category", "categorie", "cat", "kind", "type", "class", "topic", "theme", "bucket"],
+    &["spam", "junk", "phishing", "ham"],
+    &["intent", "intention", "purpose"],
+    &["answer", "reply", "response", "replie", "respond", "solution", "resolution"],
+    &["question", "query", "ask"],
+    &[
+        "message",
+        "msg",
+        "email",
+        "mail",
+        "text",
+        "body",
+        "ticket",
+        "complaint",
+        "note",
+        "comment",
+        "review",
+        "feedback",
+        "post",
+        "tweet",
+        "content",
+        "description",
+        "letter",
+        "request",
+        "transcript",
+    ],
+    &["summary", "summarise", "summarize", "short", "shorten", "abstract", "tldr", "gist"],
+    &["headline", "title"],
+    &["rating", "star", "stars", "score", "grade"],
+    &["english", "en", "eng"],
+    &["german", "de", "deutsch", "ger"],
+    &["french", "fr", "francais"],
+    &["spanish", "es", "espanol"],
+    &["italian", "it_text", "italiano"],
+    &["polite", "friendly", "nice", "formal", "professional", "kind_version"],
+    &["plain", "simple", "easy", "simplified", "simplify"],
+    &["corrected", "correct", "fixed", "clean", "cleaned", "correction"],
+    &["rewritten", "rewrite", "reworded", "rephrased", "after", "new_version"],
+    &["original", "before", "draft", "rough", "raw", "old_version"],
+    &["language", "lang"],
+    &["churned", "churn", "leave", "left", "cancel", "cancelled", "quit"],
+];
+
+/// Words right before a column, but for small ones, that say it is answered.
+const ANSWERED: &str = "into|which|what|whether|predict*|guess*|tell|tells|decide*|pick|picks|choose|chooses|assign|assigns|give|gives|\
+    output|outputs|return|returns|produce*|write|writes|generate*|find|finds|detect*|determin*|identif*|suggest*|know|extract*|pull|\
+    grab|fill|fills|learn|learns|say|says|recogni*|by|get|gets|spot|spots|flag|flags|set|estimate|propose|as|figure";
+/// Words right before a column that say it is read.
+const READ: &str = "from|given|using|on|read|reads|reading|based|look|looks|looking|for|each|every|incoming|see|sees|take|takes|about|\
+    answer|answers|answering|label|labels|these|those|when|route|routes|classify|sort|sorts|rewrite|rewrites|translate|translates|summarize|summarise|triage|turn|turns|\
+    shorten|shortens|convert|converts|reply|respond|tag|simplify|polish|fix|understand";
+/// Words that say nothing between them and a column.
+const SMALL: &str = "the|a|an|my|our|their|its|it|your|right|correct|proper|best|me|us|customer|customers|out|new|messy|long|short|up|\
+    good|column|field|appropriate|s|single|matching|to|will|is|one|of|kind|type";
+
+/// How surely a column is meant: by a word for the same thing, by one of its values, by its name, by several of its values,
+/// by its name as a column's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Sure {
+    #[default]
+    Not,
+    Alike,
+    Value,
+    Named,
+    Values,
+    Explicit,
+}
+
+/// What the request says of a column.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    read: Sure,
+    answered: Sure,
+    /// Named without a side.
+    named: Sure,
+}
+
+/// The two columns, and which words or which lack of others decided so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// What is read.
+    pub input: String,
+    /// What is answered.
+    pub target: String,
+    /// Why the answer is that one.
+    pub why: String,
+}
+
+/// What is known before columns are chosen.
+pub struct Seen<'a> {
+    /// The request.
+    pub words: &'a Words,
+    /// The kinds of jobs that it allows; none: any.
+    pub kinds: &'a [JobKind],
+    /// The columns of the data.
+    pub columns: &'a [Column],
+    /// Rows.
+    pub rows: usize,
+}
+
+/// Chooses the columns. The error is a question to the user.
+pub fn choose(seen: &Seen<'_>) -> Result<Chosen, String> {
+    let said: Vec<Said> = (0..seen.columns.len()).map(|at| seen.said(at)).collect();
+    seen.unknown()?;
+    let usable: Vec<usize> = (0..seen.columns.len()).filter(|at| seen.usable(*at, said[*at])).collect();
+    let (target, why) = seen.target(&usable, &said)?;
+    let input = seen.input(target, &usable, &said)?;
+    let name = |at: usize| seen.columns[at].name.clone();
+    Ok(Chosen { input: name(input), target: name(target), why })
+}
+
+impl Seen<'_> {
+    /// A column that can be read or answered: with values, and no number, date or address of its row, unless it is named.
+    fn usable(&self, at: usize, said: Said) -> bool {
+        let column = &self.columns[at];
+        let named = said.read.max(said.named) >= Sure::Named || said.answered > Sure::Not;
+        // Chats are no cells of a table.
+        let chats = column.types.contains_key("list");
+        !chats && column.cells != Cells::Empty && column.distinct > 1 && (named || !is_id(column))
+    }
+
+    fn target(&self, usable: &[usize], said: &[Said]) -> Result<(usize, String), String> {
+        let mut fitting: Vec<usize> = usable.iter().copied().filter(|at| self.fits(*at, said[*at])).collect();
+        // Several values are taken out of a text as a JSON object, where there are such.
+        let is_json = |at: &usize| self.columns[*at].cells == Cells::Json;
+        let other = fitting.iter().any(|at| !is_json(at) && said[*at].answered >= Sure::Named);
+        if self.kinds.contains(&JobKind::Extraction) && fitting.iter().any(is_json) && !other {
+            fitting.retain(is_json);
+        }
+        // What is only read is not answered.
+        let answerable =
+            || fitting.iter().copied().filter(|at| said[*at].read < Sure::Named || said[*at].answered > said[*at].read);
+        let best = answerable().map(|at| said[at].answered).max().unwrap_or_default();
+        let top: Vec<usize> = answerable().filter(|at| best > Sure::Not && said[*at].answered == best).collect();
+        match top[..] {
+            [at] => return Ok((at, format!("the request names {:?} as the answer", self.name(at)))),
+            [] => {}
+            _ => return Err(self.ask(&top, "is the answer; the request could mean several")),
+        }
+        // Named without a side: it is the answer where it is no text that is read.
+        let named: Vec<usize> = answerable()
+            .filter(|at| said[*at].named > Sure::Not && said[*at].read == Sure::Not && !self.is_read(*at))
+            .collect();
+        if let [at] = named[..] {
+            return Ok((at, format!("the request names {:?}", self.name(at))));
+        }
+        let left: Vec<usize> = answerable().filter(|at| said[*at].read == Sure::Not && !self.is_read(*at)).collect();
+        match left[..] {
+            [at] => return Ok((at, format!("only {:?} can be the answer", self.name(at)))),
+            [] => {}
+            _ => {
+                let telling: Vec<usize> = left.iter().copied().filter(|at| is_answer(self.name(*at))).collect();
+                if let [at] = telling[..] {
+                    return Ok((at, format!("{:?} is named like an answer", self.name(at))));
+                }
+                return Err(self.ask(&left, "is the answer"));
+            }
+        }
+        // Two texts, of which one is the answer to the other.
+        let texts: Vec<usize> = answerable().collect();
+        let telling: Vec<usize> = texts.iter().copied().filter(|at| is_answer(self.name(*at))).collect();
+        match (&telling[..], &texts[..]) {
+            ([at], _) => Ok((*at, format!("{:?} is named like an answer", self.name(*at)))),
+            (_, [.., at]) if usable.len() == 2 && texts.len() == 1 => {
+                Ok((*at, format!("only {:?} can be the answer", self.name(*at))))
+            }
+            (_, [first, second])
+                if usable.len() == 2 && is_input(self.name(*first)) && !is_input(self.name(*second)) =>
+            {
+                Ok((*second, format!("{:?} is named like what is read", self.name(*first))))
+            }
+            _ => Err(self.ask(usable, "is the answer")),
+        }
+    }
+
+    fn input(&self, target: usize, usable: &[usize], said: &[Said]) -> Result<usize, String> {
+        let others: Vec<usize> = usable.iter().copied().filter(|at| *at != target).collect();
+        let best = others.iter().map(|at| said[*at].read).max().unwrap_or_default();
+        let read: Vec<usize> =
+            others.iter().copied().filter(|at| best >= Sure::Named && said[*at].read == best).collect();
+        match read[..] {
+            [at] => return Ok(at),
+            [] => {}
+            _ => return Err(self.ask(&read, "is read; one column is, so join several into one first and name that")),
+        }
+        if let [at] = others[..] {
+            return Ok(at);
+        }
+        let texts: Vec<usize> = others.iter().copied().filter(|at| self.is_text(*at)).collect();
+        let length = |at: &usize| self.columns[*at].lengths[1];
+        let alike: Vec<usize> =
+            texts.iter().copied().filter(|at| said[*at].read.max(said[*at].named) > Sure::Not).collect();
+        let telling = texts.iter().copied().filter(|at| is_input(self.name(*at)));
+        let telling: Vec<usize> = telling.collect();
+        let longest = texts.iter().copied().max_by_key(length);
+        let clear = |long: &usize| texts.iter().all(|at| at == long || length(long) >= 3 * length(at).max(1));
+        match (&texts[..], &alike[..], &telling[..]) {
+            ([], ..) => Err(format!(
+                "{} columns of short values beside {:?}, and the playbook learns from one column of text; write each row as a \
+                 text in one column",
+                others.len(),
+                self.name(target)
+            )),
+            ([at], ..) | (_, [at], _) => Ok(*at),
+            _ if longest.as_ref().is_some_and(clear) => Ok(longest.unwrap_or(texts[0])),
+            (_, _, [at]) => Ok(*at),
+            _ => Err(self.ask(&texts, "is read")),
+        }
+    }
+
+    /// Whether the answer can be of the kinds that are asked for.
+    fn fits(&self, at: usize, said: Said) -> bool {
+        let column = &self.columns[at];
+        let named = said.answered.max(said.named) > Sure::Not;
+        if self.kinds.is_empty() {
+            return true;
+        }
+        self.kinds.iter().any(|kind| match kind {
+            JobKind::Classification => column.holds_labels(self.rows),
+            JobKind::Extraction => column.cells == Cells::Json || named && !column.holds_labels(self.rows),
+            JobKind::Generation => {
+                named || column.cells == Cells::Json || column.cells == Cells::Text && !column.holds_labels(self.rows)
+            }
+        })
+    }
+
+    /// Whether a column is long text beside which others are short: that is read, whatever it is called.
+    fn is_read(&self, at: usize) -> bool {
+        let own = &self.columns[at];
+        let others =
+            self.columns.iter().filter(|other| other.name != own.name && !is_id(other) && other.cells != Cells::Empty);
+        let generates = self.kinds.iter().any(|kind| *kind != JobKind::Classification);
+        let (name, labels) = (is_input(&own.name), own.holds_labels(self.rows));
+        name && !labels
+            || !generates
+                && !labels
+                && others.clone().all(|other| other.holds_labels(self.rows) || 2 * other.lengths[1] < own.lengths[1])
+    }
+
+    fn is_text(&self, at: usize) -> bool {
+        let column = &self.columns[at];
+        column.cells == Cells::Text && !column.holds_labels(self.rows) && column.lengths[1] >= 8
+    }
+
+    fn name(&self, at: usize) -> &str {
+        &self.columns[at].name
+    }
+
+    fn ask(&self, among: &[usize], what: &str) -> String {
+        let all: Vec<String> = self.columns.iter().map(|column| format!("{:?}", column.name)).collect();
+        let names: Vec<String> = among.iter().map(|at| format!("{:?}", self.name(*at))).collect();
+        let or = if names.len() == all.len() { String::new() } else { format!(" ({})", names.join(" or ")) };
+        format!(
+            "it is not clear which column {what}{or}; the data has {}: say it in the request, for example \"predict the {} \
+             column from the {} column\"",
+            all.join(", "),
+            self.columns.last().map_or("", |column| &column.name),
+            self.columns.first().map_or("", |column| &column.name)
+        )
+    }
+
+    /// Refuses a column that the request names and the data has not.
+    fn unknown(&self) -> Result<(), String> {
+        for found in self.words.all("column|columns|field") {
+            let place = found.start;
+            let quoted = |at: usize| self.words.list.get(at).filter(|word| word.quoted && !word.text.is_empty());
+            let near = [place.checked_sub(1), Some(place + 1), Some(place + 2)];
+            let missing = near.into_iter().flatten().filter_map(quoted).find(|word| !self.is_known(&word.text));
+            if let Some(word) = missing {
+                let all: Vec<String> = self.columns.iter().map(|column| format!("{:?}", column.name)).collect();
+                return Err(format!("there is no column {:?}; the data has {}", word.text, all.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_known(&self, word: &str) -> bool {
+        self.columns.iter().any(|column| column.name.to_lowercase().contains(word))
+    }
+
+    /// What the request says of the column at a place.
+    fn said(&self, at: usize) -> Said {
+        let column = &self.columns[at];
+        let own = parts(&column.name);
+        let mut said = Said::default();
+        let list = &self.words.list;
+        for place in 0..list.len() {
+            let found = named(&self.words.list[place..].iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), &own);
+            let (sure, taken) = match found {
+                Some(taken) => (Sure::Named, taken),
+                None if self.ordinal(place) == Some(at) => (Sure::Explicit, 2),
+                None if own.iter().any(|own| alike(own, &list[place].text)) => (Sure::Alike, 1),
+                None => continue,
+            };
+            let beside = |at: usize| list.get(at).is_some_and(|word| ["column", "field"].contains(&word.text.as_str()));
+            // "A" is an article before it is a column.
+            let small = sure == Sure::Named && own.len() == 1 && (own[0].len() == 1 || fits(&own[0], SMALL));
+            let called = place.checked_sub(1).is_some_and(beside) || beside(place + taken) || list[place].quoted;
+            if small && !called {
+                continue;
+            }
+            let sure = if sure == Sure::Named && called { Sure::Explicit } else { sure };
+            let side = match self.side(place, place + taken) {
+                Some(true) => &mut said.answered,
+                Some(false) => &mut said.read,
+                None => &mut said.named,
+            };
+            *side = (*side).max(sure);
+        }
+        let values = self.values(column);
+        said.answered = said.answered.max(match values {
+            0 => Sure::Not,
+            1 => Sure::Value,
+            _ => Sure::Values,
+        });
+        said
+    }
+
+    /// How many of a column's labels stand in the request.
+    fn values(&self, column: &Column) -> usize {
+        const PLAIN: [&str; 8] = ["yes", "no", "true", "false", "other", "none", "text", "model"];
+        let classifies = self.kinds.is_empty() || self.kinds.contains(&JobKind::Classification);
+        if !classifies || !column.holds_labels(self.rows) {
+            return 0;
+        }
+        let stands = |label: &str| {
+            let own = parts(label);
+            let texts: Vec<&str> = self.words.list.iter().map(|word| word.text.as_str()).collect();
+            let telling =
+                label.len() > 2 && !PLAIN.contains(&label.to_lowercase().as_str()) && label.parse::<f64>().is_err();
+            telling && !own.is_empty() && (0..texts.len()).any(|at| named(&texts[at..], &own).is_some())
+        };
+        column.labels.iter().filter(|count| stands(&count.label)).count()
+    }
+
+    /// The column that a place in the order means: `last column`, `column B`.
+    fn ordinal(&self, place: usize) -> Option<usize> {
+        let (word, next) = (self.words.word(place), self.words.word(place + 1));
+        let count = self.columns.len();
+        let at = match (word, next) {
+            ("first", "column") => 0,
+            ("second", "column") => 1,
+            ("third", "column") => 2,
+            ("fourth", "column") => 3,
+            ("last", "column") => count.checked_sub(1)?,
+            ("column", letter) if letter.len() == 1 => {
+                let letter = letter.bytes().next().filter(u8::is_ascii_lowercase)?;
+                usize::from(letter - b'a')
+            }
+            _ => return None,
+        };
+        (at < count).then_some(at)
+    }
+
+    /// Whether what stands from `from` to `to` is answered (`true`) or read, by the words around it.
+    fn side(&self, from: usize, to: usize) -> Option<bool> {
+        let words = self.words;
+        let is = |at: usize, pattern: &str| words.list.get(at).is_some_and(|word| fits(&word.text, pattern));
+        // "... column is the answer", "... as the label", "... is what it reads".
+        let behind = Words {
+            text: String::new(),
+            list: words.list[to.min(words.list.len())..(to + 7).min(words.list.len())].to_vec(),
+        };
+        let starts = |pattern: &str| behind.all(pattern).iter().any(|found| found.start <= 1);
+        if starts("is|are|as .. answer|label|target|output|predicted|prediction|guess|predict|learn|say") {
+            return Some(true);
+        }
+        if starts("is|are|as .. input|reads|read|given|see|sees") {
+            return Some(false);
+        }
+        let (mut at, mut unknown) = (from, 0);
+        for _ in 0..5 {
+            at = at.checked_sub(1)?;
+            if words.list[at].ends {
+                return None;
+            }
+            // "from X to Y", "route X to Y", but not "reply to X".
+            if is(at, "to") {
+                let back = at.saturating_sub(7)..at;
+                let moves = "from|route|routes|routing|send|sends|sort|sorts|assign|assigns|forward|goes|go|match|map|turn|convert|translate|translates|english|belongs|rewrite";
+                if back.clone().any(|at| is(at, moves)) {
+                    return Some(true);
+                }
+                if back.clone().any(|at| is(at, "reply|replies|respond|responds|answer|answers|listen|similar")) {
+                    return Some(false);
+                }
+                continue;
+            }
+            // "The team of a message", but not "what kind of message".
+            if is(at, "of") && !at.checked_sub(1).is_some_and(|at| is(at, "kind|type|sort|one|set|list")) {
+                return Some(false);
+            }
+            if is(at, READ) && !is(at, SMALL) {
+                return Some(false);
+            }
+            if is(at, ANSWERED) && !is(at, SMALL) {
+                return Some(true);
+            }
+            // One word may stand between: "every order email".
+            unknown += usize::from(!is(at, SMALL));
+            if unknown > 1 {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+fn fits(word: &str, pattern: &str) -> bool {
+    pattern.split('|').any(|part| part.strip_suffix('*').map_or(word == part, |stem| word.starts_with(stem)))
+}
+
+/// A name's words: `customerMessage_en` is three.
+fn parts(name: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut last = ' ';
+    for c in name.chars() {
+        let new = !last.is_alphanumeric() || c.is_uppercase() && last.is_lowercase();
+        if c.is_alphanumeric() {
+            if new || parts.is_empty() {
+                parts.push(String::new());
+            }
+            if let Some(part) = parts.last_mut() {
+                part.extend(c.to_lowercase());
+            }
+        }
+        last = c;
+    }
+    parts
+}
+
+/// How many words a name takes at the beginning of `words`, if it stands there.
+fn named(words: &[&str], own: &[String]) -> Option<usize> {
+    let whole = own.join("_");
+    if words.first().is_some_and(|word| **word == whole || **word == own.concat()) {
+        return Some(1);
+    }
+    let same = own.iter().zip(words).filter(|(own, word)| singular(own) == singular(word)).count();
+    (!own.is_empty() && same == own.len()).then_some(own.len())
+}
+
+/// Whether a word of the request means the same as one of a column's name.
+fn alike(own: &str, word: &str) -> bool {
+    let (own, word) = (singular(own), singular(word));
+    let in_group = |group: &&[&str]| group.contains(&own.as_str()) && group.contains(&word.as_str());
+    own.len() > 3 && own == word || SAME.iter().any(|group| in_group(&group))
+}
+
+/// Names that only answers have.
+fn is_answer(name: &str) -> bool {
+    const NAMES: [&str; 10] =
+        ["label", "labels", "completion", "answer", "output", "response", "target", "expected", "class", "reply"];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Names that only what is read has.
+fn is_input(name: &str) -> bool {
+    const NAMES: [&str; 17] = [
+        "prompt",
+        "question",
+        "instruction",
+        "input",
+        "text",
+        "message",
+        "sentence",
+        "query",
+        "utterance",
+        "source",
+        "original",
+        "before",
+        "draft",
+        "rough",
+        "raw",
+        "informal",
+        "messy",
+    ];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Whether a column tells rows apart or says when and where they are from, which nobody asks a model for.
+fn is_id(column: &Column) -> bool {
+    const NAMES: &str = "id|ids|idx|index|uuid|guid|key|date|datetime|time|timestamp|day|month|year|created|updated|modified|received|\
+        at|url|uri|link|email_address|phone|ip|hash|row|no|nr|number|ref|reference|unnamed";
+    let own = parts(&column.name);
+    let number = column.cells == Cells::Number && column.labels.is_empty();
+    let name = own.first().is_none_or(|first| fits(first, NAMES)) || own.last().is_some_and(|last| fits(last, NAMES));
+    name || number && own.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+    use tunesmith_harness::task::JobKind::{Classification, Extraction, Generation};
+
+    use super::*;
+
+    /// A column of 300 rows: labels where there are some, else different texts of this length.
+    fn column(name: &str, length: usize, labels: &[&str]) -> Column {
+        let counts: Vec<_> = labels.iter().map(|label| json!({"label": label, "rows": 300 / labels.len()})).collect();
+        let distinct = if labels.is_empty() { 300 } else { labels.len() };
+        let lengths = [length, length, length, length];
+        let column = json!({"name": name, "cells": "text", "missing": 0, "distinct": distinct, "lengths": lengths,
+            "labels": counts, "examples": [], "types": {"text": 300}});
+        serde_json::from_value(column).unwrap()
+    }
+
+    fn chosen(request: &str, kinds: &[JobKind], columns: &[Column]) -> Result<(String, String), String> {
+        let words = Words::new(request);
+        choose(&Seen { words: &words, kinds, columns, rows: 300 }).map(|chosen| (chosen.input, chosen.target))
+    }
+
+    fn pair(input: &str, target: &str) -> Result<(String, String), String> {
+        Ok((input.to_owned(), target.to_owned()))
+    }
+
+    fn tickets() -> [Column; 5] {
+        [
+            column("id", 4, &[]),
+            column("created_at", 10, &[]),
+            column("complaint", 120, &[]),
+            column("dept", 7, &["billing", "shipping", "returns"]),
+            column("priority", 4, &["high", "low"]),
+        ]
+    }
+
+    #[test]
+    fn the_requests_own_words_choose_among_columns() {
+        let columns = tickets();
+        for (request, want) in [
+            ("sort them by the `dept` column", "dept"),
+            ("predict which team a complaint should go to", "dept"),
+            ("tell me how urgent a complaint is", "priority"),
+            ("decide whether it is about billing, shipping or returns", "dept"),
+            ("learn the last column from the complaint", "priority"),
+            ("from the complaint to the department, whatever its priority is", "dept"),
+            ("work out the priority of each complaint", "priority"),
+        ] {
+            assert_eq!(chosen(request, &[Classification], &columns), pair("complaint", want), "{request}");
+        }
+    }
+
+    #[test]
+    fn what_stays_open_is_asked_and_no_plan_is_made() {
+        let columns = tickets();
+        let why = chosen("classify these", &[Classification], &columns).unwrap_err();
+        assert!(why.starts_with("it is not clear which column is the answer (\"dept\" or \"priority\")"), "{why}");
+        let why = chosen("predict the `mood` column", &[Classification], &columns).unwrap_err();
+        assert!(why.starts_with("there is no column \"mood\"; the data has \"id\", "), "{why}");
+        let both = chosen("predict the dept and predict the priority", &[Classification], &columns);
+        assert!(both.unwrap_err().contains("could mean several"));
+        let figures = [
+            column("age", 2, &["20", "30", "40"]),
+            column("plan", 5, &["basic", "gold"]),
+            column("left", 3, &["yes", "no"]),
+        ];
+        let why = chosen("predict who has left", &[Classification], &figures).unwrap_err();
+        assert!(why.contains("one column of text"), "{why}");
+    }
+
+    #[test]
+    fn two_texts_are_told_apart_by_what_is_said_and_by_their_names() {
+        let faq = [column("question", 60, &[]), column("answer", 90, &[]), column("topic", 6, &["a b", "c d"])];
+        assert_eq!(chosen("a bot that answers questions like we do", &[Generation], &faq), pair("question", "answer"));
+        let words = [column("en", 40, &[]), column("de", 42, &[])];
+        assert_eq!(chosen("translate from English to German", &[Generation], &words), pair("en", "de"));
+        assert_eq!(chosen("translate German into English", &[Generation], &words), pair("de", "en"));
+        let styles = [column("rough", 40, &[]), column("polite", 42, &[])];
+        assert_eq!(chosen("make my rough drafts polite", &[Generation], &styles), pair("rough", "polite"));
+        assert!(chosen("teach it this", &[], &[column("x", 40, &[]), column("y", 42, &[])]).is_err());
+    }
+
+    #[test]
+    fn one_value_may_be_taken_out_of_a_text() {
+        let mails = [column("email", 200, &[]), column("order_number", 8, &[]), column("customer", 12, &[])];
+        let got = chosen("pull the order number out of each email", &[Extraction], &mails);
+        assert_eq!(got, pair("email", "order_number"));
+    }
+}

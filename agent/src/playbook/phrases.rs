@@ -1,0 +1,292 @@
+//! The words by which people ask for things: patterns of [`super::words`], with what each means.
+//!
+//! A request is held against every list; what a list does not know has no say.
+
+use tunesmith_harness::task::JobKind::{self, Classification, Extraction, Generation};
+
+/// Asking for something that learns, or that works by itself afterwards.
+pub const LEARN: [&str; 19] = [
+    "train*",
+    "tun*",
+    "finetun*",
+    "adapt*",
+    "teach*",
+    "learn*",
+    "model|models",
+    "ai|llm|bot|chatbot|assistant|classifier",
+    "automat*",
+    "predict*",
+    "guess*",
+    "something|thing|tool|program|system|machine|computer .. that|which|to|can|should|could|will",
+    "be able to",
+    "new|future|incoming|unseen message|messages|mail|mails|email|emails|ticket|tickets|one|ones|text|texts|rows",
+    "from now on",
+    "figure out",
+    "want|need|like|make|build|get it|something|you|this to",
+    "from|these|those|my|our|past|old|by example|examples",
+    "help me|us .. decide|sort|pick|tell",
+];
+
+/// Words that name a kind of job by themselves. What only may mean it stands in [`HINTS`].
+pub const KINDS: [(&str, JobKind); 54] = [
+    ("classif*", Classification),
+    ("categor*", Classification),
+    ("rout*", Classification),
+    ("label*", Classification),
+    ("triag*", Classification),
+    ("sentiment*", Classification),
+    ("intent|intents", Classification),
+    ("topic|topics", Classification),
+    ("departments", Classification),
+    ("tag|tags|tagging|tagged", Classification),
+    ("spam|junk|phishing", Classification),
+    ("whether", Classification),
+    ("sort|sorts|sorting|sorted .. into|by|to", Classification),
+    (
+        "which team|department|category|group|kind|type|topic|queue|person|folder|box|class|one|language|desk",
+        Classification,
+    ),
+    ("which .. it|they|this|that|belongs|belong|goes|go", Classification),
+    ("what kind|type|category|sort|mood|topic|language", Classification),
+    ("right|correct|proper team|department|person|category|folder|queue|desk|place|box|group|label", Classification),
+    ("good|positive|happy|urgent or bad|negative|not|unhappy", Classification),
+    ("flag|flags|flagging|flagged", Classification),
+    ("detect*", Classification),
+    ("spot|spots|spotting", Classification),
+    ("recogni*", Classification),
+    ("belongs|belong to|in", Classification),
+    ("assign*", Classification),
+    ("bucket*", Classification),
+    ("mood|moods", Classification),
+    ("urgent|urgency", Classification),
+    ("goes|go|forward|send|sent .. to .. team|department|person|queue|desk", Classification),
+    ("extract*", Extraction),
+    ("pull|pulls|pulling .. out|from", Extraction),
+    ("pick|picks|picking out", Extraction),
+    ("grab|grabs|get|gets .. out of", Extraction),
+    ("fill|fills|fills in .. form|fields|blanks", Extraction),
+    ("json", Extraction),
+    ("entities", Extraction),
+    ("parse|parses|parsing", Extraction),
+    ("function|tool call|calls|calling", Extraction),
+    ("call|calls|pick|picks|choose .. function|tool|api", Extraction),
+    ("solv*", Generation),
+    ("rewrit*", Generation),
+    ("reword*", Generation),
+    ("rephras*", Generation),
+    ("paraphras*", Generation),
+    ("translat*", Generation),
+    ("summar*", Generation),
+    ("shorten*", Generation),
+    ("simplif*", Generation),
+    ("reformat*", Generation),
+    ("math|maths|arithmetic|sums", Generation),
+    ("reply|replies|respond*|response|responses", Generation),
+    ("answer|answers|answering", Generation),
+    ("style|tone|voice|polite*|friendl*|formal*", Generation),
+    ("headline*|title|titles|caption*", Generation),
+    ("plain english|language|words", Generation),
+];
+
+/// Words that may mean a kind of job, where none in [`KINDS`] is said.
+pub const HINTS: [(&str, JobKind); 8] = [
+    ("fields", Extraction),
+    ("details", Extraction),
+    ("structured", Extraction),
+    ("convert*|transform*|turn|turns|turning", Generation),
+    ("correct*|fix|fixes|fixing|polish*|clean", Generation),
+    ("write|writes|writing|draft*", Generation),
+    ("explain*", Generation),
+    ("complet*|continue*|finish*", Generation),
+];
+
+/// Wishes to go on reading raw text, where no kind of job is named.
+pub const RAW_WISHES: [&str; 4] = [
+    "read|reads|absorb*|soak* .. book|books|manual|manuals|handbook|docs|documents|documentation|articles|novels",
+    "sound|sounds|write|writes like .. author|shakespeare|novel*|book*",
+    "continue|continues|keep|keeps|go|goes .. text|texts|writing|story|stories",
+    "jargon|vocabulary|terminology",
+];
+
+/// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
+pub const BEYOND: [(&str, &str); 85] = [
+    ("onnx", "an ONNX file"),
+    ("tflite", "a TFLite file"),
+    ("coreml", "a Core ML file"),
+    ("core ml", "a Core ML file"),
+    ("torchscript", "a TorchScript file"),
+    ("openvino", "an OpenVINO file"),
+    ("mlx", "an MLX model"),
+    ("tensorrt", "a TensorRT engine"),
+    ("pickle|pkl|joblib", "a pickle"),
+    ("docker*|container image", "a container"),
+    ("exe|executable", "a program"),
+    ("awq", "AWQ quantisation"),
+    ("gptq", "GPTQ quantisation"),
+    ("exl2", "EXL2 quantisation"),
+    ("q2_*|iq2_*", "2-bit quantisation"),
+    ("q3_*|iq3_*", "3-bit quantisation"),
+    ("q4_*|q4|int4|4bit", "4-bit quantisation"),
+    ("4|four bit|bits", "4-bit quantisation"),
+    ("q5_*", "5-bit quantisation"),
+    ("q6_*", "6-bit quantisation"),
+    ("dpo", "DPO"),
+    ("orpo", "ORPO"),
+    ("grpo", "GRPO"),
+    ("ppo", "PPO"),
+    ("rlhf", "RLHF"),
+    ("reinforcement learning", "reinforcement learning"),
+    ("preference tuning|optimi*|pairs|data", "DPO"),
+    ("qlora", "QLoRA"),
+    ("dora", "DoRA"),
+    ("full fine tun*", "full fine-tuning"),
+    ("full finetun*", "full fine-tuning"),
+    ("full parameter*", "full fine-tuning"),
+    ("all weights|parameters", "full fine-tuning"),
+    ("distil*", "distillation"),
+    ("prun*", "pruning"),
+    ("from scratch", "training from scratch (see `tunesmith pretrain`)"),
+    ("continued|continue pretraining|pretrain|pretraining", RAW),
+    ("pretrain*", RAW),
+    ("pre train*", RAW),
+    ("raw text|texts", RAW),
+    ("dont|not|without|no train|training|tune|tuning|finetun*", "anything but training"),
+    ("not|dont|without fine tun*", "anything but training"),
+    ("just|only prompt|prompting", "anything but training"),
+    ("bert|roberta|distilbert|t5|xgboost|sklearn|scikit|tensorflow|keras", "models that do not generate text"),
+    ("random|decision forest|tree", "models that do not generate text"),
+    ("tun*|finetun*|train|use|using|with|on|start* .. chatgpt|claude|gemini", "models that cannot be downloaded"),
+    ("tun*|finetun*|train|use|using|with|on|start* .. gpt 3|3.5|4|4o|5", "models that cannot be downloaded"),
+    (
+        "classif*|sort*|label*|recogni*|tag|describ*|caption* images|photos|pictures|pics|scans|screenshots|videos",
+        "images",
+    ),
+    ("classif*|sort*|label*|recogni*|tag|describ* the|my|our|these images|photos|pictures|pics|scans|videos", "images"),
+    ("image|photo|picture|face recognition|generator|classifier", "images"),
+    ("generat*|draw*|paint* .. image|images|picture|pictures|video|videos", "images"),
+    ("transcrib*|podcast*", "speech"),
+    ("audio|mp3|wav|voice|speech file|files|recording|recordings|recognition|clips", "speech"),
+    ("voice memos|messages|notes", "speech"),
+    ("forecast*", "a forecast of numbers"),
+    ("time series", "a forecast of numbers"),
+    ("predict*|guess*|estimat* .. price|prices|sales|revenue|demand|amount|temperature|cost|costs|salary", NUMBERS),
+    ("how much|long .. cost|costs|worth|take|takes|sell|sells|pay|spend", NUMBERS),
+    ("recommender|recommendation|recommendations", "recommendations"),
+    ("recommend* .. products|items|movies|films|books|songs|articles|recipes", "recommendations"),
+    ("cluster*", "finding groups without labels"),
+    ("group|groups similar|alike", "finding groups without labels"),
+    ("anomal*|outlier*", "finding outliers"),
+    ("search engine|index", "search"),
+    ("semantic search", "search"),
+    ("embedding|embeddings|vector*|rag", "search"),
+    ("dedup*", "cleaning the file itself"),
+    ("remove|find|delete duplicates|duplicate", "cleaning the file itself"),
+    ("deploy*|kubernetes", "deployment"),
+    ("host it|this|the", "deployment"),
+    ("build|make|create|write|develop a|an|the website|webpage|app|api|plugin|extension|dashboard", AROUND),
+    ("build|make|create|write|develop me|us a|an website|webpage|app|api|plugin|extension|dashboard", AROUND),
+    ("a|an web|mobile|phone|rest app|api|site|page", AROUND),
+    ("scrap*|crawl*", "gathering data from the web"),
+    ("browse|search|look .. web|internet|online|google", "gathering data from the web"),
+    ("on|in aws|azure|gcp|sagemaker|colab|a100|h100|gpus", "training elsewhere than on this machine"),
+    ("retrain*|update* .. every|daily|nightly|weekly|monthly|automatically", "training again by a schedule"),
+    ("email|text|notify|message|slack me when", "messages when it is done"),
+    ("two|three|four|several|separate|multiple|different models|classifiers|bots", "more than one model in a run"),
+    ("more than one label|tag|category|topic|team", "several labels for one row"),
+    ("several|multiple|many labels|tags|categories|topics", "several labels for one row"),
+    ("all|every .. labels|tags|label|tag .. apply|fit|fits", "several labels for one row"),
+    ("epoch|epochs|lora_alpha", SETTINGS),
+    ("batch size", SETTINGS),
+    ("learning rate", SETTINGS),
+];
+
+/// More of [`BEYOND`], about data.
+pub const BEYOND_DATA: [(&str, &str); 12] = [
+    ("make|come|dream up .. example|examples|rows|data|samples|questions|sentences|messages", MADE),
+    ("invent|fabricat* .. example|examples|rows|data|samples|questions|sentences|messages", MADE),
+    (
+        "generate|create|write|produce|make more|extra|fake|additional|some|50|100|200|300|500|1000|hundred .. example|examples|rows|data|samples",
+        MADE,
+    ),
+    ("synthetic|made data|examples|rows", MADE),
+    ("augment*", MADE),
+    ("first|last|only|top 10|20|50|100|200|500|1000|half rows|lines|messages|examples", CHOSEN),
+    ("only|just use|using|train .. rows|lines .. from|where|since|after|before|with", CHOSEN),
+    ("ignore|skip|drop|exclude .. rows|lines|messages|column|columns", CHOSEN),
+    ("leave|throw .. rows|lines|messages|column|columns out|away", CHOSEN),
+    ("fill|guess|complete .. missing|blank|empty", "filling gaps in the file itself"),
+    ("balanc*|oversampl*|undersampl*", "balancing the rows"),
+    ("anonymi*|redact*", "cleaning the file itself"),
+];
+
+pub const RAW: &str = "continued pretraining on raw text (see `tunesmith train --objective text`)";
+const AROUND: &str = "programs around the model";
+pub const NUMBERS: &str = "predicting quantities";
+const SETTINGS: &str = "settings of the training, which it chooses itself (see `tunesmith train`)";
+pub const MADE: &str = "making rows up, which needs a language model (see `tunesmith data make`)";
+const CHOSEN: &str = "choosing rows or columns out of the file (see `tunesmith data prepare --rows`)";
+
+/// Formats of the model to ship: pattern, format, how numbers are stored where that is said.
+pub const EXPORTS: [(&str, &str, Option<&str>); 9] = [
+    ("gguf", "gguf", None),
+    ("llama cpp", "gguf", None),
+    ("llamacpp", "gguf", None),
+    ("ollama", "gguf", None),
+    ("lm studio|lmstudio", "gguf", None),
+    ("koboldcpp|jan|gpt4all", "gguf", None),
+    ("safetensors", "safetensors", None),
+    ("merged model|weights", "safetensors", None),
+    ("hugging face|huggingface format|transformers", "safetensors", None),
+];
+
+/// How numbers may be stored.
+pub const QUANTS: [(&str, &str); 7] = [
+    ("q8_0|q8", "q8_0"),
+    ("8 bit|bits", "q8_0"),
+    ("8bit|int8", "q8_0"),
+    ("f16|fp16|float16", "f16"),
+    ("16 bit", "f16"),
+    ("f32|fp32|float32", "f32"),
+    ("32 bit", "f32"),
+];
+
+/// Licences by the words that ask for one.
+pub const LICENCES: [(&str, &str); 9] = [
+    ("apache*", "apache-2.0"),
+    ("mit licen*", "mit"),
+    ("commercial* use|usable|purpose|purposes|product|products|licen*", "permissive"),
+    ("commercially", "permissive"),
+    ("use|used .. commercial*", "permissive"),
+    ("sell|resell it|the|this", "permissive"),
+    ("permissive*", "permissive"),
+    ("open source .. licen*|model|base", "permissive"),
+    ("free|free licen*|to use|for business", "permissive"),
+];
+
+/// Families of bases, each as it stands in a model's name. Those that are words too need a number behind them.
+pub const FAMILIES: [(&str, &str); 12] = [
+    ("smollm*", "SmolLM"),
+    ("qwen*", "Qwen"),
+    ("tinyllama*", "TinyLlama"),
+    ("llama2|llama3|llama 2|3|3.1|3.2|3.3|4", "Llama"),
+    ("llama2*|llama3*", "Llama"),
+    ("mistral*", "Mistral"),
+    ("gemma2|gemma3", "Gemma"),
+    ("gemma 2|3|2b|270m|1b", "Gemma"),
+    ("phi2|phi3|phi4", "Phi"),
+    ("phi 2|3|4|1.5", "Phi"),
+    ("gpt2|pythia*|deepseek*|olmo*", "that model"),
+    ("granite 2|3|4", "Granite"),
+];
+
+/// Sending the result to the Hub.
+pub const PUBLISH: [&str; 4] = [
+    "publish* .. hub|huggingface|hugging|as|it|to|under|privately|publicly|model",
+    "push|pushed .. hub|huggingface|hugging",
+    "upload|uploads|uploaded .. hub|huggingface|hugging|as|to",
+    "put|share|post|release .. on|to .. hub|huggingface|hugging",
+];
+/// Everybody may see it, and only its owner.
+pub const PUBLIC: &str = "public|publicly|everyone|everybody|anyone|anybody|world";
+/// Only its owner may see it.
+pub const PRIVATE: &str = "private|privately|secret";
