@@ -72,7 +72,6 @@ struct Turn {
 /// One call, as far as the log goes.
 struct Called {
     step: u32,
-    id: String,
     tool: String,
     args: Value,
     returned: Option<steps::Step>,
@@ -141,10 +140,13 @@ impl Run {
             }
             Kind::Briefed { system, request } => self.brief = Some((system.clone(), request.clone())),
             Kind::Said { text, .. } => self.turns.push(Turn { text: text.clone(), ..Turn::default() }),
-            Kind::Called { step, id, tool, args } => {
-                let (step, id, tool, args) = (*step, id.clone(), tool.clone(), args.clone());
-                let called = Called { step, id, tool, args, returned: None, told: None };
-                self.turn().calls.push(called);
+            Kind::Called { step, tool, args, .. } => {
+                // The playbook looks at each result before it calls again.
+                if self.brief.is_none() && self.turns.last().is_some_and(|turn| !turn.calls.is_empty()) {
+                    self.turns.push(Turn::default());
+                }
+                let (step, tool, args) = (*step, tool.clone(), args.clone());
+                self.turn().calls.push(Called { step, tool, args, returned: None, told: None });
             }
             Kind::Returned { step, ok, output, fault, .. } => {
                 let result = if *ok { Ok(output.clone()) } else { Err(steps::recalled_error(output, *fault)) };
@@ -202,6 +204,11 @@ impl Called {
         self.returned.as_ref().is_some_and(|step| !options.only_good || good(step))
     }
 
+    /// Nine letters and digits, because some templates take no other id.
+    fn id(&self) -> String {
+        format!("call{:05}", self.step)
+    }
+
     fn content(&self, share: Share) -> String {
         let shown = || self.returned.as_ref().map(|step| show::result(step, share, None, RESULT).content);
         self.told.clone().or_else(shown).unwrap_or_default()
@@ -227,11 +234,11 @@ impl Turn {
                 other => json!({"not_json": other}),
             };
             let arguments = if options.objects { args } else { args.to_string().into() };
-            json!({"id": call.id, "type": "function", "function": {"name": call.tool, "arguments": arguments}})
+            json!({"id": call.id(), "type": "function", "function": {"name": call.tool, "arguments": arguments}})
         };
         let calls: Vec<Value> = kept.iter().map(call).collect();
         let said = json!({"role": "assistant", "content": text, "tool_calls": calls});
-        let result = |call: &&Called| json!({"role": "tool", "tool_call_id": call.id, "name": call.tool, "content": call.content(share)});
+        let result = |call: &&Called| json!({"role": "tool", "tool_call_id": call.id(), "name": call.tool, "content": call.content(share)});
         [said].into_iter().chain(kept.iter().map(result)).collect()
     }
 }

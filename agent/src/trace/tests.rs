@@ -98,12 +98,12 @@ fn roles(trace: &Trace) -> Vec<String> {
     let messages = trace.row["messages"].as_array().unwrap().iter();
     let calls = |message: &Value| -> String {
         let calls = message["tool_calls"].as_array().into_iter().flatten();
-        calls.map(|call| format!(" {}", call["id"].as_str().unwrap())).collect()
+        calls.map(|call| format!(" {}", call["id"].as_str().unwrap().replace("call0000", "c"))).collect()
     };
     messages
         .map(|message| {
-            let answers = message["tool_call_id"].as_str().map(|id| format!(" {id}")).unwrap_or_default();
-            format!("{}{}{answers}", message["role"].as_str().unwrap(), calls(message))
+            let answers = message["tool_call_id"].as_str().map(|id| format!(" {}", id.replace("call0000", "c")));
+            format!("{}{}{}", message["role"].as_str().unwrap(), calls(message), answers.unwrap_or_default())
         })
         .collect()
 }
@@ -131,7 +131,7 @@ fn a_planned_run_is_what_its_model_said_and_saw() {
     assert_eq!(messages[5]["content"], "Call a tool.");
     // A call that was written as text is a call, and its text is gone; arguments are text, always of JSON.
     let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-    let calls = [call("c2", "train", "{\"r\":4}"), call("c3", "evaluate", "{\"not_json\":\"not json\"}")];
+    let calls = [call("call00002", "train", "{\"r\":4}"), call("call00003", "evaluate", "{\"not_json\":\"not json\"}")];
     assert_eq!(messages[6], json!({"role": "assistant", "content": "", "tool_calls": calls}));
     // What the log does not hold as told is shown as the run shares it.
     let shown = json!({"ok": true, "output": {"value": 0.5}, "scores": [{"scorer": "train.loss", "verdict": "pass", "why": "it fell"}]});
@@ -185,7 +185,7 @@ fn a_run_of_the_playbook_is_written_as_a_model_would_have_planned_it() {
         ]
     };
     let trace = row(kinds(), ALL);
-    assert_eq!(roles(&trace), ["system", "user", "assistant c1", "tool c1", "assistant c2 c3"]);
+    assert_eq!(roles(&trace), ["system", "user", "assistant c1", "tool c1", "assistant c2", "tool c2", "assistant c3"]);
     let messages = &trace.row["messages"];
     assert_eq!(messages[0]["content"], prompt::system().unwrap());
     let request = "Request: sort tickets\nData: data/train.jsonl with 8 rows you may use (2 more are sealed), columns \"text\", \"label\"\nBase model: small\n";

@@ -22,6 +22,7 @@ mod cli_resume;
 mod cli_runs;
 mod cli_sandbox;
 mod cli_secrets;
+mod cli_start;
 mod cli_traces;
 mod dialogue;
 mod endpoint;
