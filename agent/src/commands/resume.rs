@@ -66,25 +66,34 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
 impl Args {
     /// What the run began with, and what the user says now.
     fn options(&self, run: &Run, manifest: Manifest) -> Result<Options, Failure> {
-        let Terms { share, approve, allow, sandbox } = manifest.terms.ok_or_else(|| {
-            usage("the run was made by an early version, which did not record what was allowed; start a new one")
-        })?;
-        let jobs = if sandbox == "none" { Local::new().unconfined() } else { Local::new() };
-        let approve = match (self.approve, approve.as_str()) {
-            (Some(approve), _) => approve.into(),
-            (None, "auto") => Approve::Auto,
-            (None, "never") => Approve::Never,
-            (None, _) => Approve::Ask,
-        };
+        let before = as_before(manifest)?;
         Ok(Options {
-            task: manifest.task,
-            base: None,
-            planner: manifest.planner,
             dir: run.dir().parent().map_or_else(|| self.dir.clone(), PathBuf::from),
-            share: if share == "samples" { Share::Samples } else { Share::None },
-            approve,
-            allow: allow.into_iter().chain(self.allow.iter().cloned()).collect(),
-            jobs: self.require.demand(jobs)?,
+            approve: self.approve.map_or(before.approve, Approve::from),
+            allow: before.allow.into_iter().chain(self.allow.iter().cloned()).collect(),
+            jobs: self.require.demand(before.jobs)?,
+            ..before
         })
     }
+}
+
+/// What a run began with.
+pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
+    let Terms { share, approve, allow, sandbox } = manifest.terms.ok_or_else(|| {
+        usage("the run was made by an early version, which did not record what was allowed; start a new one")
+    })?;
+    Ok(Options {
+        task: manifest.task,
+        base: None,
+        planner: manifest.planner,
+        dir: PathBuf::new(),
+        share: if share == "samples" { Share::Samples } else { Share::None },
+        approve: match approve.as_str() {
+            "auto" => Approve::Auto,
+            "never" => Approve::Never,
+            _ => Approve::Ask,
+        },
+        allow,
+        jobs: if sandbox == "none" { Local::new().unconfined() } else { Local::new() },
+    })
 }

@@ -11,6 +11,7 @@ use tunesmith_harness::{
     run::{Run, Summary},
     text::visible,
 };
+use tunesmith_sandbox::Cancel;
 
 use super::{
     print, print_json,
@@ -21,9 +22,10 @@ use crate::run::Failure;
 
 mod diff;
 mod export;
+mod replay;
 mod rm;
 
-/// List, show, compare, export and remove runs
+/// List, show, compare, replay, export and remove runs
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Runs {
     /// Every run in a directory, oldest first
@@ -32,6 +34,8 @@ pub enum Runs {
     Show(Show),
     /// What differs between two runs
     Diff(diff::Args),
+    /// Play a run again from its log, and hold the two against each other
+    Replay(replay::Args),
     /// Write runs as chats with tool calls, to fine-tune a planner on
     Export(export::Args),
     /// Remove runs and all that is in them
@@ -63,11 +67,12 @@ pub struct Show {
 }
 
 /// Lists or shows.
-pub fn main(runs: Runs) -> Result<u8, Failure> {
+pub async fn main(runs: Runs, cancel: &Cancel) -> Result<u8, Failure> {
     match runs {
         Runs::List(args) => list(&args),
         Runs::Show(args) => show(&args),
         Runs::Diff(args) => diff::main(&args),
+        Runs::Replay(args) => replay::main(args, cancel).await,
         Runs::Export(args) => export::main(&args),
         Runs::Rm(args) => rm::main(&args),
     }

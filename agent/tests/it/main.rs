@@ -33,6 +33,7 @@ mod faults;
 mod going_on;
 mod intake;
 mod lessons;
+mod long_run;
 mod loop_ends;
 mod opaque;
 mod peer_servers;
