@@ -480,7 +480,7 @@ fn cost(before: Spend, after: Spend) -> Option<Cost> {
 }
 
 /// The error of a step as the log holds it. Its words are the same; what else there was of it has been dealt with.
-fn recalled_error(output: &Value, fault: Option<Fault>) -> ToolError {
+pub(crate) fn recalled_error(output: &Value, fault: Option<Fault>) -> ToolError {
     let text = output.as_str().unwrap_or_default();
     let without = |words: &str| text.strip_prefix(words).unwrap_or(text).to_owned();
     match fault {
