@@ -28,6 +28,7 @@ mod endpoint;
 mod fake_hub;
 mod fakes;
 mod faults;
+mod faulty_runs;
 mod going_on;
 mod intake;
 mod long_run;
