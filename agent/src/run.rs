@@ -25,6 +25,7 @@ use tunesmith_tools::{
 use crate::{
     approvals::{self, Decide, Decision, Proposal, Verdict},
     commands::require::met,
+    extensions::Extensions,
     grading::{self, Graded, Submitted},
     model::{ChatModel, Delta, asker::Asker},
     planner_loop::{self, End, LoopEnd, Planning},
@@ -43,6 +44,7 @@ mod recorder;
 mod replay;
 mod resume;
 mod sealing;
+mod served;
 
 use beat::Beat;
 pub use failure::Failure;
@@ -52,6 +54,7 @@ use recorder::Recorder;
 pub use replay::{Difference, Replayed, replay};
 pub use resume::{Further, resume};
 pub use sealing::{DATA, SEALED};
+pub use served::Served;
 
 /// What a run is given.
 #[derive(Clone, Debug)]
@@ -70,6 +73,8 @@ pub struct Options {
     pub approve: Approve,
     /// Capabilities that the user allows, for example `scope`.
     pub allow: Vec<String>,
+    /// Tools that the user has added.
+    pub extensions: Extensions,
     /// Starts jobs, confined unless the user says `--sandbox none`, and under the layers that must be there.
     pub jobs: Local,
 }
@@ -240,7 +245,10 @@ async fn plan(
     budget: &Budget,
     journal: &mut Recorder<'_>,
 ) -> Result<LoopEnd, Failure> {
-    let registry = registry::all();
+    let mut registry = registry::all();
+    if prepared.model.is_some() {
+        registry.tools.extend(options.extensions.open(cx, options, journal.watch).await);
+    }
     let scope_of = |output: &Value| prepared.scope(output);
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();

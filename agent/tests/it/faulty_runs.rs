@@ -78,11 +78,15 @@ fn survived_faults() -> Vec<Faulty> {
     lost.pieces.remove(lost.pieces.len() - 2);
     let opaque = Answer::stream(&[
         delta(json!({"reasoning_content": "I think.", "content": ""})),
-        delta(json!({"tool_calls": [{"index": 0, "id": "r", "function": {"name": "look", "arguments": "{\"n\": 3}"}}]})),
+        delta(
+            json!({"tool_calls": [{"index": 0, "id": "r", "function": {"name": "look", "arguments": "{\"n\": 3}"}}]}),
+        ),
         reason("tool_calls"),
     ]);
     let unknown = Answer::stream(&[
-        delta(json!({"tool_calls": [{"index": 0, "id": "u", "function": {"name": "look", "arguments": "{\"n\": 4}"}}]})),
+        delta(
+            json!({"tool_calls": [{"index": 0, "id": "u", "function": {"name": "look", "arguments": "{\"n\": 4}"}}]}),
+        ),
         reason("tired"),
     ]);
     vec![
@@ -98,7 +102,10 @@ fn survived_faults() -> Vec<Faulty> {
         survived("an unknown reason to stop", vec![unknown]),
         survived("no usage", vec![lost]),
         survived("fields that only the provider knows", vec![opaque]),
-        survived("two calls in one reply", vec![Answer::calls("", &[("a", "look", "{}"), ("b", "look", "{\"n\": 2}")])]),
+        survived(
+            "two calls in one reply",
+            vec![Answer::calls("", &[("a", "look", "{}"), ("b", "look", "{\"n\": 2}")])],
+        ),
         survived("two calls of one id", vec![Answer::calls("", &[("a", "look", "{}"), ("a", "look", "{\"n\": 2}")])]),
         survived("calls without an id", vec![Answer::calls("", &[("", "look", "{}"), ("", "look", "{\"n\": 2}")])]),
         survived("a call as text", vec![text("<tool_call>{\"name\": \"look\", \"arguments\": {}}</tool_call>")]),
@@ -132,7 +139,8 @@ fn fatal_faults() -> Vec<Faulty> {
     (hung.hung, hung.seconds) = (true, Some(0.3));
     let mut late = run("no time at all", around(vec![]), 4, "the run's time is up");
     late.seconds = Some(0.0);
-    let mut small = run("a window that nothing fits", of(says(400, "maximum context length is 16 tokens")), 6, "too long");
+    let mut small =
+        run("a window that nothing fits", of(says(400, "maximum context length is 16 tokens")), 6, "too long");
     small.window = Some(16);
     vec![
         run("a wrong key", vec![says(401, "no")], 5, "rejects the key"),
