@@ -76,10 +76,12 @@ pub fn decided(
         journal.skip()?;
         return Ok(verdict);
     }
-    let standing = journal.past().iter().any(|event| {
-        matches!(event, Kind::Approved { what, capability, granted: true, for_run: true, .. }
+    // Another change of the scope is another one.
+    let standing = proposal.capability != Capability::Scope
+        && journal.past().iter().any(|event| {
+            matches!(event, Kind::Approved { what, capability, granted: true, for_run: true, .. }
             if *what == proposal.what && *capability == proposal.capability)
-    });
+        });
     let (by, decision) = if standing { (Approver::Person, Decision::ONCE) } else { decide(&proposal) };
     let Proposal { what, capability, .. } = proposal;
     let (verdict, reason, edited, for_run) = match decision {

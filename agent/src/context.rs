@@ -18,6 +18,8 @@ pub struct Context {
     window: Option<u64>,
     /// The provider's tokens for each one counted here.
     scale: f64,
+    /// Of the last long request, what was sent and what the provider read.
+    last: Option<(u64, u64)>,
 }
 
 /// How a conversation is shortened.
@@ -40,7 +42,13 @@ impl Context {
     /// A conversation that has not begun, with a model of this window.
     pub fn new(system: String, request: String, tools: &[ToolSpec], window: Option<u64>) -> Self {
         let tools = tools.iter().map(|tool| 8 + count(&tool.name) + count(&tool.description) + schema(tool)).sum();
-        Context { messages: vec![Message::System(system), Message::User(request)], tools, window, scale: 1.0 }
+        Context {
+            messages: vec![Message::System(system), Message::User(request)],
+            tools,
+            window,
+            scale: 1.0,
+            last: None,
+        }
     }
 
     /// Adds a message.
@@ -71,28 +79,39 @@ impl Context {
         self.window.map_or(0, |window| (window / 8).clamp(256, 4_096).min(window / 2))
     }
 
-    /// Characters that a result may have, so that some of them fit together.
-    pub fn result_chars(&self) -> usize {
-        const MOST: usize = 6_000;
-        self.window.map_or(MOST, |window| usize::try_from(window * 3 / 8).unwrap_or(MOST).clamp(1_000, MOST))
+    /// The window, as far as it is known by now.
+    pub fn window(&self) -> Option<u64> {
+        self.window
     }
 
-    /// Takes note of what the provider counted for a request of `tokens`. An error holds the window that the server has
-    /// without saying so: it read much less than it was sent, and more than it would have, had it known the beginning.
-    pub fn learn(&mut self, tokens: u64, read: u64) -> Result<(), u64> {
-        let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>());
+    /// Characters that a result may have, so that some of them fit together.
+    pub fn result_chars(&self) -> usize {
+        result_chars(self.window)
+    }
+
+    /// Takes note of what the provider counted for a request of `tokens`. Where nothing is known of the window, a server that
+    /// reads the same number of tokens of two requests, of which one is much longer, has one without saying so; it is the
+    /// result.
+    pub fn learn(&mut self, tokens: u64, read: u64) -> Option<u64> {
         if tokens < COUNTED {
-            return Ok(());
+            return None;
         }
-        let less = read >= COUNTED && read * 4 < tokens * 3 && read * 2 > fixed;
-        if less && self.window.is_none_or(|window| window > read) {
+        let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>());
+        let longer = |(sent, before): (u64, u64)| tokens * 4 > sent * 5 && read.abs_diff(before) * 32 <= read;
+        if self.window.is_none()
+            && read >= COUNTED
+            && read * 4 < tokens * 3
+            && read > fixed
+            && self.last.is_some_and(longer)
+        {
             self.window = Some(read);
-            return Err(read);
+            return Some(read);
         }
+        self.last = Some((tokens, read));
         if read * 2 > tokens {
             self.scale *= (read as f64 / tokens as f64).min(2.0);
         }
-        Ok(())
+        None
     }
 
     /// Takes note that a request was too long: for a window that the provider names, or one that is smaller than it.
@@ -125,7 +144,7 @@ impl Context {
             let excess = usize::try_from(left(from) - most).unwrap_or(usize::MAX);
             let now: usize = self.messages[from..].iter().map(result_length).sum();
             // About three characters are a token; what is cut has words of its own.
-            (now.saturating_sub(excess.saturating_mul(4)) / results).max(LEAST_RESULT)
+            (now.saturating_sub(excess.saturating_mul(4)) / results).max(LEAST_RESULT / results.min(5))
         });
         Some(Cut { dropped: from - HEAD.min(from), result_chars })
     }
@@ -135,11 +154,9 @@ impl Context {
         let before = self.counted();
         let end = (HEAD + cut.dropped).min(self.messages.len());
         self.messages.drain(HEAD.min(end)..end);
-        for message in &mut self.messages {
-            if let (Message::Tool { content, .. }, Some(most)) = (message, cut.result_chars)
-                && content.chars().count() > most + 60
-            {
-                *content = json!({ "shortened": truncate_middle(content, most) }).to_string();
+        for message in self.messages.iter_mut().skip(HEAD) {
+            if let Some(most) = cut.result_chars {
+                shorten(message, most);
             }
         }
         self.counted() < before
@@ -158,6 +175,31 @@ impl Context {
     fn scaled(&self, tokens: u64) -> u64 {
         (tokens as f64 * self.scale).ceil() as u64
     }
+}
+
+/// Cuts what is long in a message of the last round: a result, and what the model itself wrote at length.
+fn shorten(message: &mut Message, most: usize) {
+    let long = |text: &str, most: usize| text.chars().count() > most + 60;
+    let shortened = |text: &str, most: usize| json!({ "shortened": truncate_middle(text, most) }).to_string();
+    match message {
+        Message::Tool { content, .. } if long(content, most) => *content = shortened(content, most),
+        Message::Assistant { text, calls, .. } => {
+            let most = most.max(LEAST_RESULT);
+            if long(text, most) {
+                *text = truncate_middle(text, most).into_owned();
+            }
+            for call in calls.iter_mut().filter(|call| long(&call.arguments, 2 * most)) {
+                call.arguments = shortened(&call.arguments, 2 * most);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Characters that a result may have with a window of so many tokens.
+pub fn result_chars(window: Option<u64>) -> usize {
+    const MOST: usize = 6_000;
+    window.map_or(MOST, |window| usize::try_from(window * 3 / 8).unwrap_or(MOST).clamp(1_000, MOST))
 }
 
 fn schema(tool: &ToolSpec) -> u64 {
@@ -182,22 +224,50 @@ fn of(message: &Message) -> u64 {
     }
 }
 
-/// About as many tokens as byte-pair vocabularies of today make of a text: a word is one for each six letters, a number one
-/// for each two digits, every other sign is one, and so is each character that is not ASCII.
+/// About as many tokens as byte-pair vocabularies of today make of a text: a word is one for each six letters (two, where they
+/// are not Latin), a number one for each two digits, and signs one for each two that follow each other.
 pub fn count(text: &str) -> u64 {
-    let (mut tokens, mut letters, mut digits) = (0, 0_u64, 0_u64);
-    let word = |letters: u64, digits: u64| letters.div_ceil(6) + digits.div_ceil(2);
+    let (mut tokens, mut run, mut length) = (0, Run::Space, 0_u64);
     for c in text.chars() {
+        let now = Run::of(c);
+        if now != run {
+            tokens += run.tokens(length);
+            (run, length) = (now, 0);
+        }
+        length += 1;
+    }
+    tokens + run.tokens(length)
+}
+
+/// Characters that vocabularies put together.
+#[derive(Clone, Copy, PartialEq)]
+enum Run {
+    Letters,
+    Foreign,
+    Digits,
+    Space,
+    Signs,
+}
+
+impl Run {
+    fn of(c: char) -> Self {
         match c {
-            'a'..='z' | 'A'..='Z' => letters += 1,
-            '0'..='9' => digits += 1,
-            _ => {
-                tokens += word(letters, digits) + u64::from(c != ' ');
-                (letters, digits) = (0, 0);
-            }
+            'a'..='z' | 'A'..='Z' => Run::Letters,
+            '0'..='9' => Run::Digits,
+            ' ' => Run::Space,
+            _ if c.is_alphabetic() => Run::Foreign,
+            _ => Run::Signs,
         }
     }
-    tokens + word(letters, digits)
+
+    fn tokens(self, length: u64) -> u64 {
+        match self {
+            Run::Letters => length.div_ceil(6),
+            Run::Foreign | Run::Digits | Run::Signs => length.div_ceil(2),
+            // One stands with the word behind it.
+            Run::Space => u64::from(length > 1),
+        }
+    }
 }
 
 #[cfg(test)]

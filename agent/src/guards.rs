@@ -17,7 +17,7 @@ const ROUNDS: usize = 3;
 /// Longest circle of calls that is looked for.
 const CYCLE: usize = 5;
 /// Measurements in a row without a better one before they count as no progress.
-const MEASURED: u32 = 4;
+const MEASURED: u32 = 6;
 
 /// Tools whose result depends on their arguments and the run alone, so that calling one again brings nothing, however
 /// different the speeds and memory in its output are. What else a planner calls may wait for something that changes.
@@ -32,8 +32,12 @@ pub struct Guards {
     calls: VecDeque<(String, String)>,
     /// Of each tool that fails: how it did last, and how often in a row.
     failing: BTreeMap<String, (String, u32)>,
-    best: Option<f64>,
+    /// What was measured, and the best of it: of other rows, or of fewer, nothing can be better.
+    best: Option<(String, f64)>,
     no_better: u32,
+    turn: u32,
+    /// Of each guard, the turn in which it fired last, and its count then.
+    told: BTreeMap<&'static str, (u32, u32)>,
 }
 
 /// A guard that fired.
@@ -63,6 +67,11 @@ pub struct Seen<'a> {
 }
 
 impl Guards {
+    /// A reply begins. What a planner is told, it hears before the next one, so that a guard fires once in a reply.
+    pub fn turn(&mut self) {
+        self.turn += 1;
+    }
+
     /// A turn without a call, with work still open.
     pub fn talked(&mut self) -> Strike {
         self.talk += 1;
@@ -86,7 +95,18 @@ impl Guards {
             why: format!("{} calls in a row with arguments that do not fit", self.malformed),
             note: "The arguments were wrong again. Send fewer of them: only the required ones, as plain JSON.",
         });
-        circle.or(malformed).or(failing).or(measured)
+        circle.or(malformed).or(failing).or(measured).and_then(|strike| self.once(strike))
+    }
+
+    /// The strike, unless its guard has fired in this reply; its count goes up by one at most.
+    fn once(&mut self, strike: Strike) -> Option<Strike> {
+        let (turn, told) = self.told.get(strike.guard).copied().unwrap_or_default();
+        if turn == self.turn && told > 0 {
+            return None;
+        }
+        let count = strike.count.min(told + 1);
+        self.told.insert(strike.guard, (self.turn, count));
+        Some(Strike { count, ..strike })
     }
 
     /// The same call again, or the same two to five calls in turn.
@@ -151,8 +171,11 @@ impl Guards {
     fn measured(&mut self, seen: &Seen<'_>) -> Option<Strike> {
         let output = seen.result.ok().filter(|_| seen.tool == "evaluate" && seen.args.get("adapter").is_some())?;
         let value = output.get("value").and_then(Value::as_f64)?;
-        if self.best.is_none_or(|best| value > best) {
-            (self.best, self.no_better) = (Some(value), 0);
+        let of = |value: &Value, name: &str| value.get(name).map(Value::to_string).unwrap_or_default();
+        let what = format!("{} {} {}", of(seen.args, "data"), of(output, "metric"), of(output, "n"));
+        let better = |best: &(String, f64)| best.0 != what || value > best.1;
+        if self.best.as_ref().is_none_or(better) {
+            (self.best, self.no_better) = (Some((what, value)), 0);
             return None;
         }
         self.no_better += 1;

@@ -118,15 +118,16 @@ impl Ledger {
         }
     }
 
-    /// The state in words, with what is left of the budget; at most about two thousand characters.
+    /// The state in words, with what is left of the budget; at most about four thousand characters.
     pub fn text(&self, left: &str) -> String {
         let mut lines = vec!["State of the run, from its log:".to_owned()];
         if let Some(scope) = &self.scope {
             let kind = crate::playbook::name(scope.kind);
-            lines.push(format!(
+            let line = format!(
                 "scope (frozen): {kind} from {:?} to {:?}, base {}, {}, at most {} tokens, {}",
                 scope.input, scope.target, scope.base, scope.method, scope.max_length, scope.metric
-            ));
+            );
+            lines.push(truncate_middle(&line, 3 * LINE).into_owned());
         }
         if !self.plan.is_empty() {
             lines.push(truncate_middle(&format!("plan: {}", self.plan.join("; ")), 3 * LINE).into_owned());
@@ -134,7 +135,8 @@ impl Ledger {
         let (old, new) = self.steps.split_at(self.steps.len().saturating_sub(LINES));
         if !old.is_empty() {
             let best = self.best.as_ref().map(|best| best.0);
-            let kept = |line: &&(u32, String)| Some(line.0) == best || is_base(&line.1);
+            let base = old.iter().rev().find(|line| is_base(&line.1)).map(|line| line.0);
+            let kept = |line: &&(u32, String)| Some(line.0) == best || Some(line.0) == base;
             lines.push(format!("{} earlier steps worked, of them:", old.len()));
             lines.extend(old.iter().filter(kept).map(|line| line.1.clone()));
         }

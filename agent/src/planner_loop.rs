@@ -35,6 +35,8 @@ pub struct Planning<'a> {
     pub model: &'a dyn ChatModel,
     /// Tokens that it reads and writes at most; `None` is unknown.
     pub window: Option<u64>,
+    /// Most tokens of a reply, where that is known.
+    pub longest: Option<u64>,
     /// What its tokens cost, where that is known.
     pub price: Option<Price>,
     /// The tools it may call.
@@ -217,18 +219,13 @@ impl<'a> Run<'a> {
 
     /// Shortens the conversation where the next request would not fit the window.
     fn fit(&mut self, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
-        while let Some(Kind::Guarded { guard, .. }) = journal.next()
-            && guard == WINDOW
-        {
-            journal.skip()?;
-        }
-        if let Some(Kind::Compacted { dropped, result_chars, .. }) = journal.next() {
+        // One that was too long all the same was cut again.
+        while let Some(Kind::Compacted { dropped, result_chars, .. }) = journal.next() {
             self.context.cut(Cut {
                 dropped: *dropped as usize,
                 result_chars: result_chars.and_then(|most| usize::try_from(most).ok()),
             });
             journal.skip()?;
-            return Ok(None);
         }
         if journal.next().is_some() {
             return Ok(None);
@@ -253,28 +250,38 @@ impl<'a> Run<'a> {
         journal: &mut dyn Journal,
         on: &mut (dyn FnMut(Delta<'_>) + Send),
     ) -> Result<Reply, Stop> {
+        while matches!(journal.next(), Some(Kind::Observed { what, .. }) if what == LOST) {
+            journal.skip()?;
+            self.planning.budget.book(UNKNOWN);
+        }
         if let Some(reply) = journal.next().and_then(recalled) {
             journal.skip()?;
             self.planning.model.heard(&reply);
             self.planning.budget.book(Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
+            while matches!(journal.next(), Some(Kind::Guarded { guard, .. }) if guard == WINDOW) {
+                journal.skip()?;
+            }
             return Ok(reply);
+        }
+        if let Some(was) = journal.next() {
+            return Err(Stop::Log(LogError::Diverged { was: was.name(), now: "said" }));
         }
         let state = self.state(journal);
         let (sent, messages) = (self.context.tokens(&state), self.context.request(&state));
         let reply = match self.ask(&messages, sent, on).await {
-            Err(Stop::Model(error)) if error.kind == ErrorKind::ContextTooLong => {
+            Err(Stop::Model(error)) => {
+                if error.spent && self.free().is_none() {
+                    // What it cost is unknown, also to a process that goes on after this one.
+                    journal.record(Kind::Observed { what: LOST.to_owned(), value: Value::Null })?;
+                }
+                if error.kind != ErrorKind::ContextTooLong {
+                    return Err(Stop::Model(error));
+                }
                 self.context.too_long(sent, error.window);
                 return Err(Stop::TooLong(error));
             }
             other => other?,
         };
-        if let Some(read) = reply.usage.map(|usage| usage.prompt).filter(|read| *read > 0)
-            && let Err(window) = self.context.learn(sent, read)
-        {
-            let why = format!("the server read {window} of about {sent} tokens and left out the rest without a word");
-            journal.record(Kind::Guarded { guard: WINDOW.to_owned(), why: why.clone() })?;
-            return Err(Stop::TooLong(ModelError::new(ErrorKind::ContextTooLong, why)));
-        }
         journal.record(Kind::Said {
             text: reply.text.clone(),
             tokens: tokens(&reply),
@@ -283,6 +290,12 @@ impl<'a> Run<'a> {
             finish: serde_json::to_value(&reply.finish).unwrap_or_default(),
             opaque: reply.opaque.as_ref().and_then(|opaque| serde_json::to_value(opaque).ok()),
         })?;
+        let read = reply.usage.map(|usage| usage.prompt).filter(|read| *read > 0);
+        if let Some(window) = read.and_then(|read| self.context.learn(sent, read)) {
+            let why =
+                format!("the server reads {window} tokens whatever it is sent, and leaves out the rest without a word");
+            journal.record(Kind::Guarded { guard: WINDOW.to_owned(), why })?;
+        }
         Ok(reply)
     }
 
@@ -329,8 +342,11 @@ impl<'a> Run<'a> {
             let why = format!("${spent:.2} of ${cap:.2} are used, and the next reply could cost more than the rest");
             return Err(Stop::End(End::Budget, why));
         }
-        let window = self.planning.window.map_or(f64::MAX, |window| window.saturating_sub(sent).max(LEAST) as f64);
-        let longest = paid.min(window).min(32_000.0) as u64;
+        // What is counted here may be a little less than what the server counts.
+        let room = |window: u64| window.saturating_sub(sent + sent / 16).max(LEAST) as f64;
+        let window = self.context.window().map_or(f64::MAX, room);
+        let most = self.planning.longest.map_or(4_096.0, |longest| longest as f64);
+        let longest = paid.min(window).min(most) as u64;
         let usd = sent as f64 * price.read + longest as f64 * price.written;
         Ok((Spend { usd: Some(usd), ..NOTHING }, Form { max_tokens: Some(longest), ..Form::default() }))
     }
@@ -344,6 +360,7 @@ impl<'a> Run<'a> {
     /// Takes a reply in and does what it asks for.
     async fn turn(&mut self, reply: Reply, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
         self.may_shorten = true;
+        self.guards.turn();
         let (text, mut calls) = match reply.calls.is_empty() {
             true => intake::calls_in_text(&reply.text, &self.names()),
             false => (reply.text, reply.calls),
@@ -412,7 +429,11 @@ impl<'a> Run<'a> {
             malformed: matches!(step.result, Err(ToolError::Invalid(_))),
             result: step.result.as_ref().map_err(|_| error.as_deref().unwrap_or_default()),
         });
-        let content = self.shown(&call.name, &step, strike.as_ref().map(|strike| strike.note));
+        let content = match journal.next() {
+            // What it was told then may have been cut otherwise.
+            Some(Kind::Told { step: Some(_), content }) => content.clone(),
+            _ => self.shown(&call.name, &step, strike.as_ref().map(|strike| strike.note)),
+        };
         self.tell(Some(step.number), &content, journal)?;
         self.context.push(Message::Tool { id: call.id.clone(), content });
         strike.map_or(Ok(None), |strike| struck(strike, journal))
@@ -470,6 +491,9 @@ impl<'a> Run<'a> {
         self.specs.iter().map(|spec| spec.name.as_str()).collect()
     }
 }
+
+/// What is logged of a reply that was lost on the way and may have cost something.
+const LOST: &str = "lost reply";
 
 /// The guard that speaks when a server reads less than it was sent.
 pub(crate) const WINDOW: &str = "window";

@@ -19,7 +19,7 @@ use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, eval
 use crate::{
     approvals::{self, Decide, Proposal, Verdict},
     planner_loop::{End, LoopEnd},
-    steps::{Asked, Journal, Steps},
+    steps::{self, Asked, Journal, Steps},
 };
 
 mod columns;
@@ -303,11 +303,10 @@ impl<'a> Playbook<'a> {
             args["answer_after"] = json!(marker);
         }
         let prepared: data_prepare::Output = self.call("data_prepare", args).await?;
-        let began = Instant::now();
         let base: evaluate::Output = self.call("evaluate", json!({ "limit": BASE_ROWS })).await?;
         let rows = base.measured.n.max(1) as f64;
-        let Timed { row_seconds } =
-            self.observe("scoring", |_| Timed { row_seconds: began.elapsed().as_secs_f64() / rows })?;
+        let Timed { row_seconds } = self
+            .observe("scoring", |playbook| Timed { row_seconds: playbook.last_seconds().unwrap_or_default() / rows })?;
         let smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
         let smoke: train::Output = self.call("train", smoke).await?;
         let speed = Speed {
@@ -467,7 +466,8 @@ impl<'a> Playbook<'a> {
         let mut now = Instant::now();
         let mut end = self.budget.deadline_for_steps();
         if let (true, Some(steps), Some(all)) = (hands_in(tool), end, self.budget.deadline()) {
-            let late = steps + all.saturating_duration_since(steps) / 2;
+            // A tool that does not stop by itself takes some seconds to be stopped.
+            let late = steps + (all.saturating_duration_since(steps) / 2).saturating_sub(steps::STOPPING);
             if (steps..late).contains(&now) {
                 end = Some(late);
                 // The budget's own deadline is that of all other steps.
@@ -477,6 +477,14 @@ impl<'a> Playbook<'a> {
         let reserved = self.budget.reserve(Spend::STEP, now)?;
         self.steps.end_by(end);
         Ok(reserved)
+    }
+
+    /// Seconds that the last step took, in whichever process it was made.
+    fn last_seconds(&self) -> Option<f64> {
+        self.journal.past().iter().rev().find_map(|event| match event {
+            Kind::Returned { seconds, .. } => Some(*seconds),
+            _ => None,
+        })
     }
 
     fn say(&mut self, text: String) -> Result<(), LogError> {

@@ -7,7 +7,14 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tunesmith_tools::tool::{Cx, Tool, ToolError};
+use tunesmith_harness::run::write_atomically;
+use tunesmith_tools::{
+    files::read_small,
+    tool::{Cx, Tool, ToolError},
+};
+
+/// Bytes of the largest output that is read again.
+const MOST: u64 = 64 << 20;
 
 /// Where the whole texts are, outside of what jobs may write.
 pub struct ReadOutput {
@@ -45,7 +52,7 @@ impl Tool for ReadOutput {
     type Output = Output;
 
     async fn call(&self, _: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        let text = fs::read_to_string(place(&self.dir, args.step)).map_err(|error| match error.kind() {
+        let text = read_small(&place(&self.dir, args.step), MOST).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ToolError::Failed(format!("the output of step {} was shown whole", args.step)),
             _ => ToolError::Failed(format!("the output of step {} cannot be read: {error}", args.step)),
         })?;
@@ -60,7 +67,7 @@ impl Tool for ReadOutput {
 /// Keeps the whole output of a step, as it may be shown.
 pub fn keep(dir: &Path, step: u32, text: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    fs::write(place(dir, step), text)
+    write_atomically(&place(dir, step), text.as_bytes()).map_err(io::Error::other)
 }
 
 fn place(dir: &Path, step: u32) -> PathBuf {

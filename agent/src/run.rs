@@ -25,6 +25,7 @@ use tunesmith_tools::{
 use crate::{
     approvals::{self, Decide, Decision, Proposal, Verdict},
     commands::require::met,
+    context,
     extensions::Extensions,
     grading::{self, Graded, Submitted},
     model::{ChatModel, Delta, asker::Asker},
@@ -295,14 +296,15 @@ async fn drive(
         columns: &prepared.columns,
         samples: &prepared.open[..prepared.open.len().min(3)],
     };
-    let outputs = prepared.run.outputs();
-    let read_output = registry::typed(ReadOutput { dir: outputs.clone(), part: 4_000 });
+    let (outputs, window) = (prepared.run.outputs(), model.window().await);
+    let read_output = registry::typed(ReadOutput { dir: outputs.clone(), part: context::result_chars(window) / 2 });
     let tools: Vec<&dyn AnyTool> = tools.iter().copied().chain([&*read_output]).collect();
-    let planner = prepare::planner(options)?;
+    let facts = prepare::planner(options)?.facts(&|name| std::env::var(name).ok()).map_err(|e| Failure::new(2, e))?;
     let planning = Planning {
         model,
-        window: model.window().await,
-        price: planner.price(&|name| std::env::var(name).ok()),
+        window,
+        longest: facts.output,
+        price: facts.price,
         tools: &tools,
         cx,
         budget,

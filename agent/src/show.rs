@@ -167,6 +167,9 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, most: usize) -> Sho
     if !step.scores.is_empty() {
         shown.insert("scores".into(), step.scores.iter().map(|score| judged(score, share)).collect());
     }
+    if let Some(edited) = &step.edited {
+        shown.insert("the_user_changed_the_arguments_to".into(), edited.clone());
+    }
     if let Some(note) = note {
         shown.insert("note".into(), note.into());
     }

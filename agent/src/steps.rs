@@ -63,8 +63,13 @@ struct Recalled {
 /// Reads the scope out of a successful `plan`'s output; an error refuses the plan.
 pub type ScopeOf<'a> = dyn Fn(&Value) -> Result<Option<Scope>, ToolError> + Send + Sync + 'a;
 
-/// How long a tool may take to stop: by itself at the deadline, which it knows, and once more after it was told to.
+/// How long a tool may take to stop by itself at the deadline, which it knows.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long it may take once it was told to.
+const DYING: Duration = Duration::from_secs(1);
+
+/// Both.
+pub const STOPPING: Duration = Duration::from_secs(6);
 
 /// Takes steps, counts them, and keeps the scope frozen.
 pub struct Steps<'a> {
@@ -88,6 +93,8 @@ pub struct Step {
     pub result: Result<Value, ToolError>,
     /// What its scorers say.
     pub scores: Vec<Score>,
+    /// The arguments that a person put in place of the planner's.
+    pub edited: Option<Value>,
 }
 
 /// A call to make.
@@ -155,12 +162,16 @@ impl<'a> Steps<'a> {
         let args = asked.args.map_or_else(|(raw, _)| Value::from(raw), Value::clone);
         let begun = matches!(journal.next(), Some(Kind::Called { .. }));
         journal.record(Kind::Called { step: number, id, tool, args })?;
+        // What waited for a decision had not begun.
+        let waited = asked.args.is_ok_and(|args| self.needs(asked.tool, args).is_some())
+            && !matches!(journal.next(), Some(Kind::Approved { .. }));
         let allowed = match asked.args {
             Ok(args) => self.allowed(asked.tool, args, journal)?,
             Err(_) => Ok(Allowed::default()),
         };
         let recalled = if begun { self.recall(journal)? } else { Recalled::default() };
         let known = recalled.result.is_some();
+        let edited = allowed.as_ref().ok().and_then(|allowed| allowed.edited.clone());
         let amends = recalled.amends;
         let (result, amended, warnings) = match recalled.result {
             Some(result) => {
@@ -170,14 +181,14 @@ impl<'a> Steps<'a> {
                 };
                 (result, amended.unwrap_or_default(), Vec::new())
             }
-            None => self.make(asked, (begun, allowed, amends), journal).await?,
+            None => self.make(asked, (begun && !waited, allowed, amends), journal).await?,
         };
         for event in amended {
             journal.record(event)?;
         }
         let scores = self.scores((number, asked.tool, known), &result, warnings, journal)?;
         journal.sync()?;
-        Ok(Step { number, result, scores })
+        Ok(Step { number, result, scores, edited })
     }
 
     /// The judgements of a step: those that the log holds, and those that a process which died left to be made.
@@ -215,7 +226,10 @@ impl<'a> Steps<'a> {
             recalled.amends = Some(if *granted { Verdict::Go(None) } else { Verdict::Stop(reason.clone()) });
             journal.skip()?;
         }
-        if let Some(Kind::Returned { ok, output, fault, .. }) = journal.next() {
+        if let Some(Kind::Returned { ok, output, fault, asked, .. }) = journal.next() {
+            if let (Some(budget), Some(Cost { tokens, usd })) = (self.budget, asked) {
+                budget.book(Spend { steps: 0, tokens: *tokens, usd: *usd });
+            }
             recalled.result = Some(if *ok { Ok(output.clone()) } else { Err(recalled_error(output, *fault)) });
             journal.skip()?;
         }
@@ -305,7 +319,7 @@ impl<'a> Steps<'a> {
             () = until(self.deadline.map(|deadline| deadline + GRACE)) => ToolError::Limit("the run's time is up".into()),
         };
         stop.cancel();
-        match timeout(GRACE, call).await {
+        match timeout(DYING, call).await {
             // What was finished all the same is kept.
             Ok(Ok(output)) => Ok(output),
             Ok(Err(ToolError::Cancelled)) | Err(_) => Err(stopped),
@@ -346,8 +360,11 @@ impl<'a> Steps<'a> {
         match approvals::decided(Some(self.taken), proposal, decide, journal)? {
             Verdict::Go(edited) => {
                 let hosts = edited.as_ref().and_then(|args| self.needs(tool, args)).map_or(hosts, |needs| needs.1);
-                let hub = (tool == HubSearch::NAME && self.cx.hub.is_none()).then(hub::open).and_then(Result::ok);
-                Ok(Ok(Allowed { edited, hosts, hub }))
+                let hub = (tool == HubSearch::NAME && self.cx.hub.is_none()).then(hub::open).transpose();
+                Ok(match hub {
+                    Ok(hub) => Ok(Allowed { edited, hosts, hub }),
+                    Err(error) => Err(ToolError::Failed(error.to_string())),
+                })
             }
             Verdict::Stop(Some(reason)) => Ok(Err(ToolError::Denied(format!("the user refused: {reason}")))),
             // The tool itself knows best what would have allowed it.

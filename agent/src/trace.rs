@@ -150,7 +150,7 @@ impl Run {
             }
             Kind::Returned { step, ok, output, fault, .. } => {
                 let result = if *ok { Ok(output.clone()) } else { Err(steps::recalled_error(output, *fault)) };
-                let returned = steps::Step { number: *step, result, scores: Vec::new() };
+                let returned = steps::Step { number: *step, result, scores: Vec::new(), edited: None };
                 if let Some(call) = self.call(*step) {
                     call.returned = Some(returned);
                 }

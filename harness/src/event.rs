@@ -290,7 +290,7 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         jobs: Vec<JobRecord>,
     },
-    /// The run ended. Always the last event.
+    /// The run ended; only a run that goes on has more.
     Ended {
         /// As what.
         outcome: Outcome,

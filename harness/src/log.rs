@@ -63,10 +63,8 @@ pub enum LogError {
     #[error("{}: another process is writing this run; wait for it to end", .0.display())]
     Busy(PathBuf),
     /// A run that goes on comes to something else than its log holds.
-    #[error("the run does not go on from its log: event {seq} is {was}, and now comes {now}; start a new run instead")]
+    #[error("the run does not go on from its log: next is {was} there, and {now} here; start a new run instead")]
     Diverged {
-        /// The number of the event.
-        seq: u64,
         /// What the log holds.
         was: &'static str,
         /// What would happen now.

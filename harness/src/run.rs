@@ -339,7 +339,9 @@ impl Summary {
                     summary.outcome = Some(*outcome);
                     summary.why = Some(why.clone());
                 }
-                Kind::Resumed { .. } => (summary.outcome, summary.why) = (None, None),
+                Kind::Resumed { .. } => {
+                    (summary.outcome, summary.why, summary.base, summary.tuned) = (None, None, None, None);
+                }
                 Kind::Briefed { .. }
                 | Kind::Told { .. }
                 | Kind::Observed { .. }

@@ -174,14 +174,19 @@ impl Tool for Train {
     type Output = Output;
 
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        let out = directory(cx.dir, args.name.as_deref(), &|path| !path.exists())?;
+        let out = directory(cx.dir, args.name.as_deref())?;
+        // What trainings before this one have left; all of them have returned.
+        let _ = inside(cx.dir, "/name", CHECKPOINTS).map(std::fs::remove_dir_all);
         train(cx, args, out).await
     }
 
     /// Goes on from the last checkpoint of what was interrupted.
     async fn call_again(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        // The record is written when the adapter is whole.
-        let out = directory(cx.dir, args.name.as_deref(), &|path| !path.join(RECORD).exists())?;
+        let out = match &args.name {
+            // It was free when the call began.
+            Some(name) => inside(cx.dir, "/name", name)?,
+            None => begun(cx.dir).map_or_else(|| directory(cx.dir, None), Ok)?,
+        };
         train(cx, args, out).await
     }
 
@@ -205,7 +210,9 @@ impl Job {
 /// Trains into `out`, a directory of the workdir, with checkpoints beside it that go when it is done.
 async fn train(cx: &Cx<'_>, args: Args, out: PathBuf) -> Result<Output, ToolError> {
     let data = existing(cx.dir, "/data", &args.data)?;
-    let checkpoints = inside(cx.dir, "/name", &format!(".checkpoints/{}", relative(cx.dir, &out)))?;
+    let checkpoints = inside(cx.dir, "/name", &format!("{CHECKPOINTS}/{}", relative(cx.dir, &out)))?;
+    // Its name says which directory is being written, should this process die.
+    std::fs::create_dir_all(&checkpoints).map_err(|error| ToolError::Failed(format!("{CHECKPOINTS}: {error}")))?;
     let job = Job {
         base: cx.base.to_path_buf(),
         data: data.clone(),
@@ -225,9 +232,9 @@ async fn train(cx: &Cx<'_>, args: Args, out: PathBuf) -> Result<Output, ToolErro
     let reads = bases::reads(cx.base);
     let result = run_work(cx.jobs, cx.dir, &Work::Train(job), reads, (cx.deadline, &cx.cancel), cx.on).await;
     let output: Output = typed(result?)?;
-    // What cannot be removed costs space and nothing else.
-    let _ = std::fs::remove_dir_all(&checkpoints);
-    let _ = checkpoints.parent().map(std::fs::remove_dir);
+    // What cannot be removed costs space and nothing else. The name stays until the next training: the caller has not
+    // written down yet that this one is done.
+    let _ = std::fs::remove_dir_all(&checkpoints).and_then(|()| std::fs::create_dir(&checkpoints));
     let provenance = output.provenance.map(|made| Provenance { data: relative(cx.dir, &data), ..made });
     Ok(Output { adapter: relative(cx.dir, &out), provenance, ..output })
 }
@@ -292,11 +299,22 @@ struct Record {
     device: String,
 }
 
-/// A directory for an adapter that is `free`. Nothing is written over: an earlier step's result must stay what it was.
-fn directory(dir: &Workdir, name: Option<&str>, free: &dyn Fn(&Path) -> bool) -> Result<PathBuf, ToolError> {
+/// Where checkpoints are, in the workdir.
+const CHECKPOINTS: &str = ".checkpoints";
+
+/// The directory without a name of the planner's that an interrupted training was writing.
+fn begun(dir: &Workdir) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir.join(CHECKPOINTS).ok()?).ok()?;
+    let mut names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let numbered = |name: &String| name.strip_prefix("train-").is_some_and(|n| n.parse::<u32>().is_ok());
+    dir.join(&names.find(numbered)?).ok()
+}
+
+/// A new directory for an adapter. Nothing is written over: an earlier step's result must stay what it was.
+fn directory(dir: &Workdir, name: Option<&str>) -> Result<PathBuf, ToolError> {
     let Some(name) = name else {
-        let paths = (1..).map_while(|n| dir.join(&format!("train-{n}")).ok());
-        let found = paths.into_iter().find(|path| free(path));
+        let mut paths = (1..).map_while(|n| dir.join(&format!("train-{n}")).ok());
+        let found = paths.find(|path| !path.exists());
         return found.ok_or_else(|| ToolError::Failed("there is no free name for the adapter".into()));
     };
     let path = inside(dir, "/name", name)?;
@@ -306,7 +324,7 @@ fn directory(dir: &Workdir, name: Option<&str>, free: &dyn Fn(&Path) -> bool) ->
     if path.parent() != Some(dir.path()) {
         return refuse("must be one name without slashes");
     }
-    if free(&path) { Ok(path) } else { refuse("is there already; choose another one") }
+    if path.exists() { refuse("is there already; choose another one") } else { Ok(path) }
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ use crate::{
 
 /// Go on with a run that was stopped, died, or used up what it might use
 ///
-/// No finished step is done again: they are recalled from the run's log. A training goes on from its last checkpoint.
+/// No finished step is done again: they are recalled from the run's log. A training goes on from its last checkpoint. Hosts and
+/// places to publish must be allowed anew, and jobs are confined.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The run: its directory, or its name in --dir
@@ -44,7 +45,7 @@ pub struct Args {
     /// Who approves what stays in the run's directory and budget [default: as before]
     #[arg(long, value_enum)]
     approve: Option<Approves>,
-    /// Allow more than before: scope, network:HOST or publish:ORG/NAME; may be repeated
+    /// Allow what --approve does not cover: scope, network:HOST or publish:ORG/NAME; may be repeated
     #[arg(long = "allow", value_name = "CAPABILITY", value_parser = capability)]
     allow: Vec<String>,
     #[command(flatten)]
@@ -89,7 +90,7 @@ impl Args {
 
 /// What a run began with.
 pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
-    let Terms { share, approve, allow, sandbox } = manifest.terms.ok_or_else(|| {
+    let Terms { share, approve, allow, .. } = manifest.terms.ok_or_else(|| {
         usage("the run was made by an early version, which did not record what was allowed; start a new one")
     })?;
     Ok(Options {
@@ -103,8 +104,9 @@ pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
             "never" => Approve::Never,
             _ => Approve::Ask,
         },
-        allow,
+        allow: allow.into_iter().filter(|allowed| allowed == "scope").collect(),
         extensions: Extensions::default(),
-        jobs: if sandbox == "none" { Local::new().unconfined() } else { Local::new() },
+        // A directory does not decide how jobs are confined, and not which hosts are reached.
+        jobs: Local::new(),
     })
 }

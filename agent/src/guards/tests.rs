@@ -12,6 +12,7 @@ fn strikes(names: &[&str]) -> Vec<Option<(&'static str, u32)>> {
     let call = |name: &&str| {
         let args = json!({ "name": name });
         let result = json!(name);
+        guards.turn();
         guards.called(seen("look", &args, Ok(&result))).map(|strike| (strike.guard, strike.count))
     };
     names.iter().map(call).collect()
@@ -51,6 +52,7 @@ fn a_tool_whose_result_follows_from_its_arguments_repeats_itself_whatever_it_too
     let fired: Vec<bool> = (0..4)
         .map(|n| {
             let output = json!({"adapter": format!("train-{n}"), "seconds": n});
+            guards.turn();
             guards.called(seen("train", &args, Ok(&output))).is_some()
         })
         .collect();
@@ -60,7 +62,10 @@ fn a_tool_whose_result_follows_from_its_arguments_repeats_itself_whatever_it_too
 #[test]
 fn a_tool_that_fails_in_the_same_way_is_told_whatever_it_is_given() {
     let mut guards = Guards::default();
-    let mut fail = |n: u32, why: String| guards.called(seen("convert", &json!({ "n": n }), Err(&why)));
+    let mut fail = |n: u32, why: String| {
+        guards.turn();
+        guards.called(seen("convert", &json!({ "n": n }), Err(&why)))
+    };
     let strikes: Vec<Option<(&str, u32)>> = (0..5)
         .map(|n| fail(n, format!("file {n} cannot be read: \"{n}.bin\"")).map(|strike| (strike.guard, strike.count)))
         .collect();
@@ -70,6 +75,7 @@ fn a_tool_that_fails_in_the_same_way_is_told_whatever_it_is_given() {
     let mut guards = Guards::default();
     for n in 0..9 {
         let result = if n % 3 == 2 { Ok(&Value::Null) } else { Err("no") };
+        guards.turn();
         assert_eq!(guards.called(seen("shell", &json!({ "n": n }), result)), None, "{n}");
     }
 }
@@ -77,15 +83,33 @@ fn a_tool_that_fails_in_the_same_way_is_told_whatever_it_is_given() {
 #[test]
 fn measurements_none_of_which_is_better_are_no_progress() {
     let mut guards = Guards::default();
-    let mut measure = |n: u32, value: f64| {
-        let (args, output) = (json!({"adapter": format!("train-{n}")}), json!({"value": value}));
+    let mut measure = |n: u32, rows: u32, value: f64| {
+        let (args, output) = (json!({"adapter": format!("train-{n}")}), json!({"value": value, "n": rows}));
+        guards.turn();
         guards.called(seen("evaluate", &args, Ok(&output))).map(|strike| (strike.guard, strike.count))
     };
     for n in 0..4 {
-        assert_eq!(measure(n, f64::from(n)), None);
+        assert_eq!(measure(n, 90, f64::from(n)), None);
     }
-    let strikes: Vec<_> = (4..10).map(|n| measure(n, 1.0)).collect();
+    let strikes: Vec<_> = (4..12).map(|n| measure(n, 90, 1.0)).collect();
     let told = |count| Some(("no_progress", count));
-    assert_eq!(strikes, [None, None, None, told(1), told(2), told(3)]);
-    assert_eq!(measure(10, 9.0), None);
+    assert_eq!(strikes, [None, None, None, None, None, told(1), told(2), told(3)]);
+    assert_eq!(measure(12, 90, 9.0), None);
+    // Luck on a few rows is nothing that all of them could beat.
+    assert_eq!(measure(13, 5, 99.0), None);
+    assert!((14..20).all(|n| measure(n, 90, 1.0 + f64::from(n)).is_none()));
+}
+
+#[test]
+fn a_guard_fires_once_in_a_reply_because_only_then_it_is_heard() {
+    let mut guards = Guards::default();
+    let (args, output) = (json!({}), json!("same"));
+    let mut reply = |calls: u32| -> Vec<Option<u32>> {
+        guards.turn();
+        let call = |_| guards.called(seen("look", &args, Ok(&output))).map(|strike| strike.count);
+        (0..calls).map(call).collect()
+    };
+    assert_eq!(reply(8), [None, None, Some(1), None, None, None, None, None]);
+    assert_eq!(reply(1), [Some(2)]);
+    assert_eq!(reply(2), [Some(3), None]);
 }

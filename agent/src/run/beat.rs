@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tunesmith_harness::run::Run;
+use tunesmith_harness::run::{Run, write_atomically};
 
 /// Time between two signs.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -28,7 +28,8 @@ impl Beat {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= PAUSE) {
             *last = Some(Instant::now());
-            let _ = fs::write(&self.path, b"");
+            // In place of whatever stands there: a link must not lead to another file.
+            let _ = write_atomically(&self.path, b"");
         }
     }
 

@@ -191,12 +191,21 @@ impl Prepared {
 
     /// A run that is there already, with what it was made of.
     pub fn of_run(run: Run, options: &Options, rows: Rows, model: Option<Box<dyn ChatModel>>) -> Result<Self, Failure> {
+        for part in [run.work(), run.base(), run.sealed(), run.outputs()] {
+            if part.is_symlink() {
+                return Err(Failure::new(2, format!("{} is a link; a run's own parts are directories", shown(&part))));
+            }
+        }
         let manifest = run.manifest().map_err(failure)?;
         let data = run.dir().join(sealing::DATA);
         let read = reading::read(&[data])?;
         let columns = read.columns;
         // A base of the run's own moves with it.
         let base = Some(run.base()).filter(|base| base.join("config.json").is_file()).unwrap_or(manifest.base);
+        let hash = tunesmith_lm::model::hash(&base).map_err(|e| Failure::new(5, e))?;
+        if manifest.hashes.get("base") != Some(&hash) {
+            return Err(Failure::new(5, format!("{} is not the base that the run began with", shown(&base))));
+        }
         Ok(Prepared {
             task: options.task.clone(),
             rows,

@@ -52,7 +52,7 @@ impl<'a> Recorder<'a> {
     pub fn whole(&self) -> Result<(), LogError> {
         match self.given.front().filter(|_| self.logged) {
             None => Ok(()),
-            Some(was) => Err(LogError::Diverged { seq: self.past.len() as u64, was: was.name(), now: "the end" }),
+            Some(was) => Err(LogError::Diverged { was: was.name(), now: "the end" }),
         }
     }
 
@@ -90,7 +90,7 @@ impl Journal for Recorder<'_> {
             _ => std::mem::discriminant(was) == std::mem::discriminant(&kind),
         };
         if !same {
-            return Err(LogError::Diverged { seq: self.past.len() as u64, was: was.name(), now: kind.name() });
+            return Err(LogError::Diverged { was: was.name(), now: kind.name() });
         }
         self.skip()
     }

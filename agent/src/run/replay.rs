@@ -9,14 +9,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tunesmith_harness::{
-    event::{Event, Kind},
+    event::{Capability, Event, Kind},
     log,
     run::Run,
     task::Task,
 };
 use tunesmith_sandbox::Cancel;
+use tunesmith_tools::files::open_regular;
 
-use super::{DATA, Failure, Finished, Options, Prepared, Recorder, SEALED, Watch, prepare, work};
+use super::{DATA, Failure, Finished, Options, Prepared, Recorder, SEALED, Watch, prepare, resume, work};
 use crate::{
     commands::require::met,
     model::{ChatModel, Delta, ErrorKind, ModelError, Reply, Request, spec::Planner},
@@ -58,25 +59,28 @@ pub async fn replay(
     let started = Instant::now();
     met(&options.jobs)?;
     let events = log::read(&run.log())?;
-    let Some(Kind::Started { rows, task, .. }) = events.first().map(|event| &event.kind) else {
-        return Err(Failure::new(2, "the run had not begun, so there is nothing to play again"));
-    };
+    let (rows, task, rest) = resume::begun(&events)
+        .ok_or_else(|| Failure::new(2, "the run had not begun, so there is nothing to play again"))?;
+    let was = resume::history(rest);
     // The clock may not decide in place of the log.
     let task = Task { minutes: None, ..task.clone() };
     let options = Options { task, dir: dir.to_owned(), ..options.clone() };
     let copy = copied(run, &options)?;
     let model =
         (prepare::named(&options.planner)? != Planner::Playbook).then(|| Box::new(Nobody) as Box<dyn ChatModel>);
-    let prepared = Prepared::of_run(copy, &options, *rows, model)?;
-    let given = events.iter().map(|event| event.kind.clone()).filter(|kind| is_given(kind, prepared.model.is_some()));
+    let prepared = Prepared::of_run(copy, &options, rows, model)?;
+    let given = was.iter().filter(|kind| is_given(kind, prepared.model.is_some())).cloned();
     let log = prepared.run.create_log()?;
     let mut journal = Recorder::with(log, &prepared.run, watch, given.collect());
     journal.announce(events[0].kind.clone())?;
     journal.sync()?;
     let finished = work(&options, &prepared, journal, started, cancel).await?;
     let again = log::read(&prepared.run.log())?;
-    let steps = results(&events).len();
-    Ok(Replayed { finished, steps, differences: differences(&events, &again) })
+    let now: Vec<Kind> = again.iter().map(|event| event.kind.clone()).collect();
+    let steps = results(&was).len();
+    let mut differences = steps_differ(&was, &now);
+    compare(None, String::new(), &end(&events), &end(&again), &mut differences);
+    Ok(Replayed { finished, steps, differences })
 }
 
 /// A run's directory with what the first one was made of.
@@ -87,12 +91,14 @@ fn copied(run: &Run, options: &Options) -> Result<Run, Failure> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::copy(from, to).map(drop)
+        // A link would be another file of the user's.
+        io::copy(&mut open_regular(from)?, &mut fs::File::create_new(to)?).map(drop)
     };
     let files = [DATA, SEALED].map(|name| (run.dir().join(name), copy.dir().join(name)));
     let base = fs::read_dir(run.base()).into_iter().flatten().flatten();
-    let base =
-        base.filter(|entry| entry.path().is_file()).map(|entry| (entry.path(), copy.base().join(entry.file_name())));
+    let base = base
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .map(|entry| (entry.path(), copy.base().join(entry.file_name())));
     for (from, to) in files.into_iter().chain(base) {
         put(&from, &to).map_err(|error| prepare::unwritten(&to, &error))?;
     }
@@ -105,7 +111,9 @@ fn is_given(kind: &Kind, model: bool) -> bool {
     match kind {
         Kind::Briefed { .. } | Kind::Said { .. } | Kind::Compacted { .. } => model,
         Kind::Guarded { guard, .. } => model && guard == crate::planner_loop::WINDOW,
-        Kind::Observed { .. } | Kind::Approved { .. } => true,
+        Kind::Observed { .. } => true,
+        // Hosts are reached only where the user allows it now.
+        Kind::Approved { capability, .. } => *capability != Capability::Network,
         _ => false,
     }
 }
@@ -126,16 +134,16 @@ impl ChatModel for Nobody {
 /// A step: its number, its tool, and what it came to.
 type StepResult<'a> = (u32, &'a str, &'a Value);
 
-fn results(events: &[Event]) -> Vec<StepResult<'_>> {
-    let returned = events.iter().filter_map(|event| match &event.kind {
+fn results(events: &[Kind]) -> Vec<StepResult<'_>> {
+    let returned = events.iter().filter_map(|event| match event {
         Kind::Returned { step, tool, output, .. } => Some((*step, tool.as_str(), output)),
         _ => None,
     });
     returned.collect()
 }
 
-/// What both came to, step by step and in the end, without what only the machine's load decides.
-fn differences(was: &[Event], now: &[Event]) -> Vec<Difference> {
+/// What the steps of both came to, without what only the machine's load decides.
+fn steps_differ(was: &[Kind], now: &[Kind]) -> Vec<Difference> {
     let (first, second) = (results(was), results(now));
     let mut found = Vec::new();
     for at in 0..first.len().max(second.len()) {
@@ -150,19 +158,20 @@ fn differences(was: &[Event], now: &[Event]) -> Vec<Difference> {
         };
         compare(step, String::new(), &part(a), &part(b), &mut found);
     }
-    let end = |events: &[Event]| {
-        let grade = events.iter().rev().find_map(|event| match &event.kind {
-            Kind::Graded { grade, .. } => serde_json::to_value(grade).ok(),
-            _ => None,
-        });
-        let outcome = events.iter().rev().find_map(|event| match &event.kind {
-            Kind::Ended { outcome, .. } => serde_json::to_value(outcome).ok(),
-            _ => None,
-        });
-        serde_json::json!({"grade": steady(&grade.unwrap_or_default()), "outcome": outcome})
-    };
-    compare(None, String::new(), &end(was), &end(now), &mut found);
     found
+}
+
+/// What a run came to in the end: the grade and the outcome.
+fn end(events: &[Event]) -> Value {
+    let grade = events.iter().rev().find_map(|event| match &event.kind {
+        Kind::Graded { grade, .. } => serde_json::to_value(grade).ok(),
+        _ => None,
+    });
+    let outcome = events.iter().rev().find_map(|event| match &event.kind {
+        Kind::Ended { outcome, .. } => serde_json::to_value(outcome).ok(),
+        _ => None,
+    });
+    serde_json::json!({"grade": steady(&grade.unwrap_or_default()), "outcome": outcome})
 }
 
 /// Fields that say how fast the machine was, or where something lay.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tunesmith_harness::{
     budget::Caps,
-    event::{Event, Fault, Kind},
+    event::{Event, Fault, Kind, Rows},
     log::{self, Log},
     run::Run,
     task::{Outcome, Task},
@@ -53,17 +53,15 @@ pub async fn resume(
     let log = Log::open(&run.log())?;
     let events = log::read(&run.log())?;
     let used = used(&events, beat::last_seen(&run).and_then(|at| Timestamp::try_from(at).ok()));
-    let Some((Kind::Started { rows, task, .. }, rest)) = events.split_first().map(|(first, rest)| (&first.kind, rest))
-    else {
-        return Err(Failure::new(2, "the run had not begun, so there is nothing to go on with; start it again"));
-    };
-    let task = further.of(rest.iter().rev().find_map(resumed).unwrap_or(task));
+    let (rows, task, rest) = begun(&events)
+        .ok_or_else(|| Failure::new(2, "the run had not begun, so there is nothing to go on with; start it again"))?;
+    let task = further.of(task);
     may_go_on(rest, &task, used)?;
     let changed = (further != Further::default()).then(|| Box::new(task.clone()));
     let options = Options { task: task.clone(), ..options.clone() };
     let planner = prepare::planner(&options)?;
     let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| Failure::new(5, e))?;
-    let prepared = Prepared::of_run(run, &options, *rows, model)?;
+    let prepared = Prepared::of_run(run, &options, rows, model)?;
     let mut journal = Recorder::after(log, &prepared.run, watch, history(rest));
     let steps = journal.recalls();
     journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed })?;
@@ -71,6 +69,15 @@ pub async fn resume(
     let used = Duration::try_from_secs_f64(used).unwrap_or_default();
     let started = Instant::now().checked_sub(used).unwrap_or_else(Instant::now);
     work(&options, &prepared, journal, started, cancel).await
+}
+
+/// Its rows, its task as it was last, and what happened since it began.
+pub(super) fn begun(events: &[Event]) -> Option<(Rows, &Task, &[Event])> {
+    let (Kind::Started { rows, task, .. }, rest) = events.split_first().map(|(first, rest)| (&first.kind, rest))?
+    else {
+        return None;
+    };
+    Some((*rows, rest.iter().rev().find_map(resumed).unwrap_or(task), rest))
 }
 
 fn resumed(event: &Event) -> Option<&Task> {
@@ -93,16 +100,18 @@ fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
         ));
     }
     let wall = Caps::of(task).wall.map(|wall| wall.as_secs_f64());
-    if let (Some((Outcome::Budget, why)), true) = (ended, wall.is_none_or(|wall| used >= wall * 0.8)) {
-        let why = format!("the run has used what it may use ({why}); give it more with --minutes, --steps or --usd");
-        return if wall.is_some() { Err(Failure::new(4, why)) } else { Ok(()) };
+    match (ended, wall) {
+        (Some((Outcome::Budget, why)), Some(wall)) if used >= wall * 0.8 => {
+            let why = format!("the run has used what it may use ({why}); give it more with --minutes");
+            Err(Failure::new(4, why))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What is recalled: what happened to the run, without its ends, and without the last step and the last decision where the
 /// run was stopped in their middle.
-fn history(events: &[Event]) -> Vec<Kind> {
+pub(super) fn history(events: &[Event]) -> Vec<Kind> {
     let mut lives: Vec<Vec<Kind>> = vec![Vec::new()];
     for event in events {
         match &event.kind {
@@ -116,13 +125,25 @@ fn history(events: &[Event]) -> Vec<Kind> {
     lives.concat()
 }
 
-/// Takes out what came of the stop, and not of the work: a call that was cancelled, and an approval that nobody gave.
+/// Takes out what came of the stop, and not of the work: a last call that was cancelled, or ended by a limit or for want of
+/// something, an approval that nobody gave, and what was seen of a clock that has been set anew.
 fn without_stop(life: &mut Vec<Kind>) {
-    let last = life.iter().rposition(|kind| matches!(kind, Kind::Returned { .. }));
-    if let Some(at) = last.filter(|at| matches!(life[*at], Kind::Returned { fault: Some(Fault::Cancelled), .. })) {
+    let stopped = |kind: &Kind| {
+        matches!(kind, Kind::Returned { fault: Some(Fault::Cancelled | Fault::Limit | Fault::Resource), .. })
+    };
+    let last =
+        life.iter().rposition(|kind| matches!(kind, Kind::Returned { .. } | Kind::Called { .. } | Kind::Told { .. }));
+    if let Some(at) = last.filter(|at| stopped(&life[*at])) {
         life.truncate(at);
     }
-    if let Some(Kind::Approved { granted: false, .. }) = life.last() {
+    let told = |kind: &Kind| match kind {
+        Kind::Approved { granted, .. } => !granted,
+        Kind::Observed { .. } => true,
+        // Of the playbook, about what it saw; a model's words are a reply that counts.
+        Kind::Said { finish, calls, .. } => finish.is_null() && calls.is_empty(),
+        _ => false,
+    };
+    while life.last().is_some_and(told) {
         life.pop();
     }
 }

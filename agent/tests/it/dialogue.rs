@@ -135,6 +135,7 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
         cx: &world.cx(),
         budget: &Budget::new(Caps { steps: Some(20), ..Caps::default() }, std::time::Instant::now()),
         window: None,
+        longest: None,
         price: None,
         outputs: world.outputs(),
         system: "be good".into(),

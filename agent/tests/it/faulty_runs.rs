@@ -191,6 +191,7 @@ impl Faulty {
         let planning = Planning {
             model,
             window: self.window,
+            longest: None,
             price: None,
             tools: &tools,
             cx: &world.cx(),

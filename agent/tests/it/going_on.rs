@@ -82,6 +82,7 @@ async fn play(history: &[Kind]) -> (LoopEnd, Vec<Kind>, Vec<Message>, Vec<String
     let planning = Planning {
         model: &model,
         window: Some(4_000),
+        longest: None,
         price: None,
         tools: &tools,
         cx: &world.cx(),
@@ -156,6 +157,7 @@ async fn an_interrupted_call_that_cannot_be_repeated_is_told_and_not_made() {
     let planning = Planning {
         model: &model,
         window: None,
+        longest: None,
         price: None,
         tools: &tools,
         cx: &world.cx(),

@@ -117,6 +117,7 @@ async fn three_hundred_steps_fit_a_window_of_8k_through_at_least_twenty_compacti
     let planning = Planning {
         model: &model,
         window: Some(WINDOW),
+        longest: None,
         price: None,
         tools: &tools,
         cx: &world.cx(),
@@ -199,6 +200,7 @@ async fn what_is_too_long_to_be_shown_can_be_read_in_parts() {
     let planning = Planning {
         model: &model,
         window: None,
+        longest: None,
         price: None,
         tools: &tools,
         cx: &world.cx(),

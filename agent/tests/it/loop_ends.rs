@@ -46,6 +46,7 @@ impl<'a> Play<'a> {
             cx: &self.world.cx(),
             budget: &Budget::new(self.caps, tokio::time::Instant::now().into_std()),
             window: self.window,
+            longest: None,
             price: None,
             outputs: self.world.outputs(),
             system: "s".into(),

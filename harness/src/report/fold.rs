@@ -30,7 +30,13 @@ pub(super) fn fold(events: &[Event]) -> Report {
         take(&mut report, &mut hints, (&mut spent, &mut steps), &event.kind);
     }
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
-        report.cost.seconds = last.at.duration_since(first.at).as_secs_f64().max(0.0);
+        // Nobody was at work between the end of one process and the beginning of the next.
+        let resumed = events.iter().rev().find_map(|event| match event.kind {
+            Kind::Resumed { used, .. } => Some((event.at, used)),
+            _ => None,
+        });
+        let (since, used) = resumed.unwrap_or((first.at, 0.0));
+        report.cost.seconds = used + last.at.duration_since(since).as_secs_f64().max(0.0);
         report.hashes.insert("events".into(), last.prev.clone());
     }
     // The playbook asks no model, so its cost is known to be nothing.
@@ -146,7 +152,7 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
         }
         Kind::Compacted { .. } | Kind::Briefed { .. } | Kind::Told { .. } | Kind::Observed { .. } => {}
         // What the run had come to before is not what it ends as.
-        Kind::Resumed { .. } => (report.outcome, report.why) = (None, String::new()),
+        Kind::Resumed { .. } => unended(report),
         Kind::Graded { grade, .. } => graded(report, grade),
         Kind::Ended { outcome, why, run } => {
             report.outcome = Some(*outcome);
@@ -228,6 +234,15 @@ fn worst(ok: bool, scores: &[Score]) -> Verdict {
         () if scores.is_empty() || has(Verdict::Unknown) => Verdict::Unknown,
         () => Verdict::Pass,
     }
+}
+
+/// A run that goes on has no end yet, and no grade.
+fn unended(report: &mut Report) {
+    let fresh = empty();
+    (report.outcome, report.why) = (fresh.outcome, fresh.why);
+    (report.base, report.tuned, report.gain) = (fresh.base, fresh.tuned, fresh.gain);
+    (report.baselines, report.artifacts, report.confusion) = (fresh.baselines, fresh.artifacts, fresh.confusion);
+    (report.errors, report.unusable, report.scores) = (fresh.errors, fresh.unusable, fresh.scores);
 }
 
 fn graded(report: &mut Report, grade: &Grade) {
