@@ -19,6 +19,8 @@
 //! | [`read_output`] | how does it read what is too long to be shown whole |
 //! | [`grading`] | who judges the result |
 //! | [`hub`] | which Hub is meant |
+//! | [`extensions`] | which tools has the user added |
+//! | [`mcp`] | how do other agents call our tools, and planners those of others |
 //! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
 //! | [`trace`] | how does a run become training data for a planner |
@@ -29,10 +31,12 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod extensions;
 pub mod grading;
 pub mod guards;
 pub mod hub;
 pub mod ledger;
+pub mod mcp;
 pub mod model;
 pub mod planner_loop;
 pub mod playbook;

@@ -10,6 +10,7 @@ pub mod eval;
 pub mod generate;
 pub mod grade;
 pub mod hub;
+pub mod mcp;
 pub mod numbers;
 pub mod pretrain;
 pub mod require;

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, Values},
+    extensions::Extensions,
     run::{self, Approve, Failure, Options},
     show::Share,
     terminal::Terminal,
@@ -165,6 +166,7 @@ impl Args {
     /// What is asked for; what no flag says is taken from the settings.
     fn options(self, set: Values) -> Result<Options, Failure> {
         let jobs = self.require.demand(self.sandbox.jobs())?;
+        let extensions = Extensions::from(&set);
         let task = Task {
             request: self.task,
             files: self.files,
@@ -187,8 +189,17 @@ impl Args {
             share: self.share.or(set.share).unwrap_or(Shares::None).into(),
             approve: self.approve.or(set.approve).unwrap_or(Approves::Ask).into(),
             allow: if self.allow.is_empty() { set.allow } else { self.allow },
+            extensions,
             jobs,
         })
+    }
+}
+
+/// Where runs are kept: as a flag says, else as the settings do.
+pub fn kept(dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match dir {
+        Some(dir) => Ok(dir),
+        None => Ok(Config::here()?.values.dir.unwrap_or_else(|| RUNS.into())),
     }
 }
 

@@ -22,7 +22,7 @@ use tunesmith_tools::{
     tool::{AnyTool, ToolError},
 };
 
-use crate::fakes::{Fake, Kept, World, passed, scope, scope_of};
+use crate::fakes::{Fake, Kept, World, nobody, passed, scope, scope_of};
 
 const WINDOW: u64 = 8_192;
 const STEPS: u32 = 300;
@@ -126,6 +126,7 @@ async fn three_hundred_steps_fit_a_window_of_8k_through_at_least_twenty_compacti
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: false,
+        decide: &nobody,
     };
     let began = std::time::Instant::now();
     let end = drive(planning, &mut kept, &mut |_| {}).await.unwrap();
@@ -208,6 +209,7 @@ async fn what_is_too_long_to_be_shown_can_be_read_in_parts() {
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: false,
+        decide: &nobody,
     };
     drive(planning, &mut kept, &mut |_| {}).await.unwrap();
     let outputs: Vec<&Value> = kept

@@ -15,7 +15,7 @@ use tunesmith_harness::{
 };
 use tunesmith_tools::tool::{AnyTool, FieldError, ToolError};
 
-use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, plan, scope, scope_of};
+use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, nobody, plan, scope, scope_of};
 
 /// Plays a script in the loop and says how it ended.
 struct Play<'a> {
@@ -53,6 +53,7 @@ impl<'a> Play<'a> {
             share: self.share,
             scope_of: &scope_of,
             may_amend: self.may_amend,
+            decide: &nobody,
         };
         let mut on = |_: Delta<'_>| {};
         let end = send(drive(planning, &mut kept, &mut on)).await.unwrap();
