@@ -54,6 +54,8 @@ pub trait Journal: Send {
 /// What is recalled of a step that was made before.
 #[derive(Debug, Default)]
 struct Recalled {
+    /// Whether a change of the scope was allowed.
+    amends: Option<Verdict>,
     /// What the call came to; `None` where it was interrupted.
     result: Option<Result<Value, ToolError>>,
 }
@@ -159,15 +161,16 @@ impl<'a> Steps<'a> {
         };
         let recalled = if begun { self.recall(journal)? } else { Recalled::default() };
         let known = recalled.result.is_some();
+        let amends = recalled.amends;
         let (result, amended, warnings) = match recalled.result {
             Some(result) => {
                 let amended = match &result {
-                    Ok(output) if asked.tool == "plan" => self.freeze(output, asked.args.ok(), journal)?,
+                    Ok(output) if asked.tool == "plan" => self.freeze(output, asked.args.ok(), amends, journal)?,
                     _ => Ok(Vec::new()),
                 };
                 (result, amended.unwrap_or_default(), Vec::new())
             }
-            None => self.make(asked, (begun, allowed), journal).await?,
+            None => self.make(asked, (begun, allowed, amends), journal).await?,
         };
         for event in amended {
             journal.record(event)?;
@@ -208,6 +211,10 @@ impl<'a> Steps<'a> {
     /// What the log holds of the step that was just called, from its approval on.
     fn recall(&self, journal: &mut dyn Journal) -> Result<Recalled, LogError> {
         let mut recalled = Recalled::default();
+        if let Some(Kind::Approved { capability: Capability::Scope, granted, reason, .. }) = journal.next() {
+            recalled.amends = Some(if *granted { Verdict::Go(None) } else { Verdict::Stop(reason.clone()) });
+            journal.skip()?;
+        }
         if let Some(Kind::Returned { ok, output, fault, .. }) = journal.next() {
             recalled.result = Some(if *ok { Ok(output.clone()) } else { Err(recalled_error(output, *fault)) });
             journal.skip()?;
@@ -219,7 +226,7 @@ impl<'a> Steps<'a> {
     async fn make(
         &mut self,
         asked: Asked<'_>,
-        (again, allowed): (bool, Result<Allowed, ToolError>),
+        (again, allowed, amends): (bool, Result<Allowed, ToolError>, Option<Verdict>),
         journal: &mut dyn Journal,
     ) -> Result<(Result<Value, ToolError>, Vec<Kind>, Vec<Score>), LogError> {
         let (began, before) = (Instant::now(), self.budget.map(Budget::spent));
@@ -234,7 +241,7 @@ impl<'a> Steps<'a> {
         };
         let mut amended = Vec::new();
         if let (Ok(output), "plan") = (&result, asked.tool) {
-            match self.freeze(output, asked.args.ok(), journal)? {
+            match self.freeze(output, asked.args.ok(), amends, journal)? {
                 Ok(events) => amended = events,
                 Err(denied) => result = Err(denied),
             }
@@ -353,6 +360,7 @@ impl<'a> Steps<'a> {
         &mut self,
         output: &Value,
         args: Option<&Value>,
+        amends: Option<Verdict>,
         journal: &mut dyn Journal,
     ) -> Result<Result<Vec<Kind>, ToolError>, LogError> {
         let new = match (self.scope_of)(output) {
@@ -384,7 +392,11 @@ impl<'a> Steps<'a> {
         let by_person =
             |asked: &Proposal| (self.decide)(&Proposal { what: format!("change {shown}"), ..asked.clone() });
         let decide: &Decide<'_> = if self.may_amend { &by_flag } else { &by_person };
-        if let Verdict::Stop(reason) = approvals::decided(Some(self.taken), proposal, decide, journal)? {
+        let verdict = match amends {
+            Some(known) => known,
+            None => approvals::decided(Some(self.taken), proposal, decide, journal)?,
+        };
+        if let Verdict::Stop(reason) = verdict {
             let why = match reason {
                 Some(reason) => format!("the user refused to change {fields}: {reason}"),
                 None => format!("the scope is frozen and this plan changes {fields}; that needs --allow scope"),
