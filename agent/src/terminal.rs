@@ -315,17 +315,6 @@ impl Watch for Terminal {
     }
 }
 
-/// Asks whether something is to be done; `None` where nobody is at the terminal.
-pub fn ask(what: &str) -> Option<bool> {
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return None;
-    }
-    eprint!("{}? [y/N] ", visible(what));
-    let mut answer = String::new();
-    let heard = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
-    Some(heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-}
-
 fn clear(state: &mut State) {
     if let Some(bar) = state.bar.take() {
         bar.finish_and_clear();

@@ -1,7 +1,8 @@
 //! `tunesmith runs rm`: removes runs, after showing them.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
@@ -21,7 +22,6 @@ use crate::{
         usage,
     },
     run::Failure,
-    terminal,
 };
 
 const EXAMPLE: &str = "\
@@ -71,12 +71,23 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     }
     table(&rows).iter().for_each(|line| print(line));
     let what = format!("remove {}, {}", counted(runs.len(), "run"), bytes(total));
-    match args.yes || terminal::ask(&what) == Some(true) {
-        true => runs.iter().try_for_each(remove)?,
-        false => return Err(Failure::new(5, "nothing was removed; confirm it at a terminal, or give --yes")),
+    if !args.yes && !asked(&what) {
+        return Err(Failure::new(5, "nothing was removed; confirm it at a terminal, or give --yes"));
     }
+    runs.iter().try_for_each(remove)?;
     print(&format!("removed {}, {}", counted(runs.len(), "run"), bytes(total)));
     Ok(0)
+}
+
+/// Asks whether something is to be done; nobody says so where nobody is at the terminal.
+fn asked(what: &str) -> bool {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return false;
+    }
+    eprint!("{what}? [y/N] ");
+    let mut answer = String::new();
+    let heard = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
+    heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
 /// The runs that were named, each once. One that may not be removed stops all.
