@@ -116,7 +116,7 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Convert(args) => convert::main(args, cancel).await,
         Command::Data(data) => data::main(data, cancel).await,
         Command::Hub(hub) => hub::main(hub, cancel).await,
-        Command::Runs(runs) => runs::main(runs),
+        Command::Runs(runs) => runs::main(runs, cancel).await,
         Command::Tools(args) => tools::main(&args),
         Command::Doctor(args) => doctor::main(&args).await,
         Command::Config(args) => config::main(&args),

@@ -15,7 +15,7 @@ use super::{
     usage,
 };
 use crate::{
-    config::{Config, Values},
+    config::Config,
     extensions::Extensions,
     run::{self, Approve, Failure, Further, Options},
     show::Share,
@@ -61,7 +61,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let dir = kept(args.dir.clone())?;
     let run = super::runs::open(&args.run, &dir)?;
     let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
-    let options = args.options((&run, dir), manifest, &config.values)?;
+    let options = args.options((&run, dir), manifest)?;
     let further = Further { minutes: args.minutes, steps: args.steps, usd: args.usd };
     let terminal = Terminal::new(args.json);
     let finished = run::resume(run, &options, further, &terminal, cancel).await;
@@ -73,28 +73,37 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
 
 impl Args {
     /// What the run began with, and what the user says now.
-    fn options(&self, (run, dir): (&Run, PathBuf), manifest: Manifest, set: &Values) -> Result<Options, Failure> {
-        let Terms { share, approve, allow, sandbox } = manifest.terms.ok_or_else(|| {
-            usage("the run was made by an early version, which did not record what was allowed; start a new one")
-        })?;
-        let jobs = if sandbox == "none" { Local::new().unconfined() } else { Local::new() };
-        let approve = match (self.approve, approve.as_str()) {
-            (Some(approve), _) => approve.into(),
-            (None, "auto") => Approve::Auto,
-            (None, "never") => Approve::Never,
-            (None, _) => Approve::Ask,
-        };
+    fn options(&self, (run, dir): (&Run, PathBuf), manifest: Manifest) -> Result<Options, Failure> {
+        let before = as_before(manifest)?;
         Ok(Options {
-            task: manifest.task,
-            base: None,
-            planner: manifest.planner,
             dir: run.dir().parent().map_or(dir, PathBuf::from),
-            share: if share == "samples" { Share::Samples } else { Share::None },
-            approve,
-            allow: allow.into_iter().chain(self.allow.iter().cloned()).collect(),
-            // What the user has added is as it is now: a server may have moved.
-            extensions: Extensions::from(set),
-            jobs: self.require.demand(jobs)?,
+            approve: self.approve.map_or(before.approve, Approve::from),
+            allow: before.allow.into_iter().chain(self.allow.iter().cloned()).collect(),
+            jobs: self.require.demand(before.jobs)?,
+            ..before
         })
     }
+}
+
+/// What a run began with.
+pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
+    let Terms { share, approve, allow, sandbox } = manifest.terms.ok_or_else(|| {
+        usage("the run was made by an early version, which did not record what was allowed; start a new one")
+    })?;
+    Ok(Options {
+        task: manifest.task,
+        base: None,
+        planner: manifest.planner,
+        dir: PathBuf::new(),
+        share: if share == "samples" { Share::Samples } else { Share::None },
+        approve: match approve.as_str() {
+            "auto" => Approve::Auto,
+            "never" => Approve::Never,
+            _ => Approve::Ask,
+        },
+        allow,
+        // What the user has added is as it is now: a server may have moved.
+        extensions: Extensions::from(&Config::here()?.values),
+        jobs: if sandbox == "none" { Local::new().unconfined() } else { Local::new() },
+    })
 }

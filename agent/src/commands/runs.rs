@@ -11,29 +11,35 @@ use tunesmith_harness::{
     run::{Run, Summary},
     text::visible,
 };
+use tunesmith_sandbox::Cancel;
+
+mod replay;
 
 use super::{
     print, print_json,
+    run::kept,
     table::{NONE, short, table},
     usage,
 };
 use crate::run::Failure;
 
-/// List runs, or show one
+/// List runs, show one, or play one again
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Runs {
     /// Every run in a directory, oldest first
     List(List),
     /// The steps, scores and outcome of a run
     Show(Show),
+    /// Play a run again from its log, and hold the two against each other
+    Replay(replay::Args),
 }
 
 /// `runs list`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct List {
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    /// Where runs are kept [default: runs]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -44,28 +50,30 @@ pub struct List {
 pub struct Show {
     /// The run: its directory, or its name in --dir
     run: PathBuf,
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    /// Where runs are kept [default: runs]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Print one JSON object: summary, log and report
     #[arg(long)]
     json: bool,
 }
 
 /// Lists or shows.
-pub fn main(runs: Runs) -> Result<u8, Failure> {
+pub async fn main(runs: Runs, cancel: &Cancel) -> Result<u8, Failure> {
     match runs {
         Runs::List(args) => list(&args),
         Runs::Show(args) => show(&args),
+        Runs::Replay(args) => replay::main(args, cancel).await,
     }
 }
 
 fn list(args: &List) -> Result<u8, Failure> {
-    let summaries = Run::list(&args.dir).map_err(|error| usage(error.to_string()))?;
+    let dir = kept(args.dir.clone())?;
+    let summaries = Run::list(&dir).map_err(|error| usage(error.to_string()))?;
     if args.json {
         print_json(&summaries)?;
     } else if summaries.is_empty() {
-        print(&format!("no runs in {}", visible(&args.dir.display().to_string())));
+        print(&format!("no runs in {}", visible(&dir.display().to_string())));
     } else {
         let head = ["run", "outcome", "metric", "base", "tuned", "steps", "request"].map(str::to_owned).to_vec();
         let rows: Vec<Vec<String>> = [head].into_iter().chain(summaries.iter().map(row)).collect();
@@ -125,7 +133,7 @@ pub(super) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
 }
 
 fn show(args: &Show) -> Result<u8, Failure> {
-    let run = open(&args.run, &args.dir)?;
+    let run = open(&args.run, &kept(args.dir.clone())?)?;
     let (history, problem) = match log::scan(&run.log()) {
         Ok(history) => (Some(history), None),
         Err(error) => (None, Some(error.to_string())),

@@ -31,6 +31,7 @@ mod fakes;
 mod faults;
 mod going_on;
 mod intake;
+mod long_run;
 mod looker;
 mod loop_ends;
 mod mcp_served;
