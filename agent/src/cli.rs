@@ -10,8 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, compare, config, convert, data, doctor, eval, generate, grade, hub, mcp, pretrain, resume, run, runs,
-        sandbox, stop, tools, train,
+        self, compare, completions, config, convert, data, doctor, eval, generate, grade, hub, mcp, pretrain, resume,
+        run, runs, sandbox, stop, tools, train,
     },
     run::Failure,
     secrets,
@@ -61,6 +61,7 @@ enum Command {
     Mcp(mcp::Args),
     Pretrain(pretrain::Args),
     Sandbox(sandbox::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Grade(grade::Args),
 }
@@ -123,6 +124,7 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Mcp(args) => mcp::main(args, cancel).await,
         Command::Pretrain(args) => pretrain::main(args, cancel).await,
         Command::Sandbox(args) => sandbox::main(args, cancel).await,
+        Command::Completions(args) => completions::main(&args, &self::command()),
         Command::Grade(args) => grade::main(args, cancel).await,
     }
 }

@@ -23,6 +23,7 @@
 //! | [`mcp`] | how do other agents call our tools, and planners those of others |
 //! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
+//! | [`trace`] | how does a run become training data for a planner |
 
 pub mod approvals;
 pub mod bench;
@@ -46,3 +47,4 @@ pub mod secrets;
 pub mod show;
 pub mod steps;
 pub mod terminal;
+pub mod trace;

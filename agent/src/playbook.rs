@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tunesmith_harness::{
     budget::{Budget, Reservation, Spend},
-    event::{Capability, Kind, Rows},
+    event::{Kind, Rows},
     figures::percent,
     log::LogError,
     task::{Goal, JobKind, Outcome, Task},
@@ -17,7 +17,7 @@ use tunesmith_harness::{
 use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, evaluate, tool::ToolError, train};
 
 use crate::{
-    approvals::{self, Decide},
+    approvals::{self, Decide, Proposal, Verdict},
     planner_loop::{End, LoopEnd},
     steps::{Asked, Journal, Steps},
 };
@@ -51,6 +51,8 @@ pub struct Playbook<'a> {
     task: &'a Task,
     /// The request as it is understood.
     wanted: request::Wanted,
+    /// The columns that are read; several stand one below the other in the first.
+    inputs: Vec<String>,
     rows: Rows,
     budget: &'a Budget,
     steps: Steps<'a>,
@@ -113,7 +115,15 @@ struct Again {
 impl<'a> Playbook<'a> {
     /// A playbook for `task`.
     pub fn new(task: &'a Task, rows: Rows, budget: &'a Budget, steps: Steps<'a>, journal: &'a mut dyn Journal) -> Self {
-        Playbook { task, wanted: request::read(&task.request).unwrap_or_default(), rows, budget, steps, journal }
+        Playbook {
+            task,
+            wanted: request::read(&task.request).unwrap_or_default(),
+            inputs: Vec::new(),
+            rows,
+            budget,
+            steps,
+            journal,
+        }
     }
 
     /// Works until the result is handed in. `approve` is asked once, with the plan.
@@ -143,7 +153,7 @@ impl<'a> Playbook<'a> {
         self.plan(&proposal).await?;
         let scouted = self.scout(&proposal).await?;
         let recipe = self.choose(&scouted)?;
-        Ok(Preview::new((self.task, &self.wanted), self.rows, &proposal, &scouted, &recipe))
+        Ok(Preview::new((self.task, &self.wanted, &self.inputs), self.rows, &proposal, &scouted, &recipe))
     }
 
     async fn work(&mut self, approve: &Decide<'_>) -> Result<Value, Stop> {
@@ -157,8 +167,8 @@ impl<'a> Playbook<'a> {
             self.rows.open
         );
         let step = Some(self.steps.taken());
-        if !approvals::decided(step, what, Capability::Plan, approve, self.journal)? {
-            return Err(Stop::End(End::Refused, crate::run::NOT_APPROVED.into()));
+        if let Verdict::Stop(reason) = approvals::decided(step, Proposal::of_plan(what), approve, self.journal)? {
+            return Err(Stop::End(End::Refused, crate::run::not_approved(reason)));
         }
         let scouted = self.scout(&proposal).await?;
         let recipe = self.choose(&scouted)?;
@@ -183,23 +193,26 @@ impl<'a> Playbook<'a> {
         let seen: data_inspect::Output = self.call("data_inspect", json!({})).await?;
         let refused = |why: String| Stop::End(End::Refused, why);
         let words = words::Words::new(&self.task.request);
-        let chosen = columns::choose(&columns::Seen {
-            words: &words,
-            kinds: &self.wanted.kinds,
-            columns: &seen.columns,
-            rows: seen.rows,
-        });
+        let choose = |kinds: &[JobKind]| {
+            columns::choose(&columns::Seen { words: &words, kinds, columns: &seen.columns, rows: seen.rows })
+        };
+        let chosen = match choose(&self.wanted.kinds) {
+            // What was only hinted at is no reason to ask where the columns are clear.
+            Err(question) if self.wanted.hinted => choose(&[]).map_err(|_| question),
+            chosen => chosen,
+        };
         let chosen = match (chosen, &seen.proposal) {
             (Ok(chosen), _) => chosen,
             (Err(question), Some(_)) => return Err(refused(question)),
             (Err(question), None) => return Err(refused(seen.note.unwrap_or(question))),
         };
-        let same =
-            |proposal: &data_inspect::Proposal| (&proposal.input, &proposal.target) == (&chosen.input, &chosen.target);
+        let same = |proposal: &data_inspect::Proposal| {
+            (&proposal.input, &proposal.target) == (&chosen.inputs[0], &chosen.target)
+        };
         let (proposal, note) = match seen.proposal.filter(same) {
             Some(proposal) => (Some(proposal), None),
             None => {
-                let args = json!({ "input": chosen.input, "target": chosen.target });
+                let args = json!({ "input": chosen.inputs[0], "target": chosen.target });
                 let seen: data_inspect::Output = self.call("data_inspect", args).await?;
                 (seen.proposal, seen.note)
             }
@@ -209,12 +222,13 @@ impl<'a> Playbook<'a> {
         };
         self.fits(&proposal, seen.columns.iter().find(|column| column.name == proposal.target)).map_err(refused)?;
         let why = format!("{}; {}", proposal.why, chosen.why);
+        self.inputs = chosen.inputs;
         Ok(data_inspect::Proposal { why, ..proposal })
     }
 
     /// Whether the kind of job that the answers amount to is one that the request asks for.
     fn fits(&self, proposal: &data_inspect::Proposal, target: Option<&data_inspect::Column>) -> Result<(), String> {
-        let wanted = &self.wanted.kinds;
+        let wanted: &[JobKind] = if self.wanted.hinted { &[] } else { &self.wanted.kinds };
         let fits = match proposal.kind {
             // A single value that is taken out of a text is no JSON object, and a JSON object may be asked for as a text.
             JobKind::Extraction | JobKind::Generation => {
@@ -279,6 +293,11 @@ impl<'a> Playbook<'a> {
         let share = (VALID_ROWS / self.rows.open.max(1) as f64).clamp(0.01, 0.1);
         let mut args = json!({ "kind": proposal.kind, "input": proposal.input, "target": proposal.target });
         args["valid_share"] = json!(share);
+        if let [first, _, ..] = &self.inputs[..] {
+            let cell = |name: &String| format!("{{{}}}", name.replace('{', "{{").replace('}', "}}"));
+            let all: Vec<String> = self.inputs.iter().map(cell).collect();
+            args["steps"] = json!({ "set": { first: all.join("\n") } });
+        }
         args["max_length"] = json!(self.max_length());
         if let Some(marker) = &proposal.answer_after {
             args["answer_after"] = json!(marker);

@@ -290,6 +290,9 @@ pub struct Measured {
     /// Classification: macro F1 of the label-scored predictions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macro_f1: Option<f64>,
+    /// Extraction: share of the expected objects' fields that are right in what is generated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_accuracy: Option<f64>,
 }
 
 /// The difference that training made.

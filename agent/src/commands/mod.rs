@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 pub mod compare;
+pub mod completions;
 pub mod config;
 pub mod convert;
 pub mod data;

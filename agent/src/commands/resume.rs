@@ -15,7 +15,7 @@ use super::{
     usage,
 };
 use crate::{
-    config::Config,
+    config::{Config, Values},
     extensions::Extensions,
     run::{self, Approve, Failure, Further, Options},
     show::Share,
@@ -61,7 +61,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let dir = kept(args.dir.clone())?;
     let run = super::runs::open(&args.run, &dir)?;
     let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
-    let options = args.options((&run, dir), manifest)?;
+    let options = args.options((&run, dir), manifest, &config.values)?;
     let further = Further { minutes: args.minutes, steps: args.steps, usd: args.usd };
     let terminal = Terminal::new(args.json);
     let finished = run::resume(run, &options, further, &terminal, cancel).await;
@@ -73,12 +73,14 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
 
 impl Args {
     /// What the run began with, and what the user says now.
-    fn options(&self, (run, dir): (&Run, PathBuf), manifest: Manifest) -> Result<Options, Failure> {
+    fn options(&self, (run, dir): (&Run, PathBuf), manifest: Manifest, set: &Values) -> Result<Options, Failure> {
         let before = as_before(manifest)?;
         Ok(Options {
             dir: run.dir().parent().map_or(dir, PathBuf::from),
             approve: self.approve.map_or(before.approve, Approve::from),
             allow: before.allow.into_iter().chain(self.allow.iter().cloned()).collect(),
+            // What the user has added is as it is now: a server may have moved.
+            extensions: Extensions::from(set),
             jobs: self.require.demand(before.jobs)?,
             ..before
         })
@@ -102,8 +104,7 @@ pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
             _ => Approve::Ask,
         },
         allow,
-        // What the user has added is as it is now: a server may have moved.
-        extensions: Extensions::from(&Config::here()?.values),
+        extensions: Extensions::default(),
         jobs: if sandbox == "none" { Local::new().unconfined() } else { Local::new() },
     })
 }

@@ -112,6 +112,15 @@ pub enum Shares {
     Samples,
 }
 
+impl From<Shares> for Share {
+    fn from(shares: Shares) -> Share {
+        match shares {
+            Shares::None => Share::None,
+            Shares::Samples => Share::Samples,
+        }
+    }
+}
+
 /// `--approve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -177,10 +186,7 @@ impl Args {
             base: None,
             planner: self.planner.or(set.planner).unwrap_or_else(|| PLAYBOOK.into()),
             dir: self.dir.or(set.dir).unwrap_or_else(|| RUNS.into()),
-            share: match self.share.or(set.share) {
-                None | Some(Shares::None) => Share::None,
-                Some(Shares::Samples) => Share::Samples,
-            },
+            share: self.share.or(set.share).unwrap_or(Shares::None).into(),
             approve: self.approve.or(set.approve).unwrap_or(Approves::Ask).into(),
             allow: if self.allow.is_empty() { set.allow } else { self.allow },
             extensions,

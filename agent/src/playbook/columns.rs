@@ -9,7 +9,7 @@ use tunesmith_tools::data_inspect::{Cells, Column};
 use super::words::{Words, singular};
 
 /// Names of the same thing, by which people call a column otherwise than the file does.
-const SAME: [&[&str]; 24] = [
+const SAME: [&[&str]; 35] = [
     &["dept", "department", "team", "queue", "unit", "desk", "assignee", "owner", "group"],
     &["priority", "urgency", "urgent", "severity", "importance", "prio"],
     &["sentiment", "mood", "feeling", "positive", "negative", "happy", "unhappy", "angry", "polarity"],
@@ -21,6 +21,8 @@ const SAME: [&[&str]; 24] = [
     &[
         "message",
         "msg",
+        "txt",
+        "mesage",
         "email",
         "mail",
         "text",
@@ -46,7 +48,18 @@ const SAME: [&[&str]; 24] = [
     &["german", "de", "deutsch", "ger"],
     &["french", "fr", "francais"],
     &["spanish", "es", "espanol"],
-    &["italian", "it_text", "italiano"],
+    &["italian", "ita", "italiano"],
+    &["portuguese", "pt", "por", "portugues"],
+    &["dutch", "nl", "nederlands"],
+    &["polish", "pl", "polski"],
+    &["swedish", "sv", "svenska"],
+    &["danish", "da", "dansk"],
+    &["turkish", "tr"],
+    &["russian", "ru"],
+    &["chinese", "zh"],
+    &["japanese", "ja", "jp"],
+    &["czech", "cs"],
+    &["greek", "el"],
     &["polite", "friendly", "nice", "formal", "professional", "kind_version"],
     &["plain", "simple", "easy", "simplified", "simplify"],
     &["corrected", "correct", "fixed", "clean", "cleaned", "correction"],
@@ -57,16 +70,25 @@ const SAME: [&[&str]; 24] = [
 ];
 
 /// Words right before a column, but for small ones, that say it is answered.
-const ANSWERED: &str = "into|which|what|whether|predict*|guess*|tell|tells|decide*|pick|picks|choose|chooses|assign|assigns|give|gives|\
+const ANSWERED: &str = "which|what|predict*|guess*|tell|tells|decide*|pick|picks|choose|chooses|assign|assigns|give|gives|\
     output|outputs|return|returns|produce*|write|writes|generate*|find|finds|detect*|determin*|identif*|suggest*|know|extract*|pull|\
-    grab|fill|fills|learn|learns|say|says|recogni*|by|get|gets|spot|spots|flag|flags|set|estimate|propose|as|figure";
+    grab|fill|fills|learn|learns|say|says|recogni*|spot|spots|flag|flags|set|estimate|propose|as|figure";
+/// Words before "to" and "into" that bring something there.
+const MOVES: &str = "from|route|routes|routing|send|sends|sort|sorts|assign|assigns|forward|goes|go|match|map|turn|turns|convert|\
+    converts|translate|translates|belongs|rewrite|boil|condense|reduce|cut|put|puts|divide|split|classify|classifies|group";
 /// Words right before a column that say it is read.
 const READ: &str = "from|given|using|on|read|reads|reading|based|look|looks|looking|for|each|every|incoming|see|sees|take|takes|about|\
     answer|answers|answering|label|labels|these|those|when|route|routes|classify|sort|sorts|rewrite|rewrites|translate|translates|summarize|summarise|triage|turn|turns|\
     shorten|shortens|convert|converts|reply|respond|tag|simplify|polish|fix|understand";
 /// Words that say nothing between them and a column.
-const SMALL: &str = "the|a|an|my|our|their|its|it|your|right|correct|proper|best|me|us|customer|customers|out|new|messy|long|short|up|\
+const SMALL: &str = "how|many|much|the|a|an|my|our|their|its|it|your|right|correct|proper|best|me|us|customer|customers|out|new|messy|long|short|up|\
     good|column|field|appropriate|s|single|matching|to|will|is|one|of|kind|type";
+
+/// Languages, which texts are written in.
+const LANGUAGES: &str = "english|german|french|spanish|italian|dutch|polish|portuguese|swedish|danish|turkish|czech|russian|chinese|japanese|greek";
+
+/// Short words that are no names of columns unless they are called so.
+const COMMON: &str = "no|in|is|at|or|as|on|if|and|not|so|do|be|by|id|i";
 
 /// How surely a column is meant: by a word for the same thing, by one of its values, by its name, by several of its values,
 /// by its name as a column's.
@@ -88,13 +110,19 @@ struct Said {
     answered: Sure,
     /// Named without a side.
     named: Sure,
+    /// It holds labels, and its side was the reading one.
+    aside: bool,
+    /// It stands beside a word that joins it to another.
+    joined: bool,
+    /// It is not to be used.
+    denied: bool,
 }
 
 /// The two columns, and which words or which lack of others decided so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// What is read.
-    pub input: String,
+    /// What is read, where there are several: all of them, one below the other.
+    pub inputs: Vec<String>,
     /// What is answered.
     pub target: String,
     /// Why the answer is that one.
@@ -115,23 +143,31 @@ pub struct Seen<'a> {
 
 /// Chooses the columns. The error is a question to the user.
 pub fn choose(seen: &Seen<'_>) -> Result<Chosen, String> {
-    let said: Vec<Said> = (0..seen.columns.len()).map(|at| seen.said(at)).collect();
+    let said: Vec<Said> = (0..seen.columns.len()).map(|at| seen.labels_are_answered(at, seen.said(at))).collect();
     seen.unknown()?;
     let usable: Vec<usize> = (0..seen.columns.len()).filter(|at| seen.usable(*at, said[*at])).collect();
     let (target, why) = seen.target(&usable, &said)?;
-    let input = seen.input(target, &usable, &said)?;
+    let inputs = seen.input(target, &usable, &said)?;
+    let input = inputs[0];
+    inputs.iter().chain([&target]).try_for_each(|at| seen.is_of_words(*at))?;
+    if seen.columns[input].cells == Cells::Json
+        && seen.columns[target].cells != Cells::Json
+        && said[input].read < Sure::Explicit
+    {
+        return Err(seen.ask(&[input, target], "is the answer"));
+    }
     let name = |at: usize| seen.columns[at].name.clone();
-    Ok(Chosen { input: name(input), target: name(target), why })
+    Ok(Chosen { inputs: inputs.into_iter().map(name).collect(), target: name(target), why })
 }
 
 impl Seen<'_> {
     /// A column that can be read or answered: with values, and no number, date or address of its row, unless it is named.
     fn usable(&self, at: usize, said: Said) -> bool {
         let column = &self.columns[at];
-        let named = said.read.max(said.named) >= Sure::Named || said.answered > Sure::Not;
+        let named = said.read.max(said.named).max(said.answered) >= Sure::Named;
         // Chats are no cells of a table.
         let chats = column.types.contains_key("list");
-        !chats && column.cells != Cells::Empty && column.distinct > 1 && (named || !is_id(column))
+        !chats && !said.denied && column.cells != Cells::Empty && column.distinct > 1 && (named || !is_id(column))
     }
 
     fn target(&self, usable: &[usize], said: &[Said]) -> Result<(usize, String), String> {
@@ -141,6 +177,22 @@ impl Seen<'_> {
         let other = fitting.iter().any(|at| !is_json(at) && said[*at].answered >= Sure::Named);
         if self.kinds.contains(&JobKind::Extraction) && fitting.iter().any(is_json) && !other {
             fitting.retain(is_json);
+        }
+        // What is asked for and cannot be learned is not replaced by what can.
+        let asked = |at: &usize| said[*at].answered >= Sure::Named && !self.is_text(*at) && !fitting.contains(at);
+        let unfit = usable.iter().copied().find(asked);
+        if let Some(at) = unfit.filter(|_| !fitting.iter().any(|at| said[*at].answered >= Sure::Named)) {
+            return Err(format!(
+                "the request names {:?} as the answer, and it holds no {} ({} different values in {} rows)",
+                self.name(at),
+                if self.kinds.contains(&JobKind::Classification) {
+                    "labels that repeat often enough"
+                } else {
+                    "answers of that kind"
+                },
+                self.columns[at].distinct,
+                self.rows
+            ));
         }
         // What is only read is not answered.
         let answerable =
@@ -155,15 +207,30 @@ impl Seen<'_> {
         // Named without a side: it is the answer where it is no text that is read.
         let named: Vec<usize> = answerable()
             .filter(|at| said[*at].named > Sure::Not && said[*at].read == Sure::Not && !self.is_read(*at))
+            // A text that is only named may be the one that is read.
+            .filter(|at| self.columns[*at].holds_labels(self.rows) || is_json(at) || is_answer(self.name(*at)))
             .collect();
-        if let [at] = named[..] {
-            return Ok((at, format!("the request names {:?}", self.name(at))));
+        let middle: Vec<usize> = named.iter().copied().filter(|at| !said[*at].aside).collect();
+        let named = if middle.len() == 1 { middle } else { named };
+        let telling: Vec<usize> = named.iter().copied().filter(|at| is_answer(self.name(*at))).collect();
+        if let ([at], _) | (_, [at]) = (&named[..], &telling[..]) {
+            return Ok((*at, format!("the request names {:?}", self.name(*at))));
         }
         let left: Vec<usize> = answerable().filter(|at| said[*at].read == Sure::Not && !self.is_read(*at)).collect();
         match left[..] {
-            [at] => return Ok((at, format!("only {:?} can be the answer", self.name(at)))),
+            [at] if usable.len() == 2
+                || is_answer(self.name(at))
+                || is_label(self.name(at))
+                || said[at].named.max(said[at].answered) > Sure::Not =>
+            {
+                return Ok((at, format!("only {:?} can be the answer", self.name(at))));
+            }
             [] => {}
             _ => {
+                let json: Vec<usize> = left.iter().copied().filter(is_json).collect();
+                if let [at] = json[..] {
+                    return Ok((at, format!("{:?} holds what is taken out of a text", self.name(at))));
+                }
                 let telling: Vec<usize> = left.iter().copied().filter(|at| is_answer(self.name(*at))).collect();
                 if let [at] = telling[..] {
                     return Ok((at, format!("{:?} is named like an answer", self.name(at))));
@@ -188,18 +255,28 @@ impl Seen<'_> {
         }
     }
 
-    fn input(&self, target: usize, usable: &[usize], said: &[Said]) -> Result<usize, String> {
+    fn input(&self, target: usize, usable: &[usize], said: &[Said]) -> Result<Vec<usize>, String> {
         let others: Vec<usize> = usable.iter().copied().filter(|at| *at != target).collect();
-        let best = others.iter().map(|at| said[*at].read).max().unwrap_or_default();
-        let read: Vec<usize> =
-            others.iter().copied().filter(|at| best >= Sure::Named && said[*at].read == best).collect();
+        // Where there are texts, one of them is read, unless another column is said to be.
+        // Short texts repeat too: "from the subject together with the body".
+        let beside = |at: &usize| said[*at].aside && said[*at].joined && said[*at].named >= Sure::Named;
+        let text = |at: &usize| self.is_text(*at) || said[*at].read == Sure::Explicit || beside(at);
+        let candidates: Vec<usize> = others.iter().copied().filter(text).collect();
+        let candidates = if candidates.is_empty() { others.clone() } else { candidates };
+        let best = candidates.iter().map(|at| said[*at].read).max().unwrap_or_default();
+        let read: Vec<usize> = candidates
+            .iter()
+            .copied()
+            .filter(|at| best >= Sure::Named && (said[*at].read == best || beside(at)))
+            .collect();
         match read[..] {
-            [at] => return Ok(at),
+            [at] => return Ok(vec![at]),
             [] => {}
-            _ => return Err(self.ask(&read, "is read; one column is, so join several into one first and name that")),
+            _ if read.iter().all(|at| self.is_text(*at) || beside(at)) => return Ok(read),
+            _ => return Err(self.ask(&read, "is read")),
         }
         if let [at] = others[..] {
-            return Ok(at);
+            return Ok(vec![at]);
         }
         let texts: Vec<usize> = others.iter().copied().filter(|at| self.is_text(*at)).collect();
         let length = |at: &usize| self.columns[*at].lengths[1];
@@ -216,11 +293,30 @@ impl Seen<'_> {
                 others.len(),
                 self.name(target)
             )),
-            ([at], ..) | (_, [at], _) => Ok(*at),
-            _ if longest.as_ref().is_some_and(clear) => Ok(longest.unwrap_or(texts[0])),
-            (_, _, [at]) => Ok(*at),
+            ([at], ..) | (_, [at], _) => Ok(vec![*at]),
+            _ if longest.as_ref().is_some_and(clear) => Ok(vec![longest.unwrap_or(texts[0])]),
+            (_, _, [at]) => Ok(vec![*at]),
             _ => Err(self.ask(&texts, "is read")),
         }
+    }
+
+    /// Refuses a column whose cells name files: what is in pictures and recordings cannot be read.
+    fn is_of_words(&self, at: usize) -> Result<(), String> {
+        const FILES: [&str; 14] = [
+            ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".wav", ".mp3", ".ogg", ".flac", ".m4a", ".mp4", ".mov",
+            ".pdf",
+        ];
+        let column = &self.columns[at];
+        let names = |text: &String| FILES.iter().any(|ending| text.to_lowercase().ends_with(ending));
+        if column.examples.is_empty() || !column.examples.iter().all(names) {
+            return Ok(());
+        }
+        let example = column.examples.first().map_or("", String::as_str);
+        Err(format!(
+            "column {:?} names files of pictures, sound or pages ({example:?}); the playbook learns from texts only, so give \
+             what is in them as text",
+            column.name
+        ))
     }
 
     /// Whether the answer can be of the kinds that are asked for.
@@ -234,7 +330,8 @@ impl Seen<'_> {
             JobKind::Classification => column.holds_labels(self.rows),
             JobKind::Extraction => column.cells == Cells::Json || named && !column.holds_labels(self.rows),
             JobKind::Generation => {
-                named || column.cells == Cells::Json || column.cells == Cells::Text && !column.holds_labels(self.rows)
+                let text = column.cells == Cells::Text && !column.holds_labels(self.rows);
+                named || text || column.cells == Cells::Json || is_answer(&column.name)
             }
         })
     }
@@ -250,6 +347,17 @@ impl Seen<'_> {
             || !generates
                 && !labels
                 && others.clone().all(|other| other.holds_labels(self.rows) || 2 * other.lengths[1] < own.lengths[1])
+    }
+
+    /// Where there are texts to read, a column of labels is not read ("sort junk from real mail").
+    fn labels_are_answered(&self, at: usize, said: Said) -> Said {
+        let texts = (0..self.columns.len()).any(|other| other != at && self.is_text(other));
+        let json = self.columns[at].cells == Cells::Json && self.kinds.contains(&JobKind::Extraction);
+        let labels = self.columns[at].holds_labels(self.rows) || json;
+        if !labels || !texts || said.read == Sure::Explicit {
+            return said;
+        }
+        Said { read: Sure::Not, named: said.named.max(said.read), aside: said.read > said.named, ..said }
     }
 
     fn is_text(&self, at: usize) -> bool {
@@ -307,15 +415,22 @@ impl Seen<'_> {
                 None if own.iter().any(|own| alike(own, &list[place].text)) => (Sure::Alike, 1),
                 None => continue,
             };
-            let beside = |at: usize| list.get(at).is_some_and(|word| ["column", "field"].contains(&word.text.as_str()));
+            let beside = |at: usize| {
+                list.get(at).is_some_and(|word| fits(&word.text, "column|columns|field|fields|colum|collumn|coloumn"))
+            };
             // "A" is an article before it is a column.
-            let small = sure == Sure::Named && own.len() == 1 && (own[0].len() == 1 || fits(&own[0], SMALL));
+            let short = own.len() == 1 && (own[0].len() == 1 || fits(&own[0], SMALL) || fits(&own[0], COMMON));
+            let small = sure == Sure::Named && short;
             let called = place.checked_sub(1).is_some_and(beside) || beside(place + taken) || list[place].quoted;
             if small && !called {
                 continue;
             }
             let sure = if sure == Sure::Named && called { Sure::Explicit } else { sure };
-            let side = match self.side(place, place + taken) {
+            said.denied |= sure >= Sure::Named && self.is_denied(place, place + taken);
+            let around = (place.saturating_sub(3)..place).chain(place + taken..place + taken + 3);
+            said.joined |= sure >= Sure::Named
+                && around.filter_map(|at| list.get(at)).any(|word| fits(&word.text, "and|plus|with|together"));
+            let side = match self.side(at, place, place + taken) {
                 Some(true) => &mut said.answered,
                 Some(false) => &mut said.read,
                 None => &mut said.named,
@@ -329,6 +444,20 @@ impl Seen<'_> {
             _ => Sure::Values,
         });
         said
+    }
+
+    /// Whether what stands from `from` to `to` is not to be used: "don't use X", "X is not important".
+    fn is_denied(&self, from: usize, to: usize) -> bool {
+        let list = &self.words.list;
+        let start = (from.saturating_sub(4)..from).rev().take_while(|at| !list[*at].ends).last().unwrap_or(from);
+        let part = |range: std::ops::Range<usize>| Words { text: String::new(), list: list[range].to_vec() };
+        let before = part(start..from);
+        let behind = part(to.min(list.len())..(to + 4).min(list.len()));
+        let over = list.get(to - 1).is_some_and(|word| word.ends);
+        before.has("dont|not|never use|bother|look|take|need|want|learn|predict|include")
+            || before.has("ignore|forget|skip|except|excluding")
+            || !over && behind.has("is|are not important|relevant|needed|interesting|wanted")
+            || !over && behind.has("is|are irrelevant|useless|unimportant|wrong")
     }
 
     /// How many of a column's labels stand in the request.
@@ -346,6 +475,13 @@ impl Seen<'_> {
             telling && !own.is_empty() && (0..texts.len()).any(|at| named(&texts[at..], &own).is_some())
         };
         column.labels.iter().filter(|count| stands(&count.label)).count()
+    }
+
+    /// Whether the word at a place stands for a column.
+    fn is_meant(&self, place: usize) -> bool {
+        let word = self.words.word(place);
+        let means = |column: &Column| parts(&column.name).iter().any(|own| alike(own, word) || own == word);
+        !word.is_empty() && self.columns.iter().any(means)
     }
 
     /// The column that a place in the order means: `last column`, `column B`.
@@ -368,7 +504,7 @@ impl Seen<'_> {
     }
 
     /// Whether what stands from `from` to `to` is answered (`true`) or read, by the words around it.
-    fn side(&self, from: usize, to: usize) -> Option<bool> {
+    fn side(&self, column: usize, from: usize, to: usize) -> Option<bool> {
         let words = self.words;
         let is = |at: usize, pattern: &str| words.list.get(at).is_some_and(|word| fits(&word.text, pattern));
         // "... column is the answer", "... as the label", "... is what it reads".
@@ -383,37 +519,84 @@ impl Seen<'_> {
         if starts("is|are|as .. input|reads|read|given|see|sees") {
             return Some(false);
         }
-        let (mut at, mut unknown) = (from, 0);
-        for _ in 0..5 {
+        // "question + ddl -> sql", and "question in, sql out".
+        let pauses = |at: usize| words.list.get(at).is_none_or(|word| word.pauses);
+        let part = (to.saturating_sub(1)..to + 3).take_while(|at| !pauses(*at)).map(|at| at + 1);
+        if part.clone().any(|at| at >= to && is(at, "→")) || is(to, "→") || is(to, "in") && pauses(to) {
+            return Some(false);
+        }
+        if part.clone().any(|at| is(at, "out") && pauses(at)) || (from.saturating_sub(2)..from).any(|at| is(at, "→"))
+        {
+            return Some(true);
+        }
+        // "German to English" goes from the one to the other.
+        if is(to, "to|into") && self.is_meant(to + 1) {
+            return Some(false);
+        }
+        let (mut at, mut unknown, mut most) = (from, 0, 1);
+        for _ in 0..8 {
             at = at.checked_sub(1)?;
             if words.list[at].ends {
                 return None;
             }
             // "from X to Y", "route X to Y", but not "reply to X".
-            if is(at, "to") {
+            if is(at, "to|into") && at.checked_sub(1).is_some_and(|at| self.is_meant(at)) {
+                return Some(true);
+            }
+            if is(at, "with") && at.checked_sub(1).is_some_and(|at| is(at, "answer*|repl*|respond*|return*|come|comes"))
+            {
+                return Some(true);
+            }
+            // "English letters in German", but not "they write in English".
+            if is(at, "in") && is(at + 1, LANGUAGES) {
+                let sentence = (0..at).rev().take_while(|at| !words.list[*at].ends);
+                let other = sentence.into_iter().any(|at| is(at, LANGUAGES));
+                return other.then_some(true);
+            }
+            // "The right answer is in that column."
+            let truth = |at: usize| is(at, "answer|answers|label|labels|target|result|results|truth|solution");
+            if is(at, "in|under|called") && (at.saturating_sub(3)..at).any(truth) {
+                return Some(true);
+            }
+            if is(at, "to|into") {
                 let back = at.saturating_sub(7)..at;
-                let moves = "from|route|routes|routing|send|sends|sort|sorts|assign|assigns|forward|goes|go|match|map|turn|convert|translate|translates|english|belongs|rewrite";
-                if back.clone().any(|at| is(at, moves)) {
+                if back.clone().any(|at| is(at, MOVES)) {
                     return Some(true);
                 }
                 if back.clone().any(|at| is(at, "reply|replies|respond|responds|answer|answers|listen|similar")) {
                     return Some(false);
                 }
-                continue;
+                return None;
             }
             // "The team of a message", but not "what kind of message".
             if is(at, "of") && !at.checked_sub(1).is_some_and(|at| is(at, "kind|type|sort|one|set|list")) {
                 return Some(false);
             }
+            // "Sort by team", but "sort by what they say".
+            if is(at, "by") {
+                return Some(!self.is_text(column));
+            }
             if is(at, READ) && !is(at, SMALL) {
                 return Some(false);
             }
             if is(at, ANSWERED) && !is(at, SMALL) {
-                return Some(true);
+                // "For what the user says".
+                let read =
+                    is(at, "what|which") && at.checked_sub(1).is_some_and(|at| is(at, "for|from|of|on|given|about"));
+                return Some(!read);
             }
-            // One word may stand between: "every order email".
-            unknown += usize::from(!is(at, SMALL));
-            if unknown > 1 {
+            // "Know if a mail is spam" says nothing of the mail.
+            if is(at, "if|whether|that|who|but") {
+                return None;
+            }
+            // One word may stand between: "every order email". What is joined to another column is on its side.
+            let joins = is(at, "and|plus|or|with|together|along");
+            if !is(at, SMALL) && self.is_meant(at) && most == 1 {
+                return None;
+            }
+            unknown += usize::from(!is(at, SMALL) && !joins);
+            most += 2 * usize::from(joins);
+            if unknown > most {
                 return None;
             }
         }
@@ -450,8 +633,16 @@ fn named(words: &[&str], own: &[String]) -> Option<usize> {
     if words.first().is_some_and(|word| **word == whole || **word == own.concat()) {
         return Some(1);
     }
-    let same = own.iter().zip(words).filter(|(own, word)| singular(own) == singular(word)).count();
+    let same = own.iter().zip(words).filter(|(own, word)| is_form(own, word)).count();
     (!own.is_empty() && same == own.len()).then_some(own.len())
+}
+
+/// Whether two words are forms of one: `call` and `calling`, `line` and `liner`.
+fn is_form(one: &str, two: &str) -> bool {
+    let ending = |long: &str, short: &str| {
+        short.len() >= 4 && long.strip_prefix(short).is_some_and(|rest| fits(rest, "ing|ed|d|r|er|ers|es"))
+    };
+    singular(one) == singular(two) || ending(one, two) || ending(two, one)
 }
 
 /// Whether a word of the request means the same as one of a column's name.
@@ -461,35 +652,25 @@ fn alike(own: &str, word: &str) -> bool {
     own.len() > 3 && own == word || SAME.iter().any(|group| in_group(&group))
 }
 
-/// Names that only answers have.
+/// A name that only answers have.
 fn is_answer(name: &str) -> bool {
-    const NAMES: [&str; 10] =
-        ["label", "labels", "completion", "answer", "output", "response", "target", "expected", "class", "reply"];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    const NAMES: &str = "label|labels|completion|answer|output|response|target|expected|class|reply|polite|formal|friendly|rewritten|\
+        corrected|fixed|clean|cleaned|improved|better|simplified|simple|summary|short|translation|translated|after|final|headline|result|solution|sql";
+    parts(name).iter().any(|part| fits(part, NAMES))
 }
 
-/// Names that only what is read has.
+/// A name that people give to labels.
+fn is_label(name: &str) -> bool {
+    const NAMES: &str = "label|labels|intent|category|class|sentiment|topic|tag|tags|type|department|dept|team|queue|language|kind|spam|\
+        priority|urgency|genre|status";
+    parts(name).iter().any(|part| fits(part, NAMES))
+}
+
+/// A name that only what is read has.
 fn is_input(name: &str) -> bool {
-    const NAMES: [&str; 17] = [
-        "prompt",
-        "question",
-        "instruction",
-        "input",
-        "text",
-        "message",
-        "sentence",
-        "query",
-        "utterance",
-        "source",
-        "original",
-        "before",
-        "draft",
-        "rough",
-        "raw",
-        "informal",
-        "messy",
-    ];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    const NAMES: &str = "prompt|question|instruction|input|text|message|sentence|query|utterance|source|original|before|draft|rough|raw|\
+        informal|messy";
+    parts(name).iter().any(|part| fits(part, NAMES)) && !is_answer(name)
 }
 
 /// Whether a column tells rows apart or says when and where they are from, which nobody asks a model for.
@@ -522,7 +703,8 @@ mod tests {
 
     fn chosen(request: &str, kinds: &[JobKind], columns: &[Column]) -> Result<(String, String), String> {
         let words = Words::new(request);
-        choose(&Seen { words: &words, kinds, columns, rows: 300 }).map(|chosen| (chosen.input, chosen.target))
+        choose(&Seen { words: &words, kinds, columns, rows: 300 })
+            .map(|chosen| (chosen.inputs.join("+"), chosen.target))
     }
 
     fn pair(input: &str, target: &str) -> Result<(String, String), String> {
@@ -550,6 +732,7 @@ mod tests {
             ("learn the last column from the complaint", "priority"),
             ("from the complaint to the department, whatever its priority is", "dept"),
             ("work out the priority of each complaint", "priority"),
+            ("train it on the department", "dept"),
         ] {
             assert_eq!(chosen(request, &[Classification], &columns), pair("complaint", want), "{request}");
         }
@@ -580,9 +763,51 @@ mod tests {
         let words = [column("en", 40, &[]), column("de", 42, &[])];
         assert_eq!(chosen("translate from English to German", &[Generation], &words), pair("en", "de"));
         assert_eq!(chosen("translate German into English", &[Generation], &words), pair("de", "en"));
+        assert_eq!(chosen("learn German to English", &[Generation], &words), pair("de", "en"));
+        assert_eq!(chosen("our English letters in German", &[Generation], &words), pair("en", "de"));
+        let calls = [column("user_says", 40, &[]), column("function_call", 42, &[])];
+        let got = chosen("the user says a thing and it should answer with the function call", &[Extraction], &calls);
+        assert_eq!(got, pair("user_says", "function_call"));
         let styles = [column("rough", 40, &[]), column("polite", 42, &[])];
         assert_eq!(chosen("make my rough drafts polite", &[Generation], &styles), pair("rough", "polite"));
         assert!(chosen("teach it this", &[], &[column("x", 40, &[]), column("y", 42, &[])]).is_err());
+    }
+
+    #[test]
+    fn what_is_asked_for_and_cannot_be_learned_is_not_replaced_by_something_else() {
+        let people = [column("name", 12, &[]), column("age", 2, &[]), column("city", 4, &["Rome", "Oslo"])];
+        let why = chosen("classify people by age", &[Classification], &people).unwrap_err();
+        assert!(why.starts_with("the request names \"age\" as the answer, and it holds no labels"), "{why}");
+        assert!(chosen("classify people", &[Classification], &people).is_err());
+        let sums = [column("sum", 9, &[]), column("result", 3, &[])];
+        assert_eq!(chosen("a model that does sums", &[Generation], &sums), pair("sum", "result"));
+    }
+
+    #[test]
+    fn terse_words_denials_and_several_texts_are_read_too() {
+        let columns = [
+            column("question", 60, &[]),
+            column("ddl", 90, &[]),
+            column("sql", 50, &[]),
+            column("author", 6, &["ann", "bob"]),
+        ];
+        assert_eq!(chosen("question + ddl -> sql", &[Generation], &columns), pair("question+ddl", "sql"));
+        let got = chosen("given the question together with the ddl, write the sql", &[Generation], &columns);
+        assert_eq!(got, pair("question+ddl", "sql"));
+        let got = chosen("question in, sql out", &[Generation], &columns);
+        assert_eq!(got, pair("question", "sql"));
+        let guesses =
+            [column("txt", 60, &[]), column("old_guess", 4, &["junk", "ok"]), column("lbl", 4, &["junk", "ok"])];
+        let got = chosen("which is junk? don't use old_guess, the right answer is in lbl", &[Classification], &guesses);
+        assert_eq!(got, pair("txt", "lbl"));
+    }
+
+    #[test]
+    fn names_of_pictures_are_no_texts() {
+        let mut photo = column("photo", 12, &[]);
+        photo.examples = vec!["a.JPG".into(), "b.jpg".into()];
+        let why = chosen("which tree", &[Classification], &[photo, column("tree", 4, &["oak", "elm"])]).unwrap_err();
+        assert!(why.starts_with("column \"photo\" names files of pictures, sound or pages (\"a.JPG\")"), "{why}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use tunesmith_harness::task::JobKind::{self, Classification, Extraction, Generation};
 
 /// Asking for something that learns, or that works by itself afterwards.
-pub const LEARN: [&str; 19] = [
+pub const LEARN: [&str; 20] = [
     "train*",
     "tun*",
     "finetun*",
@@ -22,13 +22,27 @@ pub const LEARN: [&str; 19] = [
     "new|future|incoming|unseen message|messages|mail|mails|email|emails|ticket|tickets|one|ones|text|texts|rows",
     "from now on",
     "figure out",
+    "→",
     "want|need|like|make|build|get it|something|you|this to",
     "from|these|those|my|our|past|old|by example|examples",
     "help me|us .. decide|sort|pick|tell",
 ];
 
+/// Asking for something to be done now, to what is at hand.
+pub const NOW: [&str; 2] = [
+    "translat*|summari*|rewrit*|answer*|fix|correct|shorten*|solv*|rephras*|explain this|it|that|file",
+    "translat*|summari*|rewrit*|answer*|fix|correct|shorten*|solv*|rephras*|explain the|my|these|those file|text|document|report|letter",
+];
+/// Asking about the rows themselves.
+pub const ABOUT: [&str; 4] = [
+    "how many|often",
+    "most common|frequent|popular|often",
+    "what|who|where|when is|are|was|were",
+    "list|count|counts|average|averages|sum|statistics|chart|graph|plot",
+];
+
 /// Words that name a kind of job by themselves. What only may mean it stands in [`HINTS`].
-pub const KINDS: [(&str, JobKind); 54] = [
+pub const KINDS: [(&str, JobKind); 65] = [
     ("classif*", Classification),
     ("categor*", Classification),
     ("rout*", Classification),
@@ -49,13 +63,17 @@ pub const KINDS: [(&str, JobKind); 54] = [
     ("which .. it|they|this|that|belongs|belong|goes|go", Classification),
     ("what kind|type|category|sort|mood|topic|language", Classification),
     ("right|correct|proper team|department|person|category|folder|queue|desk|place|box|group|label", Classification),
-    ("good|positive|happy|urgent or bad|negative|not|unhappy", Classification),
+    ("good|positive|happy|urgent|real|angry|satisfied|friendly|likes|like .. or", Classification),
+    ("know|tell|tells|say|says|see|check|decide|decides|learn .. if", Classification),
     ("flag|flags|flagging|flagged", Classification),
     ("detect*", Classification),
     ("spot|spots|spotting", Classification),
     ("recogni*", Classification),
     ("belongs|belong to|in", Classification),
+    ("in|into|under the right|correct|proper|matching", Classification),
     ("assign*", Classification),
+    ("set|sets|choose|chooses the|a|its priority|category|team|label|queue|status|level", Classification),
+    ("which|what area|reason|part|section|priority|level|cause|product", Classification),
     ("bucket*", Classification),
     ("mood|moods", Classification),
     ("urgent|urgency", Classification),
@@ -70,6 +88,8 @@ pub const KINDS: [(&str, JobKind); 54] = [
     ("parse|parses|parsing", Extraction),
     ("function|tool call|calls|calling", Extraction),
     ("call|calls|pick|picks|choose .. function|tool|api", Extraction),
+    ("clf", Classification),
+    ("text to sql|code", Generation),
     ("solv*", Generation),
     ("rewrit*", Generation),
     ("reword*", Generation),
@@ -77,6 +97,8 @@ pub const KINDS: [(&str, JobKind); 54] = [
     ("paraphras*", Generation),
     ("translat*", Generation),
     ("summar*", Generation),
+    ("boil|condense*|cut .. down", Generation),
+    ("condens*", Generation),
     ("shorten*", Generation),
     ("simplif*", Generation),
     ("reformat*", Generation),
@@ -84,9 +106,16 @@ pub const KINDS: [(&str, JobKind); 54] = [
     ("reply|replies|respond*|response|responses", Generation),
     ("answer|answers|answering", Generation),
     ("style|tone|voice|polite*|friendl*|formal*", Generation),
+    ("turn|turns|turning|convert*|transform* .. into|to", Generation),
+    ("write|writes|generate|generates|draft|drafts .. from", Generation),
     ("headline*|title|titles|caption*", Generation),
     ("plain english|language|words", Generation),
+    ("in|into english|german|french|spanish|italian|dutch|polish|portuguese|swedish|danish|turkish|czech", Generation),
 ];
+
+/// What is made of the rows is the model itself: "turn this file into a classifier".
+pub const MADE_OF_ROWS: &str =
+    "turn|turns|turning|convert*|transform* .. into|to a|an .. model|classifier|assistant|bot|ai|tool|filter|sorter";
 
 /// Words that may mean a kind of job, where none in [`KINDS`] is said.
 pub const HINTS: [(&str, JobKind); 8] = [
@@ -109,7 +138,7 @@ pub const RAW_WISHES: [&str; 4] = [
 ];
 
 /// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
-pub const BEYOND: [(&str, &str); 85] = [
+pub const BEYOND: [(&str, &str); 89] = [
     ("onnx", "an ONNX file"),
     ("tflite", "a TFLite file"),
     ("coreml", "a Core ML file"),
@@ -180,6 +209,12 @@ pub const BEYOND: [(&str, &str); 85] = [
     ("semantic search", "search"),
     ("embedding|embeddings|vector*|rag", "search"),
     ("dedup*", "cleaning the file itself"),
+    (
+        "delete|erase|wipe|uninstall .. files|file|models|logs|folder|folders|disk|everything|machine|computer",
+        "deleting things",
+    ),
+    ("photo|photos|picture|pictures|image of", "images"),
+    ("our|my|these photos|pictures|images", "images"),
     ("remove|find|delete duplicates|duplicate", "cleaning the file itself"),
     ("deploy*|kubernetes", "deployment"),
     ("host it|this|the", "deployment"),
@@ -189,6 +224,7 @@ pub const BEYOND: [(&str, &str); 85] = [
     ("scrap*|crawl*", "gathering data from the web"),
     ("browse|search|look .. web|internet|online|google", "gathering data from the web"),
     ("on|in aws|azure|gcp|sagemaker|colab|a100|h100|gpus", "training elsewhere than on this machine"),
+    ("in|on the cloud", "training elsewhere than on this machine"),
     ("retrain*|update* .. every|daily|nightly|weekly|monthly|automatically", "training again by a schedule"),
     ("email|text|notify|message|slack me when", "messages when it is done"),
     ("two|three|four|several|separate|multiple|different models|classifiers|bots", "more than one model in a run"),
@@ -201,9 +237,12 @@ pub const BEYOND: [(&str, &str); 85] = [
 ];
 
 /// More of [`BEYOND`], about data.
-pub const BEYOND_DATA: [(&str, &str); 12] = [
-    ("make|come|dream up .. example|examples|rows|data|samples|questions|sentences|messages", MADE),
-    ("invent|fabricat* .. example|examples|rows|data|samples|questions|sentences|messages", MADE),
+pub const BEYOND_DATA: [(&str, &str); 15] = [
+    ("make|dream up", MADE),
+    ("make|making it|some|them|examples|rows|data|few up", MADE),
+    ("write|generate|create .. pairs", MADE),
+    ("come up with", MADE),
+    ("invent|fabricat*", MADE),
     (
         "generate|create|write|produce|make more|extra|fake|additional|some|50|100|200|300|500|1000|hundred .. example|examples|rows|data|samples",
         MADE,
@@ -289,4 +328,12 @@ pub const PUBLISH: [&str; 4] = [
 /// Everybody may see it, and only its owner.
 pub const PUBLIC: &str = "public|publicly|everyone|everybody|anyone|anybody|world";
 /// Only its owner may see it.
-pub const PRIVATE: &str = "private|privately|secret";
+pub const PRIVATE: [&str; 4] = [
+    "private|privately|secret|confidential|internal|internally",
+    "inside the|our firm|company|house|office|team",
+    "nobody|noone outside|else",
+    "not|never leave|leaves",
+];
+/// Looking for a base on the Hub.
+pub const SEARCH: [&str; 2] =
+    ["find|pick|choose .. model|base .. hub|huggingface|hugging", "search|look|browse .. hub|huggingface|hugging"];

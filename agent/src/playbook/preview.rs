@@ -26,6 +26,8 @@ pub struct Preview {
     pub base: String,
     /// Column of the input.
     pub input: String,
+    /// All columns that are read; several are joined, one below the other.
+    pub inputs: Vec<String>,
     /// Column of the answer.
     pub target: String,
     /// Why the columns are read so.
@@ -62,7 +64,7 @@ pub struct Preview {
 
 impl Preview {
     pub(super) fn new(
-        (task, wanted): (&Task, &Wanted),
+        (task, wanted, inputs): (&Task, &Wanted, &[String]),
         rows: Rows,
         proposal: &Proposal,
         scouted: &Scouted,
@@ -74,6 +76,7 @@ impl Preview {
             kind: proposal.kind,
             base: task.base.clone().unwrap_or_else(|| "nano".into()),
             input: proposal.input.clone(),
+            inputs: inputs.to_vec(),
             target: proposal.target.clone(),
             why: proposal.why.clone(),
             rows,
@@ -96,7 +99,8 @@ impl Preview {
 
 impl fmt::Display for Preview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "job       {}: {:?} -> {:?} ({})", name(self.kind), self.input, self.target, self.why)?;
+        let inputs: Vec<String> = self.inputs.iter().map(|input| format!("{input:?}")).collect();
+        writeln!(f, "job       {}: {} -> {:?} ({})", name(self.kind), inputs.join(" + "), self.target, self.why)?;
         writeln!(f, "base      {}", self.base)?;
         let (rows, (train, valid)) = (self.rows, self.examples);
         writeln!(

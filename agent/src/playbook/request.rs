@@ -10,6 +10,8 @@ use super::{phrases, targets, words::Words};
 pub struct Wanted {
     /// The kinds of jobs that the words allow; none: any.
     pub kinds: Vec<JobKind>,
+    /// Whether the words only hint at these kinds, so that the data may say another one.
+    pub hinted: bool,
     /// Models to ship beside the adapter.
     pub exports: Vec<Export>,
     /// Scores named in the request.
@@ -48,6 +50,8 @@ pub struct Base {
     pub name: Option<String>,
     /// About so many parameters.
     pub parameters: Option<u64>,
+    /// Whether that is the most.
+    pub at_most: bool,
     /// The Hub is to be searched for it.
     pub search: bool,
 }
@@ -67,18 +71,24 @@ pub fn read(request: &str) -> Option<Wanted> {
     let (kinds, clear) = kinds(&words);
     let learns = phrases::LEARN.iter().any(|phrase| words.has(phrase));
     // "Translate this" asks for a translation and not for a model; "classify this" needs a model anyway.
-    if !learns && !(clear && kinds.iter().any(|kind| *kind != JobKind::Generation)) {
+    let other = |phrases: &[&str]| phrases.iter().any(|phrase| words.has(phrase));
+    // Only what a sentence begins with is its question.
+    let begins = |at: usize| at.checked_sub(1).is_none_or(|before| words.list[before].ends);
+    let about = phrases::ABOUT.iter().any(|phrase| words.all(phrase).iter().any(|found| begins(found.start)));
+    if !learns && (!clear || other(&phrases::NOW) || about) {
         return None;
     }
-    let mut wanted = Wanted { kinds, ..Wanted::default() };
+    let hinted = !clear && !kinds.is_empty();
+    let mut wanted = Wanted { kinds, hinted, ..Wanted::default() };
     let (goals, unknown) = targets::goals(&words);
     wanted.goals = goals;
-    wanted.beyond = beyond(&words, unknown, wanted.kinds.is_empty());
+    wanted.beyond = beyond(&words, unknown, !clear);
     wanted.exports = exports(&words);
     wanted.licence = licence(&words);
     wanted.base.name = family(&words);
-    wanted.base.search = words.wants("find|search|look|pick|choose .. model|base .. hub|huggingface|hugging");
+    wanted.base.search = phrases::SEARCH.iter().any(|phrase| words.wants(phrase));
     wanted.ids(&words, request);
+    wanted.base.search &= wanted.dataset.is_none();
     wanted.figures(&words);
     wanted.publishing(&words);
     // A limit of size is one for a file that can be used by itself.
@@ -100,12 +110,15 @@ fn kinds(words: &Words) -> (Vec<JobKind>, bool) {
         }
         kinds
     };
-    let clear = named(&phrases::KINDS);
+    let mut clear = named(&phrases::KINDS);
+    if words.has(phrases::MADE_OF_ROWS) {
+        clear.retain(|kind| *kind != JobKind::Generation);
+    }
     if clear.is_empty() { (named(&phrases::HINTS), false) } else { (clear, true) }
 }
 
 /// What the request names that the playbook does not do, each once.
-fn beyond(words: &Words, unknown: Vec<&'static str>, no_kind: bool) -> Vec<String> {
+fn beyond(words: &Words, unknown: Vec<&'static str>, unclear: bool) -> Vec<String> {
     let lists = phrases::BEYOND.iter().chain(&phrases::BEYOND_DATA);
     // A denial is what these phrases themselves are about.
     let asked = |phrase: &str| words.wants(phrase) || phrase.contains("not|") && words.has(phrase);
@@ -116,7 +129,7 @@ fn beyond(words: &Words, unknown: Vec<&'static str>, no_kind: bool) -> Vec<Strin
         }
     };
     lists.filter(|(phrase, _)| asked(phrase)).for_each(|(_, what)| add(what));
-    if no_kind && phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) {
+    if unclear && phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) {
         add(phrases::RAW);
     }
     unknown.into_iter().for_each(|what| add(&format!("a target for {what}")));
@@ -159,6 +172,9 @@ fn family(words: &Words) -> Option<String> {
     };
     phrases::FAMILIES.iter().find(|(phrase, _)| named(phrase)).map(|(_, name)| (*name).to_owned())
 }
+
+/// Parameters of the largest base that is trained here.
+const MOST_PARAMETERS: u64 = 8_500_000_000;
 
 /// What an id in the request is of.
 enum Of {
@@ -219,7 +235,8 @@ impl Wanted {
         }
         self.max_bytes = only(&targets::bytes(words), "size", &mut self.questions);
         self.minutes = only(&targets::minutes(words), "time", &mut self.questions);
-        self.base.parameters = only(&targets::parameters(words), "size of model", &mut self.questions);
+        let parameters = only(&targets::parameters(words), "size of model", &mut self.questions);
+        (self.base.parameters, self.base.at_most) = parameters.map_or((None, false), |(n, most)| (Some(n), most));
     }
 
     fn publishing(&mut self, words: &Words) {
@@ -228,7 +245,7 @@ impl Wanted {
             self.publish = None;
             return;
         }
-        let (public, private) = (words.has(phrases::PUBLIC), words.has(phrases::PRIVATE));
+        let (public, private) = (words.wants(phrases::PUBLIC), phrases::PRIVATE.iter().any(|phrase| words.has(phrase)));
         match &mut self.publish {
             None => self.questions.push("under which name to publish; write it as owner/name".into()),
             Some(_) if public && private => self.questions.push("whether to publish privately or publicly".into()),
@@ -236,7 +253,23 @@ impl Wanted {
         }
     }
 
+    /// What the named base alone rules out.
+    fn of_name(&mut self) {
+        let Some(parameters) = self.base.name.as_deref().and_then(targets::of_name) else { return };
+        if parameters > MOST_PARAMETERS {
+            self.beyond.push("training of bases above 8 billion parameters".into());
+        }
+        // A number takes about a byte in the smallest format.
+        if let Some(most) = self.max_bytes.filter(|most| parameters > *most) {
+            let least = tunesmith_harness::figures::bytes(parameters);
+            let most = tunesmith_harness::figures::bytes(most);
+            self.questions
+                .push(format!("which gives way, the base or the size: it takes at least {least}, not {most}"));
+        }
+    }
+
     fn contradictions(&mut self) {
+        self.of_name();
         let twice = |goal: &&Goal| self.goals.iter().any(|other| other.metric == goal.metric && other != *goal);
         if let Some(goal) = self.goals.iter().find(twice) {
             let values: Vec<String> = self.goals.iter().map(|goal| goal.at_least.to_string()).collect();
@@ -245,6 +278,14 @@ impl Wanted {
             self.questions.push(question);
         }
     }
+}
+
+/// Paths in the request, as they are written.
+pub fn paths(request: &str) -> Vec<String> {
+    let marks = ['"', '\'', '`', ',', ';', ':', '(', ')'];
+    let words = request.split_whitespace().map(|word| word.trim_matches(marks).trim_end_matches('.'));
+    let is_path = |word: &&str| ["/", "./", "../"].iter().any(|start| word.starts_with(start)) && word.len() > 2;
+    words.filter(is_path).map(str::to_owned).collect()
 }
 
 /// What is written as `owner/name`, in the letters of the request, and where.
@@ -321,6 +362,10 @@ mod tests {
             ("make a model that rewrites my notes in plain English", vec![Generation]),
             ("teach it to turn notes into letters", vec![Generation]),
             ("fine-tune a model on this", vec![]),
+            ("we need our letters in German", vec![Generation]),
+            ("turn questions into SQL", vec![Generation]),
+            ("turn this file into a small spam filter", vec![Classification]),
+            ("put each ad in the right band", vec![Classification]),
         ] {
             assert_eq!(read(request).unwrap().kinds, want, "{request}");
         }

@@ -27,13 +27,14 @@ const REACH: [&str; 16] = [
     "least|minimum",
 ];
 /// Words behind a score that make it one to reach.
-const REACHED: [&str; 11] = [
+const REACHED: [&str; 12] = [
     "accura*",
     "f1",
     "macro",
     "correct*",
     "exact match*",
     "right",
+    "exactly right|correct",
     "of the time",
     "of the|all cases",
     "or better|more|higher|above",
@@ -45,11 +46,12 @@ const MOST: [&str; 6] = ["at most", "less|fewer than", "under|below", "more|wors
 const WRONG: &str = "wrong|mistake|mistakes|error|errors|incorrect|misses|missed|misrouted|misclassified|fail|failures";
 
 /// Metrics by the words that mean them.
-const METRICS: [(&str, &str); 5] = [
+const METRICS: [(&str, &str); 6] = [
     ("accura*", "accuracy"),
     ("f1", "macro_f1"),
+    ("fields", "field_accuracy"),
     ("exact|exactly match|matches|right|same|correct", "exact_match"),
-    ("valid|well json|formed|format", "well_formed"),
+    ("valid|wellformed|parses|parse|parseable", "well_formed"),
     ("points|point better|higher|gain|improvement|more", "gain"),
 ];
 
@@ -131,7 +133,8 @@ pub fn bytes(words: &Words) -> Vec<u64> {
     ];
     let found = measured(words, &UNITS).into_iter().filter(|figure| {
         let (before, behind) = (before(words, figure.from), behind(words, figure.to));
-        let bound = BOUNDS.iter().any(|bound| before.last(4).has(bound))
+        let bound = alone(words, figure)
+            || BOUNDS.iter().any(|bound| before.last(4).has(bound))
             || behind.first(3).has("max|maximum|limit|tops")
             || behind.first(3).has("or less|smaller|under")
             || behind.first(3).has("at most");
@@ -159,10 +162,12 @@ pub fn minutes(words: &Words) -> Vec<f64> {
     let mut found: Vec<f64> = Vec::new();
     for figure in measured(words, &UNITS) {
         let (before, behind) = (before(words, figure.from).last(4), behind(words, figure.to).first(3));
-        let cue = CUES.iter().any(|cue| before.has(cue))
-            || behind.has("max|maximum|tops|limit|budget")
+        let cue = alone(words, &figure)
+            || CUES.iter().any(|cue| before.has(cue))
+            || behind.has("max|maximum|tops|limit|budget|wall|enough|alright")
             || behind.has("at most")
-            || behind.has("or less|so");
+            || behind.has("or less|so")
+            || self::behind(words, figure.to).has("alright|fine|okay|ok|enough");
         // Times of what the rows tell about.
         let told = before.has("last|past|previous|every|each|old|per|after|ago")
             || behind.has("ago|old|late|delay*|before|earlier");
@@ -173,17 +178,36 @@ pub fn minutes(words: &Words) -> Vec<f64> {
     found
 }
 
-/// Numbers of parameters, as models are named by: `0.5B`, `135M parameters`, `half a billion parameters`.
-pub fn parameters(words: &Words) -> Vec<u64> {
-    const UNITS: [(&str, f64); 4] = [("b|bn|billion", 1e9), ("m|million", 1e6), ("billion", 1e9), ("million", 1e6)];
+/// Numbers of parameters, as models are named by: `0.5B`, `135M parameters`, `half a billion parameters`; each with whether
+/// it is the most.
+pub fn parameters(words: &Words) -> Vec<(u64, bool)> {
+    const UNITS: [(&str, f64); 2] = [("b|bn|billion", 1e9), ("m|million", 1e6)];
+    const MOST: &str = "under|below|most|max|maximum|smaller|less";
     let of_model = |figure: &Figure| {
         let attached = figure.to - figure.from == 1 && words.word(figure.from).ends_with('b');
         attached || behind(words, figure.to).first(3).has("parameter|parameters|param|params|model|models|base|weights")
     };
     let found = measured(words, &UNITS).into_iter().filter(of_model);
-    let mut found: Vec<u64> = found.map(|figure| figure.value as u64).collect();
+    let mut found: Vec<(u64, bool)> =
+        found.map(|figure| (figure.value as u64, before(words, figure.from).last(3).has(MOST))).collect();
     found.dedup();
     found
+}
+
+/// Parameters as a base's name states them: `Llama-2-13b-hf`.
+pub fn of_name(name: &str) -> Option<u64> {
+    let parts = name.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
+    let sizes = parts.filter_map(|part| {
+        let part = part.to_ascii_lowercase();
+        let (number, unit) = part.split_at_checked(part.len().checked_sub(1)?)?;
+        let factor = match unit {
+            "b" => 1e9,
+            "m" => 1e6,
+            _ => return None,
+        };
+        Some((number.parse::<f64>().ok()? * factor) as u64)
+    });
+    sizes.max()
 }
 
 /// Shares of a whole: `90 %`, `0.9`, `nine out of ten`.
@@ -193,7 +217,7 @@ fn shares(words: &Words) -> Vec<Figure> {
         let Some(value) = number(&word.text) else { continue };
         let next = |n: usize| words.word(at + n);
         let percent = |n: usize| match (next(n), next(n + 1)) {
-            ("%" | "percent" | "pct", _) => Some(n + 1),
+            ("%" | "percent" | "percents" | "pct", _) => Some(n + 1),
             ("per", "cent") => Some(n + 2),
             _ => None,
         };
@@ -291,7 +315,7 @@ fn number(word: &str) -> Option<f64> {
         ("eleven", 11.0),
         ("eighteen", 18.0),
     ];
-    if word.starts_with(|c: char| c.is_ascii_digit()) {
+    if word.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return word.parse().ok();
     }
     NAMES.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
@@ -299,6 +323,13 @@ fn number(word: &str) -> Option<f64> {
 
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
+}
+
+/// Whether a figure is a part of a sentence of its own, as in terse lists: `f1>=.9, 10min, under 20 MB`.
+fn alone(words: &Words, figure: &Figure) -> bool {
+    let begins = figure.from.checked_sub(1).is_none_or(|at| words.list[at].pauses);
+    let ends = words.list.get(figure.to - 1).is_none_or(|word| word.pauses) || figure.to == words.list.len();
+    begins && ends
 }
 
 /// Words on one side of a figure, in its sentence.
@@ -367,6 +398,10 @@ mod tests {
             ("it should get at least 9 out of 10 right", one("accuracy", 0.9)),
             ("correct 95 percent of the time", one("accuracy", 0.95)),
             ("no more than 5% mistakes", one("accuracy", 0.95)),
+            ("clf msg->team, f1>=.9", one("macro_f1", 0.9)),
+            ("ideally at least 85% of the fields correct", one("field_accuracy", 0.85)),
+            ("correct in minimum 80 percents", one("accuracy", 0.8)),
+            ("60 per cent exactly right would do", one("exact_match", 0.6)),
             ("at least 70 % exactly right", one("exact_match", 0.7)),
             ("valid JSON at least 99 % of the time", one("well_formed", 0.99)),
             ("at least 90 % accuracy and 0.8 F1", vec![("accuracy".into(), 0.9), ("macro_f1".into(), 0.8)]),
@@ -399,6 +434,7 @@ mod tests {
     fn sizes_bound_what_is_shipped() {
         let of = |request| bytes(&Words::new(request));
         assert_eq!(of("under 20 MB"), [20_000_000]);
+        assert_eq!(of("f1>=.9, <20MB, 10min"), [20_000_000]);
         assert_eq!(of("no bigger than 50 megabytes"), [50_000_000]);
         assert_eq!(of("it has to fit in 1.5GB"), [1_500_000_000]);
         assert_eq!(of("a file of 10 MiB or less"), [10_485_760]);
@@ -410,6 +446,8 @@ mod tests {
     fn times_bound_the_run() {
         let of = |request| minutes(&Words::new(request));
         assert_eq!(of("in 10 minutes"), [10.0]);
+        assert_eq!(of("f1>=.9, <20MB, 10min, gguf"), [10.0]);
+        assert_eq!(of("20 min wall clock."), [20.0]);
         assert_eq!(of("you have half an hour"), [30.0]);
         assert_eq!(of("don't take longer than an hour and a half"), [90.0]);
         assert_eq!(of("within a quarter of an hour"), [15.0]);
@@ -420,8 +458,11 @@ mod tests {
     #[test]
     fn sizes_of_models_are_parameters() {
         let of = |request| parameters(&Words::new(request));
-        assert_eq!(of("something around 0.5B"), [500_000_000]);
-        assert_eq!(of("a 135M parameter model, half a billion parameters at most"), [135_000_000, 500_000_000]);
+        assert_eq!(of("something around 0.5B"), [(500_000_000, false)]);
+        assert_eq!(
+            of("a 135M parameter model, below half a billion parameters"),
+            [(135_000_000, false), (500_000_000, true)]
+        );
         assert!(of("20M rows").is_empty());
     }
 }

@@ -74,7 +74,8 @@ pub fn check(wanted: &Wanted, name: &str, base: &Base) -> Result<(), String> {
     }
     if let (Some(wished), found) = (wanted.base.parameters, parameters) {
         let ratio = found.map(|found| found as f64 / wished as f64);
-        if ratio.is_none_or(|ratio| !(1.0 / ABOUT..=ABOUT).contains(&ratio)) {
+        let range = if wanted.base.at_most { 0.0..=1.0 } else { 1.0 / ABOUT..=ABOUT };
+        if ratio.is_none_or(|ratio| !range.contains(&ratio)) {
             let found = found.map_or("an unknown number".into(), millions);
             return Err(format!(
                 "the request asks for a base of about {} parameters, and {} has {found}; give another with --base",

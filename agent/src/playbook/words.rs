@@ -17,7 +17,8 @@ pub struct Words {
     pub list: Vec<Word>,
 }
 
-/// One word: letters, digits and underscores, without apostrophes; `0.9` is one, and `%` too.
+/// One word: letters, digits and underscores, without apostrophes; `0.9` is one, and `%` too. Signs are words:
+/// `->` is `→`, `<` is `under`, `>` is `over`, `>=` is `least`, `+` is `plus`.
 #[derive(Clone, Debug)]
 pub struct Word {
     /// The word.
@@ -28,6 +29,8 @@ pub struct Word {
     pub quoted: bool,
     /// Whether a sentence ends with it.
     pub ends: bool,
+    /// Whether a part of a sentence ends with it.
+    pub pauses: bool,
 }
 
 impl Words {
@@ -41,7 +44,7 @@ impl Words {
             let after = chars.get(place + 1).map_or(' ', |next| next.1);
             let before = place.checked_sub(1).map_or(' ', |place| chars[place].1);
             let end = at + c.len_utf8();
-            let inner = c == '.' && before.is_ascii_digit() && after.is_ascii_digit();
+            let inner = c == '.' && after.is_ascii_digit() && (before.is_ascii_digit() || !before.is_alphanumeric());
             let apostrophe = matches!(c, '\'' | '’') && before.is_alphanumeric() && after.is_alphanumeric();
             if c.is_alphanumeric() || c == '_' || inner {
                 match list.last_mut().filter(|_| open) {
@@ -49,7 +52,7 @@ impl Words {
                         word.text.push(c);
                         word.at.end = end;
                     }
-                    None => list.push(Word { text: c.to_string(), at: at..end, quoted, ends: false }),
+                    None => list.push(Word::new(c.to_string(), at..end, quoted)),
                 }
                 open = true;
                 continue;
@@ -59,7 +62,15 @@ impl Words {
             }
             open = false;
             match c {
-                '%' => list.push(Word { text: "%".into(), at: at..end, quoted, ends: false }),
+                '%' => list.push(Word::new("%".into(), at..end, quoted)),
+                '→' => list.push(Word::new("→".into(), at..end, quoted)),
+                '>' if matches!(before, '-' | '=') => list.push(Word::new("→".into(), at..end, quoted)),
+                '<' | '≤' => list.push(Word::new("under".into(), at..end, quoted)),
+                '>' if after == '=' => list.push(Word::new("least".into(), at..end, quoted)),
+                '>' => list.push(Word::new("over".into(), at..end, quoted)),
+                '≥' => list.push(Word::new("least".into(), at..end, quoted)),
+                '+' => list.push(Word::new("plus".into(), at..end, quoted)),
+                ',' | ':' | '(' | ')' => pause(&mut list),
                 '`' | '"' | '“' | '”' => quoted = !quoted,
                 // One behind a word ends a quotation only where one has begun: else it is the customers' own.
                 '\'' | '‘' | '’' => quoted = !quoted && !before.is_alphanumeric(),
@@ -125,6 +136,12 @@ fn is(word: &str, part: &str) -> bool {
     part.strip_suffix('*').map_or(word == part, |stem| word.starts_with(stem))
 }
 
+impl Word {
+    fn new(text: String, at: Range<usize>, quoted: bool) -> Self {
+        Word { text, at, quoted, ends: false, pauses: false }
+    }
+}
+
 /// A word without the ending of a plural.
 pub fn singular(word: &str) -> String {
     match word {
@@ -136,7 +153,13 @@ pub fn singular(word: &str) -> String {
 
 fn end_sentence(list: &mut [Word]) {
     if let Some(last) = list.last_mut() {
-        last.ends = true;
+        (last.ends, last.pauses) = (true, true);
+    }
+}
+
+fn pause(list: &mut [Word]) {
+    if let Some(last) = list.last_mut() {
+        last.pauses = true;
     }
 }
 
@@ -181,6 +204,12 @@ mod tests {
         assert!(!Words::new("I do not need onnx").wants("onnx"));
         assert!(!Words::new("without any onnx").wants("onnx"));
         assert!(Words::new("No. Onnx please").wants("onnx"));
+    }
+
+    #[test]
+    fn signs_are_words() {
+        let want = ["msg", "→", "team", "f1", "least", ".9", "under", "20mb", "a", "plus", "b"];
+        assert_eq!(texts("msg->team, f1>=.9, <20MB; a + b"), want);
     }
 
     #[test]

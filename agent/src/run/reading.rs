@@ -41,7 +41,8 @@ struct File {
 /// Reads files, folders and patterns. A line that gives no row is set apart and counted.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Read, Failure> {
     if paths.is_empty() {
-        return Err(Failure::new(2, "there is no data: give a CSV, JSON or JSON-lines file with --file"));
+        let why = "there is no data to learn from: give a CSV, JSON or JSON-lines file with --file";
+        return Err(Failure::new(5, why));
     }
     let source = Source::find(paths, &Reading { bad: Bad::Quarantine, ..Reading::default() }).map_err(wrong)?;
     let too_large = |bytes| {

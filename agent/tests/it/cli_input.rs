@@ -31,7 +31,10 @@ fn a_missing_file_is_named() {
 fn no_file_at_all_says_how_to_give_one() {
     let dir = tempfile::tempdir().unwrap();
     let said = tunesmith(dir.path(), &["run", TASK]);
-    assert_eq!(said.refused(2), "error: there is no data: give a CSV, JSON or JSON-lines file with --file\n");
+    assert_eq!(
+        said.refused(5),
+        "error: there is no data to learn from: give a CSV, JSON or JSON-lines file with --file\n"
+    );
 }
 
 #[test]

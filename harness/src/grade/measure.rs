@@ -1,5 +1,7 @@
 //! Scoring one model on the sealed rows.
 
+use serde_json::Value;
+
 use super::{Gain, GradeProgress, Measured, cases::Cases};
 use crate::{
     metrics,
@@ -34,6 +36,7 @@ pub(super) fn measure(
     let (texts, judged) = generate(recipe, cases, model, name, on)?;
     let n = cases.rows.len();
     let exact: Vec<bool> = cases.spread(judged.iter().map(|j| j.right).collect(), false);
+    let field_accuracy = (recipe.kind == JobKind::Extraction).then(|| fields(&texts, cases));
     let malformed = judged.iter().filter(|j| !j.well_formed).count();
     let (right, got, predicted, macro_f1) = match labels {
         Some(labels) => {
@@ -53,8 +56,22 @@ pub(super) fn measure(
         exact_match: metrics::accuracy(&exact),
         format_failures: malformed as f64 / judged.len().max(1) as f64,
         macro_f1,
+        field_accuracy,
     };
     Ok(Scored { measured, right, got, predicted })
+}
+
+/// Share of the fields of all expected objects that the generated ones have with the same value.
+fn fields(texts: &[String], cases: &Cases) -> f64 {
+    let (mut right, mut all) = (0usize, 0usize);
+    for (text, example) in texts.iter().zip(cases.examples()) {
+        let Ok(Value::Object(expected)) = serde_json::from_str(example.completion.trim()) else { continue };
+        all += expected.len();
+        if let Ok(Value::Object(got)) = serde_json::from_str(text.trim()) {
+            right += expected.iter().filter(|(name, value)| got.get(*name) == Some(value)).count();
+        }
+    }
+    right as f64 / all.max(1) as f64
 }
 
 /// What training changed on the rows that both models were scored on.

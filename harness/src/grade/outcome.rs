@@ -9,10 +9,11 @@ use crate::{
 /// The metrics that a goal may name, with what each means.
 ///
 /// All are better when higher, as a goal is always `METRIC>=X`.
-pub const METRICS: [(&str, &str); 5] = [
+pub const METRICS: [(&str, &str); 6] = [
     ("accuracy", "share of sealed rows that the tuned model gets right, on the headline metric"),
     ("exact_match", "share of sealed rows whose generated answer is right"),
     ("macro_f1", "mean F1 over the labels (classification only)"),
+    ("field_accuracy", "share of the expected JSON objects' fields that are right (extraction only)"),
     ("well_formed", "share of generated answers that have the asked-for form"),
     ("gain", "tuned minus base on the headline metric"),
 ];
@@ -27,6 +28,7 @@ pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
         "accuracy" => tuned.map(|t| t.value),
         "exact_match" => tuned.map(|t| t.exact_match),
         "macro_f1" => tuned?.macro_f1,
+        "field_accuracy" => tuned?.field_accuracy,
         "well_formed" => tuned.map(|t| 1.0 - t.format_failures),
         "gain" => grade.gain.as_ref().map(|g| g.value),
         _ => None,
@@ -35,7 +37,9 @@ pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
 
 /// Whether `metric` can be a goal of a job of this kind.
 pub fn is_metric(kind: JobKind, metric: &str) -> bool {
-    METRICS.iter().any(|(name, _)| *name == metric) && (metric != "macro_f1" || kind == JobKind::Classification)
+    METRICS.iter().any(|(name, _)| *name == metric)
+        && (metric != "macro_f1" || kind == JobKind::Classification)
+        && (metric != "field_accuracy" || kind == JobKind::Extraction)
 }
 
 /// Whether the goals are met on the sealed rows, and why, in one sentence.

@@ -33,7 +33,15 @@ fn task() -> Task {
 }
 
 fn measured(value: f64) -> Measured {
-    Measured { value, interval: (0.0, 1.0), n: 10, exact_match: value, format_failures: 0.0, macro_f1: None }
+    Measured {
+        value,
+        interval: (0.0, 1.0),
+        n: 10,
+        exact_match: value,
+        format_failures: 0.0,
+        macro_f1: None,
+        field_accuracy: None,
+    }
 }
 
 /// The events of a whole run.

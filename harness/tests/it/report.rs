@@ -93,7 +93,15 @@ fn scored(step: u32, scorer: &str, value: Option<f64>, verdict: Verdict, why: &s
 
 fn measured(value: f64, exact_match: f64, format_failures: f64) -> Measured {
     let interval = (value - 0.03, value + 0.025);
-    Measured { value, interval, n: 375, exact_match, format_failures, macro_f1: Some(value - 0.004) }
+    Measured {
+        value,
+        interval,
+        n: 375,
+        exact_match,
+        format_failures,
+        macro_f1: Some(value - 0.004),
+        field_accuracy: None,
+    }
 }
 
 const LABELS: [&str; 10] = [

@@ -28,6 +28,9 @@ fn wanted(options: &Options) -> Result<Option<Wanted>, Failure> {
 /// Names the base and fetches the rows that the request wishes for.
 pub async fn gather(options: &mut Options, cancel: &Cancel) -> Result<(), Failure> {
     let Some(wanted) = wanted(options)? else { return Ok(()) };
+    if options.task.base.is_none() {
+        options.task.base = path(&options.task.request)?;
+    }
     match options.task.base.clone() {
         Some(base) => options.task.base = Some(among(&wanted, &base)?.unwrap_or(base)),
         None => options.task.base = base(&wanted, options, cancel).await?,
@@ -37,6 +40,24 @@ pub async fn gather(options: &mut Options, cancel: &Cancel) -> Result<(), Failur
         options.task.files = files;
     }
     Ok(())
+}
+
+/// A model, or a directory of some, that the request names by its path.
+fn path(request: &str) -> Result<Option<String>, Failure> {
+    let paths = request::paths(request);
+    let holds = |path: &&String| {
+        let folders = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_model =
+            |path: &Path| path.join("config.json").is_file() || path.extension().is_some_and(|e| e == "gguf");
+        is_model(Path::new(path)) || folders.into_iter().any(|path| is_model(&path))
+    };
+    if let Some(missing) = paths.iter().find(|path| !Path::new(path).exists()) {
+        return Err(Failure::new(
+            5,
+            format!("the request names {}, which is not there; check the path", visible(missing)),
+        ));
+    }
+    Ok(paths.iter().find(holds).cloned())
 }
 
 /// The base that the request itself names: a path, an id, or what a search finds.
@@ -87,8 +108,12 @@ async fn searched(wanted: &Wanted, options: &Options, cancel: &Cancel) -> Result
     let filters = Filters {
         licence: wanted.licence.clone().filter(|licence| licence != "permissive"),
         task: Some("text-generation".into()),
-        min_parameters: around.map(|n| n / 2),
-        max_parameters: Some(around.map_or(1_000_000_000, |n| n.saturating_mul(2))),
+        min_parameters: around.filter(|_| !wanted.base.at_most).map(|n| n / 2),
+        max_parameters: Some(match around {
+            Some(n) if wanted.base.at_most => n,
+            Some(n) => n.saturating_mul(2),
+            None => 1_000_000_000,
+        }),
         limit: 50,
         ..Filters::default()
     };
