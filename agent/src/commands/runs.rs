@@ -15,6 +15,7 @@ use tunesmith_sandbox::Cancel;
 
 use super::{
     print, print_json,
+    run::kept,
     table::{NONE, short, table},
     usage,
 };
@@ -45,9 +46,9 @@ pub enum Runs {
 /// `runs list`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct List {
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    /// Where runs are kept [default: runs]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -58,9 +59,9 @@ pub struct List {
 pub struct Show {
     /// The run: its directory, or its name in --dir
     run: PathBuf,
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    /// Where runs are kept [default: runs]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Print one JSON object: summary, log and report
     #[arg(long)]
     json: bool,
@@ -90,11 +91,12 @@ pub(super) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
 }
 
 fn list(args: &List) -> Result<u8, Failure> {
-    let summaries = Run::list(&args.dir).map_err(|error| usage(error.to_string()))?;
+    let dir = kept(args.dir.clone())?;
+    let summaries = Run::list(&dir).map_err(|error| usage(error.to_string()))?;
     if args.json {
         print_json(&summaries)?;
     } else if summaries.is_empty() {
-        print(&format!("no runs in {}", visible(&args.dir.display().to_string())));
+        print(&format!("no runs in {}", visible(&dir.display().to_string())));
     } else {
         let head = ["run", "outcome", "metric", "base", "tuned", "steps", "request"].map(str::to_owned).to_vec();
         let rows: Vec<Vec<String>> = [head].into_iter().chain(summaries.iter().map(row)).collect();
@@ -147,7 +149,7 @@ struct LogState {
 }
 
 fn show(args: &Show) -> Result<u8, Failure> {
-    let run = open(&args.run, &args.dir)?;
+    let run = open(&args.run, &kept(args.dir.clone())?)?;
     let (history, problem) = match log::scan(&run.log()) {
         Ok(history) => (Some(history), None),
         Err(error) => (None, Some(error.to_string())),

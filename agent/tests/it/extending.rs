@@ -76,15 +76,12 @@ fn a_run_calls_the_program_and_the_server_of_the_page() {
         command(dir.path(), &args).env("OPENAI_API_KEY", "sk-canary-of-a-user-1234567").output().unwrap().into()
     };
     let returned = |said: &Said, id: &str| -> Value {
-        let lines = said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.into_iter().find(|event| event["kind"] == "returned" && event["id"] == id).unwrap_or_default()
+        let mut lines = said.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|event| event["kind"] == "returned" && event["id"] == id).unwrap_or_default()
     };
     // An untrusted file adds nothing.
     let said = run("samples");
-    assert!(
-        said.err.contains("tools.count_words without effect") || said.err.contains("tools.count_words"),
-        "{said:?}"
-    );
+    assert!(said.err.contains("tools.count_words without effect"), "{said:?}");
     assert_eq!(returned(&said, "a")["ok"], false, "{said:?}");
     tunesmith(dir.path(), &["config", "trust", "--yes"]).ok();
 

@@ -7,7 +7,7 @@ use tunesmith_harness::{figures::counted, text::visible};
 use tunesmith_sandbox::Cancel;
 
 use crate::{
-    commands::{print, print_json, resume::as_before, table::short, usage},
+    commands::{print, print_json, resume::as_before, run::kept, table::short, usage},
     run::{self, Difference, Failure, Replayed},
     terminal::Terminal,
 };
@@ -20,9 +20,9 @@ use crate::{
 pub struct Args {
     /// The run: its directory, or its name in --dir
     run: PathBuf,
-    /// Where runs are kept; the new one too
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    /// Where runs are kept; the new one too [default: runs]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -33,11 +33,12 @@ const SHOWN: usize = 10;
 
 /// Plays it again; exit code 3 says that it came to something else.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let run = super::open(&args.run, &args.dir)?;
+    let dir = kept(args.dir)?;
+    let run = super::open(&args.run, &dir)?;
     let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
     let options = as_before(manifest)?;
     let terminal = Terminal::progress_only("replay");
-    let replayed = run::replay(&run, &options, &args.dir, &terminal, cancel).await;
+    let replayed = run::replay(&run, &options, &dir, &terminal, cancel).await;
     terminal.clear();
     let Replayed { finished, steps, differences } = replayed?;
     if args.json {
