@@ -36,6 +36,7 @@ use crate::{
 };
 
 mod beat;
+mod chats;
 mod failure;
 mod prepare;
 mod reading;
