@@ -417,6 +417,50 @@ mod tests {
     }
 
     #[test]
+    fn the_suites_requests_fit_their_columns() {
+        let labels: &[&str] = &["a b", "c d", "e f"];
+        for (request, input, target, values) in [
+            (
+                "Fine-tune a small model to rewrite these diary lines so that they tell what the writer does.",
+                "line",
+                "told",
+                &[][..],
+            ),
+            ("Fine-tune a small model to answer these multiple choice questions.", "question", "answer", labels),
+            (
+                "Fine-tune a small model to route what listeners write to our radio station to the right desk.",
+                "message",
+                "desk",
+                labels,
+            ),
+            (
+                "Fine-tune a small model to lay out the words in the form that each line asks for.",
+                "line",
+                "laid_out",
+                &[],
+            ),
+            ("Train a small model on these tales so that it goes on where a text breaks off.", "text", "rest", &[]),
+            (
+                "Fine-tune a small model to rewrite each command as a report that it has been done.",
+                "command",
+                "report",
+                &[],
+            ),
+            (
+                "Fine-tune a small model to route these messages from museum visitors to the right team.",
+                "message",
+                "team",
+                labels,
+            ),
+        ] {
+            let wanted = crate::playbook::request::read(request).unwrap();
+            assert_eq!((wanted.beyond, wanted.questions), (vec![], vec![]), "{request}");
+            let columns = [column(input, 60, &[]), column(target, 50, values)];
+            assert_eq!(chosen(request, &wanted.kinds, &columns), pair(input, target), "{request}");
+        }
+    }
+
+    #[test]
     fn names_of_pictures_are_no_texts() {
         let mut photo = column("photo", 12, &[]);
         photo.examples = vec!["a.JPG".into(), "b.jpg".into()];

@@ -4,7 +4,7 @@ use serde_json::json;
 use tunesmith_harness::task::JobKind;
 use tunesmith_tools::data_inspect;
 
-use super::{Playbook, Stop, columns, name, words};
+use super::{Playbook, Stop, columns, name, phrases, words};
 use crate::planner_loop::End;
 
 impl Playbook<'_> {
@@ -21,6 +21,9 @@ impl Playbook<'_> {
             Err(question) if self.wanted.hinted => choose(&[]).map_err(|_| question),
             chosen => chosen,
         };
+        if chosen.is_err() && self.wanted.raw {
+            return Err(refused(format!("the data has no answers, and the playbook cannot do {}", phrases::RAW)));
+        }
         let chosen = match (chosen, &seen.proposal) {
             (Ok(chosen), _) => chosen,
             (Err(question), Some(_)) => return Err(refused(question)),
@@ -54,10 +57,8 @@ impl Playbook<'_> {
             JobKind::Extraction | JobKind::Generation => {
                 wanted.contains(&JobKind::Extraction) || wanted.contains(&JobKind::Generation)
             }
-            // Labels are texts too, but a translation that repeats in every third row is none.
-            JobKind::Classification => {
-                wanted.contains(&JobKind::Classification) || !wanted.contains(&JobKind::Generation)
-            }
+            // Labels are texts too: the answers to multiple-choice questions repeat.
+            JobKind::Classification => wanted != [JobKind::Extraction],
         };
         let names: Vec<&str> = wanted.iter().map(|kind| name(*kind)).collect();
         if !wanted.is_empty() && !fits {
