@@ -1,5 +1,6 @@
-//! What may be done only where someone allows it, and how that is asked and remembered.
+//! What may be done only where someone allows it: how it is asked, answered, remembered for the run, and gone on with.
 
+use serde_json::Value;
 use tunesmith_harness::{
     event::{Approver, Capability, Kind},
     log::LogError,
@@ -7,23 +8,85 @@ use tunesmith_harness::{
 
 use crate::steps::Journal;
 
-/// Who decides whether something may be done, and how.
-pub type Decide<'a> = dyn Fn(&str) -> (Approver, bool) + Sync + 'a;
+/// What somebody is asked to allow, as it will be done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// In words.
+    pub what: String,
+    /// What it takes.
+    pub capability: Capability,
+    /// The tool with its arguments, where a call needs it; these may be edited.
+    pub call: Option<(String, Value)>,
+    /// The flag that would have allowed it.
+    pub flag: Option<String>,
+}
 
-/// Whether `what` may be done. What was decided before, by a process of the same run, is not asked again.
+impl Proposal {
+    /// A plan that takes the run's time and stays in its directory.
+    pub fn of_plan(what: String) -> Self {
+        let flag = Some("--approve auto".to_owned());
+        Proposal { what, capability: Capability::Plan, call: None, flag }
+    }
+}
+
+/// The answer of a person.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// It may be done.
+    Granted {
+        /// The arguments to take in place of those that were shown.
+        edited: Option<Value>,
+        /// Whether the same is allowed for the rest of the run.
+        for_run: bool,
+    },
+    /// It may not.
+    Refused {
+        /// Why, which the planner is told.
+        reason: Option<String>,
+    },
+}
+
+impl Decision {
+    /// It may be done once, as it was shown.
+    pub const ONCE: Decision = Decision::Granted { edited: None, for_run: false };
+}
+
+/// Who decides, and how.
+pub type Decide<'a> = dyn Fn(&Proposal) -> (Approver, Decision) + Send + Sync + 'a;
+
+/// What a decision comes to for the call that needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It may be done, perhaps with other arguments.
+    Go(Option<Value>),
+    /// It may not, for the reason that a person gave.
+    Stop(Option<String>),
+}
+
+/// Whether a proposal may be carried out. What was decided before by a process of the same run, or for all of the run, is
+/// not asked again. The decision is in the log before anything is done.
 pub fn decided(
     step: Option<u32>,
-    what: String,
-    capability: Capability,
+    proposal: Proposal,
     decide: &Decide<'_>,
     journal: &mut dyn Journal,
-) -> Result<bool, LogError> {
-    if let Some(Kind::Approved { granted, .. }) = journal.next() {
-        let granted = *granted;
+) -> Result<Verdict, LogError> {
+    if let Some(Kind::Approved { granted, reason, edited, .. }) = journal.next() {
+        let verdict = if *granted { Verdict::Go(edited.clone()) } else { Verdict::Stop(reason.clone()) };
         journal.skip()?;
-        return Ok(granted);
+        return Ok(verdict);
     }
-    let (by, granted) = decide(&what);
-    journal.record(Kind::decided(step, what, capability, by, granted))?;
-    Ok(granted)
+    let standing = journal.past().iter().any(|event| {
+        matches!(event, Kind::Approved { what, capability, granted: true, for_run: true, .. }
+            if *what == proposal.what && *capability == proposal.capability)
+    });
+    let (by, decision) = if standing { (Approver::Person, Decision::ONCE) } else { decide(&proposal) };
+    let Proposal { what, capability, .. } = proposal;
+    let (verdict, reason, edited, for_run) = match decision {
+        Decision::Granted { edited, for_run } => (Verdict::Go(edited.clone()), None, edited, for_run),
+        Decision::Refused { reason } => (Verdict::Stop(reason.clone()), reason, None, false),
+    };
+    let granted = matches!(verdict, Verdict::Go(_));
+    journal.record(Kind::Approved { step, what, capability, by, granted, reason, edited, for_run })?;
+    Ok(verdict)
 }

@@ -10,8 +10,8 @@ use tunesmith_sandbox::Cancel;
 use crate::{
     bench,
     commands::{
-        self, compare, config, convert, data, doctor, eval, generate, grade, hub, pretrain, resume, run, runs, sandbox,
-        stop, tools, train,
+        self, compare, completions, config, convert, data, doctor, eval, generate, grade, hub, mcp, pretrain, resume,
+        run, runs, sandbox, stop, tools, train,
     },
     run::Failure,
     secrets,
@@ -58,8 +58,10 @@ enum Command {
     Tools(tools::Args),
     Doctor(doctor::Args),
     Config(config::Args),
+    Mcp(mcp::Args),
     Pretrain(pretrain::Args),
     Sandbox(sandbox::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Grade(grade::Args),
 }
@@ -119,8 +121,10 @@ async fn dispatch(command: Command, cancel: &Cancel) -> Result<u8, Failure> {
         Command::Tools(args) => tools::main(&args),
         Command::Doctor(args) => doctor::main(&args).await,
         Command::Config(args) => config::main(&args),
+        Command::Mcp(args) => mcp::main(args, cancel).await,
         Command::Pretrain(args) => pretrain::main(args, cancel).await,
         Command::Sandbox(args) => sandbox::main(args, cancel).await,
+        Command::Completions(args) => completions::main(&args, &self::command()),
         Command::Grade(args) => grade::main(args, cancel).await,
     }
 }

@@ -25,7 +25,8 @@ pub fn host() -> String {
     host_of(&config(&env).endpoint)
 }
 
-fn host_of(endpoint: &str) -> String {
+/// The host of an address, with its port where it has one.
+pub fn host_of(endpoint: &str) -> String {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase()

@@ -19,8 +19,11 @@
 //! | [`read_output`] | how does it read what is too long to be shown whole |
 //! | [`grading`] | who judges the result |
 //! | [`hub`] | which Hub is meant |
+//! | [`extensions`] | which tools has the user added |
+//! | [`mcp`] | how do other agents call our tools, and planners those of others |
 //! | [`secrets`] | what must nobody see |
 //! | [`terminal`] | what does a person see |
+//! | [`trace`] | how does a run become training data for a planner |
 
 pub mod approvals;
 pub mod bench;
@@ -28,10 +31,12 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod extensions;
 pub mod grading;
 pub mod guards;
 pub mod hub;
 pub mod ledger;
+pub mod mcp;
 pub mod model;
 pub mod planner_loop;
 pub mod playbook;
@@ -42,3 +47,4 @@ pub mod secrets;
 pub mod show;
 pub mod steps;
 pub mod terminal;
+pub mod trace;

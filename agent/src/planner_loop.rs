@@ -16,6 +16,7 @@ use tunesmith_harness::{
 use tunesmith_tools::tool::{AnyTool, Cx, Tool, ToolError};
 
 use crate::{
+    approvals::Decide,
     context::{Context, Cut},
     guards::{self, Guards, Seen, Strike},
     ledger::{self, Ledger},
@@ -54,6 +55,8 @@ pub struct Planning<'a> {
     pub scope_of: &'a ScopeOf<'a>,
     /// Whether a later plan may change the scope (`--allow scope`).
     pub may_amend: bool,
+    /// Who is asked about what no flag allows.
+    pub decide: &'a Decide<'a>,
 }
 
 /// How a planned run ended.
@@ -178,12 +181,12 @@ impl<'a> Run<'a> {
             }
             _ => journal.record(Kind::Briefed { system: system.clone(), request: request.clone() })?,
         }
-        let Planning { cx, budget, scope_of, may_amend, window, .. } = *planning;
+        let Planning { cx, budget, scope_of, may_amend, window, decide, .. } = *planning;
         Ok(Run {
             planning,
             context: Context::new(system, request, &specs, window),
             specs,
-            steps: Steps::new(offered, cx, scope_of, may_amend).paid_by(budget),
+            steps: Steps::new(offered, cx, scope_of, may_amend).paid_by(budget).decided_by(decide),
             ids: BTreeSet::new(),
             guards: Guards::default(),
             may_shorten: true,

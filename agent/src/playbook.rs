@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tunesmith_harness::{
     budget::{Budget, Reservation, Spend},
-    event::{Capability, Kind, Rows},
+    event::{Kind, Rows},
     figures::percent,
     log::LogError,
     task::{JobKind, Outcome, Task},
@@ -17,7 +17,7 @@ use tunesmith_harness::{
 use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, evaluate, tool::ToolError, train};
 
 use crate::{
-    approvals::{self, Decide},
+    approvals::{self, Decide, Proposal, Verdict},
     planner_loop::{End, LoopEnd},
     steps::{Asked, Journal, Steps},
 };
@@ -161,8 +161,8 @@ impl<'a> Playbook<'a> {
             self.rows.open
         );
         let step = Some(self.steps.taken());
-        if !approvals::decided(step, what, Capability::Plan, approve, self.journal)? {
-            return Err(Stop::End(End::Refused, crate::run::NOT_APPROVED.into()));
+        if let Verdict::Stop(reason) = approvals::decided(step, Proposal::of_plan(what), approve, self.journal)? {
+            return Err(Stop::End(End::Refused, crate::run::not_approved(reason)));
         }
         let scouted = self.scout(&proposal).await?;
         let recipe = self.choose(&scouted)?;

@@ -6,10 +6,13 @@ use tunesmith_harness::{event::Rows, recipe::Row, redact, task::Task, text::trun
 
 use crate::show::Share;
 
+/// The last line of a request whose rows are not shared.
+pub const PRIVATE: &str = "The rows are private: you work from columns, label names, counts and scores.";
+
 const PLANNER: &str = include_str!("knowledge/planner.md");
 const LESSONS: &str = include_str!("knowledge/lessons.toml");
 
-/// One rule of the trade.
+/// One rule of the trade, and how it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lesson {
@@ -17,6 +20,15 @@ pub struct Lesson {
     pub id: String,
     /// The rule.
     pub text: String,
+    /// Whether language models are told.
+    #[serde(default)]
+    pub told: bool,
+    /// Detectors and items of the sources that keep it, whoever plans.
+    #[serde(default)]
+    pub enforced: Vec<String>,
+    /// Items of the playbook that act on it.
+    #[serde(default)]
+    pub playbook: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -25,14 +37,15 @@ struct Lessons {
     lesson: Vec<Lesson>,
 }
 
-/// The lessons, in the order in which they are taught.
+/// All lessons, in the order in which they are taught.
 pub fn lessons() -> Result<Vec<Lesson>, toml::de::Error> {
     toml::from_str::<Lessons>(LESSONS).map(|lessons| lessons.lesson)
 }
 
-/// The system prompt.
+/// The system prompt, with the lessons that nothing else keeps.
 pub fn system() -> Result<String, toml::de::Error> {
-    let lines: Vec<String> = lessons()?.iter().map(|lesson| format!("- {}", lesson.text)).collect();
+    let told = lessons()?.into_iter().filter(|lesson| lesson.told);
+    let lines: Vec<String> = told.map(|lesson| format!("- {}", lesson.text)).collect();
     Ok(PLANNER.trim_end().replace("{lessons}", &lines.join("\n")))
 }
 
@@ -75,9 +88,7 @@ pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> Str
         lines.push(format!("Budget: {}", limits.join(", ")));
     }
     match share {
-        Share::None => {
-            lines.push("The rows are private: you work from columns, label names, counts and scores.".to_owned())
-        }
+        Share::None => lines.push(PRIVATE.to_owned()),
         Share::Samples => {
             // Before it is cut, while a secret is still in one piece.
             let rows = data.samples.iter().map(|row| redact::value(Value::Object(row.clone())).to_string());

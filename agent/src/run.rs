@@ -23,8 +23,9 @@ use tunesmith_tools::{
 };
 
 use crate::{
-    approvals,
+    approvals::{self, Decide, Decision, Proposal, Verdict},
     commands::require::met,
+    extensions::Extensions,
     grading::{self, Graded, Submitted},
     model::{ChatModel, Delta, asker::Asker},
     planner_loop::{self, End, LoopEnd, Planning},
@@ -32,7 +33,7 @@ use crate::{
     prompt,
     read_output::ReadOutput,
     show::Share,
-    steps::{Jobs, Journal, Steps},
+    steps::{Jobs, Journal, ScopeOf, Steps},
 };
 
 mod beat;
@@ -44,6 +45,7 @@ mod recorder;
 mod replay;
 mod resume;
 mod sealing;
+mod served;
 
 use beat::Beat;
 pub use failure::Failure;
@@ -53,6 +55,7 @@ use recorder::Recorder;
 pub use replay::{Difference, Replayed, replay};
 pub use resume::{Further, resume};
 pub use sealing::{DATA, SEALED};
+pub use served::Served;
 
 /// What a run is given.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ pub struct Options {
     pub approve: Approve,
     /// Capabilities that the user allows, for example `scope`.
     pub allow: Vec<String>,
+    /// Tools that the user has added.
+    pub extensions: Extensions,
     /// Starts jobs, confined unless the user says `--sandbox none`, and under the layers that must be there.
     pub jobs: Local,
 }
@@ -113,8 +118,8 @@ pub trait Watch: Send + Sync {
     fn delta(&self, delta: &Delta<'_>);
     /// A line about the run itself.
     fn note(&self, line: &str);
-    /// Asks the user to approve `what`; `None` where nobody can be asked.
-    fn approve(&self, what: &str) -> Option<bool>;
+    /// Asks the user whether something may be done; `None` where nobody can be asked.
+    fn decide(&self, proposal: &Proposal) -> Option<Decision>;
 }
 
 /// A run that came to its end.
@@ -241,39 +246,48 @@ async fn plan(
     budget: &Budget,
     journal: &mut Recorder<'_>,
 ) -> Result<LoopEnd, Failure> {
-    let registry = registry::all();
+    let mut registry = registry::all();
+    if prepared.model.is_some() {
+        registry.tools.extend(options.extensions.open(cx, options, journal.watch).await);
+    }
     let scope_of = |output: &Value| prepared.scope(output);
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();
     let watch = journal.watch;
-    let approve = move |what: &str| {
-        let answer = if options.approve == Approve::Ask { watch.approve(what) } else { None };
-        match answer {
-            Some(granted) => (Approver::Person, granted),
-            None => (Approver::Policy, options.approve == Approve::Auto),
+    let decide = move |proposal: &Proposal| {
+        let answer = if options.approve == Approve::Ask { watch.decide(proposal) } else { None };
+        match (answer, proposal.capability) {
+            (Some(decision), _) => (Approver::Person, decision),
+            (None, Capability::Plan) if options.approve == Approve::Auto => (Approver::Policy, Decision::ONCE),
+            (None, Capability::Plan) => (Approver::Policy, Decision::Refused { reason: None }),
+            // What leaves the run's directory takes a flag, or a person.
+            (None, _) => (Approver::Flag, Decision::Refused { reason: None }),
         }
     };
     let Some(model) = prepared.model.as_deref() else {
-        let steps = Steps::new(tools, cx, &scope_of, may_amend).paid_by(budget);
-        return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&approve).await?);
+        let steps = Steps::new(tools, cx, &scope_of, may_amend).paid_by(budget).decided_by(&decide);
+        return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&decide).await?);
     };
     let what = prepared.asks(options);
-    let granted = approvals::decided(None, what, Capability::Plan, &approve, journal)?;
-    if !granted {
-        return Ok(LoopEnd { end: End::Refused, why: NOT_APPROVED.into(), spent: budget.spent() });
+    if let Verdict::Stop(reason) = approvals::decided(None, Proposal::of_plan(what), &decide, journal)? {
+        return Ok(LoopEnd { end: End::Refused, why: not_approved(reason), spent: budget.spent() });
     }
-    drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend), journal).await
+    drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend, &decide), journal).await
 }
 
-/// What a run says that nobody approved.
-pub const NOT_APPROVED: &str =
-    "the plan was not approved; use --approve auto to approve what stays in the run directory";
+/// What a run says that nobody approved, with the reason that a person gave.
+pub fn not_approved(reason: Option<String>) -> String {
+    match reason {
+        Some(reason) => format!("the plan was refused: {reason}"),
+        None => "the plan was not approved; use --approve auto to approve what stays in the run directory".to_owned(),
+    }
+}
 
 async fn drive(
     options: &Options,
     prepared: &Prepared,
     (model, tools): (&dyn ChatModel, &[&dyn AnyTool]),
-    (cx, budget, scope_of, may_amend): (&Cx<'_>, &Budget, &crate::steps::ScopeOf<'_>, bool),
+    (cx, budget, scope_of, may_amend, decide): (&Cx<'_>, &Budget, &ScopeOf<'_>, bool, &Decide<'_>),
     journal: &mut Recorder<'_>,
 ) -> Result<LoopEnd, Failure> {
     let dataset = prompt::Dataset {
@@ -299,6 +313,7 @@ async fn drive(
         outputs: &outputs,
         scope_of,
         may_amend,
+        decide,
     };
     let watch = journal.watch;
     Ok(planner_loop::drive(planning, journal, &mut |delta| watch.delta(&delta)).await?)
@@ -324,8 +339,12 @@ async fn judge(
     let Some(submitted) = submitted else {
         return Ok(stopped.map_or_else(|| (Outcome::NotMet, NOTHING.into()), |outcome| (outcome, end.why.clone())));
     };
-    // A grader that is cut off says nothing, so it may overrun the budget a little; the outcome then says so.
-    let deadline = budget.deadline().map(|deadline| deadline.max(Instant::now() + Duration::from_secs(5)));
+    // A grader has some seconds to say what it has when its time is up; they end with the run's own time. One that has no
+    // time at all says nothing, so it has a second.
+    let deadline = budget.deadline().map(|deadline| {
+        let early = deadline.checked_sub(SAYING).unwrap_or(deadline);
+        early.max(Instant::now() + Duration::from_secs(1))
+    });
     let ended = Jobs::default();
     let told = |progress: Progress| ended.pass(progress, on);
     let graded = grading::grade(&prepared.run, &submitted, jobs, (deadline, cancel), &told).await;
@@ -357,6 +376,9 @@ async fn judge(
     })
 }
 
+/// What a grader may take after its time is up.
+const SAYING: Duration = Duration::from_millis(2_500);
+
 const NOTHING: &str = "the planner finished without anything to grade";
 
 /// Writes the last event and the report.
@@ -377,7 +399,7 @@ impl Watch for Silent {
     fn progress(&self, _: &Progress) {}
     fn delta(&self, _: &Delta<'_>) {}
     fn note(&self, _: &str) {}
-    fn approve(&self, _: &str) -> Option<bool> {
+    fn decide(&self, _: &Proposal) -> Option<Decision> {
         None
     }
 }

@@ -19,9 +19,15 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
     confined,
+    hub::Hub,
     hub_search::HubSearch,
     shell::Shell,
     tool::{AnyTool, Cx, FieldError, JobEnd, Progress, Tool, ToolError},
+};
+
+use crate::{
+    approvals::{self, Decide, Decision, Proposal, Verdict},
+    hub,
 };
 
 /// Receives every event as it happens: the log, perhaps with a terminal beside it.
@@ -48,8 +54,8 @@ pub trait Journal: Send {
 /// What is recalled of a step that was made before.
 #[derive(Debug, Default)]
 struct Recalled {
-    /// Approvals that were decided on.
-    approvals: usize,
+    /// Whether a change of the scope was allowed.
+    amends: Option<Verdict>,
     /// What the call came to; `None` where it was interrupted.
     result: Option<Result<Value, ToolError>>,
 }
@@ -70,6 +76,7 @@ pub struct Steps<'a> {
     taken: u32,
     deadline: Option<std::time::Instant>,
     budget: Option<&'a Budget>,
+    decide: &'a Decide<'a>,
 }
 
 /// What a step came to.
@@ -97,7 +104,22 @@ pub struct Asked<'a> {
 impl<'a> Steps<'a> {
     /// Steps with `tools`. `may_amend` says whether a later `plan` may change the scope (`--allow scope`).
     pub fn new(tools: Vec<&'a dyn AnyTool>, cx: &'a Cx<'a>, scope_of: &'a ScopeOf<'a>, may_amend: bool) -> Self {
-        Steps { tools, cx, scope_of, may_amend, scope: None, taken: 0, deadline: cx.deadline, budget: None }
+        Steps {
+            tools,
+            cx,
+            scope_of,
+            may_amend,
+            scope: None,
+            taken: 0,
+            deadline: cx.deadline,
+            budget: None,
+            decide: &nobody,
+        }
+    }
+
+    /// Who is asked about what no flag allows.
+    pub fn decided_by(self, decide: &'a Decide<'a>) -> Self {
+        Steps { decide, ..self }
     }
 
     /// The budget that tools charge when they ask a model.
@@ -133,17 +155,22 @@ impl<'a> Steps<'a> {
         let args = asked.args.map_or_else(|(raw, _)| Value::from(raw), Value::clone);
         let begun = matches!(journal.next(), Some(Kind::Called { .. }));
         journal.record(Kind::Called { step: number, id, tool, args })?;
+        let allowed = match asked.args {
+            Ok(args) => self.allowed(asked.tool, args, journal)?,
+            Err(_) => Ok(Allowed::default()),
+        };
         let recalled = if begun { self.recall(journal)? } else { Recalled::default() };
         let known = recalled.result.is_some();
+        let amends = recalled.amends;
         let (result, amended, warnings) = match recalled.result {
             Some(result) => {
                 let amended = match &result {
-                    Ok(output) if asked.tool == "plan" => self.freeze(output, asked.args.ok(), &mut Vec::new()),
+                    Ok(output) if asked.tool == "plan" => self.freeze(output, asked.args.ok(), amends, journal)?,
                     _ => Ok(Vec::new()),
                 };
                 (result, amended.unwrap_or_default(), Vec::new())
             }
-            None => self.make(asked, (begun, recalled.approvals), journal).await?,
+            None => self.make(asked, (begun, allowed, amends), journal).await?,
         };
         for event in amended {
             journal.record(event)?;
@@ -181,11 +208,11 @@ impl<'a> Steps<'a> {
         Ok(scores)
     }
 
-    /// What the log holds of the step that was just called.
+    /// What the log holds of the step that was just called, from its approval on.
     fn recall(&self, journal: &mut dyn Journal) -> Result<Recalled, LogError> {
         let mut recalled = Recalled::default();
-        while let Some(Kind::Approved { step: Some(_), .. }) = journal.next() {
-            recalled.approvals += 1;
+        if let Some(Kind::Approved { capability: Capability::Scope, granted, reason, .. }) = journal.next() {
+            recalled.amends = Some(if *granted { Verdict::Go(None) } else { Verdict::Stop(reason.clone()) });
             journal.skip()?;
         }
         if let Some(Kind::Returned { ok, output, fault, .. }) = journal.next() {
@@ -195,25 +222,26 @@ impl<'a> Steps<'a> {
         Ok(recalled)
     }
 
-    /// Makes the call and logs what came of it; `again` where a process died in its middle, after so many approvals.
+    /// Makes the call and logs what came of it; `again` where a process died in its middle.
     async fn make(
         &mut self,
         asked: Asked<'_>,
-        (again, approved): (bool, usize),
+        (again, allowed, amends): (bool, Result<Allowed, ToolError>, Option<Verdict>),
         journal: &mut dyn Journal,
     ) -> Result<(Result<Value, ToolError>, Vec<Kind>, Vec<Score>), LogError> {
         let (began, before) = (Instant::now(), self.budget.map(Budget::spent));
         let jobs = Jobs::default();
-        let mut result = match asked.args {
-            Ok(args) => self.call(asked.tool, self.as_planned(asked.tool, args), again, &jobs).await,
-            Err((_, why)) => Err(malformed(why)),
+        let mut result = match (allowed, asked.args) {
+            (Err(denied), _) => Err(denied),
+            (Ok(allowed), Ok(args)) => {
+                let args = allowed.edited.as_ref().unwrap_or(args);
+                self.call(asked.tool, self.as_planned(asked.tool, args), (again, &allowed), &jobs).await
+            }
+            (_, Err((_, why))) => Err(malformed(why)),
         };
-        let (mut approvals, mut amended) = (Vec::new(), Vec::new());
-        if !matches!(result, Err(ToolError::Invalid(_))) {
-            approvals.extend(asked.args.ok().and_then(|args| self.network(asked.tool, args)));
-        }
+        let mut amended = Vec::new();
         if let (Ok(output), "plan") = (&result, asked.tool) {
-            match self.freeze(output, asked.args.ok(), &mut approvals) {
+            match self.freeze(output, asked.args.ok(), amends, journal)? {
                 Ok(events) => amended = events,
                 Err(denied) => result = Err(denied),
             }
@@ -224,9 +252,6 @@ impl<'a> Steps<'a> {
             result = Err(ToolError::Failed(why));
         }
         let (jobs, warnings) = jobs.taken();
-        for approval in approvals.into_iter().skip(approved) {
-            journal.record(approval)?;
-        }
         let error = result.as_ref().err();
         journal.record(Kind::Returned {
             step: self.taken,
@@ -256,14 +281,22 @@ impl<'a> Steps<'a> {
     }
 
     /// Calls the tool with a stop of its own, raised by the user's cancel and by the run's deadline.
-    async fn call(&self, name: &str, args: Value, again: bool, jobs: &Jobs) -> Result<Value, ToolError> {
+    async fn call(
+        &self,
+        name: &str,
+        args: Value,
+        (again, allowed): (bool, &Allowed),
+        jobs: &Jobs,
+    ) -> Result<Value, ToolError> {
         let Some(tool) = self.find(name) else {
             let known: Vec<&str> = self.tools.iter().map(|tool| tool.name()).collect();
             return Err(ToolError::Failed(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
         };
         let stop = Cancel::default();
         let on = |progress: Progress| jobs.pass(progress, self.cx.on);
-        let cx = Cx { cancel: stop.clone(), deadline: self.deadline, on: &on, ..*self.cx };
+        let hosts: Vec<String> = self.cx.hosts.iter().chain(&allowed.hosts).cloned().collect();
+        let hub = self.cx.hub.or(allowed.hub.as_ref());
+        let cx = Cx { cancel: stop.clone(), deadline: self.deadline, on: &on, hosts: &hosts, hub, ..*self.cx };
         let mut call = if again { tool.call_again(&cx, args) } else { tool.call(&cx, args) };
         let stopped = tokio::select! {
             biased;
@@ -280,53 +313,116 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// What `--allow` says to a call that needs the network; `None` where it needs none.
-    fn network(&self, tool: &str, args: &Value) -> Option<Kind> {
-        let (what, granted) = match self.find(tool)?.name() {
-            HubSearch::NAME => ("search the Hub".to_owned(), self.cx.hub.is_some()),
+    /// What a call needs that someone must allow, and the hosts of it that `--allow` does not name; `None` where it needs
+    /// nothing.
+    fn needs(&self, tool: &str, args: &Value) -> Option<(String, Vec<String>, bool)> {
+        match self.find(tool)?.name() {
+            HubSearch::NAME => Some(("search the Hub".to_owned(), vec![hub::host()], self.cx.hub.is_some())),
             Shell::NAME => {
                 let hosts: Vec<&str> = args.get("hosts")?.as_array()?.iter().filter_map(Value::as_str).collect();
                 let what = (!hosts.is_empty()).then(|| format!("reach {}", hosts.join(", ")))?;
-                (what, hosts.iter().all(|host| tunesmith_sandbox::allows(self.cx.hosts, host)))
+                let missing = |host: &&&str| !tunesmith_sandbox::allows(self.cx.hosts, host);
+                let missing: Vec<String> = hosts.iter().filter(missing).map(|host| (*host).to_owned()).collect();
+                let granted = missing.is_empty();
+                Some((what, missing, granted))
             }
-            _ => return None,
-        };
-        Some(self.decided(what, Capability::Network, granted))
+            _ => None,
+        }
     }
 
-    fn decided(&self, what: String, capability: Capability, granted: bool) -> Kind {
-        Kind::decided(Some(self.taken), what, capability, Approver::Flag, granted)
+    /// Whether a call may reach the network, and what it is given for that; the error is what the planner hears.
+    fn allowed(
+        &self,
+        tool: &str,
+        args: &Value,
+        journal: &mut dyn Journal,
+    ) -> Result<Result<Allowed, ToolError>, LogError> {
+        let Some((what, hosts, granted)) = self.needs(tool, args) else { return Ok(Ok(Allowed::default())) };
+        let flag = hosts.first().map(|host| format!("--allow network:{host}"));
+        let call = Some((tool.to_owned(), args.clone()));
+        let proposal = Proposal { what, capability: Capability::Network, call, flag };
+        let by_flag = |_: &Proposal| (Approver::Flag, Decision::ONCE);
+        let decide: &Decide<'_> = if granted { &by_flag } else { self.decide };
+        match approvals::decided(Some(self.taken), proposal, decide, journal)? {
+            Verdict::Go(edited) => {
+                let hosts = edited.as_ref().and_then(|args| self.needs(tool, args)).map_or(hosts, |needs| needs.1);
+                let hub = (tool == HubSearch::NAME && self.cx.hub.is_none()).then(hub::open).and_then(Result::ok);
+                Ok(Ok(Allowed { edited, hosts, hub }))
+            }
+            Verdict::Stop(Some(reason)) => Ok(Err(ToolError::Denied(format!("the user refused: {reason}")))),
+            // The tool itself knows best what would have allowed it.
+            Verdict::Stop(None) => Ok(Ok(Allowed::default())),
+        }
     }
 
-    /// The first plan freezes the scope; a later one may not change it unless the user allowed that, which is added to
-    /// `approvals`.
+    /// The first plan freezes the scope; a later one may not change it unless someone allows that.
     fn freeze(
         &mut self,
         output: &Value,
         args: Option<&Value>,
-        approvals: &mut Vec<Kind>,
-    ) -> Result<Vec<Kind>, ToolError> {
-        let Some(new) = (self.scope_of)(output)? else { return Ok(Vec::new()) };
+        amends: Option<Verdict>,
+        journal: &mut dyn Journal,
+    ) -> Result<Result<Vec<Kind>, ToolError>, LogError> {
+        let new = match (self.scope_of)(output) {
+            Ok(Some(new)) => new,
+            Ok(None) => return Ok(Ok(Vec::new())),
+            Err(refused) => return Ok(Err(refused)),
+        };
         let Some(old) = &self.scope else {
             self.scope = Some(new.clone());
-            return Ok(vec![Kind::Scoped { scope: new }]);
+            return Ok(Ok(vec![Kind::Scoped { scope: new }]));
         };
         let changes = changes(old, &new);
         if changes.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Ok(Vec::new()));
         }
         let fields: Vec<&str> = changes.iter().map(|(field, ..)| field.as_str()).collect();
         let fields = fields.join(", ");
-        approvals.push(self.decided(format!("change {fields}"), Capability::Scope, self.may_amend));
-        if !self.may_amend {
-            let why = format!("the scope is frozen and this plan changes {fields}; that needs --allow scope");
-            return Err(ToolError::Denied(why));
+        let reason = args.and_then(|args| args.get("reason")?.as_str()).unwrap_or("no reason given").to_owned();
+        let each = changes.iter().map(|(field, from, to)| format!("{field} from {from} to {to}"));
+        let shown = format!("{} ({reason})", each.collect::<Vec<_>>().join(", "));
+        let proposal = Proposal {
+            what: format!("change {fields}"),
+            capability: Capability::Scope,
+            call: None,
+            flag: Some("--allow scope".to_owned()),
+        };
+        let by_flag = |_: &Proposal| (Approver::Flag, Decision::ONCE);
+        // A person is shown the values; the log has them in the amendment.
+        let by_person =
+            |asked: &Proposal| (self.decide)(&Proposal { what: format!("change {shown}"), ..asked.clone() });
+        let decide: &Decide<'_> = if self.may_amend { &by_flag } else { &by_person };
+        let verdict = match amends {
+            Some(known) => known,
+            None => approvals::decided(Some(self.taken), proposal, decide, journal)?,
+        };
+        if let Verdict::Stop(reason) = verdict {
+            let why = match reason {
+                Some(reason) => format!("the user refused to change {fields}: {reason}"),
+                None => format!("the scope is frozen and this plan changes {fields}; that needs --allow scope"),
+            };
+            return Ok(Err(ToolError::Denied(why)));
         }
         self.scope = Some(new);
-        let reason = args.and_then(|args| args.get("reason")?.as_str()).unwrap_or("no reason given").to_owned();
         let event = |(field, from, to)| Kind::Amended { field, from, to, reason: reason.clone() };
-        Ok(changes.into_iter().map(event).collect())
+        Ok(Ok(changes.into_iter().map(event).collect()))
     }
+}
+
+/// What a call is given because someone allowed it.
+#[derive(Default)]
+struct Allowed {
+    /// The arguments that a person put in place of the planner's.
+    edited: Option<Value>,
+    /// Hosts beside those of the run.
+    hosts: Vec<String>,
+    /// The Hub, where the run has none.
+    hub: Option<Hub>,
+}
+
+/// Nobody can be asked.
+fn nobody(_: &Proposal) -> (Approver, Decision) {
+    (Approver::Flag, Decision::Refused { reason: None })
 }
 
 /// The sandboxed jobs of a step, gathered from what is told of their ends.
@@ -396,7 +492,7 @@ fn cost(before: Spend, after: Spend) -> Option<Cost> {
 }
 
 /// The error of a step as the log holds it. Its words are the same; what else there was of it has been dealt with.
-fn recalled_error(output: &Value, fault: Option<Fault>) -> ToolError {
+pub(crate) fn recalled_error(output: &Value, fault: Option<Fault>) -> ToolError {
     let text = output.as_str().unwrap_or_default();
     let without = |words: &str| text.strip_prefix(words).unwrap_or(text).to_owned();
     match fault {

@@ -1,7 +1,7 @@
 //! How a run looks: a line that moves on a terminal, plain lines elsewhere, the log itself for programs.
 
 use std::{
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use tunesmith_harness::{
 use tunesmith_tools::tool::Progress;
 
 use crate::{
+    approvals::{Decision, Proposal},
     commands::{
         table::{short, word},
         unprinted,
@@ -27,6 +28,7 @@ use crate::{
 
 mod end;
 mod outputs;
+mod question;
 
 /// How often plain output says how far a step is: after this time or this share of it.
 const PAUSE: (Duration, f64) = (Duration::from_secs(5), 0.1);
@@ -301,7 +303,7 @@ impl Watch for Terminal {
         }
     }
 
-    fn approve(&self, what: &str) -> Option<bool> {
+    fn decide(&self, proposal: &Proposal) -> Option<Decision> {
         let mut state = self.state();
         self.flush(&mut state);
         clear(&mut state);
@@ -309,11 +311,19 @@ impl Watch for Terminal {
         if self.style == Style::Quiet || !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return None;
         }
-        eprint!("{}? [y/N] ", visible(what));
-        let mut answer = String::new();
-        let heard = io::stderr().flush().and_then(|()| io::stdin().lock().read_line(&mut answer));
-        Some(heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        Some(question::ask(proposal, &mut io::stdin().lock(), &mut io::stderr()))
     }
+}
+
+/// Asks whether something is to be done; `None` where nobody is at the terminal.
+pub fn ask(what: &str) -> Option<bool> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return None;
+    }
+    eprint!("{}? [y/N] ", visible(what));
+    let mut answer = String::new();
+    let heard = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
+    Some(heard.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn clear(state: &mut State) {

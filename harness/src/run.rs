@@ -20,6 +20,21 @@ use crate::{
     text::slug,
 };
 
+/// All that a run lays out in its directory.
+const PARTS: [&str; 11] = [
+    "base",
+    "work",
+    "sealed",
+    "trained",
+    "outputs",
+    "alive",
+    "events.jsonl",
+    "run.json",
+    "report.json",
+    "report.md",
+    "report.html",
+];
+
 /// The directory of a run. What lies where is said here and nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -162,6 +177,20 @@ impl Run {
     /// The report in the format of this extension: `json`, `md` or `html`.
     pub fn report(&self, extension: &str) -> PathBuf {
         self.dir.join(format!("report.{extension}"))
+    }
+
+    /// Names in the run's directory that no run lays out, in order.
+    pub fn foreign(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let unfinished = name.starts_with('.') && name.ends_with(".part");
+            if !unfinished && !PARTS.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Starts the log of a new run.

@@ -13,6 +13,7 @@ use tunesmith_sandbox::{Cancel, Local};
 use super::{Args, TaskResult};
 use crate::{
     commands::usage,
+    extensions::Extensions,
     model::spec,
     run::{self, Approve, Failure, Options},
     show::Share,
@@ -52,6 +53,7 @@ pub(super) async fn attempt(
         share: Share::Samples,
         approve: Approve::Auto,
         allow: Vec::new(),
+        extensions: Extensions::default(),
         jobs,
     };
     let terminal = Terminal::progress_only(&task.id);

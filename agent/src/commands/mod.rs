@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 pub mod compare;
+pub mod completions;
 pub mod config;
 pub mod convert;
 pub mod data;
@@ -9,6 +10,7 @@ pub mod eval;
 pub mod generate;
 pub mod grade;
 pub mod hub;
+pub mod mcp;
 pub mod numbers;
 pub mod pretrain;
 pub mod require;

@@ -2,16 +2,21 @@
 
 use std::path::PathBuf;
 
-use tunesmith_harness::run::{Manifest, Run, Terms};
+use tunesmith_harness::{
+    run::{Manifest, Run, Terms},
+    text::visible,
+};
 use tunesmith_sandbox::{Cancel, Local};
 
 use super::{
     numbers::{amount, positive},
     require::Require,
-    run::{Approves, capability},
+    run::{Approves, capability, kept},
     usage,
 };
 use crate::{
+    config::{Config, Values},
+    extensions::Extensions,
     run::{self, Approve, Failure, Further, Options},
     show::Share,
     terminal::Terminal,
@@ -24,9 +29,9 @@ use crate::{
 pub struct Args {
     /// The run: its directory, or its name in --dir
     run: PathBuf,
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    /// Where runs are kept [default: runs]
+    #[arg(long)]
+    dir: Option<PathBuf>,
     /// Time for the whole run, what was used included [default: as before]
     #[arg(long, value_name = "N", value_parser = positive)]
     minutes: Option<f64>,
@@ -51,9 +56,12 @@ pub struct Args {
 
 /// Goes on; the exit code is the outcome's.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let run = super::runs::open(&args.run, &args.dir)?;
+    let config = Config::here()?;
+    config.note().iter().for_each(|note| eprintln!("note: {}", visible(note)));
+    let dir = kept(args.dir.clone())?;
+    let run = super::runs::open(&args.run, &dir)?;
     let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
-    let options = args.options(&run, manifest)?;
+    let options = args.options((&run, dir), manifest, &config.values)?;
     let further = Further { minutes: args.minutes, steps: args.steps, usd: args.usd };
     let terminal = Terminal::new(args.json);
     let finished = run::resume(run, &options, further, &terminal, cancel).await;
@@ -65,12 +73,14 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
 
 impl Args {
     /// What the run began with, and what the user says now.
-    fn options(&self, run: &Run, manifest: Manifest) -> Result<Options, Failure> {
+    fn options(&self, (run, dir): (&Run, PathBuf), manifest: Manifest, set: &Values) -> Result<Options, Failure> {
         let before = as_before(manifest)?;
         Ok(Options {
-            dir: run.dir().parent().map_or_else(|| self.dir.clone(), PathBuf::from),
+            dir: run.dir().parent().map_or(dir, PathBuf::from),
             approve: self.approve.map_or(before.approve, Approve::from),
             allow: before.allow.into_iter().chain(self.allow.iter().cloned()).collect(),
+            // What the user has added is as it is now: a server may have moved.
+            extensions: Extensions::from(set),
             jobs: self.require.demand(before.jobs)?,
             ..before
         })
@@ -94,6 +104,7 @@ pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
             _ => Approve::Ask,
         },
         allow,
+        extensions: Extensions::default(),
         jobs: if sandbox == "none" { Local::new().unconfined() } else { Local::new() },
     })
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, Values},
+    extensions::Extensions,
     run::{self, Approve, Failure, Options},
     show::Share,
     terminal::Terminal,
@@ -111,6 +112,15 @@ pub enum Shares {
     Samples,
 }
 
+impl From<Shares> for Share {
+    fn from(shares: Shares) -> Share {
+        match shares {
+            Shares::None => Share::None,
+            Shares::Samples => Share::Samples,
+        }
+    }
+}
+
 /// `--approve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -156,6 +166,7 @@ impl Args {
     /// What is asked for; what no flag says is taken from the settings.
     fn options(self, set: Values) -> Result<Options, Failure> {
         let jobs = self.require.demand(self.sandbox.jobs())?;
+        let extensions = Extensions::from(&set);
         let task = Task {
             request: self.task,
             files: self.files,
@@ -175,14 +186,20 @@ impl Args {
             base: None,
             planner: self.planner.or(set.planner).unwrap_or_else(|| PLAYBOOK.into()),
             dir: self.dir.or(set.dir).unwrap_or_else(|| RUNS.into()),
-            share: match self.share.or(set.share) {
-                None | Some(Shares::None) => Share::None,
-                Some(Shares::Samples) => Share::Samples,
-            },
+            share: self.share.or(set.share).unwrap_or(Shares::None).into(),
             approve: self.approve.or(set.approve).unwrap_or(Approves::Ask).into(),
             allow: if self.allow.is_empty() { set.allow } else { self.allow },
+            extensions,
             jobs,
         })
+    }
+}
+
+/// Where runs are kept: as a flag says, else as the settings do.
+pub fn kept(dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match dir {
+        Some(dir) => Ok(dir),
+        None => Ok(Config::here()?.values.dir.unwrap_or_else(|| RUNS.into())),
     }
 }
 

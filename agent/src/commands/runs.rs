@@ -13,8 +13,6 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 
-mod replay;
-
 use super::{
     print, print_json,
     table::{NONE, short, table},
@@ -22,15 +20,26 @@ use super::{
 };
 use crate::run::Failure;
 
-/// List runs, show one, or play one again
+mod diff;
+mod export;
+mod replay;
+mod rm;
+
+/// List, show, compare, replay, export and remove runs
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Runs {
     /// Every run in a directory, oldest first
     List(List),
     /// The steps, scores and outcome of a run
     Show(Show),
+    /// What differs between two runs
+    Diff(diff::Args),
     /// Play a run again from its log, and hold the two against each other
     Replay(replay::Args),
+    /// Write runs as chats with tool calls, to fine-tune a planner on
+    Export(export::Args),
+    /// Remove runs and all that is in them
+    Rm(rm::Args),
 }
 
 /// `runs list`.
@@ -62,8 +71,22 @@ pub async fn main(runs: Runs, cancel: &Cancel) -> Result<u8, Failure> {
     match runs {
         Runs::List(args) => list(&args),
         Runs::Show(args) => show(&args),
+        Runs::Diff(args) => diff::main(&args),
         Runs::Replay(args) => replay::main(args, cancel).await,
+        Runs::Export(args) => export::main(&args),
+        Runs::Rm(args) => rm::main(&args),
     }
+}
+
+/// Where a run is that was named: a directory, or a name in `dir`.
+fn place(run: &Path, dir: &Path) -> PathBuf {
+    let here = run.is_dir() || run.components().count() > 1;
+    if here { run.to_owned() } else { dir.join(run) }
+}
+
+/// Opens a run that was named.
+pub(super) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
+    Run::open(&place(run, dir)).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))
 }
 
 fn list(args: &List) -> Result<u8, Failure> {
@@ -121,13 +144,6 @@ struct LogState {
     torn_bytes: usize,
     /// Where the log stops being what was written.
     broken: Option<String>,
-}
-
-/// The run of this directory, or of this name in `dir`.
-pub(super) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
-    let here = run.is_dir() || run.components().count() > 1;
-    let path = if here { run.to_owned() } else { dir.join(run) };
-    Run::open(&path).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))
 }
 
 fn show(args: &Show) -> Result<u8, Failure> {

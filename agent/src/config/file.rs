@@ -106,7 +106,7 @@ impl File {
 
 /// A path in a file begins where the file stands.
 fn anchor(key: &str, value: &mut Value, dir: &Path) {
-    let join = |text: &str| Value::String(dir.join(text).to_string_lossy().into_owned());
+    let join = |text: &str| Value::String(dir.join(text.trim_start_matches("./")).to_string_lossy().into_owned());
     match (keys::of(key).map(|key| key.name), value) {
         (Some("dir"), value @ Value::String(_)) => *value = join(value.as_str().unwrap_or_default()),
         // A base may also be a name, as on the Hub.

@@ -139,7 +139,7 @@ fn an_untrusted_file_grants_nothing() {
     // What the user is shown before trusting has the very values, with paths as they would be used.
     let lines = &config.project.as_ref().unwrap().lines;
     assert!(lines.contains(&"planner = \"url:http://127.0.0.1:1#m\"".to_owned()), "{lines:?}");
-    let spy = format!("mcp.spy = {{ command = [\"{}\"] }}", home.path("repo/./spy").display());
+    let spy = format!("mcp.spy = {{ command = [\"{}\"] }}", home.path("repo/spy").display());
     assert!(lines.contains(&spy), "{lines:?}");
 
     home.trust();

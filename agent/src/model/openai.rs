@@ -231,13 +231,19 @@ impl ChatModel for OpenAi {
                 if let Some(window) = error.window {
                     self.told.store(window, Ordering::Relaxed);
                 }
+                // llama-cpp-python ends a stream like this where it refuses a request, and says why without one.
+                if seen.empty.load(Ordering::Relaxed) {
+                    wire::without(&mut body, "stream_options");
+                    body["stream"] = Value::Bool(false);
+                }
                 lost |= seen.spent.load(Ordering::Relaxed);
                 let error = ModelError { spent: lost, ..error };
                 // Some servers know no usage while streaming, which then stays unknown, or no schemas.
                 let refused =
                     (error.kind == ErrorKind::Refused).then(|| wire::unknown(&body, &error.message)).flatten();
                 let dropped = refused.as_ref().is_some_and(|field| wire::without(&mut body, field));
-                self.refused().extend(refused);
+                // What it says of a schema need not hold for the next one.
+                self.refused().extend(refused.filter(|field| field != "response_format"));
                 let wait = if dropped {
                     Some(Duration::ZERO)
                 } else if error.is_transient() {

@@ -49,6 +49,8 @@ pub struct Seen {
     pub done: AtomicBool,
     /// It may have cost something: an answer began, or none came in time.
     pub spent: AtomicBool,
+    /// The stream ended without having said anything.
+    pub empty: AtomicBool,
     /// What went wrong within the stream, of which async-openai keeps the words alone.
     pub fault: Mutex<Option<ModelError>>,
 }
@@ -144,7 +146,9 @@ async fn watched(response: Response, idle: Duration, seen: Arc<Seen>) -> Result<
         return Ok(http::Response::from_parts(parts, Body::from(event)).into());
     }
     let mut events = Events::default();
+    seen.empty.store(true, Ordering::Relaxed);
     let clean = pieces.map(move |piece| {
+        seen.empty.store(false, Ordering::Relaxed);
         let taken = piece.and_then(|piece| events.take(&piece)).map_err(|error| seen.failed(error))?;
         seen.done.fetch_or(taken.done, Ordering::Relaxed);
         Ok::<_, std::io::Error>(taken.text)

@@ -175,12 +175,13 @@ impl Gathering {
 
     /// The reply of the one that was asked, at its price where the provider does not say what it cost.
     pub fn reply(self, to: To<'_>, price: Option<Price>) -> Result<Reply, ModelError> {
-        let finish = match self.finish.as_deref() {
-            Some("stop" | "end_turn" | "eos") => Finish::Stop,
-            Some("tool_calls" | "function_call" | "tool_use") => Finish::Calls,
-            Some("length" | "max_tokens") => Finish::Length,
-            Some("content_filter" | "refusal") => Finish::Filter,
-            other => Finish::Other(other.unwrap_or_default().to_owned()),
+        let word = self.finish.unwrap_or_default();
+        let finish = match word.to_ascii_lowercase().as_str() {
+            "stop" | "end_turn" | "eos" => Finish::Stop,
+            "tool_calls" | "function_call" | "tool_use" => Finish::Calls,
+            "length" | "max_tokens" | "model_length" => Finish::Length,
+            "content_filter" | "refusal" | "safety" => Finish::Filter,
+            _ => Finish::Other(word),
         };
         if finish == Finish::Filter && self.calls.is_empty() {
             let message = "a content filter stopped the reply; rephrase the task or take another model";
@@ -276,5 +277,74 @@ fn text_of(content: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Form, ToolSpec};
+
+    fn body(strict_tools: bool, schema: &Value) -> Value {
+        let tool = |name: &str, schema: &Value| ToolSpec {
+            name: name.into(),
+            description: "d".into(),
+            schema: schema.clone(),
+        };
+        let tools = [tool("fits", schema), tool("does_not", &json!({"type": "object"}))];
+        let form = Form { schema: Some(schema), ..Form::default() };
+        let to = To { base: "b", model: "m", most_tokens: "max_tokens", strict_tools };
+        request(to, Request { messages: &[], tools: &tools, form })
+    }
+
+    #[test]
+    fn schemas_are_strict_where_they_fit_and_the_server_keeps_to_them() {
+        let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]});
+        let mut closed = schema.clone();
+        closed["additionalProperties"] = json!(false);
+        let function = |name: &str, schema: &Value| json!({"name": name, "description": "d", "parameters": schema});
+        let tools = |first: Value| {
+            let rest = function("does_not", &json!({"type": "object"}));
+            json!([{"type": "function", "function": first}, {"type": "function", "function": rest}])
+        };
+        let mut strict = function("fits", &closed);
+        strict["strict"] = json!(true);
+        let mut body_of_openai = body(true, &schema);
+        assert_eq!(body_of_openai["tools"], tools(strict));
+        assert_eq!(body(false, &schema)["tools"], tools(function("fits", &schema)));
+        let format = json!({"name": "answer", "schema": closed, "strict": true});
+        assert_eq!(body_of_openai["response_format"], json!({"type": "json_schema", "json_schema": format}));
+        assert_eq!(body(false, &json!({"type": "object"}))["response_format"]["json_schema"]["strict"], json!(false));
+
+        // Where that is refused, all goes without.
+        let says = "Invalid schema for function 'fits': a is not permitted";
+        assert_eq!(unknown(&body_of_openai, says), Some("strict".into()));
+        assert!(without(&mut body_of_openai, "strict"));
+        assert_eq!(body_of_openai["tools"], tools(function("fits", &closed)));
+        assert_eq!(unknown(&body_of_openai, says), None);
+        assert!(!without(&mut body_of_openai, "strict"));
+    }
+
+    #[test]
+    fn why_a_model_stopped_is_read_in_each_providers_word() {
+        let finish = |word: &str| {
+            let mut gathering = Gathering::default();
+            let call = json!([{"function": {"name": "f", "arguments": "{}"}}]);
+            let chunk = json!({"choices": [{"delta": {"tool_calls": call}, "finish_reason": word}]});
+            gathering.take(&chunk, &mut |_| {}).unwrap();
+            let to = To { base: "b", model: "m", most_tokens: "max_tokens", strict_tools: false };
+            gathering.reply(to, None).unwrap().finish
+        };
+        for (word, expected) in [
+            ("stop", Finish::Stop),
+            ("STOP", Finish::Stop),
+            ("tool_calls", Finish::Calls),
+            ("MAX_TOKENS", Finish::Length),
+            ("model_length", Finish::Length),
+            ("SAFETY", Finish::Filter),
+            ("Tired", Finish::Other("Tired".into())),
+        ] {
+            assert_eq!(finish(word), expected);
+        }
     }
 }

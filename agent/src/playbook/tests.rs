@@ -151,7 +151,7 @@ async fn run(answer: Answer, caps: Caps, began: Instant) -> (LoopEnd, Vec<(Strin
     let budget = Budget::new(caps, began);
     let mut journal = Nowhere;
     let end = Playbook::new(&task, rows, &budget, steps, &mut journal)
-        .drive(&|_| (tunesmith_harness::event::Approver::Policy, true))
+        .drive(&|_| (tunesmith_harness::event::Approver::Policy, crate::approvals::Decision::ONCE))
         .await
         .unwrap();
     let calls = calls.lock().unwrap().clone();

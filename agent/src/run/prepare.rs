@@ -168,7 +168,7 @@ impl Prepared {
         if let Base::Path(base) = &base {
             apart(base, inputs.iter().map(|input| &input.path).chain([&options.dir]))?;
         }
-        let parts = Parts::new(&task, read, test.map(|test| test.rows))?;
+        let parts = Parts::new(task.test_share, read, test.map(|test| test.rows))?;
         let mut unbegun = Unbegun::new(&options.dir);
         let run = Run::create(&options.dir, &task.request, Timestamp::now()).map_err(failure)?;
         unbegun.run = Some(run.dir().to_owned());

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tunesmith_harness::{
-    event::{Capability, Event, Kind},
+    event::{Event, Kind},
     log,
     run::Run,
     task::Task,
@@ -105,8 +105,7 @@ fn is_given(kind: &Kind, model: bool) -> bool {
     match kind {
         Kind::Briefed { .. } | Kind::Said { .. } | Kind::Compacted { .. } => model,
         Kind::Guarded { guard, .. } => model && guard == crate::planner_loop::WINDOW,
-        Kind::Observed { .. } => true,
-        Kind::Approved { capability, .. } => *capability == Capability::Plan,
+        Kind::Observed { .. } | Kind::Approved { .. } => true,
         _ => false,
     }
 }

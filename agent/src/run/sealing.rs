@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use tunesmith_harness::{event::Rows, hash, recipe::Row, rows, run::Run, seal, task::Task};
+use tunesmith_harness::{event::Rows, hash, recipe::Row, rows, run::Run, seal};
 
 use super::{Failure, prepare::unwritten, reading::Read};
 
@@ -20,13 +20,13 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub fn new(task: &Task, read: Read, test: Option<Vec<Row>>) -> Result<Self, Failure> {
+    pub fn new(test_share: Option<f64>, read: Read, test: Option<Vec<Row>>) -> Result<Self, Failure> {
         let total = read.rows.len();
         let pick = |rows: &[Row], indices: &[usize]| indices.iter().map(|&i| rows[i].clone()).collect::<Vec<Row>>();
         let rows = Rows { read: total, open: 0, sealed: 0, dropped: 0, templated: 0, near_groups: 0 };
         let (open, sealed, rows) = match test {
             None => {
-                let split = seal::split(&read.rows, task.test_share).map_err(|e| Failure::new(5, e))?;
+                let split = seal::split(&read.rows, test_share).map_err(|e| Failure::new(5, e))?;
                 let (templated, near_groups, dropped) = (split.templated, split.near_groups, split.held);
                 let rows = Rows { templated, near_groups, dropped, ..rows };
                 (pick(&read.rows, &split.open), pick(&read.rows, &split.sealed), rows)

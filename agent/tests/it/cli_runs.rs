@@ -15,7 +15,7 @@ use crate::cli::{Said, base, command, tickets, tunesmith};
 const TASK: &str = "Fine-tune a small model to route these messages to the right intent.";
 
 /// A planner that trains as the test says and then hands in.
-fn script(train: Value) -> String {
+pub fn script(train: Value) -> String {
     let columns = json!({"kind": "classification", "input": "text", "target": "intent", "max_length": 128});
     let mut plan = columns.clone();
     plan["metric"] = "accuracy".into();
@@ -29,7 +29,7 @@ fn script(train: Value) -> String {
 }
 
 /// A directory with rows and a script, and the arguments of a run on them.
-fn place(train: Value) -> (tempfile::TempDir, Vec<String>) {
+pub fn place(train: Value) -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("rows.csv"), tickets(60)).unwrap();
     fs::write(dir.path().join("script.jsonl"), script(train)).unwrap();
@@ -51,7 +51,7 @@ fn place(train: Value) -> (tempfile::TempDir, Vec<String>) {
     (dir, args.map(str::to_owned).to_vec())
 }
 
-fn words(args: &[String], more: &[&'static str]) -> Vec<String> {
+pub fn words(args: &[String], more: &[&'static str]) -> Vec<String> {
     args.iter().cloned().chain(more.iter().map(|more| (*more).to_owned())).collect()
 }
 
@@ -60,7 +60,7 @@ fn start(dir: &Path, args: &[String]) -> Child {
     command(dir, &args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn run(dir: &Path, args: &[String]) -> Said {
+pub fn run(dir: &Path, args: &[String]) -> Said {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     tunesmith(dir, &args)
 }
@@ -72,7 +72,7 @@ fn run_dir(dir: &Path) -> PathBuf {
     runs.remove(0)
 }
 
-fn good() -> Value {
+pub fn good() -> Value {
     json!({"name": "tuned", "epochs": 14, "learning_rate": 1e-2, "patience": 0})
 }
 

@@ -19,7 +19,7 @@ use tunesmith_harness::{
 use tunesmith_tools::tool::AnyTool;
 
 use crate::{
-    fakes::{Fake, Kept, Loose, World, finish, passed, plan, scope, scope_of},
+    fakes::{Fake, Kept, Loose, World, finish, nobody, passed, plan, scope, scope_of},
     server::{Answer, Asked, Server},
 };
 
@@ -142,6 +142,7 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
         share: Share::Samples,
         scope_of: &scope_of,
         may_amend: false,
+        decide: &nobody,
     };
     let end = drive(planning, &mut kept, &mut on).await.unwrap();
 

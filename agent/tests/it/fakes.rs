@@ -10,11 +10,12 @@ use std::{
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tunesmith::{
+    approvals::{Decision, Proposal},
     model::{ChatModel, Delta, ErrorKind, Message, ModelError, Reply, Request},
     steps::Journal,
 };
 use tunesmith_harness::{
-    event::Kind,
+    event::{Approver, Kind},
     log::LogError,
     score::{Score, Verdict},
     task::{JobKind, Scope},
@@ -38,6 +39,11 @@ impl Fake {
         answer: impl Fn(&Value) -> Result<Value, ToolError> + Send + Sync + 'static,
     ) -> Self {
         Fake { name, schema: json!({"type": "object"}), answer: Box::new(answer), scores: Vec::new() }
+    }
+
+    /// What it answers to these arguments.
+    pub fn answer(&self, args: &Value) -> Result<Value, ToolError> {
+        (self.answer)(args)
     }
 
     pub fn scored(mut self, score: Score) -> Self {
@@ -283,4 +289,9 @@ pub fn passed(scorer: &str, value: f64) -> Score {
         verdict: Verdict::Pass,
         why: "as it should be".into(),
     }
+}
+
+/// Nobody can be asked.
+pub fn nobody(_: &Proposal) -> (Approver, Decision) {
+    (Approver::Flag, Decision::Refused { reason: None })
 }

@@ -17,7 +17,7 @@ use tunesmith_harness::{
 };
 use tunesmith_tools::tool::{AnyTool, ToolError};
 
-use crate::fakes::{Fake, Kept, Talker, World, finish, passed, plan, scope_of};
+use crate::fakes::{Fake, Kept, Talker, World, finish, nobody, passed, plan, scope_of};
 
 fn calls(text: &str, calls: &[(&str, &str, Value)]) -> Reply {
     let call = |(id, name, arguments): &(&str, &str, Value)| Call {
@@ -92,6 +92,7 @@ async fn play(history: &[Kind]) -> (LoopEnd, Vec<Kind>, Vec<Message>, Vec<String
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: true,
+        decide: &nobody,
     };
     let end = drive(planning, &mut kept, &mut |_: Delta<'_>| {}).await.unwrap();
     let last = model.seen.lock().unwrap().last().cloned().unwrap_or_default();
@@ -165,6 +166,7 @@ async fn an_interrupted_call_that_cannot_be_repeated_is_told_and_not_made() {
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: false,
+        decide: &nobody,
     };
     let end = drive(planning, &mut kept, &mut |_: Delta<'_>| {}).await.unwrap();
     assert_eq!((end.end, count.load(Ordering::Relaxed)), (End::Finished(json!({"summary": "s"})), 0));

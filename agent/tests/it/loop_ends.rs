@@ -15,7 +15,7 @@ use tunesmith_harness::{
 };
 use tunesmith_tools::tool::{AnyTool, FieldError, ToolError};
 
-use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, plan, scope, scope_of};
+use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, nobody, plan, scope, scope_of};
 
 /// Plays a script in the loop and says how it ended.
 struct Play<'a> {
@@ -53,6 +53,7 @@ impl<'a> Play<'a> {
             share: self.share,
             scope_of: &scope_of,
             may_amend: self.may_amend,
+            decide: &nobody,
         };
         let mut on = |_: Delta<'_>| {};
         let end = send(drive(planning, &mut kept, &mut on)).await.unwrap();
@@ -213,7 +214,8 @@ async fn what_a_call_needs_of_the_network_is_decided_in_the_log() {
         Kind::decided(Some(step), what, Capability::Network, by, granted)
     };
     let reach = [asked(2, "reach a.test", true), asked(3, "reach a.test, b.test", false)];
-    assert_eq!(approvals(&events), [&reach[..], &[asked(5, "search the Hub", false)]].concat());
+    let more = [asked(4, "reach a.test, b.test, c.test", false), asked(5, "search the Hub", false)];
+    assert_eq!(approvals(&events), [&reach[..], &more].concat());
 }
 
 #[tokio::test]

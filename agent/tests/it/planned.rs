@@ -3,7 +3,13 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tunesmith_harness::{event::Kind, log, rows::write_jsonl, run::Run, task::Outcome};
+use tunesmith_harness::{
+    event::{Event, Kind},
+    log,
+    rows::write_jsonl,
+    run::Run,
+    task::Outcome,
+};
 
 use crate::server::{Answer, Server};
 
@@ -24,6 +30,8 @@ async fn a_model_plans_a_run_through_a_429_a_cut_stream_and_a_malformed_call() {
     let plan = json!({ "kind": "classification", "input": input, "target": target, "max_length": 256,
         "metric": "accuracy", "why": "four teams" });
     let server = Server::start(vec![
+        // Before all else it is asked how much the model reads.
+        Answer::status(200, &json!({"data": [{"id": "m", "max_model_len": 32_768}]}).to_string()),
         Answer::status(429, "slow down").header("retry-after", "0"),
         call("c1", "data_inspect", json!({})),
         // A plan that lacks most of what a plan has.
@@ -73,8 +81,9 @@ async fn a_model_plans_a_run_through_a_429_a_cut_stream_and_a_malformed_call() {
 
     // The malformed call was answered with every field that is wrong.
     let asked = server.asked();
-    assert_eq!(asked.len(), 10);
-    let answer = asked[3].body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+    assert_eq!(asked.len(), 11);
+    assert_eq!(asked[0].line, "GET /v1/models HTTP/1.1");
+    let answer = asked[4].body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
     for wrong in ["/kind", "input", "target", "max_length", "metric", "why"] {
         assert!(answer.contains(wrong), "{wrong} is not in {answer}");
     }
@@ -86,4 +95,34 @@ async fn a_model_plans_a_run_through_a_429_a_cut_stream_and_a_malformed_call() {
     // Nothing of the key is in the run's directory or in any output.
     let log = std::fs::read_to_string(run.log()).unwrap();
     assert!(!log.contains("sk-secret") && !shown.contains("sk-secret"));
+
+    // The recording plans the same run again, without a server.
+    let mut again = Command::new(env!("CARGO_BIN_EXE_tunesmith"));
+    again.args(["run", &task.request, "--approve", "auto", "--json", "--planner"]);
+    again.arg(format!("replay:{}", summary.dir.display())).arg("--file").arg(&file);
+    again.arg("--dir").arg(dir.path().join("again"));
+    let output = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let replayed = Run::list(&dir.path().join("again")).unwrap();
+    let replayed = log::read(&Run::open(&replayed[0].dir).unwrap().log()).unwrap();
+    let said = |events: &[Event]| -> Vec<Kind> {
+        let said = events.iter().map(|event| event.kind.clone());
+        said.filter_map(|kind| match kind {
+            Kind::Said { text, calls, finish, opaque, .. } => {
+                Some(Kind::Said { text, tokens: None, usd: None, calls, finish, opaque })
+            }
+            Kind::Called { .. } => Some(kind),
+            _ => None,
+        })
+        .collect()
+    };
+    assert_eq!(said(&replayed), said(&events));
+    let gain = |events: &[Event]| {
+        events.iter().find_map(|event| match &event.kind {
+            Kind::Graded { grade, .. } => grade.gain.clone(),
+            _ => None,
+        })
+    };
+    assert_eq!(gain(&replayed), gain(&events));
+    assert_eq!(server.asked().len(), 11);
 }

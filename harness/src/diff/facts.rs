@@ -45,6 +45,7 @@ pub(super) fn setup(known: &Known) -> Value {
     if let Some(manifest) = &known.manifest {
         setup.insert("hashes".into(), json(&manifest.hashes));
         setup.insert("device".into(), json(&manifest.device));
+        setup.insert("allowed".into(), json(&manifest.terms));
     }
     clean(Value::Object(setup), &known.places)
 }

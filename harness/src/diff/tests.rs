@@ -23,6 +23,7 @@ fn task() -> Task {
         minutes: Some(10.0),
         steps: None,
         usd: None,
+        max_bytes: None,
         seed: 1,
     }
 }
@@ -59,9 +60,8 @@ fn scoped() -> Kind {
 fn step(number: u32, tool: &str, args: Value, output: Value) -> [Kind; 2] {
     let (id, tool) = (format!("call_{number}"), tool.to_owned());
     let called = Kind::Called { step: number, id: id.clone(), tool: tool.clone(), args };
-    let returned =
-        Kind::Returned { step: number, id, tool, ok: true, output, seconds: 1.5, jobs: Vec::new(), fault: None };
-    [called, returned]
+    let (ok, seconds, jobs, fault, asked) = (true, 1.5, Vec::new(), None, None);
+    [called, Kind::Returned { step: number, id, tool, ok, output, seconds, jobs, fault, asked }]
 }
 
 fn scored(number: u32, value: f64) -> Kind {
@@ -112,6 +112,7 @@ fn run(parent: &Path, late: i64, kinds: impl FnOnce(&Path) -> Vec<Kind>) -> Run 
         device: Some("cpu".into()),
         layers: Vec::new(),
         inputs: Vec::new(),
+        terms: None,
         hashes: [("sealed".to_owned(), "s".to_owned())].into(),
     };
     run.write_manifest(&manifest).unwrap();
@@ -126,7 +127,8 @@ fn whole(dir: &Path, seconds: f64) -> Vec<Kind> {
     let mut kinds = vec![started(task())];
     kinds.extend(step(1, "plan", json!({"kind": "classification"}), json!({"kind": "classification"})));
     kinds.push(scoped());
-    kinds.push(Kind::Said { text: format!("it took {seconds} s"), tokens: Some(0), usd: Some(0.0) });
+    let (text, tokens, usd) = (format!("it took {seconds} s"), Some(0), Some(0.0));
+    kinds.push(Kind::Said { text, tokens, usd, calls: Vec::new(), finish: Value::Null, opaque: None });
     kinds.extend(step(2, "train", json!({"learning_rate": 0.01}), trained(0.5, seconds, dir)));
     kinds.push(scored(2, 0.5));
     kinds.extend(step(3, "finish", json!({"adapter": "a"}), json!({"adapter": "a"})));

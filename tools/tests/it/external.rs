@@ -155,3 +155,24 @@ async fn a_program_that_does_not_say_what_it_is_is_refused() {
         "words --schema: it cannot be started: cannot run `/no/such/program`: there is no such file"
     );
 }
+
+/// The block of a language in the page on extending that holds these words.
+fn example(language: &str, words: &str) -> String {
+    let page = include_str!("../../../docs/extending.md");
+    let fence = format!("```{language}\n");
+    let mut blocks = page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.find(|block| block.contains(words)).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_tool_in_rust_of_the_page_on_extending_is_one() {
+    let source = include_str!("count_lines.rs");
+    assert_eq!(example("rust", "CountLines"), source);
+    assert!(source.lines().count() < 30);
+    let mut place = Place::new();
+    place.registry.tools = vec![tunesmith_tools::registry::typed(crate::count_lines::CountLines)];
+    place.write("notes.txt", "one\ntwo\n");
+    assert_eq!(place.ok("count_lines", json!({"file": "notes.txt"})).await, json!({"lines": 2}));
+    assert_eq!(place.refused("count_lines", json!({"file": "/etc/passwd"})).await, ["/file"]);
+    assert_eq!(place.registry.listing()[0]["description"], "Counts the lines of a text file in the workdir.");
+}

@@ -16,7 +16,8 @@ const SNIPPETS: [(&str, &str); 8] = [
 ];
 
 /// Files of this repository that hold secrets made up for tests.
-const FIXTURES: [&str; 8] = [
+const FIXTURES: [&str; 9] = [
+    "agent/src/config/tests.rs",
     "agent/tests/it/cli_secrets.rs",
     "agent/tests/it/scored.rs",
     "agent/tests/it/spec.rs",
