@@ -110,7 +110,7 @@ pub(super) fn is_form(one: &str, two: &str) -> bool {
 pub(super) fn alike(own: &str, word: &str) -> bool {
     let (own, word) = (singular(own), singular(word));
     let in_group = |group: &&[&str]| group.contains(&own.as_str()) && group.contains(&word.as_str());
-    own.len() > 3 && own == word || SAME.iter().any(|group| in_group(&group))
+    own.len() > 3 && own == word || SAME.iter().any(in_group)
 }
 
 /// A name that only answers have.
