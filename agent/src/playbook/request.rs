@@ -145,7 +145,7 @@ fn exports(words: &Words) -> Vec<Export> {
         }
     }
     let mut formats: Vec<&'static str> = Vec::new();
-    for (phrase, format, _) in phrases::EXPORTS {
+    for (phrase, format) in phrases::EXPORTS {
         if words.wants(phrase) && !formats.contains(&format) {
             formats.push(format);
         }
