@@ -72,7 +72,15 @@ fn scored(number: u32, value: f64) -> Kind {
 
 fn measured(right: usize) -> Measured {
     let value = right as f64 / 20.0;
-    Measured { value, interval: (0.0, 1.0), n: 20, exact_match: value, format_failures: 0.0, macro_f1: None }
+    Measured {
+        value,
+        interval: (0.0, 1.0),
+        n: 20,
+        exact_match: value,
+        format_failures: 0.0,
+        macro_f1: None,
+        field_accuracy: None,
+    }
 }
 
 /// The base is right on the first two rows, the tuned model on the first `right`.
