@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{ChatModel, Delta, Finish, Form, Message, ModelError, Reply, Request, ToolSpec, intake};
+use super::{
+    Call, ChatModel, Delta, Finish, Form, Message, ModelError, Reply, Request, ToolSpec,
+    intake::{self, Mended},
+};
 
 /// Questions that are asked at most, each answered with at most [`MOST_TOKENS`].
 pub const QUESTIONS: usize = 5;
@@ -107,48 +110,27 @@ impl Trying<'_> {
             Ok(asked) => asked,
             Err(error) => return self.note("tool calls", false, error.to_string(), Some(advice(&error))),
         };
-        let (rest, in_text) = intake::calls_in_text(&asked.reply.text, &["note"]);
-        let (how, text, mut calls) = match asked.reply.calls.is_empty() {
-            true => ("in its text", rest, in_text),
-            false => ("by itself", asked.reply.text.clone(), asked.reply.calls.clone()),
-        };
-        let another =
-            || Some("take a model that is trained to call tools, or switch tool calls on in the server".to_owned());
-        let Some(call) = calls.first_mut() else {
-            let found = format!("none; it said {:?}", text.chars().take(80).collect::<String>());
-            return self.note("tool calls", false, found, another());
-        };
-        let wanted = json!({"title": "ready", "count": 3});
-        let mended = match intake::arguments(&call.arguments, asked.reply.finish != Finish::Length) {
-            Ok(mended) if call.name == "note" && mended.value == wanted => mended,
-            Ok(mended) => {
-                let found = format!("{}({}) instead of note({wanted})", call.name, mended.value);
-                return self.note("tool calls", false, found, another());
+        let Called { call, text, in_text, mended } = match called(&asked.reply) {
+            Ok(called) => called,
+            Err(found) => {
+                let another = "take a model that is trained to call tools, or switch tool calls on in the server";
+                return self.note("tool calls", false, found, Some(another.into()));
             }
-            Err(why) => return self.note("tool calls", false, why, another()),
         };
-        let repaired = if mended.repairs.is_empty() { "" } else { ", and its arguments had to be mended" };
-        let advice = (how == "in its text").then(|| {
-            "planning works, though less surely; a server that reads the model's calls (llama.cpp --jinja, vLLM \
-             --enable-auto-tool-choice) is better"
-                .to_owned()
-        });
-        self.note("tool calls", true, format!("{how}{repaired}"), advice);
-        self.trial.can_plan = true;
-        if call.id.is_empty() {
-            call.id = "call_1".into();
-        }
-        call.arguments = mended.value.to_string();
+        let how = if in_text { "in its text" } else { "by itself" };
+        let repaired = if mended { ", and its arguments had to be mended" } else { "" };
+        let better = "planning works, though less surely; a server that reads the model's calls (llama.cpp --jinja, \
+                      vLLM --enable-auto-tool-choice) is better";
+        self.note("tool calls", true, format!("{how}{repaired}"), in_text.then(|| better.to_owned()));
         let result = Message::Tool { id: call.id.clone(), content: r#"{"ok":true}"#.into() };
-        calls.truncate(1);
-        let turn = Message::Assistant { text, calls, opaque: asked.reply.opaque };
+        let turn = Message::Assistant { text, calls: vec![call], opaque: asked.reply.opaque };
         let ask = "Call the tool note once, with title \"ready\" and count 3, and then say that it is done.";
         match self.ask(&[user(ask), turn, result], &[note()], None).await {
-            Ok(_) => self.note("goes on", true, "after a tool's result".into(), None),
-            Err(error) => {
-                self.note("goes on", false, error.to_string(), Some(self::advice(&error)));
-                self.trial.can_plan = false;
+            Ok(_) => {
+                self.note("goes on", true, "after a tool's result".into(), None);
+                self.trial.can_plan = true;
             }
+            Err(error) => self.note("goes on", false, error.to_string(), Some(advice(&error))),
         }
     }
 
@@ -232,6 +214,38 @@ impl Trying<'_> {
         self.trial.usd = self.trial.usd.zip(usd).map(|(sum, more)| sum + more);
         asked.map(|reply| Asked { reply, pieces, first: first.unwrap_or(all), all })
     }
+}
+
+/// The call that was asked for.
+struct Called {
+    /// With an id, and its arguments as they are meant.
+    call: Call,
+    /// What was said besides.
+    text: String,
+    in_text: bool,
+    mended: bool,
+}
+
+/// The call in a reply, or what there is instead.
+fn called(reply: &Reply) -> Result<Called, String> {
+    let in_text = reply.calls.is_empty();
+    let (text, calls) = match in_text {
+        true => intake::calls_in_text(&reply.text, &["note"]),
+        false => (reply.text.clone(), reply.calls.clone()),
+    };
+    let Some(mut call) = calls.into_iter().next() else {
+        return Err(format!("none; it said {:?}", text.chars().take(80).collect::<String>()));
+    };
+    let wanted = json!({"title": "ready", "count": 3});
+    let Mended { value, repairs } = intake::arguments(&call.arguments, reply.finish != Finish::Length)?;
+    if call.name != "note" || value != wanted {
+        return Err(format!("{}({value}) instead of note({wanted})", call.name));
+    }
+    call.arguments = value.to_string();
+    if call.id.is_empty() {
+        call.id = "call_1".into();
+    }
+    Ok(Called { call, text, in_text, mended: !repairs.is_empty() })
 }
 
 fn user(text: &str) -> Message {

@@ -162,9 +162,10 @@ async fn a_call_that_the_server_of_llama_cpp_python_forces_is_understood() {
     let (reply, pieces, _) = ask(&model(&peer.base), "hello there", &[], form()).await;
     assert!(reply.unwrap().text.is_empty() || pieces > 1);
 
-    // It ends the stream without a word, and says why when it is asked for no stream.
+    // It ends the stream without a word, and says why when it is asked for no stream; it closes connections at times.
     let (reply, _, again) = ask(&model(&peer.base), &"abc ".repeat(2_000), &[], form()).await;
     let error = reply.unwrap_err();
-    let typed = (error.kind, error.status, error.window, again);
-    assert_eq!(typed, (ErrorKind::ContextTooLong, Some(400), Some(512), 1), "{error}");
+    let typed = (error.kind, error.status, error.window);
+    assert_eq!(typed, (ErrorKind::ContextTooLong, Some(400), Some(512)), "{error}");
+    assert!((1..4).contains(&again), "{again}");
 }
