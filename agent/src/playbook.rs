@@ -12,7 +12,7 @@ use tunesmith_harness::{
     event::{Kind, Rows},
     figures::percent,
     log::LogError,
-    task::{Goal, JobKind, Outcome, Task},
+    task::{JobKind, Outcome, Task},
 };
 use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, evaluate, tool::ToolError, train};
 
@@ -22,7 +22,9 @@ use crate::{
     steps::{self, Asked, Journal, Steps},
 };
 
+mod candidates;
 mod columns;
+mod inspecting;
 pub mod ladder;
 mod phrases;
 mod preview;
@@ -34,7 +36,6 @@ mod words;
 
 use ladder::{Recipe, Speed};
 pub use preview::Preview;
-use react::{Course, Next, Settings};
 
 /// Longest example in tokens that the playbook plans with.
 const MAX_LENGTH: usize = 512;
@@ -71,13 +72,6 @@ impl From<LogError> for Stop {
     fn from(error: LogError) -> Self {
         Stop::Log(error)
     }
-}
-
-/// One trained candidate.
-struct Candidate {
-    settings: Settings,
-    trained: train::Output,
-    measured: evaluate::Output,
 }
 
 /// What was learned before the long training: the data as prepared, the base's score, and the speeds.
@@ -188,78 +182,6 @@ impl<'a> Playbook<'a> {
             .await
     }
 
-    /// Looks at the data first, and finds out which column is read and which is answered.
-    async fn inspect(&mut self) -> Result<data_inspect::Proposal, Stop> {
-        let seen: data_inspect::Output = self.call("data_inspect", json!({})).await?;
-        let refused = |why: String| Stop::End(End::Refused, why);
-        let words = words::Words::new(&self.task.request);
-        let choose = |kinds: &[JobKind]| {
-            columns::choose(&columns::Seen { words: &words, kinds, columns: &seen.columns, rows: seen.rows })
-        };
-        let chosen = match choose(&self.wanted.kinds) {
-            // What was only hinted at is no reason to ask where the columns are clear.
-            Err(question) if self.wanted.hinted => choose(&[]).map_err(|_| question),
-            chosen => chosen,
-        };
-        let chosen = match (chosen, &seen.proposal) {
-            (Ok(chosen), _) => chosen,
-            (Err(question), Some(_)) => return Err(refused(question)),
-            (Err(question), None) => return Err(refused(seen.note.unwrap_or(question))),
-        };
-        let same = |proposal: &data_inspect::Proposal| {
-            (&proposal.input, &proposal.target) == (&chosen.inputs[0], &chosen.target)
-        };
-        let (proposal, note) = match seen.proposal.filter(same) {
-            Some(proposal) => (Some(proposal), None),
-            None => {
-                let args = json!({ "input": chosen.inputs[0], "target": chosen.target });
-                let seen: data_inspect::Output = self.call("data_inspect", args).await?;
-                (seen.proposal, seen.note)
-            }
-        };
-        let Some(proposal) = proposal else {
-            return Err(refused(note.unwrap_or_else(|| "the data has no use that the playbook knows".into())));
-        };
-        self.fits(&proposal, seen.columns.iter().find(|column| column.name == proposal.target)).map_err(refused)?;
-        let why = format!("{}; {}", proposal.why, chosen.why);
-        self.inputs = chosen.inputs;
-        Ok(data_inspect::Proposal { why, ..proposal })
-    }
-
-    /// Whether the kind of job that the answers amount to is one that the request asks for.
-    fn fits(&self, proposal: &data_inspect::Proposal, target: Option<&data_inspect::Column>) -> Result<(), String> {
-        let wanted: &[JobKind] = if self.wanted.hinted { &[] } else { &self.wanted.kinds };
-        let fits = match proposal.kind {
-            // A single value that is taken out of a text is no JSON object, and a JSON object may be asked for as a text.
-            JobKind::Extraction | JobKind::Generation => {
-                wanted.contains(&JobKind::Extraction) || wanted.contains(&JobKind::Generation)
-            }
-            // Labels are texts too, but a translation that repeats in every third row is none.
-            JobKind::Classification => {
-                wanted.contains(&JobKind::Classification) || !wanted.contains(&JobKind::Generation)
-            }
-        };
-        let names: Vec<&str> = wanted.iter().map(|kind| name(*kind)).collect();
-        if !wanted.is_empty() && !fits {
-            return Err(format!(
-                "the request asks for {}, but column {:?} does not fit that ({}); name the column of the answer in the request",
-                names.join(" or "),
-                proposal.target,
-                proposal.why
-            ));
-        }
-        let number = target.is_some_and(|column| column.cells == data_inspect::Cells::Number);
-        let reckoned = wanted.contains(&JobKind::Generation) || wanted.contains(&JobKind::Extraction);
-        if number && proposal.kind == JobKind::Generation && !reckoned {
-            return Err(format!(
-                "column {:?} holds many different numbers, and the playbook predicts no quantities; give a column with a few \
-                 ranges as labels, for example low, middle and high",
-                proposal.target
-            ));
-        }
-        Ok(())
-    }
-
     async fn plan(&mut self, proposal: &data_inspect::Proposal) -> Result<(), Stop> {
         let mut args = json!({
             "kind": proposal.kind,
@@ -351,77 +273,6 @@ impl<'a> Playbook<'a> {
         Ok(recipe)
     }
 
-    /// Trains candidates, each in answer to how the last one went, and keeps the best on validation rows.
-    async fn train_candidates(&mut self, scouted: &Scouted, recipe: &Recipe) -> Result<Candidate, Stop> {
-        let mut best: Option<Candidate> = None;
-        let limit = if recipe.rates.len() > 1 { CANDIDATE_ROWS } else { BASE_ROWS };
-        let (mut history, mut settings) = (Vec::new(), recipe.first());
-        let each = recipe.seconds / recipe.rates.len().max(1) as f64;
-        loop {
-            let course = match self.call("train", recipe.args(scouted.kind, &settings)).await {
-                Ok(trained) => {
-                    let candidate = self.measured(settings, trained, limit).await?;
-                    let course = Course::of(&candidate.trained);
-                    let enough = candidate.measured.measured.value >= 1.0 || self.meets_goals(&candidate);
-                    if best.as_ref().is_none_or(|best| candidate.better_than(best)) {
-                        best = Some(candidate);
-                    }
-                    if enough {
-                        break;
-                    }
-                    course
-                }
-                // One bad learning rate does not spoil the others; the error is in the log.
-                Err(Stop::End(End::Failed, why)) if why.contains("not finite") => Course::Diverged(None),
-                Err(stop) => return Err(stop),
-            };
-            history.push((settings, course));
-            // What did not work costs no place among the candidates that there is time for.
-            let diverged = |(_, course): &&(Settings, Course)| matches!(course, Course::Diverged(_));
-            let tried = history.len() - history.iter().filter(diverged).count().min(1);
-            let (next, why) = match react::react(&history, &recipe.rates) {
-                Next::Try(next, why) => (next, why),
-                Next::Enough(why) => {
-                    self.say(why)?;
-                    break;
-                }
-            };
-            if tried >= recipe.rates.len() || !self.observe("another candidate", |p| p.may_train_again(each))?.possible
-            {
-                break;
-            }
-            self.say(why)?;
-            settings = next;
-        }
-        let Some(best) = best else {
-            return Err(Stop::End(End::Failed, "training diverged at every learning rate that was tried".into()));
-        };
-        self.say(format!(
-            "learning rate {:e} is kept: {} on {} validation rows",
-            best.settings.learning_rate,
-            percent(best.measured.measured.value),
-            best.measured.measured.n
-        ))?;
-        Ok(best)
-    }
-
-    /// A trained candidate with its score.
-    async fn measured(&mut self, settings: Settings, trained: train::Output, limit: usize) -> Result<Candidate, Stop> {
-        let args = json!({ "adapter": trained.adapter, "limit": limit });
-        let measured: evaluate::Output = self.call("evaluate", args).await?;
-        Ok(Candidate { settings, trained, measured })
-    }
-
-    /// Whether time is left for a candidate of so many seconds, and steps to train, measure, export and hand in.
-    fn may_train_again(&self, seconds: f64) -> Again {
-        const STEPS: u32 = 4;
-        let used = self.budget.spent().steps;
-        let steps_left = self.budget.caps().steps.is_none_or(|cap| cap.saturating_sub(used) >= STEPS);
-        let now = Instant::now();
-        let time_left = self.budget.left_for_steps(now).is_none_or(|left| left.as_secs_f64() >= seconds);
-        Again { possible: steps_left && time_left && self.budget.exceeded(now).is_none() }
-    }
-
     /// What is seen of clocks and budgets at a decision of this name. All that could be another number in a second run of
     /// the same playbook comes in here, as one value that can be written down.
     ///
@@ -489,27 +340,6 @@ impl<'a> Playbook<'a> {
 
     fn say(&mut self, text: String) -> Result<(), LogError> {
         self.journal.record(Kind::words(text, Some(0), Some(0.0)))
-    }
-}
-
-impl Playbook<'_> {
-    /// Whether every goal is one on the headline metric and holds on validation rows with its interval to spare: then
-    /// another candidate would only cost time. Without goals more is always better.
-    fn meets_goals(&self, candidate: &Candidate) -> bool {
-        let metric = &candidate.measured.metric;
-        let met = |goal: &Goal| {
-            (goal.metric == *metric || goal.metric == "accuracy")
-                && candidate.measured.measured.interval.0 >= goal.at_least
-        };
-        !self.task.goals.is_empty() && self.task.goals.iter().all(met)
-    }
-}
-
-impl Candidate {
-    /// Higher score on validation rows; the lower validation loss breaks ties.
-    fn better_than(&self, other: &Candidate) -> bool {
-        let loss = |c: &Candidate| c.trained.valid_loss.unwrap_or(f64::INFINITY);
-        (self.measured.measured.value, -loss(self)) > (other.measured.measured.value, -loss(other))
     }
 }
 

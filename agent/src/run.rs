@@ -38,6 +38,7 @@ use crate::{
 };
 
 mod beat;
+mod chats;
 mod failure;
 mod prepare;
 mod reading;

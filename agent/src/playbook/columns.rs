@@ -6,117 +6,12 @@
 use tunesmith_harness::task::JobKind;
 use tunesmith_tools::data_inspect::{Cells, Column};
 
-use super::words::{Words, singular};
+use super::words::Words;
+use names::{is_answer, is_id, is_input, is_label};
+use said::{Said, Sure};
 
-/// Names of the same thing, by which people call a column otherwise than the file does.
-const SAME: [&[&str]; 35] = [
-    &["dept", "department", "team", "queue", "unit", "desk", "assignee", "owner", "group"],
-    &["priority", "urgency", "urgent", "severity", "importance", "prio"],
-    &["sentiment", "mood", "feeling", "positive", "negative", "happy", "unhappy", "angry", "polarity"],
-    &["category", "categorie", "cat", "kind", "type", "class", "topic", "theme", "bucket"],
-    &["spam", "junk", "phishing", "ham"],
-    &["intent", "intention", "purpose"],
-    &["answer", "reply", "response", "replie", "respond", "solution", "resolution"],
-    &["question", "query", "ask"],
-    &[
-        "message",
-        "msg",
-        "txt",
-        "mesage",
-        "email",
-        "mail",
-        "text",
-        "body",
-        "ticket",
-        "complaint",
-        "note",
-        "comment",
-        "review",
-        "feedback",
-        "post",
-        "tweet",
-        "content",
-        "description",
-        "letter",
-        "request",
-        "transcript",
-    ],
-    &["summary", "summarise", "summarize", "short", "shorten", "abstract", "tldr", "gist"],
-    &["headline", "title"],
-    &["rating", "star", "stars", "score", "grade"],
-    &["english", "en", "eng"],
-    &["german", "de", "deutsch", "ger"],
-    &["french", "fr", "francais"],
-    &["spanish", "es", "espanol"],
-    &["italian", "ita", "italiano"],
-    &["portuguese", "pt", "por", "portugues"],
-    &["dutch", "nl", "nederlands"],
-    &["polish", "pl", "polski"],
-    &["swedish", "sv", "svenska"],
-    &["danish", "da", "dansk"],
-    &["turkish", "tr"],
-    &["russian", "ru"],
-    &["chinese", "zh"],
-    &["japanese", "ja", "jp"],
-    &["czech", "cs"],
-    &["greek", "el"],
-    &["polite", "friendly", "nice", "formal", "professional", "kind_version"],
-    &["plain", "simple", "easy", "simplified", "simplify"],
-    &["corrected", "correct", "fixed", "clean", "cleaned", "correction"],
-    &["rewritten", "rewrite", "reworded", "rephrased", "after", "new_version"],
-    &["original", "before", "draft", "rough", "raw", "old_version"],
-    &["language", "lang"],
-    &["churned", "churn", "leave", "left", "cancel", "cancelled", "quit"],
-];
-
-/// Words right before a column, but for small ones, that say it is answered.
-const ANSWERED: &str = "which|what|predict*|guess*|tell|tells|decide*|pick|picks|choose|chooses|assign|assigns|give|gives|\
-    output|outputs|return|returns|produce*|write|writes|generate*|find|finds|detect*|determin*|identif*|suggest*|know|extract*|pull|\
-    grab|fill|fills|learn|learns|say|says|recogni*|spot|spots|flag|flags|set|estimate|propose|as|figure";
-/// Words before "to" and "into" that bring something there.
-const MOVES: &str = "from|route|routes|routing|send|sends|sort|sorts|assign|assigns|forward|goes|go|match|map|turn|turns|convert|\
-    converts|translate|translates|belongs|rewrite|boil|condense|reduce|cut|put|puts|divide|split|classify|classifies|group";
-/// Words right before a column that say it is read.
-const READ: &str = "from|given|using|on|read|reads|reading|based|look|looks|looking|for|each|every|incoming|see|sees|take|takes|about|\
-    answer|answers|answering|label|labels|these|those|when|route|routes|classify|sort|sorts|rewrite|rewrites|translate|translates|summarize|summarise|triage|turn|turns|\
-    shorten|shortens|convert|converts|reply|respond|tag|simplify|polish|fix|understand";
-/// Words that say nothing between them and a column.
-const SMALL: &str = "how|many|much|the|a|an|my|our|their|its|it|your|right|correct|proper|best|me|us|customer|customers|out|new|messy|long|short|up|\
-    good|column|field|appropriate|s|single|matching|to|will|is|one|of|kind|type";
-
-/// Languages, which texts are written in.
-const LANGUAGES: &str = "english|german|french|spanish|italian|dutch|polish|portuguese|swedish|danish|turkish|czech|russian|chinese|japanese|greek";
-
-/// Short words that are no names of columns unless they are called so.
-const COMMON: &str = "no|in|is|at|or|as|on|if|and|not|so|do|be|by|id|i";
-
-/// How surely a column is meant: by a word for the same thing, by one of its values, by its name, by several of its values,
-/// by its name as a column's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Sure {
-    #[default]
-    Not,
-    Alike,
-    Value,
-    Named,
-    Values,
-    Explicit,
-}
-
-/// What the request says of a column.
-#[derive(Clone, Copy, Debug, Default)]
-struct Said {
-    read: Sure,
-    answered: Sure,
-    /// Named without a side.
-    named: Sure,
-    /// It holds labels, and its side was the reading one.
-    aside: bool,
-    /// It stands beside a word that joins it to another.
-    joined: bool,
-    /// It is not to be used.
-    denied: bool,
-}
+mod names;
+mod said;
 
 /// The two columns, and which words or which lack of others decided so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -400,287 +295,6 @@ impl Seen<'_> {
     fn is_known(&self, word: &str) -> bool {
         self.columns.iter().any(|column| column.name.to_lowercase().contains(word))
     }
-
-    /// What the request says of the column at a place.
-    fn said(&self, at: usize) -> Said {
-        let column = &self.columns[at];
-        let own = parts(&column.name);
-        let mut said = Said::default();
-        let list = &self.words.list;
-        for place in 0..list.len() {
-            let found = named(&self.words.list[place..].iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), &own);
-            let (sure, taken) = match found {
-                Some(taken) => (Sure::Named, taken),
-                None if self.ordinal(place) == Some(at) => (Sure::Explicit, 2),
-                None if own.iter().any(|own| alike(own, &list[place].text)) => (Sure::Alike, 1),
-                None => continue,
-            };
-            let beside = |at: usize| {
-                list.get(at).is_some_and(|word| fits(&word.text, "column|columns|field|fields|colum|collumn|coloumn"))
-            };
-            // "A" is an article before it is a column.
-            let short = own.len() == 1 && (own[0].len() == 1 || fits(&own[0], SMALL) || fits(&own[0], COMMON));
-            let small = sure == Sure::Named && short;
-            let called = place.checked_sub(1).is_some_and(beside) || beside(place + taken) || list[place].quoted;
-            if small && !called {
-                continue;
-            }
-            let sure = if sure == Sure::Named && called { Sure::Explicit } else { sure };
-            said.denied |= sure >= Sure::Named && self.is_denied(place, place + taken);
-            let around = (place.saturating_sub(3)..place).chain(place + taken..place + taken + 3);
-            said.joined |= sure >= Sure::Named
-                && around.filter_map(|at| list.get(at)).any(|word| fits(&word.text, "and|plus|with|together"));
-            let side = match self.side(at, place, place + taken) {
-                Some(true) => &mut said.answered,
-                Some(false) => &mut said.read,
-                None => &mut said.named,
-            };
-            *side = (*side).max(sure);
-        }
-        let values = self.values(column);
-        said.answered = said.answered.max(match values {
-            0 => Sure::Not,
-            1 => Sure::Value,
-            _ => Sure::Values,
-        });
-        said
-    }
-
-    /// Whether what stands from `from` to `to` is not to be used: "don't use X", "X is not important".
-    fn is_denied(&self, from: usize, to: usize) -> bool {
-        let list = &self.words.list;
-        let start = (from.saturating_sub(4)..from).rev().take_while(|at| !list[*at].ends).last().unwrap_or(from);
-        let part = |range: std::ops::Range<usize>| Words { text: String::new(), list: list[range].to_vec() };
-        let before = part(start..from);
-        let behind = part(to.min(list.len())..(to + 4).min(list.len()));
-        let over = list.get(to - 1).is_some_and(|word| word.ends);
-        before.has("dont|not|never use|bother|look|take|need|want|learn|predict|include")
-            || before.has("ignore|forget|skip|except|excluding")
-            || !over && behind.has("is|are not important|relevant|needed|interesting|wanted")
-            || !over && behind.has("is|are irrelevant|useless|unimportant|wrong")
-    }
-
-    /// How many of a column's labels stand in the request.
-    fn values(&self, column: &Column) -> usize {
-        const PLAIN: [&str; 8] = ["yes", "no", "true", "false", "other", "none", "text", "model"];
-        let classifies = self.kinds.is_empty() || self.kinds.contains(&JobKind::Classification);
-        if !classifies || !column.holds_labels(self.rows) {
-            return 0;
-        }
-        let stands = |label: &str| {
-            let own = parts(label);
-            let texts: Vec<&str> = self.words.list.iter().map(|word| word.text.as_str()).collect();
-            let telling =
-                label.len() > 2 && !PLAIN.contains(&label.to_lowercase().as_str()) && label.parse::<f64>().is_err();
-            telling && !own.is_empty() && (0..texts.len()).any(|at| named(&texts[at..], &own).is_some())
-        };
-        column.labels.iter().filter(|count| stands(&count.label)).count()
-    }
-
-    /// Whether the word at a place stands for a column.
-    fn is_meant(&self, place: usize) -> bool {
-        let word = self.words.word(place);
-        let means = |column: &Column| parts(&column.name).iter().any(|own| alike(own, word) || own == word);
-        !word.is_empty() && self.columns.iter().any(means)
-    }
-
-    /// The column that a place in the order means: `last column`, `column B`.
-    fn ordinal(&self, place: usize) -> Option<usize> {
-        let (word, next) = (self.words.word(place), self.words.word(place + 1));
-        let count = self.columns.len();
-        let at = match (word, next) {
-            ("first", "column") => 0,
-            ("second", "column") => 1,
-            ("third", "column") => 2,
-            ("fourth", "column") => 3,
-            ("last", "column") => count.checked_sub(1)?,
-            ("column", letter) if letter.len() == 1 => {
-                let letter = letter.bytes().next().filter(u8::is_ascii_lowercase)?;
-                usize::from(letter - b'a')
-            }
-            _ => return None,
-        };
-        (at < count).then_some(at)
-    }
-
-    /// Whether what stands from `from` to `to` is answered (`true`) or read, by the words around it.
-    fn side(&self, column: usize, from: usize, to: usize) -> Option<bool> {
-        let words = self.words;
-        let is = |at: usize, pattern: &str| words.list.get(at).is_some_and(|word| fits(&word.text, pattern));
-        // "... column is the answer", "... as the label", "... is what it reads".
-        let behind = Words {
-            text: String::new(),
-            list: words.list[to.min(words.list.len())..(to + 7).min(words.list.len())].to_vec(),
-        };
-        let starts = |pattern: &str| behind.all(pattern).iter().any(|found| found.start <= 1);
-        if starts("is|are|as .. answer|label|target|output|predicted|prediction|guess|predict|learn|say") {
-            return Some(true);
-        }
-        if starts("is|are|as .. input|reads|read|given|see|sees") {
-            return Some(false);
-        }
-        // "question + ddl -> sql", and "question in, sql out".
-        let pauses = |at: usize| words.list.get(at).is_none_or(|word| word.pauses);
-        let part = (to.saturating_sub(1)..to + 3).take_while(|at| !pauses(*at)).map(|at| at + 1);
-        if part.clone().any(|at| at >= to && is(at, "→")) || is(to, "→") || is(to, "in") && pauses(to) {
-            return Some(false);
-        }
-        if part.clone().any(|at| is(at, "out") && pauses(at)) || (from.saturating_sub(2)..from).any(|at| is(at, "→"))
-        {
-            return Some(true);
-        }
-        // "German to English" goes from the one to the other.
-        if is(to, "to|into") && self.is_meant(to + 1) {
-            return Some(false);
-        }
-        let (mut at, mut unknown, mut most) = (from, 0, 1);
-        for _ in 0..8 {
-            at = at.checked_sub(1)?;
-            if words.list[at].ends {
-                return None;
-            }
-            // "from X to Y", "route X to Y", but not "reply to X".
-            if is(at, "to|into") && at.checked_sub(1).is_some_and(|at| self.is_meant(at)) {
-                return Some(true);
-            }
-            if is(at, "with") && at.checked_sub(1).is_some_and(|at| is(at, "answer*|repl*|respond*|return*|come|comes"))
-            {
-                return Some(true);
-            }
-            // "English letters in German", but not "they write in English".
-            if is(at, "in") && is(at + 1, LANGUAGES) {
-                let sentence = (0..at).rev().take_while(|at| !words.list[*at].ends);
-                let other = sentence.into_iter().any(|at| is(at, LANGUAGES));
-                return other.then_some(true);
-            }
-            // "The right answer is in that column."
-            let truth = |at: usize| is(at, "answer|answers|label|labels|target|result|results|truth|solution");
-            if is(at, "in|under|called") && (at.saturating_sub(3)..at).any(truth) {
-                return Some(true);
-            }
-            if is(at, "to|into") {
-                let back = at.saturating_sub(7)..at;
-                if back.clone().any(|at| is(at, MOVES)) {
-                    return Some(true);
-                }
-                if back.clone().any(|at| is(at, "reply|replies|respond|responds|answer|answers|listen|similar")) {
-                    return Some(false);
-                }
-                return None;
-            }
-            // "The team of a message", but not "what kind of message".
-            if is(at, "of") && !at.checked_sub(1).is_some_and(|at| is(at, "kind|type|sort|one|set|list")) {
-                return Some(false);
-            }
-            // "Sort by team", but "sort by what they say".
-            if is(at, "by") {
-                return Some(!self.is_text(column));
-            }
-            if is(at, READ) && !is(at, SMALL) {
-                return Some(false);
-            }
-            if is(at, ANSWERED) && !is(at, SMALL) {
-                // "For what the user says".
-                let read =
-                    is(at, "what|which") && at.checked_sub(1).is_some_and(|at| is(at, "for|from|of|on|given|about"));
-                return Some(!read);
-            }
-            // "Know if a mail is spam" says nothing of the mail.
-            if is(at, "if|whether|that|who|but") {
-                return None;
-            }
-            // One word may stand between: "every order email". What is joined to another column is on its side.
-            let joins = is(at, "and|plus|or|with|together|along");
-            if !is(at, SMALL) && self.is_meant(at) && most == 1 {
-                return None;
-            }
-            unknown += usize::from(!is(at, SMALL) && !joins);
-            most += 2 * usize::from(joins);
-            if unknown > most {
-                return None;
-            }
-        }
-        None
-    }
-}
-
-fn fits(word: &str, pattern: &str) -> bool {
-    pattern.split('|').any(|part| part.strip_suffix('*').map_or(word == part, |stem| word.starts_with(stem)))
-}
-
-/// A name's words: `customerMessage_en` is three.
-fn parts(name: &str) -> Vec<String> {
-    let mut parts: Vec<String> = Vec::new();
-    let mut last = ' ';
-    for c in name.chars() {
-        let new = !last.is_alphanumeric() || c.is_uppercase() && last.is_lowercase();
-        if c.is_alphanumeric() {
-            if new || parts.is_empty() {
-                parts.push(String::new());
-            }
-            if let Some(part) = parts.last_mut() {
-                part.extend(c.to_lowercase());
-            }
-        }
-        last = c;
-    }
-    parts
-}
-
-/// How many words a name takes at the beginning of `words`, if it stands there.
-fn named(words: &[&str], own: &[String]) -> Option<usize> {
-    let whole = own.join("_");
-    if words.first().is_some_and(|word| **word == whole || **word == own.concat()) {
-        return Some(1);
-    }
-    let same = own.iter().zip(words).filter(|(own, word)| is_form(own, word)).count();
-    (!own.is_empty() && same == own.len()).then_some(own.len())
-}
-
-/// Whether two words are forms of one: `call` and `calling`, `line` and `liner`.
-fn is_form(one: &str, two: &str) -> bool {
-    let ending = |long: &str, short: &str| {
-        short.len() >= 4 && long.strip_prefix(short).is_some_and(|rest| fits(rest, "ing|ed|d|r|er|ers|es"))
-    };
-    singular(one) == singular(two) || ending(one, two) || ending(two, one)
-}
-
-/// Whether a word of the request means the same as one of a column's name.
-fn alike(own: &str, word: &str) -> bool {
-    let (own, word) = (singular(own), singular(word));
-    let in_group = |group: &&[&str]| group.contains(&own.as_str()) && group.contains(&word.as_str());
-    own.len() > 3 && own == word || SAME.iter().any(|group| in_group(&group))
-}
-
-/// A name that only answers have.
-fn is_answer(name: &str) -> bool {
-    const NAMES: &str = "label|labels|completion|answer|output|response|target|expected|class|reply|polite|formal|friendly|rewritten|\
-        corrected|fixed|clean|cleaned|improved|better|simplified|simple|summary|short|translation|translated|after|final|headline|result|solution|sql";
-    parts(name).iter().any(|part| fits(part, NAMES))
-}
-
-/// A name that people give to labels.
-fn is_label(name: &str) -> bool {
-    const NAMES: &str = "label|labels|intent|category|class|sentiment|topic|tag|tags|type|department|dept|team|queue|language|kind|spam|\
-        priority|urgency|genre|status";
-    parts(name).iter().any(|part| fits(part, NAMES))
-}
-
-/// A name that only what is read has.
-fn is_input(name: &str) -> bool {
-    const NAMES: &str = "prompt|question|instruction|input|text|message|sentence|query|utterance|source|original|before|draft|rough|raw|\
-        informal|messy";
-    parts(name).iter().any(|part| fits(part, NAMES)) && !is_answer(name)
-}
-
-/// Whether a column tells rows apart or says when and where they are from, which nobody asks a model for.
-fn is_id(column: &Column) -> bool {
-    const NAMES: &str = "id|ids|idx|index|uuid|guid|key|date|datetime|time|timestamp|day|month|year|created|updated|modified|received|\
-        at|url|uri|link|email_address|phone|ip|hash|row|no|nr|number|ref|reference|unnamed";
-    let own = parts(&column.name);
-    let number = column.cells == Cells::Number && column.labels.is_empty();
-    let name = own.first().is_none_or(|first| fits(first, NAMES)) || own.last().is_some_and(|last| fits(last, NAMES));
-    name || number && own.is_empty()
 }
 
 #[cfg(test)]
@@ -800,6 +414,50 @@ mod tests {
             [column("txt", 60, &[]), column("old_guess", 4, &["junk", "ok"]), column("lbl", 4, &["junk", "ok"])];
         let got = chosen("which is junk? don't use old_guess, the right answer is in lbl", &[Classification], &guesses);
         assert_eq!(got, pair("txt", "lbl"));
+    }
+
+    #[test]
+    fn the_suites_requests_fit_their_columns() {
+        let labels: &[&str] = &["a b", "c d", "e f"];
+        for (request, input, target, values) in [
+            (
+                "Fine-tune a small model to rewrite these diary lines so that they tell what the writer does.",
+                "line",
+                "told",
+                &[][..],
+            ),
+            ("Fine-tune a small model to answer these multiple choice questions.", "question", "answer", labels),
+            (
+                "Fine-tune a small model to route what listeners write to our radio station to the right desk.",
+                "message",
+                "desk",
+                labels,
+            ),
+            (
+                "Fine-tune a small model to lay out the words in the form that each line asks for.",
+                "line",
+                "laid_out",
+                &[],
+            ),
+            ("Train a small model on these tales so that it goes on where a text breaks off.", "text", "rest", &[]),
+            (
+                "Fine-tune a small model to rewrite each command as a report that it has been done.",
+                "command",
+                "report",
+                &[],
+            ),
+            (
+                "Fine-tune a small model to route these messages from museum visitors to the right team.",
+                "message",
+                "team",
+                labels,
+            ),
+        ] {
+            let wanted = crate::playbook::request::read(request).unwrap();
+            assert_eq!((wanted.beyond, wanted.questions), (vec![], vec![]), "{request}");
+            let columns = [column(input, 60, &[]), column(target, 50, values)];
+            assert_eq!(chosen(request, &wanted.kinds, &columns), pair(input, target), "{request}");
+        }
     }
 
     #[test]

@@ -265,17 +265,17 @@ const SETTINGS: &str = "settings of the training, which it chooses itself (see `
 pub const MADE: &str = "making rows up, which needs a language model (see `tunesmith data make`)";
 const CHOSEN: &str = "choosing rows or columns out of the file (see `tunesmith data prepare --rows`)";
 
-/// Formats of the model to ship: pattern, format, how numbers are stored where that is said.
-pub const EXPORTS: [(&str, &str, Option<&str>); 9] = [
-    ("gguf", "gguf", None),
-    ("llama cpp", "gguf", None),
-    ("llamacpp", "gguf", None),
-    ("ollama", "gguf", None),
-    ("lm studio|lmstudio", "gguf", None),
-    ("koboldcpp|jan|gpt4all", "gguf", None),
-    ("safetensors", "safetensors", None),
-    ("merged model|weights", "safetensors", None),
-    ("hugging face|huggingface format|transformers", "safetensors", None),
+/// Formats of the model to ship.
+pub const EXPORTS: [(&str, &str); 9] = [
+    ("gguf", "gguf"),
+    ("llama cpp", "gguf"),
+    ("llamacpp", "gguf"),
+    ("ollama", "gguf"),
+    ("lm studio|lmstudio", "gguf"),
+    ("koboldcpp|jan|gpt4all", "gguf"),
+    ("safetensors", "safetensors"),
+    ("merged model|weights", "safetensors"),
+    ("hugging face|huggingface format|transformers", "safetensors"),
 ];
 
 /// How numbers may be stored.

@@ -28,6 +28,8 @@ pub struct Wanted {
     pub dataset: Option<String>,
     /// Where the result is to be sent.
     pub publish: Option<Publish>,
+    /// The words may ask to go on reading raw text, which counts where the data has no answers.
+    pub raw: bool,
     /// What is asked for that the playbook does not do, in words for people.
     pub beyond: Vec<String>,
     /// What must be said more clearly first.
@@ -82,7 +84,8 @@ pub fn read(request: &str) -> Option<Wanted> {
     let mut wanted = Wanted { kinds, hinted, ..Wanted::default() };
     let (goals, unknown) = targets::goals(&words);
     wanted.goals = goals;
-    wanted.beyond = beyond(&words, unknown, !clear);
+    wanted.beyond = beyond(&words, unknown);
+    wanted.raw = !clear && phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase));
     wanted.exports = exports(&words);
     wanted.licence = licence(&words);
     wanted.base.name = family(&words);
@@ -118,7 +121,7 @@ fn kinds(words: &Words) -> (Vec<JobKind>, bool) {
 }
 
 /// What the request names that the playbook does not do, each once.
-fn beyond(words: &Words, unknown: Vec<&'static str>, unclear: bool) -> Vec<String> {
+fn beyond(words: &Words, unknown: Vec<&'static str>) -> Vec<String> {
     let lists = phrases::BEYOND.iter().chain(&phrases::BEYOND_DATA);
     // A denial is what these phrases themselves are about.
     let asked = |phrase: &str| words.wants(phrase) || phrase.contains("not|") && words.has(phrase);
@@ -129,9 +132,6 @@ fn beyond(words: &Words, unknown: Vec<&'static str>, unclear: bool) -> Vec<Strin
         }
     };
     lists.filter(|(phrase, _)| asked(phrase)).for_each(|(_, what)| add(what));
-    if unclear && phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) {
-        add(phrases::RAW);
-    }
     unknown.into_iter().for_each(|what| add(&format!("a target for {what}")));
     found
 }
@@ -145,7 +145,7 @@ fn exports(words: &Words) -> Vec<Export> {
         }
     }
     let mut formats: Vec<&'static str> = Vec::new();
-    for (phrase, format, _) in phrases::EXPORTS {
+    for (phrase, format) in phrases::EXPORTS {
         if words.wants(phrase) && !formats.contains(&format) {
             formats.push(format);
         }
@@ -381,7 +381,7 @@ mod tests {
             ("route support tickets to departments and adopt a tone; no ONNX please", vec![]),
             ("classify my photos", vec!["images"]),
             ("teach a model to predict the price of a house", vec![phrases::NUMBERS]),
-            ("have the model read our handbook and learn it", vec![phrases::RAW]),
+            ("continue pretraining the model on these texts", vec![phrases::RAW]),
             ("classify them with at least 90 % recall", vec!["a target for recall"]),
             ("make up 200 examples of complaints and train on them", vec![phrases::MADE]),
         ] {

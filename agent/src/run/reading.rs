@@ -13,7 +13,7 @@ use tunesmith_harness::{
     run::Input,
 };
 
-use super::{Failure, shown};
+use super::{Failure, chats, shown};
 
 /// Lines that gave no row, of which a file's record keeps the first.
 const FIRST: usize = 5;
@@ -71,8 +71,16 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Read, Failure> {
         return Err(wrong(RowsError { path: paths[0].clone(), problem: Problem::NoRows("") }));
     }
     alike(&files)?;
+    let unfolded = chats::unfold(&mut rows);
+    if unfolded {
+        files.iter_mut().for_each(File::unfolded);
+    }
     let skipped = source.skipped.iter().map(|skipped| format!("{} is not read: {}", shown(&skipped.path), skipped.why));
-    Ok(Read { columns: columns(&files), rows, skipped: some(skipped.collect()), files })
+    let mut skipped = some(skipped.collect());
+    if unfolded {
+        skipped.push("chats are read as prompt and completion; what all of them begin with is left out".to_owned());
+    }
+    Ok(Read { columns: columns(&files), rows, skipped, files })
 }
 
 impl Read {
@@ -124,6 +132,15 @@ impl File {
         let (all, first) = (counted(rows + bad_rows, "line"), bad.first().map_or("", String::as_str));
         let why = format!("{}: {bad_rows} of {all} give no row, the first: {first}", shown(path));
         Err(Failure::new(2, why))
+    }
+
+    /// Its columns once its chats are a prompt and a completion.
+    fn unfolded(&mut self) {
+        let others = self.columns.drain(..).filter(|(name, _)| !chats::CHATS.contains(&name.as_str()));
+        let others: Vec<(String, usize)> =
+            others.filter(|(name, _)| !chats::COLUMNS.contains(&name.as_str())).collect();
+        self.columns =
+            chats::COLUMNS.map(|name| (name.to_owned(), self.input.rows)).into_iter().chain(others).collect();
     }
 
     /// The columns that all its rows have.

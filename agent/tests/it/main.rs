@@ -44,6 +44,7 @@ mod peer_servers;
 mod planned;
 mod prompt;
 mod replayed;
+mod requests;
 mod scored;
 mod server;
 mod spec;

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 use tunesmith_harness::{
-    grade::{Grade, GradeError, GradeProgress, Submission, grade, outcome},
+    grade::{Artifact, Grade, GradeError, GradeProgress, Submission, grade, outcome, too_large},
     model::{ChatLanguageModel, Generated, Loglikelihood, Message, ModelError, Models, OnProgress},
     recipe::{Label, Recipe, Row, changes::Changes},
     task::{Goal, JobKind},
@@ -234,6 +234,37 @@ fn what_was_not_taken_in_is_not_opened() {
     let got = graded(&s);
     let failed: Vec<Option<&str>> = got.artifacts.iter().map(|artifact| artifact.failed.as_deref()).collect();
     assert_eq!((failed, got.tuned), (vec![Some("lineage: b"), Some("lineage: a")], None));
+}
+
+#[test]
+fn a_shipped_model_that_is_too_large_is_named() {
+    let dir = TempDir::new().unwrap();
+    let mut got = graded(&submission(&dir));
+    got.artifacts = vec![
+        Artifact {
+            path: "work/model.gguf".into(),
+            kind: "gguf".into(),
+            sha256: String::new(),
+            bytes: 3_100_000,
+            measured: None,
+            failed: None,
+        },
+        Artifact {
+            path: "work/train-1".into(),
+            kind: "adapter".into(),
+            sha256: String::new(),
+            bytes: 9_000_000,
+            measured: None,
+            failed: None,
+        },
+    ];
+    let why = "work/model.gguf takes 3.1 MB, more than the 3.0 MB that it may take";
+    assert_eq!(too_large(&got, 3_000_000).as_deref(), Some(why));
+    assert_eq!(too_large(&got, 3_100_000), None);
+    // Where no model is shipped, the adapter is what is.
+    got.artifacts.remove(0);
+    assert_eq!(too_large(&got, 9_000_000), None);
+    assert!(too_large(&got, 8_999_999).is_some_and(|why| why.starts_with("work/train-1 takes 9.0 MB")));
 }
 
 #[test]

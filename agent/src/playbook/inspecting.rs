@@ -1,0 +1,83 @@
+//! The first step: the data is looked at, and its columns are matched with the request.
+
+use serde_json::json;
+use tunesmith_harness::task::JobKind;
+use tunesmith_tools::data_inspect;
+
+use super::{Playbook, Stop, columns, name, phrases, words};
+use crate::planner_loop::End;
+
+impl Playbook<'_> {
+    /// Looks at the data first, and finds out which column is read and which is answered.
+    pub(super) async fn inspect(&mut self) -> Result<data_inspect::Proposal, Stop> {
+        let seen: data_inspect::Output = self.call("data_inspect", json!({})).await?;
+        let refused = |why: String| Stop::End(End::Refused, why);
+        let words = words::Words::new(&self.task.request);
+        let choose = |kinds: &[JobKind]| {
+            columns::choose(&columns::Seen { words: &words, kinds, columns: &seen.columns, rows: seen.rows })
+        };
+        let chosen = match choose(&self.wanted.kinds) {
+            // What was only hinted at is no reason to ask where the columns are clear.
+            Err(question) if self.wanted.hinted => choose(&[]).map_err(|_| question),
+            chosen => chosen,
+        };
+        if chosen.is_err() && self.wanted.raw {
+            return Err(refused(format!("the data has no answers, and the playbook cannot do {}", phrases::RAW)));
+        }
+        let chosen = match (chosen, &seen.proposal) {
+            (Ok(chosen), _) => chosen,
+            (Err(question), Some(_)) => return Err(refused(question)),
+            (Err(question), None) => return Err(refused(seen.note.unwrap_or(question))),
+        };
+        let same = |proposal: &data_inspect::Proposal| {
+            (&proposal.input, &proposal.target) == (&chosen.inputs[0], &chosen.target)
+        };
+        let (proposal, note) = match seen.proposal.filter(same) {
+            Some(proposal) => (Some(proposal), None),
+            None => {
+                let args = json!({ "input": chosen.inputs[0], "target": chosen.target });
+                let seen: data_inspect::Output = self.call("data_inspect", args).await?;
+                (seen.proposal, seen.note)
+            }
+        };
+        let Some(proposal) = proposal else {
+            return Err(refused(note.unwrap_or_else(|| "the data has no use that the playbook knows".into())));
+        };
+        self.fits(&proposal, seen.columns.iter().find(|column| column.name == proposal.target)).map_err(refused)?;
+        let why = format!("{}; {}", proposal.why, chosen.why);
+        self.inputs = chosen.inputs;
+        Ok(data_inspect::Proposal { why, ..proposal })
+    }
+
+    /// Whether the kind of job that the answers amount to is one that the request asks for.
+    fn fits(&self, proposal: &data_inspect::Proposal, target: Option<&data_inspect::Column>) -> Result<(), String> {
+        let wanted: &[JobKind] = if self.wanted.hinted { &[] } else { &self.wanted.kinds };
+        let fits = match proposal.kind {
+            // A single value that is taken out of a text is no JSON object, and a JSON object may be asked for as a text.
+            JobKind::Extraction | JobKind::Generation => {
+                wanted.contains(&JobKind::Extraction) || wanted.contains(&JobKind::Generation)
+            }
+            // Labels are texts too: the answers to multiple-choice questions repeat.
+            JobKind::Classification => wanted != [JobKind::Extraction],
+        };
+        let names: Vec<&str> = wanted.iter().map(|kind| name(*kind)).collect();
+        if !wanted.is_empty() && !fits {
+            return Err(format!(
+                "the request asks for {}, but column {:?} does not fit that ({}); name the column of the answer in the request",
+                names.join(" or "),
+                proposal.target,
+                proposal.why
+            ));
+        }
+        let number = target.is_some_and(|column| column.cells == data_inspect::Cells::Number);
+        let reckoned = wanted.contains(&JobKind::Generation) || wanted.contains(&JobKind::Extraction);
+        if number && proposal.kind == JobKind::Generation && !reckoned {
+            return Err(format!(
+                "column {:?} holds many different numbers, and the playbook predicts no quantities; give a column with a few \
+                 ranges as labels, for example low, middle and high",
+                proposal.target
+            ));
+        }
+        Ok(())
+    }
+}
