@@ -18,7 +18,7 @@ pub struct Context {
     window: Option<u64>,
     /// The provider's tokens for each one counted here.
     scale: f64,
-    /// Of the last long request, what was sent and what the provider read.
+    /// Of the last long request, what was counted here and what the provider read.
     last: Option<(u64, u64)>,
 }
 
@@ -97,7 +97,8 @@ impl Context {
             return None;
         }
         let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>());
-        let longer = |(sent, before): (u64, u64)| tokens * 4 > sent * 5 && read.abs_diff(before) * 32 <= read;
+        let counted = (tokens as f64 / self.scale) as u64;
+        let longer = |(sent, before): (u64, u64)| counted * 4 > sent * 5 && read.abs_diff(before) * 32 <= read;
         if self.window.is_none()
             && read >= COUNTED
             && read * 4 < tokens * 3
@@ -107,7 +108,7 @@ impl Context {
             self.window = Some(read);
             return Some(read);
         }
-        self.last = Some((tokens, read));
+        self.last = Some((counted, read));
         if read * 2 > tokens {
             self.scale *= (read as f64 / tokens as f64).min(2.0);
         }

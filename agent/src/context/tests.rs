@@ -31,8 +31,8 @@ fn tokens_are_counted_about_as_vocabularies_do() {
         ("word", 1),
         ("two words", 2),
         ("internationalisation", 4),
-        ("{\"a\": 12}", 7),
-        ("äöü", 3),
+        ("{\"a\": 12}", 5),
+        ("привет", 3),
         ("2024", 2),
     ] {
         assert_eq!(count(text), tokens, "{text}");
@@ -52,12 +52,12 @@ fn without_a_window_nothing_is_cut_and_with_one_the_oldest_rounds_go_whole() {
     round(&mut small, 8, 200);
     let cut = small.over("state").unwrap();
     assert!(small.cut(cut));
-    assert_eq!((cut.result_chars, ids(&small)), (None, vec!["6".into(), "7".into(), "8".into()]));
+    assert_eq!((cut.result_chars, ids(&small)), (None, vec!["5".into(), "6".into(), "7".into(), "8".into()]));
     assert_eq!(small.over("state"), None);
     // The system prompt and the request stay, and each result has its call.
     let request = small.request("state");
     assert_eq!(request[..2], [Message::System("be good".into()), Message::User("tune it".into())]);
-    assert!(matches!(&request[2], Message::Assistant { calls, .. } if calls[0].id == "6"));
+    assert!(matches!(&request[2], Message::Assistant { calls, .. } if calls[0].id == "5"));
     assert!(matches!(request.last(), Some(Message::Tool { content, .. }) if content.ends_with("\n\nstate")));
 }
 

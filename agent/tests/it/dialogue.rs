@@ -197,7 +197,7 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
     }
     // All of a request but the state at its end is the beginning of the next one, so that providers can keep it.
     for pair in asked.windows(2) {
-        let [before, after] = [&pair[0], &pair[1]].map(|asked| short(asked));
+        let [before, after] = [&pair[0], &pair[1]].map(short);
         let same = before.len() - 1;
         assert_eq!(before[..same], after[..same]);
         let told = |message: &(String, String)| message.1.split("\n\nState of").next().unwrap().to_owned();

@@ -69,8 +69,8 @@ impl ChatModel for Small {
         let (name, arguments) = match step {
             1 => ("plan", json!({"max_length": 60, "steps": ["train", "measure", "hand in"]})),
             STEPS => ("finish", json!({"summary": "done"})),
-            _ if step % 10 == 0 => ("look", json!({ "n": step })),
-            _ if step % 2 == 0 => ("train", json!({"learning_rate": f64::from(step) * 1e-5, "epochs": 3})),
+            _ if step.is_multiple_of(10) => ("look", json!({ "n": step })),
+            _ if step.is_multiple_of(2) => ("train", json!({"learning_rate": f64::from(step) * 1e-5, "epochs": 3})),
             _ => ("evaluate", json!({"adapter": format!("train-{}", step - 1)})),
         };
         let call = Call { id: format!("c{step}"), name: name.into(), arguments: arguments.to_string(), extra: None };

@@ -417,7 +417,7 @@ async fn a_conversation_that_is_too_long_loses_its_oldest_rounds() {
     assert_eq!(ended.end, End::Finished(json!({"summary": null})));
     let compacted = |event: &&Kind| matches!(event, Kind::Compacted { .. });
     assert_eq!(events.iter().filter(compacted).count(), 1, "{events:?}");
-    let seen = model.seen.lock().unwrap();
+    let seen = model.seen.lock().unwrap().clone();
     let (refused, last) = (&seen[4], &seen[5]);
     // The request and the newest rounds stay, each call with its result.
     assert_eq!(last[..2], refused[..2]);
