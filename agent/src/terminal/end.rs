@@ -36,6 +36,7 @@ pub(super) fn lines(finished: &Finished) -> Vec<String> {
     let report_path = finished.dir.join("report.html");
     lines.push(format!("report  {}", visible(&report_path.display().to_string())));
     lines.push(format!("log     {}", finished.head));
+    lines.extend(going_on(finished));
     for command in &report.commands {
         lines.push(String::new());
         lines.push(format!("With {}:", visible(&command.title)));
@@ -43,6 +44,17 @@ pub(super) fn lines(finished: &Finished) -> Vec<String> {
         lines.extend(visible_lines(&command.text).lines().map(str::to_owned));
     }
     lines
+}
+
+/// How to go on with a run that was stopped, or had no time for a better result.
+fn going_on(finished: &Finished) -> Option<String> {
+    let more = match finished.outcome {
+        Outcome::Cancelled => "",
+        Outcome::Budget => ", with more --minutes, --steps or --usd",
+        _ => return None,
+    };
+    let dir = finished.dir.display().to_string();
+    Some(format!("go on   tunesmith resume '{}'{more}", visible(&dir.replace('\'', "'\\''"))))
 }
 
 /// Base, tuned model, shipped files and what needs no model, on the same sealed rows.
