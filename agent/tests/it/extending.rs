@@ -217,7 +217,7 @@ def call(message):
     token = message["params"]["_meta"]["progressToken"]
     for i in (1, 2):
         say({"method": "notifications/progress", "params": {"progressToken": token, "progress": i, "total": 2, "message": "m"}})
-    time.sleep(0.5)
+        time.sleep(0.5)
     reply(message, {"content": [], "structuredContent": {"env": sorted(os.environ), "secret": os.environ.get("ITS_SECRET"), "files": os.listdir(".")}})
 serve([tool("look"), tool("bad name"), tool("wrong", {"type": "object", "properties": 1}), tool("other")], call)
 "#,
