@@ -9,11 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
 use rmcp::{
     ClientHandler, RoleClient, ServiceError,
-    handler::client::progress::ProgressDispatcher,
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResult, ClientConfig, ClientRequest, ContentBlock,
         Implementation, PaginatedRequestParams, ProgressNotificationParam, ServerResult,
@@ -22,7 +21,10 @@ use rmcp::{
     transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig},
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::broadcast,
+    time::{sleep, timeout},
+};
 use tunesmith_harness::{score::Score, text::visible};
 use tunesmith_sandbox::{Local, Workdir};
 use tunesmith_tools::{
@@ -44,12 +46,14 @@ const MOST: usize = 32;
 const PAGES: usize = 16;
 /// Characters of an error.
 const WORDS: usize = 600;
+/// Words of progress that wait to be heard.
+const HEARD: usize = 64;
 
 /// A server that has said what it offers.
 struct Connection {
     name: String,
     service: RunningService<RoleClient, Listener>,
-    progress: ProgressDispatcher,
+    progress: broadcast::Sender<ProgressNotificationParam>,
     /// What a server that is a program said on standard error, and how it ended.
     said: Option<Arc<Said>>,
     limits: Extension,
@@ -100,7 +104,7 @@ async fn connect(
     jobs: &Local,
     env: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<Connection, String> {
-    let progress = ProgressDispatcher::new();
+    let (progress, _) = broadcast::channel(HEARD);
     let listener = Listener { progress: progress.clone() };
     let (service, said, scratch) = match &given.url {
         Some(url) => {
@@ -190,17 +194,29 @@ impl Connection {
         let failed = |error: &ServiceError| ToolError::Failed(self.failed(error));
         let left = cx.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let patience = left.map_or(self.limits.patience(), |left| left.min(self.limits.patience()));
+        // Before the call is sent, because a quick server speaks before anyone knows the call's token.
+        let mut ticks = self.progress.subscribe();
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let sent = self.service.send_cancellable_request(request, PeerRequestOptions::no_options());
         let mut handle = sent.await.map_err(|error| failed(&error))?;
-        let mut ticks = self.progress.subscribe(handle.progress_token.clone()).await;
         let late = sleep(patience);
         tokio::pin!(late);
         let mut last = f64::NEG_INFINITY;
+        let token = handle.progress_token.clone();
+        let mut tell = |tick: &ProgressNotificationParam| {
+            // Notifications may overtake each other; progress only grows.
+            if tick.progress_token == token && tick.progress > last {
+                last = tick.progress;
+                (cx.on)(self.progress_of(tick));
+            }
+        };
         let stopped = loop {
             tokio::select! {
                 biased;
                 answer = &mut handle.rx => {
+                    while let Ok(tick) = ticks.try_recv() {
+                        tell(&tick);
+                    }
                     return match answer.unwrap_or(Err(ServiceError::TransportClosed)) {
                         Ok(ServerResult::CallToolResult(result)) => Ok(result),
                         Ok(_) => Err(ToolError::Failed(format!("{} wants what no planner can give", self.name))),
@@ -212,13 +228,8 @@ impl Connection {
                     let seconds = patience.as_secs_f64();
                     break ToolError::Limit(format!("{} said nothing for {seconds:.0} s", self.name));
                 }
-                Some(tick) = ticks.next() => {
-                    // Notifications may overtake each other; progress only grows.
-                    if tick.progress > last {
-                        last = tick.progress;
-                        (cx.on)(self.progress_of(&tick));
-                    }
-                }
+                // What was missed because there was too much of it is followed by more.
+                tick = ticks.recv() => tick.iter().for_each(&mut tell),
             }
         };
         // A server that does not even take this is left alone.
@@ -291,7 +302,7 @@ fn short(text: &str, most: usize) -> String {
 
 /// Our side of a connection: it hears progress, and gives a server nothing.
 struct Listener {
-    progress: ProgressDispatcher,
+    progress: broadcast::Sender<ProgressNotificationParam>,
 }
 
 impl ClientHandler for Listener {
@@ -302,6 +313,7 @@ impl ClientHandler for Listener {
     }
 
     async fn on_progress(&self, params: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
-        self.progress.handle_notification(params).await;
+        // Where nobody listens there is nobody to miss it.
+        let _ = self.progress.send(params);
     }
 }
