@@ -1,5 +1,6 @@
 //! What may be done only where someone allows it: how it is asked, answered, remembered for the run, and gone on with.
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tunesmith_harness::{
     event::{Approver, Capability, Kind},
@@ -52,7 +53,38 @@ impl Decision {
 }
 
 /// Who decides, and how.
-pub type Decide<'a> = dyn Fn(&Proposal) -> (Approver, Decision) + Send + Sync + 'a;
+pub trait Decide: Send + Sync {
+    /// Decides, perhaps after asking somebody.
+    fn decide(&self, proposal: Proposal) -> BoxFuture<'_, (Approver, Decision)>;
+}
+
+/// A flag has decided: it allows, or it is not there and nobody can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flag(
+    /// Whether it is there.
+    pub bool,
+);
+
+impl Decide for Flag {
+    fn decide(&self, _: Proposal) -> BoxFuture<'_, (Approver, Decision)> {
+        let decision = if self.0 { Decision::ONCE } else { Decision::Refused { reason: None } };
+        Box::pin(std::future::ready((Approver::Flag, decision)))
+    }
+}
+
+/// A person is told more than the log holds.
+pub struct Told<'a> {
+    /// Who decides.
+    pub decide: &'a dyn Decide,
+    /// What they are told.
+    pub what: String,
+}
+
+impl Decide for Told<'_> {
+    fn decide(&self, proposal: Proposal) -> BoxFuture<'_, (Approver, Decision)> {
+        self.decide.decide(Proposal { what: self.what.clone(), ..proposal })
+    }
+}
 
 /// What a decision comes to for the call that needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,10 +97,10 @@ pub enum Verdict {
 
 /// Whether a proposal may be carried out. What was decided before by a process of the same run, or for all of the run, is
 /// not asked again. The decision is in the log before anything is done.
-pub fn decided(
+pub async fn decided(
     step: Option<u32>,
     proposal: Proposal,
-    decide: &Decide<'_>,
+    decide: &dyn Decide,
     journal: &mut dyn Journal,
 ) -> Result<Verdict, LogError> {
     if let Some(Kind::Approved { granted, reason, edited, .. }) = journal.next() {
@@ -82,8 +114,8 @@ pub fn decided(
             matches!(event, Kind::Approved { what, capability, granted: true, for_run: true, .. }
             if *what == proposal.what && *capability == proposal.capability)
         });
-    let (by, decision) = if standing { (Approver::Person, Decision::ONCE) } else { decide(&proposal) };
-    let Proposal { what, capability, .. } = proposal;
+    let (what, capability) = (proposal.what.clone(), proposal.capability);
+    let (by, decision) = if standing { (Approver::Person, Decision::ONCE) } else { decide.decide(proposal).await };
     let (verdict, reason, edited, for_run) = match decision {
         Decision::Granted { edited, for_run } => (Verdict::Go(edited.clone()), None, edited, for_run),
         Decision::Refused { reason } => (Verdict::Stop(reason.clone()), reason, None, false),

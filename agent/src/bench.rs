@@ -27,9 +27,9 @@ use tunesmith_harness::{figures::duration, rows, task::Outcome, text::visible};
 use tunesmith_sandbox::Cancel;
 
 use crate::{
-    commands::{hub::download, print, print_json, run::PLAYBOOK, usage},
+    commands::{hub::download, print, print_json, usage},
     config::Config,
-    run::Failure,
+    run::{Failure, PLAYBOOK},
 };
 
 /// Runs the suite.

@@ -14,7 +14,7 @@ use crate::{
         run, runs, sandbox, stop, tools, train,
     },
     run::Failure,
-    secrets,
+    secrets, session,
 };
 
 const EXAMPLE: &str = "\
@@ -33,7 +33,7 @@ pub struct Cli {
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,15 +73,20 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if cli.command.is_none() && !session::is_possible() {
+        eprint!("{}", command().render_help());
+        return ExitCode::from(2);
+    }
     trace(cli.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&Failure { exit: 70, message: format!("the runtime cannot be started: {error}") }),
     };
     let done = runtime.block_on(async {
+        let Some(command) = cli.command else { return session::main().await };
         let cancel = Cancel::default();
         stop::watch(&cancel);
-        dispatch(cli.command, &cancel).await
+        dispatch(command, &cancel).await
     });
     // A blocking read, of a terminal for example, must not keep a process that is done.
     runtime.shutdown_background();

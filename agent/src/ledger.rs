@@ -29,6 +29,8 @@ pub struct Ledger {
     pub steps: Vec<(u32, String)>,
     /// The best measurement of a trained model: step, what was measured, value.
     pub best: Option<(u32, String, f64)>,
+    /// What the user said in the middle of the run.
+    pub instructions: Vec<String>,
     /// What was decided on, and by whom.
     pub decisions: Vec<String>,
     /// The last failure of each tool that has not succeeded since.
@@ -78,6 +80,7 @@ impl Ledger {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
                 self.decide(format!("{what}: {}{reason}", if *granted { "allowed" } else { "refused" }));
             }
+            Kind::Instructed { text } => self.instructions.push(truncate_middle(text, 3 * LINE).into_owned()),
             Kind::Guarded { guard, why } => self.decide(format!("warned ({guard}): {why}")),
             Kind::Called { step, args: given, .. } => {
                 self.taken = *step;
@@ -132,6 +135,7 @@ impl Ledger {
         if !self.plan.is_empty() {
             lines.push(truncate_middle(&format!("plan: {}", self.plan.join("; ")), 3 * LINE).into_owned());
         }
+        lines.extend(self.instructions.iter().rev().take(3).rev().map(|text| format!("the user said: {text}")));
         let (old, new) = self.steps.split_at(self.steps.len().saturating_sub(LINES));
         if !old.is_empty() {
             let best = self.best.as_ref().map(|best| best.0);

@@ -22,6 +22,7 @@
 //! | [`extensions`] | which tools has the user added |
 //! | [`mcp`] | how do other agents call our tools, and planners those of others |
 //! | [`secrets`] | what must nobody see |
+//! | [`session`] | how does a person work with it in a dialogue |
 //! | [`terminal`] | what does a person see |
 //! | [`trace`] | how does a run become training data for a planner |
 
@@ -44,6 +45,7 @@ pub mod prompt;
 pub mod read_output;
 pub mod run;
 pub mod secrets;
+pub mod session;
 pub mod show;
 pub mod steps;
 pub mod terminal;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tunesmith_harness::{
     ask::Price,
     budget::{Budget, Spend},
-    event::Kind,
+    event::{Kind, LOST},
     log::LogError,
     redact::redacted,
     task::Outcome,
@@ -49,6 +49,8 @@ pub struct Planning<'a> {
     pub system: String,
     /// The first user message.
     pub request: String,
+    /// What the user says to a run that goes on, after all that is recalled.
+    pub instruction: Option<String>,
     /// How much of the user's data the model may see.
     pub share: Share,
     /// Where whole outputs are kept of which only a part is shown.
@@ -58,7 +60,7 @@ pub struct Planning<'a> {
     /// Whether a later plan may change the scope (`--allow scope`).
     pub may_amend: bool,
     /// Who is asked about what no flag allows.
-    pub decide: &'a Decide<'a>,
+    pub decide: &'a dyn Decide,
 }
 
 /// How a planned run ended.
@@ -120,7 +122,7 @@ pub async fn drive(
         if let (None, Some(stop)) = (journal.next(), run.reached()) {
             break stop;
         }
-        run.fit(journal)?;
+        run.catch_up(journal)?;
         let reply = match run.reply(journal, on).await {
             Ok(reply) => reply,
             Err(Stop::TooLong(error)) if !run.may_shorten => break (End::Model(error.kind), error.to_string()),
@@ -137,6 +139,15 @@ pub async fn drive(
 }
 
 type Ending = (End, String);
+
+/// The end of a run that the user has cancelled, or whose time is up.
+pub fn stopped(cx: &Cx<'_>) -> Option<(End, String)> {
+    if cx.cancel.is_cancelled() {
+        return Some((End::Cancelled, "cancelled".to_owned()));
+    }
+    let late = cx.deadline.is_some_and(|deadline| Instant::now() >= Instant::from_std(deadline));
+    late.then(|| (End::Budget, TIME_UP.to_owned()))
+}
 
 const TIME_UP: &str = "the run's time is up";
 
@@ -155,6 +166,19 @@ impl From<LogError> for Stop {
     }
 }
 
+/// A request that brought no reply.
+struct Unanswered {
+    stop: Stop,
+    /// What it may have cost at most; `None` where it cost nothing.
+    lost: Option<Spend>,
+}
+
+impl From<Stop> for Unanswered {
+    fn from(stop: Stop) -> Self {
+        Unanswered { stop, lost: None }
+    }
+}
+
 /// The state of the loop.
 struct Run<'a> {
     planning: &'a Planning<'a>,
@@ -165,6 +189,8 @@ struct Run<'a> {
     guards: Guards,
     /// Whether the conversation can still be shortened.
     may_shorten: bool,
+    /// What the user says and the model has not heard yet.
+    unheard: Option<String>,
 }
 
 impl<'a> Run<'a> {
@@ -190,17 +216,15 @@ impl<'a> Run<'a> {
             ids: BTreeSet::new(),
             guards: Guards::default(),
             may_shorten: true,
+            unheard: planning.instruction.as_deref().map(|text| redacted(text).into_owned()),
         })
     }
 
     /// The limit that is reached, if one is.
     fn reached(&self) -> Option<Ending> {
         let Planning { cx, budget, .. } = self.planning;
-        if cx.cancel.is_cancelled() {
-            return Some((End::Cancelled, "cancelled".to_owned()));
-        }
-        if cx.deadline.is_some_and(|deadline| Instant::now() >= Instant::from_std(deadline)) {
-            return Some((End::Budget, TIME_UP.to_owned()));
+        if let Some(stop) = stopped(cx) {
+            return Some(stop);
         }
         let why = budget.exceeded(Instant::now().into_std())?;
         let (caps, spent) = (budget.caps(), budget.spent());
@@ -215,21 +239,48 @@ impl<'a> Run<'a> {
         Ledger::of(journal.past(), *share).text(&ledger::left(budget, cx.deadline.map(rest)))
     }
 
-    /// Shortens the conversation where the next request would not fit the window.
-    fn fit(&mut self, journal: &mut dyn Journal) -> Result<(), LogError> {
-        // One that was too long all the same was cut again, and may have cost something.
+    /// Whether the user says something next, before anything else is done.
+    fn is_said(&self, journal: &dyn Journal) -> bool {
+        journal.next().map_or(self.unheard.is_some(), |next| matches!(next, Kind::Instructed { .. }))
+    }
+
+    /// Does what came before the next reply: the user said something, the conversation was shortened, a reply was lost.
+    fn catch_up(&mut self, journal: &mut dyn Journal) -> Result<(), LogError> {
         loop {
             match journal.next() {
+                // One that was too long all the same was cut again, and may have cost something.
                 Some(Kind::Compacted { dropped, result_chars, .. }) => {
                     let result_chars = result_chars.and_then(|most| usize::try_from(most).ok());
                     self.context.cut(Cut { dropped: *dropped as usize, result_chars });
                 }
-                Some(Kind::Observed { what, .. }) if what == LOST => self.planning.budget.book(UNKNOWN),
+                Some(Kind::Observed { what, value }) if what == LOST => {
+                    self.planning.budget.book(Spend { usd: value.as_f64(), ..UNKNOWN });
+                }
+                Some(Kind::Instructed { text }) => {
+                    let text = text.clone();
+                    self.hear(text);
+                }
                 Some(_) => return Ok(()),
                 None => break,
             }
             journal.skip()?;
         }
+        if let Some(text) = self.unheard.take() {
+            journal.record(Kind::Instructed { text: text.clone() })?;
+            journal.sync()?;
+            self.hear(text);
+        }
+        self.fit(journal)
+    }
+
+    /// The user speaks: a turn of its own begins.
+    fn hear(&mut self, text: String) {
+        self.guards = Guards::default();
+        self.context.push(Message::User(text));
+    }
+
+    /// Shortens the conversation where the next request would not fit the window.
+    fn fit(&mut self, journal: &mut dyn Journal) -> Result<(), LogError> {
         let state = self.state(journal);
         let Some(cut) = self.context.over(&state) else { return Ok(()) };
         let before = self.context.tokens(&state);
@@ -265,18 +316,20 @@ impl<'a> Run<'a> {
         let state = self.state(journal);
         let (sent, messages) = (self.context.tokens(&state), self.context.request(&state));
         let reply = match self.ask(&messages, sent, on).await {
-            Err(Stop::Model(error)) => {
-                if error.spent && self.free().is_none() {
-                    // What it cost is unknown, also to a process that goes on after this one.
-                    journal.record(Kind::Observed { what: LOST.to_owned(), value: Value::Null })?;
+            Ok(reply) => reply,
+            Err(Unanswered { stop, lost }) => {
+                if let Some(lost) = lost {
+                    // A process that goes on after this one must know.
+                    journal.record(Kind::Observed { what: LOST.to_owned(), value: json!(lost.usd) })?;
                 }
-                if error.kind != ErrorKind::ContextTooLong {
-                    return Err(Stop::Model(error));
-                }
-                self.context.too_long(sent, error.window);
-                return Err(Stop::TooLong(error));
+                return Err(match stop {
+                    Stop::Model(error) if error.kind == ErrorKind::ContextTooLong => {
+                        self.context.too_long(sent, error.window);
+                        Stop::TooLong(error)
+                    }
+                    stop => stop,
+                });
             }
-            other => other?,
         };
         journal.record(Kind::Said {
             text: reply.text.clone(),
@@ -301,7 +354,7 @@ impl<'a> Run<'a> {
         messages: &[Message],
         sent: u64,
         on: &mut (dyn FnMut(Delta<'_>) + Send),
-    ) -> Result<Reply, Stop> {
+    ) -> Result<Reply, Unanswered> {
         let Planning { cx, budget, model, .. } = self.planning;
         let (most, form) = self.most(sent)?;
         let reserved = budget.reserve(most, Instant::now().into_std()).map_err(|why| Stop::End(End::Budget, why))?;
@@ -312,13 +365,21 @@ impl<'a> Run<'a> {
             () = until(cx.deadline) => Err(Stop::End(End::Budget, TIME_UP.to_owned())),
             reply = model.chat(request, on) => reply.map_err(Stop::Model),
         };
-        match &reply {
-            Ok(reply) => budget.reconcile(reserved, Spend { steps: 0, tokens: tokens(reply), usd: reply.usd }),
-            // What an attempt cost that brought nothing is unknown; what never cost anything is nothing.
-            Err(Stop::Model(error)) if !error.spent => budget.reconcile(reserved, NOTHING),
-            Err(_) => budget.reconcile(reserved, Spend { usd: self.free(), ..UNKNOWN }),
-        }
-        reply
+        let (spent, lost) = match &reply {
+            Ok(reply) => (Spend { steps: 0, tokens: tokens(reply), usd: reply.usd }, None),
+            // What never cost anything is nothing; what an attempt cost that brought nothing is at most what was set aside for
+            // it, or unknown.
+            Err(Stop::Model(error)) if !error.spent => (Spend::NOTHING, None),
+            Err(_) => match self.free() {
+                Some(usd) => (Spend { usd: Some(usd), ..UNKNOWN }, None),
+                None => {
+                    let lost = Spend { usd: form.max_tokens.and(most.usd), ..UNKNOWN };
+                    (lost, Some(lost))
+                }
+            },
+        };
+        budget.reconcile(reserved, spent);
+        reply.map_err(|stop| Unanswered { stop, lost })
     }
 
     /// What a reply may cost at most, and how long it may be for that: where money is limited and tokens have a price, the
@@ -327,10 +388,10 @@ impl<'a> Run<'a> {
         const LEAST: u64 = 256;
         let Planning { budget, price, .. } = self.planning;
         let (Some(cap), Some(price), Some(spent)) = (budget.caps().usd, price, budget.spent().usd) else {
-            return Ok((NOTHING, Form::default()));
+            return Ok((Spend::NOTHING, Form::default()));
         };
         if price.read <= 0.0 && price.written <= 0.0 {
-            return Ok((NOTHING, Form::default()));
+            return Ok((Spend::NOTHING, Form::default()));
         }
         let left = cap - spent - sent as f64 * price.read;
         let paid = if price.written > 0.0 { (left / price.written).floor() } else { f64::MAX };
@@ -344,7 +405,7 @@ impl<'a> Run<'a> {
         let most = self.planning.longest.map_or(4_096.0, |longest| longest as f64);
         let longest = paid.min(window).min(most) as u64;
         let usd = sent as f64 * price.read + longest as f64 * price.written;
-        Ok((Spend { usd: Some(usd), ..NOTHING }, Form { max_tokens: Some(longest), ..Form::default() }))
+        Ok((Spend { usd: Some(usd), ..Spend::NOTHING }, Form { max_tokens: Some(longest), ..Form::default() }))
     }
 
     /// What nothing costs where asking is free.
@@ -386,6 +447,11 @@ impl<'a> Run<'a> {
         finish: &Finish,
         journal: &mut dyn Journal,
     ) -> Result<Option<Ending>, LogError> {
+        if self.is_said(journal) {
+            // A call needs an answer all the same.
+            self.context.push(Message::Tool { id: call.id.clone(), content: UNDONE.to_owned() });
+            return Ok(None);
+        }
         let live = journal.next().is_none();
         if let (true, Some(stop)) = (live, self.reached()) {
             return Ok(Some(stop));
@@ -410,7 +476,10 @@ impl<'a> Run<'a> {
             Ok(output) if call.name == "finish" => {
                 return Ok(Some((End::Finished(output.clone()), "the planner finished".to_owned())));
             }
-            Err(ToolError::Cancelled) => return Ok(Some((End::Cancelled, "cancelled".to_owned()))),
+            // What was stopped in an earlier process is answered; the user has said more since.
+            Err(ToolError::Cancelled) if self.planning.cx.cancel.is_cancelled() => {
+                return Ok(Some((End::Cancelled, "cancelled".to_owned())));
+            }
             // A first plan that is not allowed is one that the user's goals rule out; no other plan could keep them.
             Err(ToolError::Denied(why)) if call.name == "plan" && self.steps.scope().is_none() => {
                 return Ok(Some((End::Refused, why.clone())));
@@ -488,13 +557,12 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What is logged of a reply that was lost on the way and may have cost something.
-pub(crate) const LOST: &str = "lost reply";
+/// What a call is answered that the user stopped before it was made.
+const UNDONE: &str = "not done: the user stopped this turn";
 
 /// The guard that speaks when a server reads less than it was sent.
 pub(crate) const WINDOW: &str = "window";
 
-const NOTHING: Spend = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
 const UNKNOWN: Spend = Spend { steps: 0, tokens: None, usd: None };
 
 /// Logs a strike; the last one ends the run.

@@ -18,7 +18,7 @@ use tunesmith_tools::{convert, data_inspect, data_prepare, encode::Encoder, eval
 
 use crate::{
     approvals::{self, Decide, Proposal, Verdict},
-    planner_loop::{End, LoopEnd},
+    planner_loop::{self, End, LoopEnd},
     steps::{self, Asked, Journal, Steps},
 };
 
@@ -121,7 +121,7 @@ impl<'a> Playbook<'a> {
     }
 
     /// Works until the result is handed in. `approve` is asked once, with the plan.
-    pub async fn drive(mut self, approve: &Decide<'_>) -> Result<LoopEnd, LogError> {
+    pub async fn drive(mut self, approve: &dyn Decide) -> Result<LoopEnd, LogError> {
         let (end, why) = match self.work(approve).await {
             Ok(output) => (End::Finished(output), "the playbook finished".to_owned()),
             Err(Stop::End(end, why)) => (end, why),
@@ -150,7 +150,7 @@ impl<'a> Playbook<'a> {
         Ok(Preview::new((self.task, &self.wanted, &self.inputs), self.rows, &proposal, &scouted, &recipe))
     }
 
-    async fn work(&mut self, approve: &Decide<'_>) -> Result<Value, Stop> {
+    async fn work(&mut self, approve: &dyn Decide) -> Result<Value, Stop> {
         let proposal = self.inspect().await?;
         self.plan(&proposal).await?;
         let what = format!(
@@ -161,8 +161,10 @@ impl<'a> Playbook<'a> {
             self.rows.open
         );
         let step = Some(self.steps.taken());
-        if let Verdict::Stop(reason) = approvals::decided(step, Proposal::of_plan(what), approve, self.journal)? {
-            return Err(Stop::End(End::Refused, crate::run::not_approved(reason)));
+        if let Verdict::Stop(reason) = approvals::decided(step, Proposal::of_plan(what), approve, self.journal).await? {
+            let (end, why) = planner_loop::stopped(self.steps.cx())
+                .unwrap_or_else(|| (End::Refused, crate::run::not_approved(reason)));
+            return Err(Stop::End(end, why));
         }
         let scouted = self.scout(&proposal).await?;
         let recipe = self.choose(&scouted)?;
@@ -207,7 +209,7 @@ impl<'a> Playbook<'a> {
     /// The longest example: what the base takes, if that is less. A base that cannot be read is refused where it is
     /// used.
     fn max_length(&self) -> usize {
-        Encoder::longest(self.steps.base()).map_or(MAX_LENGTH, |longest| MAX_LENGTH.min(longest))
+        Encoder::longest(self.steps.cx().base).map_or(MAX_LENGTH, |longest| MAX_LENGTH.min(longest))
     }
 
     /// Prepares the data, measures the base, and runs a few steps of the very training that follows.

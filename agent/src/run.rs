@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tunesmith_harness::{
     ask::Ask,
@@ -34,7 +35,7 @@ use crate::{
     prompt,
     read_output::ReadOutput,
     show::Share,
-    steps::{Jobs, Journal, ScopeOf, Steps},
+    steps::{Jobs, Journal, ScopeOf, Steps, until},
 };
 
 mod beat;
@@ -47,6 +48,7 @@ mod replay;
 mod resume;
 mod sealing;
 mod served;
+pub mod turns;
 
 use beat::Beat;
 pub use failure::Failure;
@@ -57,6 +59,9 @@ pub use replay::{Difference, Replayed, replay};
 pub use resume::{Further, resume};
 pub use sealing::{DATA, SEALED};
 pub use served::Served;
+
+/// Who plans, where nobody says so.
+pub const PLAYBOOK: &str = "playbook";
 
 /// What a run is given.
 #[derive(Clone, Debug)]
@@ -119,8 +124,9 @@ pub trait Watch: Send + Sync {
     fn delta(&self, delta: &Delta<'_>);
     /// A line about the run itself.
     fn note(&self, line: &str);
-    /// Asks the user whether something may be done; `None` where nobody can be asked.
-    fn decide(&self, proposal: &Proposal) -> Option<Decision>;
+    /// Asks the user whether something may be done; `None` where nobody can be asked. Whoever does not want the answer any
+    /// more drops the future.
+    fn decide(&self, proposal: Proposal) -> BoxFuture<'_, Option<Decision>>;
 }
 
 /// A run that came to its end.
@@ -159,6 +165,7 @@ async fn work(
 ) -> Result<Finished, Failure> {
     let (jobs, watch) = (&options.jobs, journal.watch);
     let budget = Budget::new(prepared.caps(), started);
+    budget.book(prepared.sunk);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
     let beat = Beat::of(&prepared.run);
     let on = |progress: Progress| {
@@ -254,26 +261,54 @@ async fn plan(
     let scope_of = |output: &Value| prepared.scope(output);
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();
-    let watch = journal.watch;
-    let decide = move |proposal: &Proposal| {
-        let answer = if options.approve == Approve::Ask { watch.decide(proposal) } else { None };
-        match (answer, proposal.capability) {
-            (Some(decision), _) => (Approver::Person, decision),
-            (None, Capability::Plan) if options.approve == Approve::Auto => (Approver::Policy, Decision::ONCE),
-            (None, Capability::Plan) => (Approver::Policy, Decision::Refused { reason: None }),
-            // What leaves the run's directory takes a flag, or a person.
-            (None, _) => (Approver::Flag, Decision::Refused { reason: None }),
-        }
-    };
+    let decide = Decider { approve: options.approve, watch: journal.watch, cx };
     let Some(model) = prepared.model.as_deref() else {
         let steps = Steps::new(tools, cx, &scope_of, may_amend).paid_by(budget).decided_by(&decide);
         return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&decide).await?);
     };
     let what = prepared.asks(options);
-    if let Verdict::Stop(reason) = approvals::decided(None, Proposal::of_plan(what), &decide, journal)? {
-        return Ok(LoopEnd { end: End::Refused, why: not_approved(reason), spent: budget.spent() });
+    if let Verdict::Stop(reason) = approvals::decided(None, Proposal::of_plan(what), &decide, journal).await? {
+        let (end, why) = planner_loop::stopped(cx).unwrap_or_else(|| (End::Refused, not_approved(reason)));
+        return Ok(LoopEnd { end, why, spent: budget.spent() });
     }
     drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend, &decide), journal).await
+}
+
+/// Decides as `--approve` says.
+struct Decider<'a> {
+    approve: Approve,
+    watch: &'a dyn Watch,
+    cx: &'a Cx<'a>,
+}
+
+impl Decider<'_> {
+    /// What a person says, if they say it before the run is cancelled or its time is up.
+    async fn ask(&self, proposal: Proposal) -> Option<Decision> {
+        if self.approve != Approve::Ask {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = self.cx.cancel.cancelled() => None,
+            () = until(self.cx.deadline) => None,
+            decision = self.watch.decide(proposal) => decision,
+        }
+    }
+}
+
+impl Decide for Decider<'_> {
+    fn decide(&self, proposal: Proposal) -> BoxFuture<'_, (Approver, Decision)> {
+        Box::pin(async move {
+            let capability = proposal.capability;
+            match (self.ask(proposal).await, capability) {
+                (Some(decision), _) => (Approver::Person, decision),
+                (None, Capability::Plan) if self.approve == Approve::Auto => (Approver::Policy, Decision::ONCE),
+                (None, Capability::Plan) => (Approver::Policy, Decision::Refused { reason: None }),
+                // What leaves the run's directory takes a flag, or a person.
+                (None, _) => (Approver::Flag, Decision::Refused { reason: None }),
+            }
+        })
+    }
 }
 
 /// What a run says that nobody approved, with the reason that a person gave.
@@ -288,7 +323,7 @@ async fn drive(
     options: &Options,
     prepared: &Prepared,
     (model, tools): (&dyn ChatModel, &[&dyn AnyTool]),
-    (cx, budget, scope_of, may_amend, decide): (&Cx<'_>, &Budget, &ScopeOf<'_>, bool, &Decide<'_>),
+    (cx, budget, scope_of, may_amend, decide): (&Cx<'_>, &Budget, &ScopeOf<'_>, bool, &dyn Decide),
     journal: &mut Recorder<'_>,
 ) -> Result<LoopEnd, Failure> {
     let dataset = prompt::Dataset {
@@ -311,6 +346,7 @@ async fn drive(
         budget,
         system: prompt::system().map_err(|e| Failure::new(70, e))?,
         request: prompt::request(&prepared.task, &prepared.base_name, &dataset, options.share),
+        instruction: prepared.instruction.clone(),
         share: options.share,
         outputs: &outputs,
         scope_of,
@@ -401,8 +437,8 @@ impl Watch for Silent {
     fn progress(&self, _: &Progress) {}
     fn delta(&self, _: &Delta<'_>) {}
     fn note(&self, _: &str) {}
-    fn decide(&self, _: &Proposal) -> Option<Decision> {
-        None
+    fn decide(&self, _: Proposal) -> BoxFuture<'_, Option<Decision>> {
+        Box::pin(std::future::ready(None))
     }
 }
 

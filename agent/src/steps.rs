@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tunesmith_harness::{
     budget::{Budget, Spend},
-    event::{Approver, Capability, Cost, Fault, JobRecord, Kind},
+    event::{Capability, Cost, Fault, JobRecord, Kind},
     log::LogError,
     score::Score,
     task::Scope,
@@ -26,7 +25,7 @@ use tunesmith_tools::{
 };
 
 use crate::{
-    approvals::{self, Decide, Decision, Proposal, Verdict},
+    approvals::{self, Decide, Flag, Proposal, Told, Verdict},
     hub,
 };
 
@@ -81,7 +80,7 @@ pub struct Steps<'a> {
     taken: u32,
     deadline: Option<std::time::Instant>,
     budget: Option<&'a Budget>,
-    decide: &'a Decide<'a>,
+    decide: &'a dyn Decide,
 }
 
 /// What a step came to.
@@ -120,12 +119,12 @@ impl<'a> Steps<'a> {
             taken: 0,
             deadline: cx.deadline,
             budget: None,
-            decide: &nobody,
+            decide: &Flag(false),
         }
     }
 
     /// Who is asked about what no flag allows.
-    pub fn decided_by(self, decide: &'a Decide<'a>) -> Self {
+    pub fn decided_by(self, decide: &'a dyn Decide) -> Self {
         Steps { decide, ..self }
     }
 
@@ -134,9 +133,9 @@ impl<'a> Steps<'a> {
         Steps { budget: Some(budget), ..self }
     }
 
-    /// The base model of the run.
-    pub fn base(&self) -> &'a Path {
-        self.cx.base
+    /// What the tools may use.
+    pub fn cx(&self) -> &'a Cx<'a> {
+        self.cx
     }
 
     /// When the steps from now on must have ended, in place of the context's deadline.
@@ -166,7 +165,7 @@ impl<'a> Steps<'a> {
         let waited = asked.args.is_ok_and(|args| self.needs(asked.tool, args).is_some())
             && !matches!(journal.next(), Some(Kind::Approved { .. }));
         let allowed = match asked.args {
-            Ok(args) => self.allowed(asked.tool, args, journal)?,
+            Ok(args) => self.allowed(asked.tool, args, journal).await?,
             Err(_) => Ok(Allowed::default()),
         };
         let recalled = if begun { self.recall(journal)? } else { Recalled::default() };
@@ -176,7 +175,7 @@ impl<'a> Steps<'a> {
         let (result, amended, warnings) = match recalled.result {
             Some(result) => {
                 let amended = match &result {
-                    Ok(output) if asked.tool == "plan" => self.freeze(output, asked.args.ok(), amends, journal)?,
+                    Ok(output) if asked.tool == "plan" => self.freeze(output, asked.args.ok(), amends, journal).await?,
                     _ => Ok(Vec::new()),
                 };
                 (result, amended.unwrap_or_default(), Vec::new())
@@ -255,7 +254,7 @@ impl<'a> Steps<'a> {
         };
         let mut amended = Vec::new();
         if let (Ok(output), "plan") = (&result, asked.tool) {
-            match self.freeze(output, asked.args.ok(), amends, journal)? {
+            match self.freeze(output, asked.args.ok(), amends, journal).await? {
                 Ok(events) => amended = events,
                 Err(denied) => result = Err(denied),
             }
@@ -345,7 +344,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Whether a call may reach the network, and what it is given for that; the error is what the planner hears.
-    fn allowed(
+    async fn allowed(
         &self,
         tool: &str,
         args: &Value,
@@ -355,9 +354,8 @@ impl<'a> Steps<'a> {
         let flag = hosts.first().map(|host| format!("--allow network:{host}"));
         let call = Some((tool.to_owned(), args.clone()));
         let proposal = Proposal { what, capability: Capability::Network, call, flag };
-        let by_flag = |_: &Proposal| (Approver::Flag, Decision::ONCE);
-        let decide: &Decide<'_> = if granted { &by_flag } else { self.decide };
-        match approvals::decided(Some(self.taken), proposal, decide, journal)? {
+        let decide: &dyn Decide = if granted { &Flag(true) } else { self.decide };
+        match approvals::decided(Some(self.taken), proposal, decide, journal).await? {
             Verdict::Go(edited) => {
                 let hosts = edited.as_ref().and_then(|args| self.needs(tool, args)).map_or(hosts, |needs| needs.1);
                 let hub = (tool == HubSearch::NAME && self.cx.hub.is_none()).then(hub::open).transpose();
@@ -373,7 +371,7 @@ impl<'a> Steps<'a> {
     }
 
     /// The first plan freezes the scope; a later one may not change it unless someone allows that.
-    fn freeze(
+    async fn freeze(
         &mut self,
         output: &Value,
         args: Option<&Value>,
@@ -404,14 +402,12 @@ impl<'a> Steps<'a> {
             call: None,
             flag: Some("--allow scope".to_owned()),
         };
-        let by_flag = |_: &Proposal| (Approver::Flag, Decision::ONCE);
         // A person is shown the values; the log has them in the amendment.
-        let by_person =
-            |asked: &Proposal| (self.decide)(&Proposal { what: format!("change {shown}"), ..asked.clone() });
-        let decide: &Decide<'_> = if self.may_amend { &by_flag } else { &by_person };
+        let person = Told { decide: self.decide, what: format!("change {shown}") };
+        let decide: &dyn Decide = if self.may_amend { &Flag(true) } else { &person };
         let verdict = match amends {
             Some(known) => known,
-            None => approvals::decided(Some(self.taken), proposal, decide, journal)?,
+            None => approvals::decided(Some(self.taken), proposal, decide, journal).await?,
         };
         if let Verdict::Stop(reason) = verdict {
             let why = match reason {
@@ -435,11 +431,6 @@ struct Allowed {
     hosts: Vec<String>,
     /// The Hub, where the run has none.
     hub: Option<Hub>,
-}
-
-/// Nobody can be asked.
-fn nobody(_: &Proposal) -> (Approver, Decision) {
-    (Approver::Flag, Decision::Refused { reason: None })
 }
 
 /// The sandboxed jobs of a step, gathered from what is told of their ends.

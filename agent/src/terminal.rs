@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use indicatif::{ProgressBar, ProgressStyle};
 use tunesmith_harness::{
     event::{Event, Kind},
     figures::{bytes, counted, duration, percent},
-    redact::{Stream, redacted},
+    redact::redacted,
     score::{Score, Verdict},
     text::{visible, visible_lines},
 };
@@ -27,8 +28,13 @@ use crate::{
 };
 
 mod end;
+mod markdown;
 mod outputs;
 mod question;
+mod typed;
+
+use markdown::{Look, Words};
+use typed::Waiting;
 
 /// How often plain output says how far a step is: after this time or this share of it.
 const PAUSE: (Duration, f64) = (Duration::from_secs(5), 0.1);
@@ -65,8 +71,10 @@ struct State {
     block: Option<Block>,
     /// When and how far progress was last said in plain output.
     said: Option<(String, Instant, f64)>,
-    /// The planner's words so far, for the line that moves.
-    words: Stream,
+    /// The planner's words as they arrive.
+    words: Words,
+    /// Losses of the training that is under way, for the curve on the line that moves.
+    losses: Vec<f64>,
     /// What the line that moves begins with, for example the task of a suite.
     label: String,
 }
@@ -138,6 +146,13 @@ impl Terminal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn look(&self) -> Look {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(80);
+        // Long lines are hard to read.
+        Look { width: width.clamp(20, 100), colours: self.colours }
+    }
+
     fn is_run(&self, state: &State) -> bool {
         matches!(self.style, Style::Live | Style::Plain) && state.label.is_empty()
     }
@@ -177,10 +192,11 @@ impl Terminal {
                 self.say(state, &format!("{} (planner: {})", visible(&task.request), visible(planner)));
             }
             Kind::Said { text, .. } => {
-                state.words = Stream::default();
-                let text = text.trim();
-                if !text.is_empty() {
-                    self.say(state, &visible_lines(text));
+                let (words, text) = (std::mem::take(&mut state.words), text.trim());
+                match self.style {
+                    Style::Live => words.finish(text, self.look()).iter().for_each(|line| self.say(state, line)),
+                    _ if text.is_empty() => {}
+                    _ => self.say(state, &visible_lines(text)),
                 }
             }
             Kind::Called { step, tool, .. } => {
@@ -189,7 +205,7 @@ impl Terminal {
             }
             Kind::Returned { step, tool, ok, output, seconds, .. } => {
                 clear(state);
-                state.said = None;
+                (state.said, state.losses) = (None, Vec::new());
                 let result = outputs::line(tool, *ok, output);
                 let (step, tool, ok, seconds) = (*step, tool.clone(), *ok, *seconds);
                 state.block = Some(Block { step, tool, ok, result, seconds, scores: Vec::new() });
@@ -210,7 +226,12 @@ impl Terminal {
             // What was refused ends the step or the run, which says why.
             Kind::Approved { .. } => {}
             Kind::Guarded { guard, why } => self.say(state, &visible(&format!("! {guard}: {why}"))),
-            Kind::Resumed { .. } | Kind::Briefed { .. } | Kind::Told { .. } | Kind::Observed { .. } => {}
+            Kind::Instructed { text } => self.say(state, &format!("> {}", visible_lines(text))),
+            Kind::Undone { .. }
+            | Kind::Resumed { .. }
+            | Kind::Briefed { .. }
+            | Kind::Told { .. }
+            | Kind::Observed { .. } => {}
             Kind::Compacted { dropped, .. } => {
                 self.say(state, &format!("the conversation was shortened: {}", counted(*dropped as usize, "message")));
             }
@@ -259,8 +280,10 @@ impl Watch for Terminal {
         }
         match self.style {
             Style::Live => {
+                state.losses.extend(progress.loss);
+                let curve = sparkline(&state.losses);
                 let line = progress_line(progress);
-                self.move_line(&mut state, line);
+                self.move_line(&mut state, if curve.is_empty() { line } else { format!("{line}  {curve}") });
             }
             Style::Plain if due(&mut state, progress) => self.say(&state, &format!("  {}", progress_line(progress))),
             Style::Plain | Style::Json | Style::Quiet => {}
@@ -272,25 +295,26 @@ impl Watch for Terminal {
         self.flush(&mut state);
         // Nobody sees words but on the line that moves.
         let live = self.style == Style::Live;
+        let mut calls = None;
         match delta {
             Delta::Text(_) | Delta::Call { .. } if !live => return,
-            Delta::Text(text) => state.words.push(text),
-            Delta::Call { name } => {
-                state.words = Stream::default();
-                // The line break ends the last word, which is shown then.
-                state.words.push(&format!("calls {name}\n"));
+            Delta::Text(text) => {
+                let lines = state.words.push(text, self.look());
+                if self.is_run(&state) {
+                    lines.iter().for_each(|line| self.say(&state, line));
+                }
             }
+            Delta::Call { name } => calls = Some(format!("calls {}", visible(name))),
             Delta::Again { error, wait } => {
-                state.words = Stream::default();
+                state.words = Words::default();
                 let line = format!("planner: {error}; asking again in {}", duration(wait.as_secs_f64()));
                 if self.is_run(&state) {
                     self.say(&state, &visible(&line));
                 }
             }
         }
-        let words =
-            state.words.shown().lines().rfind(|line| !line.trim().is_empty()).map(|line| short(line.trim(), WORDS));
-        self.move_line(&mut state, format!("planner: {}", words.unwrap_or_default()));
+        let words = calls.unwrap_or_else(|| short(state.words.tail(), WORDS));
+        self.move_line(&mut state, format!("planner: {words}"));
     }
 
     fn note(&self, line: &str) {
@@ -303,15 +327,22 @@ impl Watch for Terminal {
         }
     }
 
-    fn decide(&self, proposal: &Proposal) -> Option<Decision> {
+    fn decide(&self, proposal: Proposal) -> BoxFuture<'_, Option<Decision>> {
         let mut state = self.state();
         self.flush(&mut state);
         clear(&mut state);
         drop(state);
         if self.style == Style::Quiet || !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-            return None;
+            return Box::pin(std::future::ready(None));
         }
-        Some(question::ask(proposal, &mut io::stdin().lock(), &mut io::stderr()))
+        let waiting = Waiting::default();
+        let waited = waiting.seen();
+        let asked = move || question::ask(&proposal, &mut || typed::line(&waited), &mut io::stderr());
+        Box::pin(async move {
+            let decision = tokio::task::spawn_blocking(asked).await.ok();
+            drop(waiting);
+            decision
+        })
     }
 }
 
@@ -354,6 +385,24 @@ pub fn progress_line(progress: &Progress) -> String {
         progress.eta_seconds.filter(|_| progress.done < progress.total).map(|eta| format!("{} left", duration(eta))),
     );
     parts.join(", ")
+}
+
+/// A curve of so many columns at most, from the first to the last value; nothing for a single one.
+fn sparkline(values: &[f64]) -> String {
+    const COLUMNS: usize = 24;
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let (low, high) =
+        values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
+    if values.len() < 2 || high <= low {
+        return String::new();
+    }
+    let columns = values.len().min(COLUMNS);
+    let mean = |column: usize| {
+        let part = &values[column * values.len() / columns..(column + 1) * values.len() / columns];
+        part.iter().sum::<f64>() / part.len() as f64
+    };
+    (0..columns).map(|column| BARS[((mean(column) - low) / (high - low) * 7.0).round() as usize % 8]).collect()
 }
 
 impl Block {

@@ -46,10 +46,13 @@ pub struct Spend {
 }
 
 impl Spend {
+    /// Nothing at all.
+    pub const NOTHING: Spend = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
     /// One tool call, which asks no language model.
     pub const STEP: Spend = Spend { steps: 1, tokens: Some(0), usd: Some(0.0) };
 
-    fn plus(self, other: Spend) -> Spend {
+    /// Both; unknown where one is.
+    pub fn plus(self, other: Spend) -> Spend {
         Spend {
             steps: self.steps.saturating_add(other.steps),
             tokens: self.tokens.zip(other.tokens).map(|(a, b)| a.saturating_add(b)),

@@ -113,6 +113,9 @@ pub enum Approver {
     Flag,
 }
 
+/// What is observed of a reply that was lost on the way: the dollars that it cost at most, or null.
+pub const LOST: &str = "lost reply";
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -150,6 +153,20 @@ pub enum Kind {
         /// What the run may use from now on, where the user changed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<Box<Task>>,
+    },
+    /// The user said something to the planner in the middle of the run: a turn of its own begins.
+    Instructed {
+        /// The words.
+        text: String,
+    },
+    /// The user took back a turn: what stands from one event up to this one does not count any more, but for what it cost.
+    Undone {
+        /// Number of the first event that does not count.
+        from: u64,
+        /// Steps that were taken in it.
+        steps: u32,
+        /// What its replies and its tools' questions cost.
+        cost: Cost,
     },
     /// Something was measured that a decision of the planner's depends on.
     Observed {
@@ -301,6 +318,19 @@ pub enum Kind {
     },
 }
 
+/// The events that count: without those that the user took back.
+pub fn standing(events: Vec<Event>) -> Vec<Event> {
+    let mut standing: Vec<Event> = Vec::with_capacity(events.len());
+    for event in events {
+        if let Kind::Undone { from, .. } = event.kind {
+            // What was taken back before has been paid for all the same.
+            standing.retain(|other| other.seq < from || matches!(other.kind, Kind::Undone { .. }));
+        }
+        standing.push(event);
+    }
+    standing
+}
+
 /// Row counts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
@@ -337,6 +367,8 @@ impl Kind {
             Kind::Started { .. } => "started",
             Kind::Briefed { .. } => "briefed",
             Kind::Resumed { .. } => "resumed",
+            Kind::Instructed { .. } => "instructed",
+            Kind::Undone { .. } => "undone",
             Kind::Observed { .. } => "observed",
             Kind::Scoped { .. } => "scoped",
             Kind::Said { .. } => "said",

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    event::{Event, Kind},
+    event::{Event, Kind, standing},
     hash::sha256,
     redact,
 };
@@ -92,8 +92,11 @@ pub struct Break {
 /// What a log says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
-    /// The events, up to the break where there is one; without the line before it, where that may be the changed one.
+    /// The events that count, up to the break where there is one; without the line before it, where that may be the changed
+    /// one, and without those that the user took back.
     pub events: Vec<Event>,
+    /// Events that were written, those that do not count included.
+    pub written: u64,
     /// Hash of the last line of `events`.
     pub head: String,
     /// Bytes of a last line that was being written when the process died.
@@ -126,7 +129,7 @@ impl Log {
         if history.torn > 0 {
             file.cut(len).map_err(io_error(path))?;
         }
-        let seq = history.events.len() as u64;
+        let seq = history.written;
         Ok(Log { path: path.into(), store: Box::new(file), seq, head: history.head, len })
     }
 
@@ -155,6 +158,11 @@ impl Log {
     /// Waits until everything appended is on the disk; to be called once per finished step.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.store.sync().map_err(|error| self.failed(error))
+    }
+
+    /// Number of the next event.
+    pub fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// Hash of the last line: whoever keeps it can tell later that nothing was cut off.
@@ -192,7 +200,8 @@ pub fn in_use(path: &Path) -> bool {
 
 fn parse(bytes: &[u8]) -> History {
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    let mut history = History { events: Vec::new(), head: GENESIS.into(), torn: bytes.len() - whole, broken: None };
+    let torn = bytes.len() - whole;
+    let mut history = History { events: Vec::new(), written: 0, head: GENESIS.into(), torn, broken: None };
     let lines = bytes[..whole].split_inclusive(|&b| b == b'\n');
     let mut before = GENESIS.to_owned();
     for (n, line) in lines.enumerate() {
@@ -212,6 +221,8 @@ fn parse(bytes: &[u8]) -> History {
             }
         }
     }
+    history.written = history.events.len() as u64;
+    history.events = standing(history.events);
     history
 }
 

@@ -62,6 +62,9 @@ pub struct Report {
     pub scope: Option<Scope>,
     /// Changes of the scope.
     pub amended: Vec<Amendment>,
+    /// What the user said in the middle of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instructions: Vec<String>,
     /// SHA-256 values by name: `base`, `data`, `events` (the line before the last), and each artefact's path.
     pub hashes: BTreeMap<String, String>,
     /// What the run took.

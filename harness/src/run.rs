@@ -21,12 +21,13 @@ use crate::{
 };
 
 /// All that a run lays out in its directory.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "base",
     "work",
     "sealed",
     "trained",
     "outputs",
+    "before",
     "alive",
     "events.jsonl",
     "run.json",
@@ -167,6 +168,11 @@ impl Run {
     /// Whole outputs of which a planner's model was shown a part.
     pub fn outputs(&self) -> PathBuf {
         self.dir.join("outputs")
+    }
+
+    /// The workdir as it was when a turn began, one directory for each turn that can be taken back.
+    pub fn before(&self) -> PathBuf {
+        self.dir.join("before")
     }
 
     /// The event log.
@@ -344,6 +350,8 @@ impl Summary {
                 }
                 Kind::Briefed { .. }
                 | Kind::Told { .. }
+                | Kind::Instructed { .. }
+                | Kind::Undone { .. }
                 | Kind::Observed { .. }
                 | Kind::Said { .. }
                 | Kind::Returned { .. }

@@ -65,7 +65,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let options = args.options((&run, dir), manifest, &config.values)?;
     let further = Further { minutes: args.minutes, steps: args.steps, usd: args.usd };
     let terminal = Terminal::new(args.json);
-    let finished = run::resume(run, &options, further, &terminal, cancel).await;
+    let finished = run::resume(run, &options, (further, None), &terminal, cancel).await;
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
@@ -86,6 +86,19 @@ impl Args {
             ..before
         })
     }
+}
+
+/// What a run began with, with what holds in a session.
+pub fn in_session(run: &Run, set: &Values) -> Result<Options, Failure> {
+    let before = as_before(run.manifest().map_err(|error| usage(error.to_string()))?)?;
+    Ok(Options {
+        dir: run.dir().parent().map_or(before.dir, PathBuf::from),
+        approve: set.approve.map_or(before.approve, Approve::from),
+        allow: before.allow.into_iter().chain(set.allow.iter().cloned()).collect(),
+        extensions: Extensions::from(set),
+        jobs: Require::default().demand(before.jobs)?,
+        ..before
+    })
 }
 
 /// What a run began with.

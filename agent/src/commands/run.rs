@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::{Config, Values},
     extensions::Extensions,
-    run::{self, Approve, Failure, Options},
+    run::{self, Approve, Failure, Finished, Options},
     show::Share,
     terminal::Terminal,
 };
@@ -97,8 +97,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Who plans, where nobody says so.
-pub const PLAYBOOK: &str = "playbook";
 /// Where runs are kept, where nobody says so.
 pub const RUNS: &str = "runs";
 
@@ -163,6 +161,44 @@ impl Sandboxes {
 }
 
 impl Args {
+    /// A task with its files, without any flag.
+    pub fn of_session(task: String, files: Vec<PathBuf>) -> Self {
+        Args {
+            task,
+            files,
+            base: None,
+            planner: None,
+            dir: None,
+            minutes: None,
+            usd: None,
+            steps: None,
+            seed: 0,
+            test: None,
+            test_share: None,
+            goals: Vec::new(),
+            share: None,
+            approve: None,
+            allow: Vec::new(),
+            sandbox: Sandboxes::On,
+            require: Require::default(),
+            dry_run: false,
+            json: false,
+        }
+    }
+
+    /// What is asked for, with the base and the rows that have to be fetched first.
+    pub async fn resolve(self, set: Values, cancel: &Cancel) -> Result<Options, Failure> {
+        let mut options = self.options(set)?;
+        // A wrong planner is a wrong command line, whatever else is wrong.
+        run::named(&options.planner)?;
+        wished::gather(&mut options, cancel).await?;
+        if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
+            options.task.base = Some(base.id.to_string());
+            options.base = Some(base.path);
+        }
+        Ok(options)
+    }
+
     /// What is asked for; what no flag says is taken from the settings.
     fn options(self, set: Values) -> Result<Options, Failure> {
         let jobs = self.require.demand(self.sandbox.jobs())?;
@@ -184,7 +220,7 @@ impl Args {
         Ok(Options {
             task,
             base: None,
-            planner: self.planner.or(set.planner).unwrap_or_else(|| PLAYBOOK.into()),
+            planner: self.planner.or(set.planner).unwrap_or_else(|| run::PLAYBOOK.into()),
             dir: self.dir.or(set.dir).unwrap_or_else(|| RUNS.into()),
             share: self.share.or(set.share).unwrap_or(Shares::None).into(),
             approve: self.approve.or(set.approve).unwrap_or(Approves::Ask).into(),
@@ -208,14 +244,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let (json, dry_run) = (args.json, args.dry_run);
     let config = Config::here()?;
     config.note().iter().for_each(|note| eprintln!("note: {}", visible(note)));
-    let mut options = args.options(config.values)?;
-    // A wrong planner is a wrong command line, whatever else is wrong.
-    run::named(&options.planner)?;
-    wished::gather(&mut options, cancel).await?;
-    if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
-        options.task.base = Some(base.id.to_string());
-        options.base = Some(base.path);
-    }
+    let options = args.resolve(config.values, cancel).await?;
     if dry_run {
         let terminal = Terminal::progress_only("dry run");
         let preview = run::dry_run(&options, &terminal, cancel).await;
@@ -229,13 +258,19 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         return Ok(0);
     }
     let terminal = Terminal::new(json);
-    let finished = run::run(&options, &terminal, cancel).await;
+    let finished = carry_out(&options, &terminal, cancel).await?;
+    // Lost output is worse than any outcome, which the log holds.
+    terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
+}
+
+/// Does the run, shows what came of it, and publishes that where it was asked for.
+pub async fn carry_out(options: &Options, terminal: &Terminal, cancel: &Cancel) -> Result<Finished, Failure> {
+    let finished = run::run(options, terminal, cancel).await;
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
-    wished::publish(&options, &finished, cancel).await?;
-    // Lost output is worse than any outcome, which the log holds.
-    terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
+    wished::publish(options, &finished, cancel).await?;
+    Ok(finished)
 }
 
 /// `METRIC>=X`, where X is a fraction, or a percentage with its sign.

@@ -86,23 +86,35 @@ fn place(run: &Path, dir: &Path) -> PathBuf {
 }
 
 /// Opens a run that was named.
-pub(super) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
+pub(crate) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
     Run::open(&place(run, dir)).map_err(|error| usage(format!("{error}; see `tunesmith runs list`")))
 }
 
 fn list(args: &List) -> Result<u8, Failure> {
     let dir = kept(args.dir.clone())?;
-    let summaries = Run::list(&dir).map_err(|error| usage(error.to_string()))?;
     if args.json {
-        print_json(&summaries)?;
-    } else if summaries.is_empty() {
+        print_json(&summaries(&dir)?)?;
+    } else {
+        print_list(&dir)?;
+    }
+    Ok(0)
+}
+
+fn summaries(dir: &Path) -> Result<Vec<Summary>, Failure> {
+    Run::list(dir).map_err(|error| usage(error.to_string()))
+}
+
+/// Prints every run in a directory, oldest first.
+pub fn print_list(dir: &Path) -> Result<(), Failure> {
+    let summaries = summaries(dir)?;
+    if summaries.is_empty() {
         print(&format!("no runs in {}", visible(&dir.display().to_string())));
     } else {
         let head = ["run", "outcome", "metric", "base", "tuned", "steps", "request"].map(str::to_owned).to_vec();
         let rows: Vec<Vec<String>> = [head].into_iter().chain(summaries.iter().map(row)).collect();
         table(&rows).iter().for_each(|line| print(line));
     }
-    Ok(0)
+    Ok(())
 }
 
 fn row(summary: &Summary) -> Vec<String> {
@@ -158,7 +170,7 @@ fn show(args: &Show) -> Result<u8, Failure> {
     let shown = Shown {
         summary: run.summary(),
         log: LogState {
-            events: events.len(),
+            events: history.as_ref().map_or(0, |history| history.written as usize),
             head: history.as_ref().map_or_else(|| log::GENESIS.to_owned(), |history| history.head.clone()),
             torn_bytes: history.as_ref().map_or(0, |history| history.torn),
             broken: history

@@ -96,6 +96,12 @@ pub fn keys() -> Vec<&'static str> {
     PROVIDERS.iter().filter_map(|provider| provider.2).chain([URL_KEY]).collect()
 }
 
+/// Providers whose key is set: its variable, and how a model of theirs is named.
+pub fn offers(env: &dyn Fn(&str) -> Option<String>) -> Vec<(&'static str, &'static str)> {
+    let set = |variable: &'static str| env(variable).is_some_and(|key| !key.trim().is_empty()).then_some(variable);
+    PROVIDERS.iter().filter_map(|provider| Some((provider.2.and_then(set)?, provider.5))).collect()
+}
+
 /// Holds the key of an address that the user typed.
 const URL_KEY: &str = "TUNESMITH_API_KEY";
 

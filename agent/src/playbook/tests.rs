@@ -150,10 +150,8 @@ async fn run(answer: Answer, caps: Caps, began: Instant) -> (LoopEnd, Vec<(Strin
     let rows = Rows { read: 1200, open: 1000, sealed: 200, dropped: 0, templated: 0, near_groups: 0 };
     let budget = Budget::new(caps, began);
     let mut journal = Nowhere;
-    let end = Playbook::new(&task, rows, &budget, steps, &mut journal)
-        .drive(&|_| (tunesmith_harness::event::Approver::Policy, crate::approvals::Decision::ONCE))
-        .await
-        .unwrap();
+    let end =
+        Playbook::new(&task, rows, &budget, steps, &mut journal).drive(&crate::approvals::Flag(true)).await.unwrap();
     let calls = calls.lock().unwrap().clone();
     (end, calls)
 }

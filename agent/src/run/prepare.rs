@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 use tunesmith_harness::{
-    budget::Caps,
+    budget::{Caps, Spend},
     event::Rows,
     grade, hash,
     recipe::Row,
@@ -61,6 +61,10 @@ pub struct Prepared {
     pub base_name: String,
     /// Directory or file of the base.
     pub base: PathBuf,
+    /// What the user says to a run that goes on.
+    pub instruction: Option<String>,
+    /// What was spent on turns that the user took back.
+    pub sunk: Spend,
     /// The planner's model; `None` is the playbook.
     pub model: Option<Box<dyn ChatModel>>,
     /// The Hub, where the user allowed its host.
@@ -186,7 +190,24 @@ impl Prepared {
         let hashes = hashes.map(|(name, hash)| (name.to_owned(), hash)).into_iter().chain(base_files(&base)?).collect();
         let hub = hub(options)?;
         let Parts { open, columns, rows, .. } = parts;
-        Ok(Prepared { run, task, rows, open, columns, base_name, base, model, hub, unbegun, inputs, skipped, hashes })
+        let (instruction, sunk) = (None, Spend::NOTHING);
+        Ok(Prepared {
+            run,
+            task,
+            rows,
+            open,
+            columns,
+            base_name,
+            base,
+            instruction,
+            sunk,
+            model,
+            hub,
+            unbegun,
+            inputs,
+            skipped,
+            hashes,
+        })
     }
 
     /// A run that is there already, with what it was made of.
@@ -213,6 +234,8 @@ impl Prepared {
             columns,
             base_name: options.task.base.clone().unwrap_or_else(|| bases::NANO.into()),
             base,
+            instruction: None,
+            sunk: Spend::NOTHING,
             model,
             hub: hub(options)?,
             unbegun: Unbegun { run: None, above: Vec::new(), kept: AtomicBool::new(true) },

@@ -56,6 +56,11 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// Number of the next event.
+    pub fn seq(&self) -> u64 {
+        self.log.seq()
+    }
+
     /// Hash of the log's last line.
     pub fn head(&self) -> &str {
         self.log.head()

@@ -62,7 +62,7 @@ pub async fn replay(
     let events = log::read(&run.log())?;
     let (rows, task, rest) = resume::begun(&events)
         .ok_or_else(|| Failure::new(2, "the run had not begun, so there is nothing to play again"))?;
-    let was = resume::history(rest);
+    let was = resume::history(rest, false);
     // The clock may not decide in place of the log.
     let task = Task { minutes: None, ..task.clone() };
     let options = Options { task, dir: dir.to_owned(), ..options.clone() };

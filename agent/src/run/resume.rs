@@ -1,4 +1,5 @@
-//! `tunesmith resume`: a run goes on after its process died, was stopped, or had used up what it might use.
+//! `tunesmith resume`: a run goes on after its process died, was stopped, or had used up what it might use; in a session also
+//! after the user stopped it to say something.
 //!
 //! The planner does once more all that it did before, and each call and reply is recalled from the log instead of made,
 //! until the log has no more; see [`Journal`](crate::steps::Journal).
@@ -7,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tunesmith_harness::{
-    budget::Caps,
-    event::{Event, Fault, Kind, Rows},
+    budget::{Caps, Spend},
+    event::{Event, Fault, Kind, LOST, Rows},
     log::{self, Log},
     run::Run,
     task::{Outcome, Task},
 };
 use tunesmith_sandbox::Cancel;
 
-use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, work};
-use crate::{commands::require::met, planner_loop};
+use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, turns, work};
+use crate::commands::require::met;
 
 /// What a run may use from now on; `None` leaves it as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,6 +31,15 @@ pub struct Further {
 }
 
 impl Further {
+    /// This, and where it says nothing, the other.
+    pub fn or(self, other: Further) -> Further {
+        Further {
+            minutes: self.minutes.or(other.minutes),
+            steps: self.steps.or(other.steps),
+            usd: self.usd.or(other.usd),
+        }
+    }
+
     fn of(self, task: &Task) -> Task {
         let task = task.clone();
         Task {
@@ -45,12 +55,13 @@ impl Further {
 pub async fn resume(
     run: Run,
     options: &Options,
-    further: Further,
+    (further, instruction): (Further, Option<&str>),
     watch: &dyn Watch,
     cancel: &Cancel,
 ) -> Result<Finished, Failure> {
     met(&options.jobs)?;
     let log = Log::open(&run.log())?;
+    turns::finish_undoing(&run)?;
     let events = log::read(&run.log())?;
     let used = used(&events, beat::last_seen(&run).and_then(|at| Timestamp::try_from(at).ok()));
     let (rows, task, rest) = begun(&events)
@@ -61,14 +72,36 @@ pub async fn resume(
     let options = Options { task: task.clone(), ..options.clone() };
     let planner = prepare::planner(&options)?;
     let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| Failure::new(5, e))?;
-    let prepared = Prepared::of_run(run, &options, rows, model)?;
-    let mut journal = Recorder::after(log, &prepared.run, watch, history(rest));
+    if let Some(why) = instruction.and(model.is_none().then_some(DEAF)) {
+        return Err(Failure::new(2, why));
+    }
+    let mut prepared = Prepared::of_run(run, &options, rows, model)?;
+    prepared.instruction = instruction.map(str::to_owned);
+    prepared.sunk = sunk(rest);
+    let mut journal = Recorder::after(log, &prepared.run, watch, history(rest, instruction.is_some()));
     let steps = journal.recalls();
+    if instruction.is_some()
+        && let Err(error) = turns::keep(&prepared.run, journal.seq())
+    {
+        watch.note(&format!("this turn cannot be taken back later: {error}"));
+    }
     journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed })?;
     watch.note(&format!("going on after {}", tunesmith_harness::figures::counted(steps, "step")));
     let used = Duration::try_from_secs_f64(used).unwrap_or_default();
     let started = Instant::now().checked_sub(used).unwrap_or_else(Instant::now);
     work(&options, &prepared, journal, started, cancel).await
+}
+
+const DEAF: &str =
+    "the playbook takes no words in the middle of a run; start another run, or name a language model with --planner";
+
+/// What turns cost that the user took back.
+fn sunk(events: &[Event]) -> Spend {
+    let undone = events.iter().filter_map(|event| match event.kind {
+        Kind::Undone { steps, cost, .. } => Some(Spend { steps, tokens: cost.tokens, usd: cost.usd }),
+        _ => None,
+    });
+    undone.fold(Spend::NOTHING, Spend::plus)
 }
 
 /// Its rows, its task as it was last, and what happened since it began.
@@ -111,18 +144,30 @@ fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
 
 /// What is recalled: what happened to the run, without its ends, and without the last step and the last decision where the
 /// run was stopped in their middle.
-pub(super) fn history(events: &[Event]) -> Vec<Kind> {
+///
+/// What the user stopped in order to say something was stopped for good, and stays; `instructed` says whether they do now.
+pub(super) fn history(events: &[Event], instructed: bool) -> Vec<Kind> {
     let mut lives: Vec<Vec<Kind>> = vec![Vec::new()];
     for event in events {
         match &event.kind {
             Kind::Resumed { .. } => lives.push(Vec::new()),
             // The run's own end and its judgements come anew.
-            Kind::Ended { .. } | Kind::Graded { .. } | Kind::Scored { step: None, .. } => {}
+            Kind::Ended { .. } | Kind::Graded { .. } | Kind::Scored { step: None, .. } | Kind::Undone { .. } => {}
             kind => lives.last_mut().into_iter().for_each(|life| life.push(kind.clone())),
         }
     }
-    lives.iter_mut().for_each(without_stop);
+    let mut heard: Vec<bool> = lives.iter().skip(1).map(|life| begins_with_words(life)).collect();
+    heard.push(instructed);
+    for (life, _) in lives.iter_mut().zip(heard).filter(|(_, heard)| !heard) {
+        without_stop(life);
+    }
     lives.concat()
+}
+
+/// Whether the user said something to a run that went on, before anything else was done.
+fn begins_with_words(life: &[Kind]) -> bool {
+    let rest = life.iter().find(|kind| !matches!(kind, Kind::Told { .. } | Kind::Scored { .. } | Kind::Guarded { .. }));
+    matches!(rest, Some(Kind::Instructed { .. }))
 }
 
 /// Takes out what came of the stop, and not of the work: a last call that was cancelled, or ended by a limit or for want of
@@ -139,7 +184,7 @@ fn without_stop(life: &mut Vec<Kind>) {
     let told = |kind: &Kind| match kind {
         Kind::Approved { granted, .. } => !granted,
         // What was lost may have been paid for.
-        Kind::Observed { what, .. } => what != planner_loop::LOST,
+        Kind::Observed { what, .. } => what != LOST,
         // Of the playbook, about what it saw; a model's words are a reply that counts.
         Kind::Said { finish, calls, .. } => finish.is_null() && calls.is_empty(),
         _ => false,
@@ -154,7 +199,7 @@ fn used(events: &[Event], seen: Option<Timestamp>) -> f64 {
     let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64().max(0.0);
     let between = events.windows(2).map(|pair| match pair[1].kind {
         // Nobody was at work before it; what a process did after its last event is in `used` of the event itself.
-        Kind::Resumed { .. } => 0.0,
+        Kind::Resumed { .. } | Kind::Undone { .. } => 0.0,
         _ => seconds(pair[0].at, pair[1].at),
     });
     let known = events.iter().rposition(|event| matches!(event.kind, Kind::Resumed { .. }));

@@ -1,15 +1,18 @@
 //! Asks a person whether something may be done: they see it whole, may edit it, refuse it with a reason, or allow it for the
 //! run.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 
 use serde_json::Value;
 use tunesmith_harness::text::{visible, visible_lines};
 
 use crate::approvals::{Decision, Proposal};
 
+/// Gives the next line that a person types, without its end; `None` at the end of the input.
+pub type Lines<'a> = dyn FnMut() -> Option<String> + 'a;
+
 /// Asks until there is an answer; the end of the input is a no.
-pub fn ask(proposal: &Proposal, input: &mut dyn BufRead, output: &mut dyn Write) -> Decision {
+pub fn ask(proposal: &Proposal, input: &mut Lines<'_>, output: &mut dyn Write) -> Decision {
     let _ = writeln!(output, "{}", visible(&proposal.what));
     if let Some((tool, args)) = &proposal.call {
         let args = serde_json::to_string_pretty(args).unwrap_or_default();
@@ -40,7 +43,7 @@ pub fn ask(proposal: &Proposal, input: &mut dyn BufRead, output: &mut dyn Write)
 }
 
 /// Other arguments; `None` goes back to the question.
-fn edited(input: &mut dyn BufRead, output: &mut dyn Write) -> Option<Value> {
+fn edited(input: &mut Lines<'_>, output: &mut dyn Write) -> Option<Value> {
     loop {
         let text = line("The arguments as one line of JSON; empty to go back: ", input, output)?;
         if text.is_empty() {
@@ -54,14 +57,9 @@ fn edited(input: &mut dyn BufRead, output: &mut dyn Write) -> Option<Value> {
     }
 }
 
-/// A line without its end; `None` at the end of the input.
-fn line(prompt: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> Option<String> {
-    let mut text = String::new();
+fn line(prompt: &str, input: &mut Lines<'_>, output: &mut dyn Write) -> Option<String> {
     write!(output, "{prompt}").and_then(|()| output.flush()).ok()?;
-    match input.read_line(&mut text) {
-        Ok(0) | Err(_) => None,
-        Ok(_) => Some(text.trim().to_owned()),
-    }
+    input().map(|text| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -79,7 +77,8 @@ mod tests {
             flag: Some("--allow network:a.test".into()),
         };
         let mut output = Vec::new();
-        let decision = ask(&proposal, &mut answers.as_bytes(), &mut output);
+        let mut lines = answers.lines().map(str::to_owned);
+        let decision = ask(&proposal, &mut || lines.next(), &mut output);
         (decision, String::from_utf8(output).unwrap())
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tunesmith::{
+    approvals::Flag,
     model::{
         Call,
         catalogue::Facts,
@@ -19,7 +20,7 @@ use tunesmith_harness::{
 use tunesmith_tools::tool::AnyTool;
 
 use crate::{
-    fakes::{Fake, Kept, Loose, World, finish, nobody, passed, plan, scope, scope_of},
+    fakes::{Fake, Kept, Loose, World, finish, passed, plan, scope, scope_of},
     server::{Answer, Asked, Server},
 };
 
@@ -140,10 +141,11 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
         outputs: world.outputs(),
         system: "be good".into(),
         request: "tune it".into(),
+        instruction: None,
         share: Share::Samples,
         scope_of: &scope_of,
         may_amend: false,
-        decide: &nobody,
+        decide: &Flag(false),
     };
     let end = drive(planning, &mut kept, &mut on).await.unwrap();
 

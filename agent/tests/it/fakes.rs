@@ -10,12 +10,11 @@ use std::{
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tunesmith::{
-    approvals::{Decision, Proposal},
     model::{ChatModel, Delta, ErrorKind, Message, ModelError, Reply, Request},
     steps::Journal,
 };
 use tunesmith_harness::{
-    event::{Approver, Kind},
+    event::Kind,
     log::LogError,
     score::{Score, Verdict},
     task::{JobKind, Scope},
@@ -289,9 +288,4 @@ pub fn passed(scorer: &str, value: f64) -> Score {
         verdict: Verdict::Pass,
         why: "as it should be".into(),
     }
-}
-
-/// Nobody can be asked.
-pub fn nobody(_: &Proposal) -> (Approver, Decision) {
-    (Approver::Flag, Decision::Refused { reason: None })
 }

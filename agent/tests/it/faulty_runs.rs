@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tunesmith::{
+    approvals::Flag,
     model::{
         ErrorKind, ModelError,
         openai::{OpenAi, Pace},
@@ -20,7 +21,7 @@ use tunesmith_tools::tool::{AnyTool, ToolError};
 
 use crate::{
     dialogue::endpoint,
-    fakes::{Endless, Fake, Kept, Talker, World, finish, nobody, plan, scope_of},
+    fakes::{Endless, Fake, Kept, Talker, World, finish, plan, scope_of},
     server::{Answer, Server, delta, finish as reason},
 };
 
@@ -206,11 +207,12 @@ impl Faulty {
             budget: &Budget::new(self.caps, Instant::now()),
             system: "be good".into(),
             request: "tune it".into(),
+            instruction: None,
             share: Share::Samples,
             outputs: world.outputs(),
             scope_of: &scope_of,
             may_amend: false,
-            decide: &nobody,
+            decide: &Flag(false),
         };
         let mut kept = Kept::after(history);
         let end = drive(planning, &mut kept, &mut |_| {}).await.unwrap();

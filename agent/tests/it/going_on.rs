@@ -7,6 +7,7 @@ use std::sync::{
 
 use serde_json::{Value, json};
 use tunesmith::{
+    approvals::Flag,
     model::{Call, Delta, Finish, Message, Reply, Usage},
     planner_loop::{End, LoopEnd, Planning, drive},
     show::Share,
@@ -17,7 +18,7 @@ use tunesmith_harness::{
 };
 use tunesmith_tools::tool::{AnyTool, ToolError};
 
-use crate::fakes::{Fake, Kept, Talker, World, finish, nobody, passed, plan, scope_of};
+use crate::fakes::{Fake, Kept, Talker, World, finish, passed, plan, scope_of};
 
 fn calls(text: &str, calls: &[(&str, &str, Value)]) -> Reply {
     let call = |(id, name, arguments): &(&str, &str, Value)| Call {
@@ -89,11 +90,12 @@ async fn play(history: &[Kind]) -> (LoopEnd, Vec<Kind>, Vec<Message>, Vec<String
         budget: &Budget::new(Caps { steps: Some(60), usd: Some(100.0), ..Caps::default() }, std::time::Instant::now()),
         system: "be good".into(),
         request: "tune it".into(),
+        instruction: None,
         share: Share::Samples,
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: true,
-        decide: &nobody,
+        decide: &Flag(false),
     };
     let end = drive(planning, &mut kept, &mut |_: Delta<'_>| {}).await.unwrap();
     let last = model.seen.lock().unwrap().last().cloned().unwrap_or_default();
@@ -164,11 +166,12 @@ async fn an_interrupted_call_that_cannot_be_repeated_is_told_and_not_made() {
         budget: &Budget::new(Caps::default(), std::time::Instant::now()),
         system: "be bad".into(),
         request: "tune something else".into(),
+        instruction: None,
         share: Share::Samples,
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: false,
-        decide: &nobody,
+        decide: &Flag(false),
     };
     let end = drive(planning, &mut kept, &mut |_: Delta<'_>| {}).await.unwrap();
     assert_eq!((end.end, count.load(Ordering::Relaxed)), (End::Finished(json!({"summary": "s"})), 0));

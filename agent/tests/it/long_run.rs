@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tunesmith::{
+    approvals::Flag,
     context::count,
     ledger::Ledger,
     model::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Request, Usage},
@@ -22,7 +23,7 @@ use tunesmith_tools::{
     tool::{AnyTool, ToolError},
 };
 
-use crate::fakes::{Fake, Kept, World, nobody, passed, scope, scope_of};
+use crate::fakes::{Fake, Kept, World, passed, scope, scope_of};
 
 const WINDOW: u64 = 8_192;
 const STEPS: u32 = 300;
@@ -124,11 +125,12 @@ async fn three_hundred_steps_fit_a_window_of_8k_through_at_least_twenty_compacti
         budget: &budget,
         system: prompt::system().unwrap(),
         request: "Route these messages to the right team.".into(),
+        instruction: None,
         share: Share::Samples,
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: false,
-        decide: &nobody,
+        decide: &Flag(false),
     };
     let began = std::time::Instant::now();
     let end = drive(planning, &mut kept, &mut |_| {}).await.unwrap();
@@ -208,11 +210,12 @@ async fn what_is_too_long_to_be_shown_can_be_read_in_parts() {
         system: "s".into(),
         request: "r".into(),
         // Of what may not be shared, neither the cut nor the parts show anything.
+        instruction: None,
         share: Share::Samples,
         outputs: world.outputs(),
         scope_of: &scope_of,
         may_amend: false,
-        decide: &nobody,
+        decide: &Flag(false),
     };
     drive(planning, &mut kept, &mut |_| {}).await.unwrap();
     let outputs: Vec<&Value> = kept

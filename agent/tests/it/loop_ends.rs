@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tunesmith::{
+    approvals::Flag,
     model::{Call, ChatModel, Delta, ErrorKind, Finish, Message, ModelError, Reply, Usage, scripted::Scripted},
     planner_loop::{End, LoopEnd, Planning, drive},
     show::Share,
@@ -15,7 +16,7 @@ use tunesmith_harness::{
 };
 use tunesmith_tools::tool::{AnyTool, FieldError, ToolError};
 
-use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, nobody, plan, scope, scope_of};
+use crate::fakes::{Endless, Fake, Kept, Talker, World, finish, invalid, plan, scope, scope_of};
 
 /// Plays a script in the loop and says how it ended.
 struct Play<'a> {
@@ -51,10 +52,11 @@ impl<'a> Play<'a> {
             outputs: self.world.outputs(),
             system: "s".into(),
             request: "r".into(),
+            instruction: None,
             share: self.share,
             scope_of: &scope_of,
             may_amend: self.may_amend,
-            decide: &nobody,
+            decide: &Flag(false),
         };
         let mut on = |_: Delta<'_>| {};
         let end = send(drive(planning, &mut kept, &mut on)).await.unwrap();

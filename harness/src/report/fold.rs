@@ -10,7 +10,7 @@ use super::{
     step::{Policy, Step, Steps},
 };
 use crate::{
-    event::{Event, Fault, JobRecord, Kind},
+    event::{Event, Fault, JobRecord, Kind, LOST},
     grade::Grade,
     score::{Score, Verdict},
     task::{Scope, Task},
@@ -66,6 +66,7 @@ fn empty() -> Report {
         artifacts: Vec::new(),
         scope: None,
         amended: Vec::new(),
+        instructions: Vec::new(),
         hashes: BTreeMap::new(),
         cost: Cost::default(),
         steps: Vec::new(),
@@ -150,7 +151,10 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             touched(report, Policy::Guarded { guard: guard.clone() });
             report.guards.push(Guard { guard: guard.clone(), why: why.clone() });
         }
+        Kind::Observed { what, value } if what == LOST => spent.add((None, value.as_f64())),
         Kind::Compacted { .. } | Kind::Briefed { .. } | Kind::Told { .. } | Kind::Observed { .. } => {}
+        Kind::Instructed { text } => report.instructions.push(text.clone()),
+        Kind::Undone { cost, .. } => spent.add((cost.tokens, cost.usd)),
         // What the run had come to before is not what it ends as.
         Kind::Resumed { .. } => unended(report),
         Kind::Graded { grade, .. } => graded(report, grade),

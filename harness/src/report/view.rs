@@ -52,6 +52,7 @@ pub(super) struct View {
     hashes: Vec<[String; 2]>,
     amended: Vec<[String; 4]>,
     guards: Vec<[String; 2]>,
+    instructions: Vec<String>,
     commands: Vec<[String; 2]>,
 }
 
@@ -165,6 +166,7 @@ impl View {
             hashes: report.hashes.iter().map(|(name, hash)| [name.clone(), hash.clone()]).collect(),
             amended: amended(report),
             guards: report.guards.iter().map(|g| [g.guard.clone(), g.why.clone()]).collect(),
+            instructions: report.instructions.iter().map(|text| short(text)).collect(),
             commands: report.commands.iter().map(|c| [c.title.clone(), c.text.clone()]).collect(),
         }
     }

@@ -1,0 +1,93 @@
+//! Ctrl-C in a session: once stops the turn, twice the run, three times the session. SIGTERM ends all of it.
+
+use std::{
+    process,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tunesmith_sandbox::Cancel;
+
+use crate::commands::stop::CANCELLED;
+
+/// What was pressed while a run is at work.
+#[derive(Default)]
+pub struct Keys {
+    state: Mutex<State>,
+    leave: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    /// Stops the run that is at work.
+    cancel: Option<Cancel>,
+    /// How often it was told to.
+    pressed: u32,
+}
+
+impl Keys {
+    /// Listens from now on.
+    pub fn watch() -> Arc<Self> {
+        let keys = Arc::new(Keys::default());
+        if let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        {
+            let heard = keys.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => heard.interrupt(),
+                        _ = terminate.recv() => heard.terminate(),
+                    }
+                }
+            });
+        }
+        keys
+    }
+
+    /// A run begins; the result stops it.
+    pub fn begin(&self) -> Cancel {
+        let cancel = Cancel::default();
+        *self.state() = State { cancel: Some(cancel.clone()), pressed: 0 };
+        cancel
+    }
+
+    /// The run has ended; says how often it was told to stop.
+    pub fn end(&self) -> u32 {
+        std::mem::take(&mut *self.state()).pressed
+    }
+
+    /// Whether the session has to end.
+    pub fn has_to_leave(&self) -> bool {
+        self.leave.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn interrupt(&self) {
+        let mut state = self.state();
+        // Without a run the line that is typed takes the key.
+        let Some(cancel) = state.cancel.clone() else { return };
+        state.pressed += 1;
+        match state.pressed {
+            1 => eprintln!("stopping this turn; Ctrl-C again ends the run"),
+            2 => eprintln!("ending the run; Ctrl-C again leaves at once"),
+            _ => process::exit(CANCELLED.into()),
+        }
+        cancel.cancel();
+    }
+
+    /// With a run at work it is stopped first, so that its log has an end.
+    fn terminate(&self) {
+        let second = self.leave.swap(true, Ordering::Relaxed);
+        match (&self.state().cancel, second) {
+            (Some(cancel), false) => cancel.cancel(),
+            _ => process::exit(CANCELLED.into()),
+        }
+    }
+}
