@@ -78,6 +78,7 @@ pub async fn main() -> Result<u8, Failure> {
                 Ok(false) => return Ok(0),
                 Err(failure) => eprintln!("error: {}", visible(&failure.message)),
             },
+            Line::Stop if session.stopped.is_none() => print("no run is at work; Ctrl-D leaves"),
             Line::Stop => session.stop(),
             Line::End => {
                 session.stop();

@@ -64,6 +64,8 @@ pub enum TraceError {
 /// One reply of the planner and all that answered it.
 #[derive(Default)]
 struct Turn {
+    /// What the user said before it, in the middle of the run.
+    instruction: Option<String>,
     text: String,
     calls: Vec<Called>,
     reminders: Vec<String>,
@@ -103,6 +105,7 @@ pub fn of(events: &[Event], options: Options) -> Result<Trace, TraceError> {
     let mut messages = vec![json!({"role": "system", "content": system}), json!({"role": "user", "content": request})];
     let (mut steps, mut left_out) = (0, 0);
     for turn in &run.turns {
+        messages.extend(turn.instruction.iter().map(|text| json!({"role": "user", "content": text})));
         let kept: Vec<&Called> = turn.calls.iter().filter(|call| call.may_stay(options)).collect();
         left_out += turn.calls.len() - kept.len();
         if turn.calls.is_empty() && !turn.reminders.is_empty() {
@@ -139,6 +142,9 @@ impl Run {
                 self.metadata.insert("seed".into(), task.seed.into());
             }
             Kind::Briefed { system, request } => self.brief = Some((system.clone(), request.clone())),
+            Kind::Instructed { text } => {
+                self.turns.push(Turn { instruction: Some(text.clone()), ..Turn::default() });
+            }
             Kind::Said { text, .. } => self.turns.push(Turn { text: text.clone(), ..Turn::default() }),
             Kind::Called { step, tool, args, .. } => {
                 // The playbook looks at each result before it calls again.

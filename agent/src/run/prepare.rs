@@ -212,7 +212,7 @@ impl Prepared {
 
     /// A run that is there already, with what it was made of.
     pub fn of_run(run: Run, options: &Options, rows: Rows, model: Option<Box<dyn ChatModel>>) -> Result<Self, Failure> {
-        for part in [run.work(), run.base(), run.sealed(), run.outputs()] {
+        for part in [run.work(), run.base(), run.sealed(), run.outputs(), run.before()] {
             if part.is_symlink() {
                 return Err(Failure::new(2, format!("{} is a link; a run's own parts are directories", shown(&part))));
             }

@@ -54,7 +54,7 @@ pub fn undo(run: &Run) -> Result<Option<Undone>, Failure> {
     let (from, turn) = (events[began].seq, &events[began..]);
     let steps = turn.iter().filter(|event| matches!(event.kind, Kind::Called { .. })).count();
     let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-    let files = kept(run, from).is_dir();
+    let files = is_kept(run, &kept(run, from));
     log.append(Kind::Undone { from, steps, cost: cost(turn) }, Timestamp::now())?;
     log.sync()?;
     finish_undoing(run)?;
@@ -66,7 +66,7 @@ pub(super) fn finish_undoing(run: &Run) -> Result<(), Failure> {
     for event in log::read(&run.log())?.iter().rev() {
         let Kind::Undone { from, .. } = event.kind else { continue };
         let before = kept(run, from);
-        if before.is_dir() {
+        if is_kept(run, &before) {
             put_back(run, &before).map_err(|error| prepare::unwritten(&run.work(), &error))?;
         }
     }
@@ -84,6 +84,12 @@ fn put_back(run: &Run, before: &Path) -> io::Result<()> {
 /// Where the workdir is kept as it was before the turn that begins with this event.
 fn kept(run: &Run, seq: u64) -> PathBuf {
     run.before().join(seq.to_string())
+}
+
+/// Whether a copy is there, and in its own place: a link must not lead to other files.
+fn is_kept(run: &Run, before: &Path) -> bool {
+    let is_dir = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    is_dir(&run.before()) && is_dir(&run.work()) && is_dir(before)
 }
 
 /// What replies, lost replies and the questions of tools cost; unknown where one of them is.
@@ -133,4 +139,102 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
     };
     removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn put(run: &Run, name: &str, text: &str) {
+        let path = run.work().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Every file with what it holds, and every link with where it leads.
+    fn files(dir: &Path) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            let name = entry.file_name().into_string().unwrap();
+            if kind.is_dir() {
+                found.extend(files(&path).into_iter().map(|(inner, text)| (format!("{name}/{inner}"), text)));
+            } else if kind.is_symlink() {
+                found.insert(name, format!("-> {}", fs::read_link(&path).unwrap().display()));
+            } else {
+                found.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+        found
+    }
+
+    fn log_of(run: &Run, kinds: Vec<Kind>) {
+        let mut log = run.create_log().unwrap();
+        kinds.into_iter().for_each(|kind| drop(log.append(kind, Timestamp::now()).unwrap()));
+    }
+
+    fn resumed() -> Kind {
+        Kind::Resumed { version: "1".into(), used: 0.0, task: None }
+    }
+
+    fn instructed(text: &str) -> Kind {
+        Kind::Instructed { text: text.into() }
+    }
+
+    fn called(step: u32) -> Kind {
+        Kind::Called { step, id: "c".into(), tool: "train".into(), args: serde_json::Value::Null }
+    }
+
+    #[test]
+    fn a_turn_is_taken_back_with_its_files_and_paid_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
+        put(&run, "data/train.jsonl", "rows");
+        put(&run, "kept", "old");
+        symlink("/etc/hostname", run.work().join("link")).unwrap();
+        let said = |usd| Kind::words("w", Some(5), usd);
+        log_of(&run, vec![said(Some(1.0)), resumed(), instructed("first"), called(1), said(Some(0.5)), called(2)]);
+        let before = files(&run.work());
+        keep(&run, 1).unwrap();
+        put(&run, "kept", "new");
+        put(&run, "adapters/a/model", "weights");
+        fs::remove_file(run.work().join("data/train.jsonl")).unwrap();
+
+        let undone = undo(&run).unwrap();
+        assert_eq!(undone, Some(Undone { text: "first".into(), steps: 2, files: true }));
+        assert_eq!(files(&run.work()), before);
+        assert_eq!(files(&run.before()), BTreeMap::new());
+        let events = log::read(&run.log()).unwrap();
+        let cost = Cost { tokens: Some(5), usd: Some(0.5) };
+        assert_eq!(events.last().unwrap().kind, Kind::Undone { from: 1, steps: 2, cost });
+        assert_eq!((events.len(), undo(&run).unwrap()), (2, None));
+    }
+
+    #[test]
+    fn a_process_that_died_in_the_middle_of_it_is_finished_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
+        put(&run, "kept", "old");
+        keep(&run, 0).unwrap();
+        let cost = Cost { tokens: Some(0), usd: Some(0.0) };
+        log_of(&run, vec![resumed(), instructed("a"), Kind::Undone { from: 0, steps: 0, cost }]);
+        fs::remove_file(run.work().join("kept")).unwrap();
+        finish_undoing(&run).unwrap();
+        assert_eq!(files(&run.work()), BTreeMap::from([("kept".to_owned(), "old".to_owned())]));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_copy_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
+        put(&run, "kept", "old");
+        log_of(&run, vec![resumed(), instructed("a")]);
+        fs::create_dir(run.before()).unwrap();
+        fs::create_dir(dir.path().join("private")).unwrap();
+        symlink(dir.path().join("private"), kept(&run, 0)).unwrap();
+        assert_eq!(undo(&run).unwrap(), Some(Undone { text: "a".into(), steps: 0, files: false }));
+        assert_eq!(files(&run.work()), BTreeMap::from([("kept".to_owned(), "old".to_owned())]));
+    }
 }

@@ -209,3 +209,15 @@ fn a_log_without_a_task_or_a_step_gives_no_row() {
     let strange = vec![started(), returned(9, "train", Ok(json!({}))), told(Some(7), "x"), scored(8, Verdict::Pass)];
     assert_eq!(trace(strange, ALL), Err(TraceError::NoSteps));
 }
+
+#[test]
+fn what_the_user_said_in_the_middle_stands_where_it_was_said() {
+    let mut kinds = run();
+    let words = Kind::Instructed { text: "use a smaller rank".into() };
+    let at = kinds.len() - 2;
+    kinds.insert(at, words);
+    let trace = row(kinds, GOOD);
+    let messages = trace.row["messages"].as_array().unwrap();
+    let said = messages.iter().position(|message| message["content"] == "use a smaller rank").unwrap();
+    assert_eq!((&messages[said]["role"], &messages[said + 1]["role"]), (&json!("user"), &json!("assistant")));
+}

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -152,7 +152,9 @@ fn a_person_types_a_task_watches_it_and_leaves() {
     person.types("/undo");
     person.sees("error: nothing was said to this run after its request");
     assert_eq!(person.leaves(), 0);
-    let history = fs::read_to_string(dir.path().join(".local/state/tunesmith/history")).unwrap();
+    let history = dir.path().join(".local/state/tunesmith/history");
+    assert_eq!(fs::metadata(&history).unwrap().permissions().mode() & 0o077, 0);
+    let history = fs::read_to_string(history).unwrap();
     assert!(history.contains("Route these messages") && !history.contains("hf_abc"), "{history}");
     assert_eq!(shown(dir.path())["report"]["planner"], "playbook");
 }

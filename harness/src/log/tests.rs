@@ -106,6 +106,8 @@ fn kinds() -> Vec<Kind> {
         Kind::Briefed { system: "be good".into(), request: "tune".into() },
         Kind::Told { step: Some(1), content: "{}".into() },
         Kind::Observed { what: "time left".into(), value: json!({"run": null}) },
+        Kind::Instructed { text: "less".into() },
+        Kind::Undone { from: 1_000, steps: 2, cost: Cost { tokens: None, usd: Some(0.5) } },
         Kind::Resumed { version: "0.1.0".into(), used: 2.5, task: None },
         Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
         Kind::Compacted { dropped: 4, tokens: (900, 400), result_chars: None },
@@ -285,4 +287,20 @@ fn a_full_disk_leaves_whole_lines_and_says_so() {
     log.store = Box::new(OpenOptions::new().append(true).open(&path).unwrap());
     written.push(log.append(said("again"), at(1)).unwrap());
     assert_eq!(read(&path).unwrap(), written);
+}
+
+#[test]
+fn what_was_taken_back_stays_in_the_file_and_out_of_what_is_read() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("events.jsonl");
+    let undone = |from| Kind::Undone { from, steps: 1, cost: Cost { tokens: Some(7), usd: None } };
+    let mut log = Log::create(&path).unwrap();
+    let all = ["a", "b", "c"].map(said).into_iter().chain([undone(1), said("d"), undone(4), undone(0), said("e")]);
+    all.enumerate().for_each(|(n, kind)| drop(log.append(kind, at(n as i64)).unwrap()));
+    drop(log);
+    let standing: Vec<u64> = read(&path).unwrap().iter().map(|event| event.seq).collect();
+    // What a turn cost that was taken back is told also when more is taken back later.
+    assert_eq!(standing, [3, 5, 6, 7]);
+    assert_eq!(scan(&path).unwrap().written, 8);
+    assert_eq!(Log::open(&path).unwrap().append(said("f"), at(9)).unwrap().seq, 8);
 }
