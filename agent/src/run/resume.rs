@@ -10,7 +10,7 @@ use tunesmith_harness::{
     budget::Caps,
     event::{Event, Fault, Kind, Rows},
     log::{self, Log},
-    run::Run,
+    run::{Run, Terms},
     task::{Outcome, Task},
 };
 use tunesmith_sandbox::Cancel;
@@ -27,6 +27,8 @@ pub struct Further {
     pub steps: Option<u32>,
     /// Dollars of the whole run.
     pub usd: Option<f64>,
+    /// Bytes in the run's directory.
+    pub disk: Option<u64>,
 }
 
 impl Further {
@@ -36,6 +38,7 @@ impl Further {
             minutes: self.minutes.or(task.minutes),
             steps: self.steps.or(task.steps),
             usd: self.usd.or(task.usd),
+            disk: self.disk.or(task.disk),
             ..task
         }
     }
@@ -63,12 +66,21 @@ pub async fn resume(
     let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| Failure::new(5, e))?;
     let prepared = Prepared::of_run(run, &options, rows, model)?;
     let mut journal = Recorder::after(log, &prepared.run, watch, history(rest));
-    let steps = journal.recalls();
-    journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed })?;
+    let (steps, terms) = (journal.recalls(), Some(options.terms()));
+    journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed, terms })?;
     watch.note(&format!("going on after {}", tunesmith_harness::figures::counted(steps, "step")));
     let used = Duration::try_from_secs_f64(used).unwrap_or_default();
     let started = Instant::now().checked_sub(used).unwrap_or_else(Instant::now);
     work(&options, &prepared, journal, started, cancel).await
+}
+
+/// What the user allowed when a process last went on with the run; `None` where none did.
+pub fn last_terms(run: &Run) -> Option<Terms> {
+    let events = log::scan(&run.log()).ok()?.events;
+    events.into_iter().rev().find_map(|event| match event.kind {
+        Kind::Resumed { terms, .. } => terms,
+        _ => None,
+    })
 }
 
 /// Its rows, its task as it was last, and what happened since it began.
@@ -138,8 +150,10 @@ fn without_stop(life: &mut Vec<Kind>) {
     }
     let told = |kind: &Kind| match kind {
         Kind::Approved { granted, .. } => !granted,
-        // What was lost may have been paid for.
-        Kind::Observed { what, .. } => what != planner_loop::LOST,
+        // What was lost may have been paid for, and what was learnt stays so.
+        Kind::Observed { what, .. } => {
+            ![planner_loop::LOST, planner_loop::WINDOW, planner_loop::ANEW].contains(&what.as_str())
+        }
         // Of the playbook, about what it saw; a model's words are a reply that counts.
         Kind::Said { finish, calls, .. } => finish.is_null() && calls.is_empty(),
         _ => false,

@@ -68,6 +68,7 @@ fn said(text: &str, calls: &[(&str, &str, &str)]) -> Kind {
         tokens: Some(110),
         usd: None,
         calls: calls.iter().map(call).collect(),
+        repairs: Vec::new(),
         finish: json!("calls"),
         opaque: None,
     }

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;
+mod cli_again;
 mod cli_bench;
 mod cli_cheats;
 mod cli_compare;
 mod cli_config;
+mod cli_deadline;
 mod cli_doctor;
 mod cli_eval;
 mod cli_eval_kills;
@@ -15,6 +17,7 @@ mod cli_hand;
 mod cli_hub;
 mod cli_input;
 mod cli_kills;
+mod cli_limits;
 mod cli_make;
 mod cli_overlap;
 mod cli_prepare;
@@ -29,6 +32,7 @@ mod endpoint;
 mod extending;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]
 mod fake_hub;
+mod failures;
 mod fakes;
 mod faults;
 mod faulty_runs;
@@ -46,6 +50,7 @@ mod prompt;
 mod replayed;
 mod requests;
 mod scored;
+mod scripts;
 mod server;
 mod spec;
 mod windows;

@@ -34,6 +34,7 @@ fn task() -> Task {
         minutes: Some(10.0),
         steps: None,
         usd: None,
+        disk: None,
         seed: u64::MAX,
     }
 }
@@ -106,7 +107,17 @@ fn kinds() -> Vec<Kind> {
         Kind::Briefed { system: "be good".into(), request: "tune".into() },
         Kind::Told { step: Some(1), content: "{}".into() },
         Kind::Observed { what: "time left".into(), value: json!({"run": null}) },
-        Kind::Resumed { version: "0.1.0".into(), used: 2.5, task: None },
+        Kind::Resumed {
+            version: "0.1.0".into(),
+            used: 2.5,
+            task: None,
+            terms: Some(Terms {
+                share: "none".into(),
+                approve: "auto".into(),
+                allow: vec!["scope".into()],
+                sandbox: "on".into(),
+            }),
+        },
         Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
         Kind::Compacted { dropped: 4, tokens: (900, 400), result_chars: None },
         Kind::Ended { outcome: Outcome::NotMet, why: "no gain".into(), run: "runs/x".into() },
