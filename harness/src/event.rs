@@ -329,7 +329,15 @@ pub struct Rows {
 impl Kind {
     /// Words alone, without a call.
     pub fn words(text: impl Into<String>, tokens: Option<u64>, usd: Option<f64>) -> Self {
-        Kind::Said { text: text.into(), tokens, usd, calls: Vec::new(), repairs: Vec::new(), finish: Value::Null, opaque: None }
+        Kind::Said {
+            text: text.into(),
+            tokens,
+            usd,
+            calls: Vec::new(),
+            repairs: Vec::new(),
+            finish: Value::Null,
+            opaque: None,
+        }
     }
 
     /// A decision that changes nothing of what was asked.

@@ -20,7 +20,9 @@ use output::{Output, read_lines};
 use crate::probe::{NOTHING, PROBE};
 use crate::proxy::Proxy;
 use crate::wire::{self, Policy, Stop};
-use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Limits, Line, Mechanism, Peaks, Status, Stdin, Workdir, platform};
+use crate::{
+    Cancel, Ended, Finished, Job, Layer, Limit, Limits, Line, Mechanism, Peaks, Status, Stdin, Workdir, platform,
+};
 
 /// Where jobs look for programs, unless [`Job::env`] says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -54,7 +56,14 @@ impl Local {
 
     /// Confines jobs with another program as the supervisor.
     pub fn with_init(exe: PathBuf) -> Self {
-        Local { init: exe, confined: true, without: Vec::new(), required: Vec::new(), room: None, found: Arc::default() }
+        Local {
+            init: exe,
+            confined: true,
+            without: Vec::new(),
+            required: Vec::new(),
+            room: None,
+            found: Arc::default(),
+        }
     }
 
     /// The same starter with confinement taken away: limits on time, memory, processes, disk and output hold, and only the

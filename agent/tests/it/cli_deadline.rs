@@ -98,9 +98,12 @@ fn hung_command(seconds: f64) -> Case {
 fn hung_program(seconds: f64) -> Case {
     let call = ("hang", json!({}));
     let case = case("a program of the user's that hangs", seconds, &[call, ("finish", json!({"summary": "s"}))]);
-    hanging(case, "if [ \"$1\" = --schema ]; then\n\
+    hanging(
+        case,
+        "if [ \"$1\" = --schema ]; then\n\
         echo '{\"name\": \"hang\", \"description\": \"Hangs.\", \"parameters\": {\"type\": \"object\"}}'\n\
-        exit 0\nfi\n")
+        exit 0\nfi\n",
+    )
 }
 
 fn hung_schema(seconds: f64) -> Case {

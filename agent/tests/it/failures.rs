@@ -50,7 +50,10 @@ fn has_test(source: &str, name: &str) -> bool {
         above.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
     };
     let starts = [format!("fn {name}("), format!("async fn {name}(")];
-    lines.iter().enumerate().any(|(at, line)| starts.iter().any(|start| line.starts_with(start.as_str())) && is_test(at))
+    lines
+        .iter()
+        .enumerate()
+        .any(|(at, line)| starts.iter().any(|start| line.starts_with(start.as_str())) && is_test(at))
 }
 
 #[test]
@@ -66,7 +69,8 @@ fn each_failure_of_the_predecessor_has_a_test_that_shows_it_cannot_happen() {
             let (file, name) = test.split_once("::").unwrap();
             fs::read_to_string(root.join(file)).is_ok_and(|source| has_test(&source, name))
         };
-        let lacking = failure.tests.iter().filter(|test| !stands(test)).map(|test| format!("{}: no {test}", failure.id));
+        let lacking =
+            failure.tests.iter().filter(|test| !stands(test)).map(|test| format!("{}: no {test}", failure.id));
         let bare = (failure.tests.is_empty() || failure.what.is_empty()).then(|| format!("{}: nothing", failure.id));
         lacking.chain(bare).collect()
     };
@@ -75,7 +79,8 @@ fn each_failure_of_the_predecessor_has_a_test_that_shows_it_cannot_happen() {
 
 #[test]
 fn what_is_no_test_shows_nothing() {
-    let source = "#[test]\n#[ignore]\nfn a_test() {}\n\nfn a_helper() {}\n// fn a_word()\n#[tokio::test]\nasync fn other() {}";
+    let source =
+        "#[test]\n#[ignore]\nfn a_test() {}\n\nfn a_helper() {}\n// fn a_word()\n#[tokio::test]\nasync fn other() {}";
     let found = ["a_test", "other", "a_helper", "a_word", "a_tes"].map(|name| has_test(source, name));
     assert_eq!(found, [true, true, false, false, false]);
 }
@@ -157,14 +162,26 @@ fn no_tool_changes_a_text_by_what_is_like_it() {
     let mut names: Vec<&str> = registry.iter().map(AnyTool::name).collect();
     names.sort_unstable();
     let known = [
-        "convert", "data_inspect", "data_make", "data_prepare", "evaluate", "finish", "generate", "hub_search",
-        "plan", "read_file", "shell", "train",
+        "convert",
+        "data_inspect",
+        "data_make",
+        "data_prepare",
+        "evaluate",
+        "finish",
+        "generate",
+        "hub_search",
+        "plan",
+        "read_file",
+        "shell",
+        "train",
     ];
     // Whoever adds a tool that edits decides here how it finds what it replaces: exactly, or not at all.
     assert_eq!(names, known);
     let editing = |tool: &&dyn AnyTool| {
         let fields = tool.schema()["properties"].as_object().cloned().unwrap_or_default();
-        fields.keys().any(|field| ["old", "new", "old_str", "new_str", "search", "replace", "patch", "diff"].contains(&field.as_str()))
+        fields.keys().any(|field| {
+            ["old", "new", "old_str", "new_str", "search", "replace", "patch", "diff"].contains(&field.as_str())
+        })
     };
     assert_eq!(registry.iter().filter(editing).count(), 0);
 }
@@ -200,7 +217,9 @@ fn a_run_says_all_that_it_was_made_of_and_leaves_nothing_but_itself() {
     hub.set_nonblocking(true).unwrap();
     let before = paths(dir, "runs");
     let mut command = scripts.command(&["--seed", "11"]);
-    command.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_TOKEN", "hf_canaryCANARYcanary1");
+    command
+        .env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap()))
+        .env("HF_TOKEN", "hf_canaryCANARYcanary1");
     let said: Said = command.output().unwrap().into();
     assert!([0, 3].contains(&said.code), "{said:?}");
     // No card, no collection, no trace: nobody was spoken to, and nothing was written beside the run.

@@ -30,9 +30,9 @@ mod cli_traces;
 mod dialogue;
 mod endpoint;
 mod extending;
+mod failures;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]
 mod fake_hub;
-mod failures;
 mod fakes;
 mod faults;
 mod faulty_runs;

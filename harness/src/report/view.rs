@@ -356,7 +356,8 @@ fn facts(report: &Report) -> Vec<[String; 2]> {
             fact("Mended calls", mended);
         }
         if let Some(most) = report.cost.disk_bytes {
-            let limit = report.cost.disk_limit.map_or(String::new(), |limit| format!("; the run may hold {}", bytes(limit)));
+            let limit =
+                report.cost.disk_limit.map_or(String::new(), |limit| format!("; the run may hold {}", bytes(limit)));
             fact("Disk", format!("{} at most in the workdir{limit}", bytes(most)));
         }
         fact("Seed", report.seed.map_or("unknown".into(), |seed| seed.to_string()));

@@ -107,10 +107,8 @@ async fn jobs_at_the_same_time_share_the_room_of_their_workdir() {
     let local = confined().with_room(20_000_000);
     let fill = |name: &str| shell(&format!("head -c 15000000 /dev/zero > {name}; exec sleep 30"));
     let waits = |job: Job| limited(job, |limits| limits.wall = Some(Duration::from_secs(20)));
-    let (one, two) = tokio::join!(
-        run(&local, &place.dir, waits(fill("one"))),
-        run(&local, &place.dir, waits(fill("two")))
-    );
+    let (one, two) =
+        tokio::join!(run(&local, &place.dir, waits(fill("one"))), run(&local, &place.dir, waits(fill("two"))));
     // Each alone would have had room.
     assert_eq!([one.0.ended, two.0.ended], [Ended::Limit(Limit::Disk), Ended::Limit(Limit::Disk)]);
     // Whoever asks for less than there is gets less, and not more than there is.
