@@ -10,11 +10,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tunesmith_evals::{cheats::COLUMNS, data::generator};
+use tunesmith_harness::rows::write_jsonl;
 
-use crate::{
-    cli::tickets,
-    scripts::{Scripts, columns, plan},
-};
+use crate::scripts::{Scripts, columns, plan};
 
 /// What may pass between the deadline and the end of the process.
 const LATE: f64 = 2.0;
@@ -81,13 +80,20 @@ fn long_training(seconds: f64) -> Case {
 }
 
 fn long_grading(seconds: f64) -> Case {
+    let [input, target] = COLUMNS;
+    let columns = json!({"kind": "classification", "input": input, "target": target, "max_length": 128});
+    let mut plan = columns.clone();
+    (plan["metric"], plan["why"]) = ("accuracy".into(), "each has one".into());
     let train = json!({"name": "tuned", "max_steps": 2});
-    let mut case = case("a grader that has to stop", seconds, &calls(train, &[finish()]));
-    // Far more than can be scored in the time.
-    let rows = tickets(6_000).replace("the problem", "what I ask about");
-    fs::write(case.scripts.dir.path().join("test.csv"), rows).unwrap();
-    case = case.with(&["--test", "test.csv"]);
-    case
+    let calls = [("plan", plan), ("data_prepare", columns), ("train", train), finish()];
+    let case = case("a grader that has to stop", seconds, &calls);
+    // Far more rows than can be scored in the time.
+    let mut rows = generator("tickets").unwrap().rows(3, 4_200);
+    let sealed = rows.split_off(200);
+    for (name, rows) in [("open.jsonl", &rows), ("test.jsonl", &sealed)] {
+        write_jsonl(&case.scripts.dir.path().join(name), rows).unwrap();
+    }
+    case.with(&["--file", "open.jsonl", "--test", "test.jsonl", "--base", "nano"])
 }
 
 fn hung_command(seconds: f64) -> Case {

@@ -146,8 +146,8 @@ async fn two_runs_in_one_process_share_nothing() {
         turns.extend([turn("look", json!({"n": 2})), turn("finish", json!({"summary": word}))]);
         planned(&script(&turns), &[&plan, &look, &finish]).await
     }
-    let (one, two, again) = tokio::join!(run(60, "one"), run(20, "two"), run(60, "one"));
-    for ((end, events), length, word, other) in [(&one, 60, "one", "two"), (&two, 20, "two", "one")] {
+    let (one, two, again) = tokio::join!(run(60, "alpha"), run(20, "omega"), run(60, "alpha"));
+    for ((end, events), length, word, other) in [(&one, 60, "alpha", "omega"), (&two, 20, "omega", "alpha")] {
         assert_eq!(end.end, End::Finished(json!({"summary": word})));
         let scopes: Vec<&Kind> = events.iter().filter(|event| event.name() == "scoped").collect();
         assert_eq!(scopes, [&Kind::Scoped { scope: scope(length) }]);
@@ -159,7 +159,7 @@ async fn two_runs_in_one_process_share_nothing() {
 #[test]
 fn no_tool_changes_a_text_by_what_is_like_it() {
     let registry = registry::all();
-    let mut names: Vec<&str> = registry.iter().map(AnyTool::name).collect();
+    let mut names: Vec<&str> = registry.iter().map(|tool| tool.name()).collect();
     names.sort_unstable();
     let known = [
         "convert",

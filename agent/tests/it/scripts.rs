@@ -34,14 +34,17 @@ impl Scripts {
         Scripts { dir }
     }
 
-    /// A run that the script plans.
+    /// A run that the script plans, on the small base, unless `more` names others.
     pub fn command(&self, more: &[&str]) -> Command {
         let base = base().to_str().unwrap();
-        let given = ["--file", "rows.csv", "--base", base, "--approve", "auto"];
-        let planner = ["--planner", "scripted:script.jsonl"];
-        let planner = if more.contains(&"--planner") { &[][..] } else { &planner };
-        let all: Vec<&str> =
-            ["run", "Learn these rows."].iter().chain(&given).chain(planner).chain(more).copied().collect();
+        let usual =
+            [("--file", "rows.csv"), ("--base", base), ("--approve", "auto"), ("--planner", "scripted:script.jsonl")];
+        let usual = usual.into_iter().filter(|(flag, _)| !more.contains(flag));
+        let all: Vec<&str> = ["run", "Learn these rows."]
+            .into_iter()
+            .chain(usual.flat_map(|(flag, value)| [flag, value]))
+            .chain(more.iter().copied())
+            .collect();
         command(self.dir.path(), &all)
     }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     event::{Approver, Capability, Cost, Fault, JobRecord, Rows},
-    run::Input,
+    run::{Input, Terms},
     score::{Score, Verdict},
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
