@@ -37,8 +37,13 @@ impl Scripts {
     /// A run that the script plans, on the small base, unless `more` names others.
     pub fn command(&self, more: &[&str]) -> Command {
         let base = base().to_str().unwrap();
-        let usual =
-            [("--file", "rows.csv"), ("--base", base), ("--approve", "auto"), ("--planner", "scripted:script.jsonl")];
+        let usual = [
+            ("--file", "rows.csv"),
+            ("--base", base),
+            ("--approve", "auto"),
+            ("--share", "samples"),
+            ("--planner", "scripted:script.jsonl"),
+        ];
         let usual = usual.into_iter().filter(|(flag, _)| !more.contains(flag));
         let all: Vec<&str> = ["run", "Learn these rows."]
             .into_iter()
