@@ -278,8 +278,11 @@ impl<'a> Run<'a> {
                 if error.kind != ErrorKind::ContextTooLong {
                     return Err(Stop::Model(error));
                 }
+                let before = self.context.window();
                 self.context.too_long(sent, error.window);
-                self.note_window(journal)?;
+                if self.context.window() != before {
+                    self.note_window(journal)?;
+                }
                 return Err(Stop::TooLong(error));
             }
             other => other?,

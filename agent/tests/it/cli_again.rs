@@ -48,6 +48,22 @@ fn a_run_that_its_guards_ended_is_gone_on_with_from_a_new_streak_as_often_as_the
     assert_eq!(replayed.ok().json()["same"], json!(true));
 }
 
+#[test]
+fn what_was_mended_of_a_planners_calls_is_counted_wherever_its_run_is_shown() {
+    let broken = |text: &str| ("read_file", Value::from(text));
+    let calls = [broken("{'path': '.'}"), broken("{\"path\": \".\",}"), ("finish", Value::from("{'summary': 's',}"))];
+    let scripts = Scripts::new(&calls);
+    let said = scripts.run(&[]);
+    assert_eq!(said.code, 3, "{said:?}");
+    let path = scripts.path();
+    let shown = tunesmith(scripts.dir.path(), &["runs", "show", path.to_str().unwrap()]).ok();
+    assert!(shown.out.contains("whose calls took 4 repairs (comma 2, quotes 2)\n"), "{shown:?}");
+    let report: Value = serde_json::from_slice(&fs::read(path.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["repairs"], json!({"comma": 2, "quotes": 2}));
+    let page = fs::read_to_string(path.join("report.md")).unwrap();
+    assert!(page.contains("| Mended calls | 4 repairs (comma 2, quotes 2) |"), "{page}");
+}
+
 /// A run whose planner asks for the Hub twice, cut off in the middle of the first time; what its directory says of that is
 /// written by whoever made it.
 fn hostile(scripts: &Scripts) {
@@ -159,7 +175,7 @@ fn a_replay_that_fails_leaves_nothing_and_runs_are_looked_for_where_the_settings
     }
     let settings = dir.join(".config/tunesmith");
     fs::create_dir_all(&settings).unwrap();
-    fs::write(settings.join("config.toml"), "dir = \"kept\"\n").unwrap();
+    fs::write(settings.join("config.toml"), format!("dir = {:?}\n", dir.join("kept"))).unwrap();
     let args = ["run", "Learn.", "--file", "rows.csv", "--base", "base", "--approve", "auto"];
     let said: Said = command(dir, &args).args(["--planner", "scripted:script.jsonl"]).output().unwrap().into();
     assert_eq!(said.code, 3, "{said:?}");
