@@ -95,22 +95,38 @@ pub enum Verdict {
     Stop(Option<String>),
 }
 
-/// Whether a proposal may be carried out. What was decided before by a process of the same run, or for all of the run, is
-/// not asked again. The decision is in the log before anything is done.
+/// Whether a decision that was just recalled is about something that is still to be done: nothing follows it in the log of
+/// a run that goes on.
+pub fn is_open(journal: &dyn Journal) -> bool {
+    journal.inherited() > 0 && journal.next().is_none()
+}
+
+/// Whether a proposal may be carried out. What was done before by a process of the same run, and what was allowed for all of
+/// the run in this process, is not asked again; what leaves the run's directory or changes its scope is, where it is still
+/// to be done. The decision is in the log before anything is done.
 pub async fn decided(
     step: Option<u32>,
     proposal: Proposal,
     decide: &dyn Decide,
     journal: &mut dyn Journal,
 ) -> Result<Verdict, LogError> {
-    if let Some(Kind::Approved { granted, reason, edited, .. }) = journal.next() {
-        let verdict = if *granted { Verdict::Go(edited.clone()) } else { Verdict::Stop(reason.clone()) };
+    let mut recalled = None;
+    // What was decided anew stands behind what it was decided in place of.
+    while let Some(Kind::Approved { granted, reason, edited, .. }) = journal.next() {
+        recalled = Some(if *granted { Verdict::Go(edited.clone()) } else { Verdict::Stop(reason.clone()) });
         journal.skip()?;
+        if journal.inherited() == 0 {
+            break;
+        }
+    }
+    if let Some(verdict) = recalled
+        && (proposal.capability == Capability::Plan || !is_open(journal))
+    {
         return Ok(verdict);
     }
     // Another change of the scope is another one.
     let standing = proposal.capability != Capability::Scope
-        && journal.past().iter().any(|event| {
+        && journal.past().iter().skip(journal.inherited()).any(|event| {
             matches!(event, Kind::Approved { what, capability, granted: true, for_run: true, .. }
             if *what == proposal.what && *capability == proposal.capability)
         });

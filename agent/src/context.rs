@@ -84,6 +84,11 @@ impl Context {
         self.window
     }
 
+    /// Takes the window that the server has shown to another process of the same run.
+    pub fn told(&mut self, window: Option<u64>) {
+        self.window = window.or(self.window);
+    }
+
     /// Characters that a result may have, so that some of them fit together.
     pub fn result_chars(&self) -> usize {
         result_chars(self.window)

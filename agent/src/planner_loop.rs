@@ -260,6 +260,7 @@ impl<'a> Run<'a> {
                     let text = text.clone();
                     self.hear(text);
                 }
+                Some(Kind::Observed { what, value }) if what == WINDOW => self.context.told(value.as_u64()),
                 Some(_) => return Ok(()),
                 None => break,
             }
@@ -305,10 +306,14 @@ impl<'a> Run<'a> {
             journal.skip()?;
             self.planning.model.heard(&reply);
             self.planning.budget.book(Spend { steps: 0, tokens: tokens(&reply), usd: reply.usd });
-            while matches!(journal.next(), Some(Kind::Guarded { guard, .. }) if guard == WINDOW) {
+            loop {
+                match journal.next() {
+                    Some(Kind::Guarded { guard, .. }) if guard == WINDOW => {}
+                    Some(Kind::Observed { what, value }) if what == WINDOW => self.context.told(value.as_u64()),
+                    _ => return Ok(reply),
+                }
                 journal.skip()?;
             }
-            return Ok(reply);
         }
         if let Some(was) = journal.next() {
             return Err(Stop::Log(LogError::Diverged { was: was.name(), now: "said" }));
@@ -324,7 +329,11 @@ impl<'a> Run<'a> {
                 }
                 return Err(match stop {
                     Stop::Model(error) if error.kind == ErrorKind::ContextTooLong => {
+                        let before = self.context.window();
                         self.context.too_long(sent, error.window);
+                        if self.context.window() != before {
+                            self.note_window(journal)?;
+                        }
                         Stop::TooLong(error)
                     }
                     stop => stop,
@@ -336,6 +345,7 @@ impl<'a> Run<'a> {
             tokens: tokens(&reply),
             usd: reply.usd,
             calls: reply.calls.clone(),
+            repairs: intake::repairs(&reply, &self.names()).iter().map(|repair| repair.name().to_owned()).collect(),
             finish: serde_json::to_value(&reply.finish).unwrap_or_default(),
             opaque: reply.opaque.as_ref().and_then(|opaque| serde_json::to_value(opaque).ok()),
         })?;
@@ -344,8 +354,14 @@ impl<'a> Run<'a> {
             let why =
                 format!("the server reads {window} tokens whatever it is sent, and leaves out the rest without a word");
             journal.record(Kind::Guarded { guard: WINDOW.to_owned(), why })?;
+            self.note_window(journal)?;
         }
         Ok(reply)
+    }
+
+    /// Logs the window that the server has shown, for a process that goes on after this one.
+    fn note_window(&self, journal: &mut dyn Journal) -> Result<(), LogError> {
+        journal.record(Kind::Observed { what: WINDOW.to_owned(), value: json!(self.context.window()) })
     }
 
     /// The model's next reply, booked; time and cancel end the waiting.
@@ -428,7 +444,7 @@ impl<'a> Run<'a> {
         let mut args = Vec::new();
         for call in &mut calls {
             self.name(call);
-            args.push(taken_in(call, matches!(reply.finish, Finish::Stop | Finish::Calls)));
+            args.push(taken_in(call, reply.finish.is_whole()));
         }
         self.context.push(Message::Assistant { text, calls: calls.clone(), opaque: reply.opaque });
         for (call, args) in calls.iter().zip(&args) {
@@ -501,7 +517,7 @@ impl<'a> Run<'a> {
         };
         self.tell(Some(step.number), &content, journal)?;
         self.context.push(Message::Tool { id: call.id.clone(), content });
-        strike.map_or(Ok(None), |strike| struck(strike, journal))
+        strike.map_or(Ok(None), |strike| self.struck(strike, journal))
     }
 
     /// What the model sees of a step. Of a long output the whole is kept where it can be read in parts.
@@ -538,7 +554,25 @@ impl<'a> Run<'a> {
         let note = format!("{cut}{}", strike.note);
         self.tell(None, &note, journal)?;
         self.context.push(Message::Note(note));
-        struck(strike, journal)
+        self.struck(strike, journal)
+    }
+
+    /// Logs a strike. The last one ends the run, unless the user has gone on with it after that: then all guards begin anew.
+    fn struck(&mut self, strike: Strike, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
+        let recalled = journal.next().is_some();
+        journal.record(Kind::Guarded { guard: strike.guard.to_owned(), why: strike.why.clone() })?;
+        if strike.count < guards::LAST {
+            return Ok(None);
+        }
+        match journal.next() {
+            Some(Kind::Observed { what, .. }) if what == ANEW => journal.skip()?,
+            None if recalled && journal.inherited() > 0 => {
+                journal.record(Kind::Observed { what: ANEW.to_owned(), value: Value::Null })?
+            }
+            _ => return Ok(Some((End::Stuck, format!("the planner is stuck: {}", strike.why)))),
+        }
+        self.guards = Guards::default();
+        Ok(None)
     }
 
     /// Gives a call an id where it has none of its own.
@@ -560,21 +594,17 @@ impl<'a> Run<'a> {
 /// What a call is answered that the user stopped before it was made.
 const UNDONE: &str = "not done: the user stopped this turn";
 
-/// The guard that speaks when a server reads less than it was sent.
+/// What is logged where a run goes on that its guards had ended.
+pub(crate) const ANEW: &str = "guards anew";
+
+/// The guard that speaks, and what is logged of the window, when a server reads less than it was sent.
 pub(crate) const WINDOW: &str = "window";
 
 const UNKNOWN: Spend = Spend { steps: 0, tokens: None, usd: None };
 
-/// Logs a strike; the last one ends the run.
-fn struck(strike: Strike, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
-    let last = strike.count >= guards::LAST;
-    journal.record(Kind::Guarded { guard: strike.guard.to_owned(), why: strike.why.clone() })?;
-    Ok(last.then(|| (End::Stuck, format!("the planner is stuck: {}", strike.why))))
-}
-
 /// A reply as the log holds it.
 fn recalled(event: &Kind) -> Option<Reply> {
-    let Kind::Said { text, tokens, usd, calls, finish, opaque } = event else { return None };
+    let Kind::Said { text, tokens, usd, calls, finish, opaque, .. } = event else { return None };
     Some(Reply {
         text: text.clone(),
         calls: calls.clone(),

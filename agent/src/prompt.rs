@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use tunesmith_harness::{event::Rows, recipe::Row, redact, task::Task, text::truncate_middle};
+use tunesmith_harness::{event::Rows, figures::bytes, recipe::Row, redact, task::Task, text::truncate_middle};
 
 use crate::show::Share;
 
@@ -82,6 +82,7 @@ pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> Str
         task.minutes.map(|minutes| format!("{minutes} minutes")),
         task.steps.map(|steps| format!("{steps} tool calls")),
         task.usd.map(|usd| format!("{usd} US dollars for your own replies")),
+        task.disk.map(|most| format!("{} of disk", bytes(most))),
     ];
     let limits: Vec<String> = limits.into_iter().flatten().collect();
     if !limits.is_empty() {

@@ -53,10 +53,10 @@ pub mod turns;
 use beat::Beat;
 pub use failure::Failure;
 pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
-pub use prepare::{Planner, Prepared, named};
+pub use prepare::{DISK, Planner, Prepared, named};
 use recorder::Recorder;
 pub use replay::{Difference, Replayed, replay};
-pub use resume::{Further, resume};
+pub use resume::{Further, last_terms, resume};
 pub use sealing::{DATA, SEALED};
 pub use served::Served;
 
@@ -164,9 +164,10 @@ async fn work(
     cancel: &Cancel,
 ) -> Result<Finished, Failure> {
     let (jobs, watch) = (&options.jobs, journal.watch);
-    let budget = Budget::new(prepared.caps(), started);
+    let budget = Budget::new(prepared.caps(), started).kept_in(prepared.run.clone());
     budget.book(prepared.sunk);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;
+    budget.fill(0);
     let beat = Beat::of(&prepared.run);
     let on = |progress: Progress| {
         beat.tick();
@@ -256,7 +257,8 @@ async fn plan(
 ) -> Result<LoopEnd, Failure> {
     let mut registry = registry::all();
     if prepared.model.is_some() {
-        registry.tools.extend(options.extensions.open(cx, options, journal.watch).await);
+        let opened = within(cx, options.extensions.open(cx, options, journal.watch)).await;
+        registry.tools.extend(opened.unwrap_or_default());
     }
     let scope_of = |output: &Value| prepared.scope(output);
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
@@ -311,6 +313,15 @@ impl Decide for Decider<'_> {
     }
 }
 
+/// What something comes to, unless the time of the steps or the user ends it.
+async fn within<T>(cx: &Cx<'_>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = until(cx.deadline) => None,
+        () = cx.cancel.cancelled() => None,
+    }
+}
+
 /// What a run says that nobody approved, with the reason that a person gave.
 pub fn not_approved(reason: Option<String>) -> String {
     match reason {
@@ -332,7 +343,7 @@ async fn drive(
         columns: &prepared.columns,
         samples: &prepared.open[..prepared.open.len().min(3)],
     };
-    let (outputs, window) = (prepared.run.outputs(), model.window().await);
+    let (outputs, window) = (prepared.run.outputs(), within(cx, model.window()).await.flatten());
     let read_output = registry::typed(ReadOutput { dir: outputs.clone(), part: context::result_chars(window) / 2 });
     let tools: Vec<&dyn AnyTool> = tools.iter().copied().chain([&*read_output]).collect();
     let facts = prepare::planner(options)?.facts(&|name| std::env::var(name).ok()).map_err(|e| Failure::new(2, e))?;

@@ -181,6 +181,7 @@ impl Session {
     fn budget(&mut self, further: Further) -> Result<(), Failure> {
         self.set.minutes = further.minutes.or(self.set.minutes);
         self.set.usd = further.usd.or(self.set.usd);
+        self.set.disk = further.disk.or(self.set.disk);
         self.set.steps = further.steps.and_then(std::num::NonZeroU32::new).or(self.set.steps);
         if let Some(stopped) = &mut self.stopped {
             stopped.further = further.or(stopped.further);

@@ -44,6 +44,11 @@ pub trait Journal: Send {
     fn next(&self) -> Option<&Kind> {
         None
     }
+    /// How many of the past events another process wrote. Their results are taken as they are, but a directory may come from
+    /// anywhere, so that their decisions grant nothing that is still to be done.
+    fn inherited(&self) -> usize {
+        0
+    }
     /// Goes past the next event, because it has happened.
     fn skip(&mut self) -> Result<(), LogError> {
         Ok(())
@@ -62,9 +67,9 @@ struct Recalled {
 /// Reads the scope out of a successful `plan`'s output; an error refuses the plan.
 pub type ScopeOf<'a> = dyn Fn(&Value) -> Result<Option<Scope>, ToolError> + Send + Sync + 'a;
 
-/// How long a tool may take to stop by itself at the deadline, which it knows.
+/// How long a tool may take to stop by itself at the deadline, which it knows; less where the run has not much longer.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long it may take once it was told to.
+/// How long it may take once it was told to, and then it is left alone.
 const DYING: Duration = Duration::from_secs(1);
 
 /// Both.
@@ -221,9 +226,12 @@ impl<'a> Steps<'a> {
     /// What the log holds of the step that was just called, from its approval on.
     fn recall(&self, journal: &mut dyn Journal) -> Result<Recalled, LogError> {
         let mut recalled = Recalled::default();
-        if let Some(Kind::Approved { capability: Capability::Scope, granted, reason, .. }) = journal.next() {
+        while let Some(Kind::Approved { capability: Capability::Scope, granted, reason, .. }) = journal.next() {
             recalled.amends = Some(if *granted { Verdict::Go(None) } else { Verdict::Stop(reason.clone()) });
             journal.skip()?;
+        }
+        if approvals::is_open(journal) {
+            recalled.amends = None;
         }
         if let Some(Kind::Returned { ok, output, fault, asked, .. }) = journal.next() {
             if let (Some(budget), Some(Cost { tokens, usd })) = (self.budget, asked) {
@@ -243,12 +251,12 @@ impl<'a> Steps<'a> {
         journal: &mut dyn Journal,
     ) -> Result<(Result<Value, ToolError>, Vec<Kind>, Vec<Score>), LogError> {
         let (began, before) = (Instant::now(), self.budget.map(Budget::spent));
-        let jobs = Jobs::default();
+        let (jobs, room) = (Jobs::default(), self.budget.and_then(Budget::room));
         let mut result = match (allowed, asked.args) {
             (Err(denied), _) => Err(denied),
             (Ok(allowed), Ok(args)) => {
                 let args = allowed.edited.as_ref().unwrap_or(args);
-                self.call(asked.tool, self.as_planned(asked.tool, args), (again, &allowed), &jobs).await
+                self.call(asked.tool, self.as_planned(asked.tool, args), (again, &allowed), (&jobs, room)).await
             }
             (_, Err((_, why))) => Err(malformed(why)),
         };
@@ -265,6 +273,11 @@ impl<'a> Steps<'a> {
             result = Err(ToolError::Failed(why));
         }
         let (jobs, warnings) = jobs.taken();
+        if let Some(why) = self.filled(&jobs, room)
+            && let Err(ToolError::Resource(_)) = result
+        {
+            result = Err(ToolError::Limit(why));
+        }
         let error = result.as_ref().err();
         journal.record(Kind::Returned {
             step: self.taken,
@@ -278,6 +291,16 @@ impl<'a> Steps<'a> {
             asked: before.zip(self.budget.map(Budget::spent)).and_then(|(before, after)| cost(before, after)),
         })?;
         Ok((result, amended, warnings))
+    }
+
+    /// Books the disk space after a step; the result says so where its jobs were ended for passing the `room` of the run.
+    fn filled(&self, jobs: &[JobRecord], room: Option<u64>) -> Option<String> {
+        let (budget, room) = self.budget.zip(room)?;
+        let passed = |job: &&JobRecord| job.ended == serde_json::json!({"limit": "disk"});
+        let most = jobs.iter().filter(passed).filter_map(|job| job.disk_bytes).max();
+        let more = most.map_or(0, |most| most.saturating_sub(room));
+        budget.fill(more);
+        if more > 0 { budget.exceeded(std::time::Instant::now()) } else { None }
     }
 
     /// The plan's length is the default for preparing the data.
@@ -299,31 +322,42 @@ impl<'a> Steps<'a> {
         name: &str,
         args: Value,
         (again, allowed): (bool, &Allowed),
-        jobs: &Jobs,
+        (ended, room): (&Jobs, Option<u64>),
     ) -> Result<Value, ToolError> {
         let Some(tool) = self.find(name) else {
             let known: Vec<&str> = self.tools.iter().map(|tool| tool.name()).collect();
             return Err(ToolError::Failed(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
         };
         let stop = Cancel::default();
-        let on = |progress: Progress| jobs.pass(progress, self.cx.on);
+        let on = |progress: Progress| ended.pass(progress, self.cx.on);
+        let bounded = room.map(|room| self.cx.jobs.clone().with_room(room));
+        let jobs = bounded.as_ref().unwrap_or(self.cx.jobs);
         let hosts: Vec<String> = self.cx.hosts.iter().chain(&allowed.hosts).cloned().collect();
         let hub = self.cx.hub.or(allowed.hub.as_ref());
-        let cx = Cx { cancel: stop.clone(), deadline: self.deadline, on: &on, hosts: &hosts, hub, ..*self.cx };
+        let cx = Cx { cancel: stop.clone(), deadline: self.deadline, on: &on, hosts: &hosts, hub, jobs, ..*self.cx };
+        let (grace, dying) = self.patience();
         let mut call = if again { tool.call_again(&cx, args) } else { tool.call(&cx, args) };
         let stopped = tokio::select! {
             biased;
             result = &mut call => return result,
             () = self.cx.cancel.cancelled() => ToolError::Cancelled,
-            () = until(self.deadline.map(|deadline| deadline + GRACE)) => ToolError::Limit("the run's time is up".into()),
+            () = until(self.deadline.map(|deadline| deadline + grace)) => ToolError::Limit("the run's time is up".into()),
         };
         stop.cancel();
-        match timeout(DYING, call).await {
+        match timeout(dying, call).await {
             // What was finished all the same is kept.
             Ok(Ok(output)) => Ok(output),
             Ok(Err(ToolError::Cancelled)) | Err(_) => Err(stopped),
             Ok(Err(error)) => Err(error),
         }
+    }
+
+    /// What a tool may take to stop by itself at the deadline, and once it was told to: together at most half of what is left
+    /// of the run then.
+    fn patience(&self) -> (Duration, Duration) {
+        let rest = self.budget.and_then(Budget::deadline).zip(self.deadline);
+        let most = rest.map_or(GRACE, |(all, steps)| all.saturating_duration_since(steps) / 4);
+        (GRACE.min(most), DYING.min(most))
     }
 
     /// What a call needs that someone must allow, and the hosts of it that `--allow` does not name; `None` where it needs

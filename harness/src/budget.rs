@@ -1,11 +1,11 @@
-//! What a run may use: time, steps, and the planner's tokens and money.
+//! What a run may use: time, steps, disk, and the planner's tokens and money.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::task::Task;
+use crate::{figures::bytes, run::Run, task::Task};
 
 /// Share of the wall-clock time that is kept for the final grading.
 pub const GRADING_SHARE: f64 = 0.15;
@@ -23,6 +23,8 @@ pub struct Caps {
     pub tokens: Option<u64>,
     /// The planner's cost in US dollars.
     pub usd: Option<f64>,
+    /// Bytes in the run's directory.
+    pub disk: Option<u64>,
 }
 
 impl Caps {
@@ -30,7 +32,7 @@ impl Caps {
     pub fn of(task: &Task) -> Caps {
         // What is no duration (negative, not a number) was refused where the task was read; no time is the safe reading.
         let wall = task.minutes.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(Duration::ZERO));
-        Caps { wall, steps: task.steps, tokens: None, usd: task.usd }
+        Caps { wall, steps: task.steps, tokens: None, usd: task.usd, disk: task.disk }
     }
 }
 
@@ -66,14 +68,18 @@ impl Spend {
 pub struct Budget {
     caps: Caps,
     started: Instant,
+    /// Whose directory is measured.
+    run: Option<Run>,
     account: Mutex<Account>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Account {
     spent: Spend,
     /// Reserved and not yet reconciled. Here an unknown amount counts as nothing: it will be known, or not, at the end.
     reserved: Spend,
+    /// Most bytes that were seen in the run's directory; of space nothing adds up, what is removed is free again.
+    disk: u64,
 }
 
 /// Something set aside in the budget, to be handed back to [`Budget::reconcile`] with what it really cost.
@@ -85,7 +91,12 @@ impl Budget {
     /// A budget that begins to run at `started`.
     pub fn new(caps: Caps, started: Instant) -> Budget {
         let none = Spend { steps: 0, tokens: Some(0), usd: Some(0.0) };
-        Budget { caps, started, account: Mutex::new(Account { spent: none, reserved: none }) }
+        Budget { caps, started, run: None, account: Mutex::new(Account { spent: none, reserved: none, disk: 0 }) }
+    }
+
+    /// The same budget, with its limit of disk space on the directory of `run`.
+    pub fn kept_in(self, run: Run) -> Budget {
+        Budget { run: Some(run), ..self }
     }
 
     /// The limits.
@@ -127,7 +138,32 @@ impl Budget {
         if self.caps.steps.is_some_and(|cap| account.spent.steps.saturating_add(account.reserved.steps) >= cap) {
             return Some(format!("all {} steps are used", self.caps.steps.unwrap_or(0)));
         }
-        self.overdrawn(&account, true)
+        self.overdrawn(&account, true).or_else(|| self.full(&account))
+    }
+
+    /// What the workdir may be filled to: all that the run may hold, without what lies beside the workdir. `None` is no
+    /// limit.
+    ///
+    /// Each job is given this as its limit when it starts, and each is measured by the same directory, so that jobs at the
+    /// same time cannot hold more together than one alone.
+    pub fn room(&self) -> Option<u64> {
+        let (cap, run) = self.caps.disk.zip(self.run.as_ref())?;
+        let (all, work) = (run.bytes(), run.work_bytes());
+        Some(cap.saturating_sub(all.saturating_sub(work)))
+    }
+
+    /// Books what the run's directory holds now, and `more` that a job was seen to pass its [`Budget::room`] by.
+    pub fn fill(&self, more: u64) {
+        let Some(run) = self.run.as_ref().filter(|_| self.caps.disk.is_some()) else { return };
+        let held = run.bytes().max(if more > 0 { self.caps.disk.unwrap_or(0).saturating_add(more) } else { 0 });
+        let mut account = self.account();
+        account.disk = account.disk.max(held);
+    }
+
+    fn full(&self, account: &Account) -> Option<String> {
+        let cap = self.caps.disk.filter(|cap| account.disk > *cap)?;
+        let (held, cap) = (bytes(account.disk), bytes(cap));
+        Some(format!("the run's directory came to {held} of the {cap} that it may hold; give it more with --disk"))
     }
 
     /// Sets `want` aside, or says which limit it would break. An unknown part of `want` reserves nothing.
@@ -143,8 +179,8 @@ impl Budget {
         if let Some(cap) = self.caps.steps.filter(|cap| account.spent.steps.saturating_add(reserved.steps) > *cap) {
             return Err(format!("all {cap} steps are used"));
         }
-        let after = Account { spent: account.spent, reserved };
-        if let Some(why) = self.overdrawn(&after, false) {
+        let after = Account { reserved, ..*account };
+        if let Some(why) = self.overdrawn(&after, false).or_else(|| self.full(&after)) {
             return Err(why);
         }
         account.reserved = reserved;
@@ -221,6 +257,34 @@ mod tests {
     fn budget(caps: Caps) -> (Budget, Instant) {
         let now = Instant::now();
         (Budget::new(caps, now), now)
+    }
+
+    #[test]
+    fn disk_is_what_the_whole_directory_holds_and_jobs_share_what_is_left_of_it() {
+        let place = tempfile::tempdir().unwrap();
+        let run = Run::create(place.path(), "disk", jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let now = Instant::now();
+        let caps = Caps { disk: Some(1 << 20), ..Caps::default() };
+        let budget = Budget::new(caps, now).kept_in(run.clone());
+        let empty = budget.room().unwrap();
+        // What lies beside the workdir leaves less for it; what lies in it is measured by each job itself.
+        std::fs::write(run.base().join("model"), vec![1; 300_000]).unwrap();
+        std::fs::write(run.work().join("first"), vec![1; 400_000]).unwrap();
+        let room = budget.room().unwrap();
+        assert!((300_000..=310_000).contains(&(empty - room)), "{empty} {room}");
+        budget.fill(0);
+        assert_eq!(budget.exceeded(now), None);
+        // Two jobs at the same time have one room: together they passed it by as much as the last of them saw.
+        budget.fill(5_000);
+        let why = "the run's directory came to 1.1 MB of the 1.0 MB that it may hold; give it more with --disk";
+        assert_eq!(budget.exceeded(now).unwrap(), why);
+        std::fs::remove_file(run.work().join("first")).unwrap();
+        assert_eq!(budget.exceeded(now).unwrap(), why, "a limit that was passed stays passed");
+        assert_eq!(budget.reserve(Spend::STEP, now).unwrap_err(), why);
+        // Without a limit nothing is measured.
+        let free = Budget::new(Caps::default(), now).kept_in(run);
+        free.fill(5_000);
+        assert_eq!((free.room(), free.exceeded(now)), (None, None));
     }
 
     fn seconds(n: u64) -> Duration {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    run::Input,
+    run::{Input, Terms},
     score::Score,
     task::{Outcome, Scope, Task},
 };
@@ -153,6 +153,9 @@ pub enum Kind {
         /// What the run may use from now on, where the user changed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<Box<Task>>,
+        /// What the user allows from now on; `None` in logs of early versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<Terms>,
     },
     /// The user said something to the planner in the middle of the run: a turn of its own begins.
     Instructed {
@@ -191,6 +194,9 @@ pub enum Kind {
         /// What it called, in order, as it wrote it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         calls: Vec<Call>,
+        /// What was wrong with these calls and is mended before they are run, each as often as it was met.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        repairs: Vec<String>,
         /// Why its model stopped; null where none was asked.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         finish: Value,
@@ -353,7 +359,15 @@ pub struct Rows {
 impl Kind {
     /// Words alone, without a call.
     pub fn words(text: impl Into<String>, tokens: Option<u64>, usd: Option<f64>) -> Self {
-        Kind::Said { text: text.into(), tokens, usd, calls: Vec::new(), finish: Value::Null, opaque: None }
+        Kind::Said {
+            text: text.into(),
+            tokens,
+            usd,
+            calls: Vec::new(),
+            repairs: Vec::new(),
+            finish: Value::Null,
+            opaque: None,
+        }
     }
 
     /// A decision that changes nothing of what was asked.

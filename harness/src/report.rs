@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::{
     event::{Event, Rows},
+    figures::counted,
     grade::{Artifact, Baselines, Confusion, Gain, Measured, WrongRow},
     run::Input,
     score::Score,
@@ -75,6 +76,9 @@ pub struct Report {
     pub scores: Vec<Score>,
     /// Guards of the loop that fired.
     pub guards: Vec<Guard>,
+    /// What was wrong with calls of the planner and was mended, and how often.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repairs: BTreeMap<String, u32>,
     /// Losses of each training step.
     pub curves: Vec<Curve>,
     /// The confusion matrix of the tuned model.
@@ -112,6 +116,12 @@ pub struct Cost {
     pub tokens: Option<u64>,
     /// Dollars of the planner; null where one of its replies did not tell.
     pub usd: Option<f64>,
+    /// Most bytes that a job saw in the run's workdir; null where none did.
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
+    /// What the run's directory might hold; null where that was the default.
+    #[serde(default)]
+    pub disk_limit: Option<u64>,
 }
 
 /// A change of the scope.
@@ -194,6 +204,13 @@ impl Report {
             })
             .collect()
     }
+}
+
+/// Repairs of a planner's calls in words; `None` where there were none.
+pub fn mended(repairs: &BTreeMap<String, u32>) -> Option<String> {
+    let all: usize = repairs.values().map(|times| *times as usize).sum();
+    let each: Vec<String> = repairs.iter().map(|(what, times)| format!("{what} {times}")).collect();
+    (all > 0).then(|| format!("{} ({})", counted(all, "repair"), each.join(", ")))
 }
 
 /// A temporary file is private to its owner; a report is to be served and shared like any other file.

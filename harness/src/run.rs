@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -80,14 +80,20 @@ pub enum RunError {
 impl Run {
     /// Makes `runs/<utc>-<slug>` with its parts; a name that is taken gets a number.
     pub fn create(runs_dir: &Path, slug_source: &str, at: Timestamp) -> Result<Run, RunError> {
-        fs::create_dir_all(runs_dir).map_err(|e| io_error(runs_dir, e))?;
+        let again = || fs::create_dir_all(runs_dir).map_err(|e| io_error(runs_dir, e));
+        again()?;
         let stem = format!("{}-{}", at.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ"), slug(slug_source));
-        let mut n = 1;
+        let (mut n, mut gone) = (1, 0);
         let dir = loop {
             let dir = runs_dir.join(if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
             match fs::create_dir(&dir) {
                 Ok(()) => break dir,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && n < 10_000 => n += 1,
+                // Another run that did not begin took the place away, as it was empty.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && gone < 100 => {
+                    gone += 1;
+                    again()?;
+                }
                 Err(e) => return Err(io_error(&dir, e)),
             }
         };
@@ -183,6 +189,16 @@ impl Run {
     /// The report in the format of this extension: `json`, `md` or `html`.
     pub fn report(&self, extension: &str) -> PathBuf {
         self.dir.join(format!("report.{extension}"))
+    }
+
+    /// Bytes of disk that the run's directory takes, as far as it can be read; links are not followed.
+    pub fn bytes(&self) -> u64 {
+        bytes_below(&self.dir)
+    }
+
+    /// The same of its workdir.
+    pub fn work_bytes(&self) -> u64 {
+        bytes_below(&self.work())
     }
 
     /// Names in the run's directory that no run lays out, in order.
@@ -404,6 +420,19 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
         File::open(dir)?.sync_all()
     };
     write().map_err(|e| io_error(path, e))
+}
+
+/// Bytes on disk of all that is below a directory. What cannot be read, or is gone in the meantime, counts as nothing.
+fn bytes_below(dir: &Path) -> u64 {
+    let (mut bytes, mut left) = (0, vec![dir.to_owned()]);
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(found) = entry.metadata() else { continue };
+            bytes += found.blocks() * 512;
+            left.extend(found.is_dir().then(|| entry.path()));
+        }
+    }
+    bytes
 }
 
 fn is_run(dir: &Path) -> bool {

@@ -20,7 +20,9 @@ use output::{Output, read_lines};
 use crate::probe::{NOTHING, PROBE};
 use crate::proxy::Proxy;
 use crate::wire::{self, Policy, Stop};
-use crate::{Cancel, Ended, Finished, Job, Layer, Limit, Line, Mechanism, Peaks, Status, Stdin, Workdir, platform};
+use crate::{
+    Cancel, Ended, Finished, Job, Layer, Limit, Limits, Line, Mechanism, Peaks, Status, Stdin, Workdir, platform,
+};
 
 /// Where jobs look for programs, unless [`Job::env`] says otherwise.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -32,6 +34,8 @@ pub struct Local {
     confined: bool,
     without: Vec<Mechanism>,
     required: Vec<Layer>,
+    /// Bytes that the workdirs of jobs may hold, where that is not left to the jobs.
+    room: Option<u64>,
     /// What a job that only tried found.
     found: Arc<OnceLock<Vec<(Layer, Status)>>>,
 }
@@ -52,7 +56,14 @@ impl Local {
 
     /// Confines jobs with another program as the supervisor.
     pub fn with_init(exe: PathBuf) -> Self {
-        Local { init: exe, confined: true, without: Vec::new(), required: Vec::new(), found: Arc::default() }
+        Local {
+            init: exe,
+            confined: true,
+            without: Vec::new(),
+            required: Vec::new(),
+            room: None,
+            found: Arc::default(),
+        }
     }
 
     /// The same starter with confinement taken away: limits on time, memory, processes, disk and output hold, and only the
@@ -71,6 +82,13 @@ impl Local {
     pub fn requiring(mut self, layers: impl IntoIterator<Item = Layer>) -> Self {
         self.required.extend(layers);
         self
+    }
+
+    /// The same starter for jobs whose workdir may hold so many bytes, in place of the default of
+    /// [`Limits::disk_bytes`](crate::Limits::disk_bytes). Whoever asks for less gets less.
+    pub fn with_room(self, bytes: u64) -> Self {
+        // No room at all is refused as a limit; a job that may hold a byte is ended by the first thing that it writes.
+        Local { room: Some(bytes.max(1)), ..self }
     }
 
     /// Whether jobs are confined at all.
@@ -134,6 +152,10 @@ impl Local {
     /// What [`Job::check`] refuses, and a program that does not exist, are errors here; what goes wrong later is an
     /// [`Ended::Failed`].
     pub fn spawn(&self, dir: &Workdir, mut job: Job) -> io::Result<Running> {
+        if let Some(room) = self.room {
+            let asked = job.limits.disk_bytes.filter(|asked| Some(*asked) != Limits::default().disk_bytes);
+            job.limits.disk_bytes = Some(asked.map_or(room, |asked| asked.min(room)));
+        }
         job.check(dir)?;
         let program = find_program(dir, &job)?;
         let (input, pipe) = match std::mem::take(&mut job.stdin) {

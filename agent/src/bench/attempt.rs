@@ -44,6 +44,7 @@ pub(super) async fn attempt(
             minutes: Some(args.minutes.unwrap_or(task.minutes)),
             steps: None,
             usd: None,
+            disk: None,
             seed,
         },
         base,

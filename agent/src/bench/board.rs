@@ -1,6 +1,9 @@
 //! The scoreboard: a row of cells per run, and the total in words.
 
-use tunesmith_harness::figures::{duration, percent, percents};
+use tunesmith_harness::{
+    figures::{duration, percent, percents},
+    report::mended,
+};
 
 use super::results::{Results, TaskResult, Total};
 use crate::commands::table::{NONE, count, short, table};
@@ -80,6 +83,7 @@ pub(super) fn total(results: &Results) -> Vec<String> {
             score_interval.map_or_else(String::new, |(low, high)| format!(" (95 % interval {low:.2} to {high:.2})"));
         lines.push(format!("score {}{interval}: 0 is the base, 1 the goal, as a mean over {noun}", score(*mean)));
     }
+    lines.extend(mended(&results.repairs()).map(|mended| format!("calls of the planner took {mended}")));
     let with = |value: Option<f64>, interval: Option<(f64, f64)>| {
         let interval = interval.map_or_else(String::new, |interval| format!(" ({})", percents(interval)));
         value.map_or_else(|| NONE.to_owned(), |value| format!("{}{interval}", percent(value)))

@@ -1,6 +1,9 @@
 //! What a suite and its tasks came to.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use tunesmith_evals::Task;
@@ -67,6 +70,9 @@ pub(super) struct TaskResult {
     pub tokens: Option<u64>,
     /// Dollars of the planner.
     pub usd: Option<f64>,
+    /// What was wrong with calls of the planner and was mended, and how often.
+    #[serde(default)]
+    pub repairs: BTreeMap<String, u32>,
     pub seconds: f64,
     /// Processor seconds of all jobs.
     pub cpu_seconds: Option<f64>,
@@ -126,6 +132,7 @@ impl TaskResult {
             score_interval: None,
             tokens: None,
             usd: None,
+            repairs: BTreeMap::new(),
             seconds,
             cpu_seconds: None,
             run: None,
@@ -137,9 +144,10 @@ impl TaskResult {
             Ok(done) => {
                 let (grade, cpu_seconds) = logged(&done.dir);
                 let Cost { tokens, usd, .. } = done.report.cost;
+                let repairs = done.report.repairs;
                 let (outcome, exit) = (Some(done.outcome), done.outcome.exit_code());
-                let ran =
-                    TaskResult { outcome, why: done.why, tokens, usd, cpu_seconds, run: Some(done.dir), exit, ..none };
+                let (why, run) = (done.why, Some(done.dir));
+                let ran = TaskResult { outcome, why, tokens, usd, repairs, cpu_seconds, run, exit, ..none };
                 match grade {
                     Some(grade) => ran.graded(&grade),
                     None if done.outcome.is_of_planner() => {
@@ -279,6 +287,15 @@ impl Results {
             Some(task) => task.exit,
             None => Outcome::NotMet.exit_code(),
         }
+    }
+
+    /// What was wrong with calls of the planner in all runs, and how often.
+    pub(super) fn repairs(&self) -> BTreeMap<String, u32> {
+        let mut all = BTreeMap::new();
+        for (what, times) in self.tasks.iter().flat_map(|task| &task.repairs) {
+            *all.entry(what.clone()).or_default() += times;
+        }
+        all
     }
 
     /// Whether tasks were run with more than one seed.

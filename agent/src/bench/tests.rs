@@ -29,6 +29,7 @@ fn result(id: &str, seed: u64, right: usize) -> TaskResult {
         score_interval: Some((((tuned - 0.33) / 0.55).clamp(0.0, 1.0), ((tuned - 0.2) / 0.55).clamp(0.0, 1.0))),
         tokens: Some(12_345),
         usd: Some(0.0123),
+        repairs: Default::default(),
         seconds: 12.34,
         cpu_seconds: Some(20.0),
         run: Some("runs/r".into()),
@@ -76,6 +77,14 @@ fn the_exit_code_is_that_of_the_first_task_below_its_threshold() {
     assert_eq!(results(vec![met.clone(), below]).exit(true), 130);
     // One task of two was run before the end.
     assert_eq!(Results::of(("smoke", "null"), (0, 7), vec![met], 2).exit(false), 3);
+}
+
+#[test]
+fn what_was_mended_of_calls_is_counted_over_all_runs() {
+    let mended = |id: &str, comma| TaskResult { repairs: [("comma".to_owned(), comma)].into(), ..result(id, 0, 90) };
+    let lines = board::total(&results(vec![mended("alpha", 1), mended("beta", 2), result("gamma", 0, 90)]));
+    assert_eq!(lines.last().unwrap(), "calls of the planner took 3 repairs (comma 3)");
+    assert!(!board::total(&mixed()).iter().any(|line| line.contains("repair")));
 }
 
 #[test]

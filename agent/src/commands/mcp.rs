@@ -17,12 +17,7 @@ use tunesmith_tools::{
     registry,
 };
 
-use super::{
-    numbers::positive,
-    require::Require,
-    run::{Sandboxes, kept},
-    usage,
-};
+use super::{numbers::positive, require::Require, run::Sandboxes, runs::Kept, usage};
 use crate::{
     config::Config,
     mcp::{
@@ -56,9 +51,8 @@ pub struct Args {
     /// Model to start from: nano, a directory or a .gguf file [default: nano]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
-    /// Where the callers' directory is made [default: runs]
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    kept: Kept,
     /// Time for each call
     #[arg(long, value_name = "N", default_value = "60", value_parser = positive)]
     minutes: f64,
@@ -87,7 +81,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
         found => found.map_err(|error| usage(error.to_string()))?,
     };
-    let dir = kept(args.dir)?;
+    let dir = args.kept.dir()?;
     let base = if let Base::Path(path) = base { Base::Path(super::work::input(&path)?) } else { base };
     let served = Served::new(&dir, &args.files, base, Timestamp::now())?;
     let about = about(&served);

@@ -11,7 +11,9 @@ use tunesmith_sandbox::{Cancel, Local};
 use super::{
     numbers::{amount, positive},
     require::Require,
-    run::{Approves, capability, kept},
+    run::{Approves, capability},
+    runs::Named,
+    sandbox::size,
     usage,
 };
 use crate::{
@@ -24,15 +26,12 @@ use crate::{
 
 /// Go on with a run that was stopped, died, or used up what it might use
 ///
-/// No finished step is done again: they are recalled from the run's log. A training goes on from its last checkpoint. Hosts and
-/// places to publish must be allowed anew, and jobs are confined.
+/// No finished step is done again: they are recalled from the run's log. A training goes on from its last checkpoint. What
+/// --approve does not cover must be allowed anew, and jobs are confined: a directory grants nothing.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The run: its directory, or its name in --dir
-    run: PathBuf,
-    /// Where runs are kept [default: runs]
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    named: Named,
     /// Time for the whole run, what was used included [default: as before]
     #[arg(long, value_name = "N", value_parser = positive)]
     minutes: Option<f64>,
@@ -42,6 +41,9 @@ pub struct Args {
     /// Most steps of the whole run [default: as before]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
+    /// Most that the run's directory may hold [default: as before]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    disk: Option<u64>,
     /// Who approves what stays in the run's directory and budget [default: as before]
     #[arg(long, value_enum)]
     approve: Option<Approves>,
@@ -59,11 +61,9 @@ pub struct Args {
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     let config = Config::here()?;
     config.note().iter().for_each(|note| eprintln!("note: {}", visible(note)));
-    let dir = kept(args.dir.clone())?;
-    let run = super::runs::open(&args.run, &dir)?;
-    let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
-    let options = args.options((&run, dir), manifest, &config.values)?;
-    let further = Further { minutes: args.minutes, steps: args.steps, usd: args.usd };
+    let (run, dir) = args.named.open()?;
+    let options = again((&run, dir), &config.values, (args.approve, &args.allow, &args.require))?;
+    let further = Further { minutes: args.minutes, steps: args.steps, usd: args.usd, disk: args.disk };
     let terminal = Terminal::new(args.json);
     let finished = run::resume(run, &options, (further, None), &terminal, cancel).await;
     terminal.clear();
@@ -72,38 +72,48 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }
 
-impl Args {
-    /// What the run began with, and what the user says now.
-    fn options(&self, (run, dir): (&Run, PathBuf), manifest: Manifest, set: &Values) -> Result<Options, Failure> {
-        let before = as_before(manifest)?;
-        Ok(Options {
-            dir: run.dir().parent().map_or(dir, PathBuf::from),
-            approve: self.approve.map_or(before.approve, Approve::from),
-            allow: before.allow.into_iter().chain(self.allow.iter().cloned()).collect(),
-            // What the user has added is as it is now: a server may have moved.
-            extensions: Extensions::from(set),
-            jobs: self.require.demand(before.jobs)?,
-            ..before
-        })
-    }
-}
-
 /// What a run began with, with what holds in a session.
 pub fn in_session(run: &Run, set: &Values) -> Result<Options, Failure> {
-    let before = as_before(run.manifest().map_err(|error| usage(error.to_string()))?)?;
+    again((run, PathBuf::new()), set, (set.approve, &[], &Require::default()))
+}
+
+/// What a run began with, and what the user says now.
+fn again(
+    (run, dir): (&Run, PathBuf),
+    set: &Values,
+    (approve, allow, require): (Option<Approves>, &[String], &Require),
+) -> Result<Options, Failure> {
+    let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
+    let manifest = Manifest { terms: run::last_terms(run).or(manifest.terms), ..manifest };
+    let allow = if allow.is_empty() { set.allow.clone() } else { allow.to_vec() };
+    note_missing(manifest.terms.as_ref(), &allow);
+    let before = as_before(manifest)?;
     Ok(Options {
-        dir: run.dir().parent().map_or(before.dir, PathBuf::from),
-        approve: set.approve.map_or(before.approve, Approve::from),
-        allow: before.allow.into_iter().chain(set.allow.iter().cloned()).collect(),
+        dir: run.dir().parent().map_or(dir, PathBuf::from),
+        approve: approve.map_or(before.approve, Approve::from),
+        allow,
+        // What the user has added is as it is now: a server may have moved.
         extensions: Extensions::from(set),
-        jobs: Require::default().demand(before.jobs)?,
+        jobs: require.demand(before.jobs)?,
         ..before
     })
 }
 
+/// Names what was allowed before and is not now.
+fn note_missing(before: Option<&Terms>, allow: &[String]) {
+    let missing = |granted: &&String| !allow.contains(granted) && capability(granted).is_ok();
+    let flags =
+        before.iter().flat_map(|terms| &terms.allow).filter(missing).map(|granted| format!("--allow {granted}"));
+    let flags: Vec<String> = flags.collect();
+    if !flags.is_empty() {
+        let flags = flags.join(" ");
+        eprintln!("note: a run's directory grants nothing; what was allowed before needs {} again", visible(&flags));
+    }
+}
+
 /// What a run began with.
 pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
-    let Terms { share, approve, allow, .. } = manifest.terms.ok_or_else(|| {
+    let Terms { share, approve, .. } = manifest.terms.ok_or_else(|| {
         usage("the run was made by an early version, which did not record what was allowed; start a new one")
     })?;
     Ok(Options {
@@ -117,7 +127,8 @@ pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
             "never" => Approve::Never,
             _ => Approve::Ask,
         },
-        allow: allow.into_iter().filter(|allowed| allowed == "scope").collect(),
+        // Whoever made the directory does not decide what is reached, published or changed.
+        allow: Vec::new(),
         extensions: Extensions::default(),
         // A directory does not decide how jobs are confined, and not which hosts are reached.
         jobs: Local::new(),

@@ -16,6 +16,7 @@ use super::{
     numbers::{amount, positive},
     print, print_json,
     require::Require,
+    sandbox::size,
 };
 use crate::{
     config::{Config, Values},
@@ -63,6 +64,9 @@ pub struct Args {
     /// Most steps [default: no limit for the playbook, 100 for a language model]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
+    /// Most that the run's directory may hold, for example 2G [default: 32G]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    disk: Option<u64>,
     /// Seed of everything random, except which rows are sealed
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -172,6 +176,7 @@ impl Args {
             minutes: None,
             usd: None,
             steps: None,
+            disk: None,
             seed: 0,
             test: None,
             test_share: None,
@@ -215,6 +220,7 @@ impl Args {
             minutes: self.minutes.or(set.minutes),
             steps: self.steps.or(set.steps.map(NonZeroU32::get)),
             usd: self.usd.or(set.usd),
+            disk: self.disk.or(set.disk),
             seed: self.seed,
         };
         Ok(Options {
@@ -228,14 +234,6 @@ impl Args {
             extensions,
             jobs,
         })
-    }
-}
-
-/// Where runs are kept: as a flag says, else as the settings do.
-pub fn kept(dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    match dir {
-        Some(dir) => Ok(dir),
-        None => Ok(Config::here()?.values.dir.unwrap_or_else(|| RUNS.into())),
     }
 }
 

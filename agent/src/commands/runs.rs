@@ -7,7 +7,7 @@ use tunesmith_harness::{
     event::Event,
     figures::{counted, percent},
     log,
-    report::{Report, Step},
+    report::{Report, Step, mended},
     run::{Run, Summary},
     text::visible,
 };
@@ -15,11 +15,11 @@ use tunesmith_sandbox::Cancel;
 
 use super::{
     print, print_json,
-    run::kept,
+    run::RUNS,
     table::{NONE, short, table},
     usage,
 };
-use crate::run::Failure;
+use crate::{config::Config, run::Failure};
 
 mod diff;
 mod export;
@@ -43,12 +43,46 @@ pub enum Runs {
     Rm(rm::Args),
 }
 
-/// `runs list`.
+/// Where runs are kept.
 #[derive(Clone, Debug, clap::Args)]
-pub struct List {
+pub(super) struct Kept {
     /// Where runs are kept [default: runs]
     #[arg(long)]
     dir: Option<PathBuf>,
+}
+
+impl Kept {
+    /// As the flag says, else as the settings do.
+    pub fn dir(&self) -> Result<PathBuf, Failure> {
+        match &self.dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(Config::here()?.values.dir.unwrap_or_else(|| RUNS.into())),
+        }
+    }
+}
+
+/// A run that is there.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Named {
+    /// The run: its directory, or its name in --dir
+    run: PathBuf,
+    #[command(flatten)]
+    kept: Kept,
+}
+
+impl Named {
+    /// The run, and where runs are kept.
+    pub fn open(&self) -> Result<(Run, PathBuf), Failure> {
+        let dir = self.kept.dir()?;
+        Ok((open(&self.run, &dir)?, dir))
+    }
+}
+
+/// `runs list`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct List {
+    #[command(flatten)]
+    kept: Kept,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -57,11 +91,8 @@ pub struct List {
 /// `runs show`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Show {
-    /// The run: its directory, or its name in --dir
-    run: PathBuf,
-    /// Where runs are kept [default: runs]
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    named: Named,
     /// Print one JSON object: summary, log and report
     #[arg(long)]
     json: bool,
@@ -91,7 +122,7 @@ pub(crate) fn open(run: &Path, dir: &Path) -> Result<Run, Failure> {
 }
 
 fn list(args: &List) -> Result<u8, Failure> {
-    let dir = kept(args.dir.clone())?;
+    let dir = args.kept.dir()?;
     if args.json {
         print_json(&summaries(&dir)?)?;
     } else {
@@ -161,7 +192,7 @@ struct LogState {
 }
 
 fn show(args: &Show) -> Result<u8, Failure> {
-    let run = open(&args.run, &kept(args.dir.clone())?)?;
+    let (run, _) = args.named.open()?;
     let (history, problem) = match log::scan(&run.log()) {
         Ok(history) => (Some(history), None),
         Err(error) => (None, Some(error.to_string())),
@@ -193,7 +224,8 @@ fn lines(run: &Run, shown: &Shown) -> Vec<String> {
     let mut lines = vec![visible(summary.request.as_deref().unwrap_or("no request was recorded")).into_owned()];
     lines.push(format!("run      {}", visible(&run.dir().display().to_string())));
     lines.extend(summary.started.map(|at| format!("started  {at}")));
-    lines.push(format!("planner  {}", visible(&report.planner)));
+    let mended = mended(&report.repairs).map_or(String::new(), |mended| format!(", whose calls took {mended}"));
+    lines.push(format!("planner  {}", visible(&format!("{}{mended}", report.planner))));
     lines.push(format!("outcome  {}", state(summary)));
     if !report.steps.is_empty() {
         lines.push(String::new());
@@ -210,7 +242,8 @@ fn lines(run: &Run, shown: &Shown) -> Vec<String> {
         lines.push(if summary.running {
             "a process is working on this run now".to_owned()
         } else {
-            "the run did not end: its process was killed, or its disk was full; start it again".to_owned()
+            "the run did not end: its process was killed, or its disk was full; go on with `tunesmith resume`"
+                .to_owned()
         });
     }
     if shown.log.torn_bytes > 0 {

@@ -4,6 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::Value;
 
+use crate::commands::sandbox::size;
+
 /// A key of the settings.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
@@ -39,7 +41,7 @@ pub enum Rule {
     Free,
     /// What names nothing outside the project's directory.
     Inside,
-    /// A limit that is not above the user's own.
+    /// A limit that is not above the user's own, or the default.
     Lower,
     /// Nothing: it says who plans, who sees rows, what is allowed, or what is started.
     Trusted,
@@ -56,7 +58,7 @@ const fn key(
 }
 
 /// All of them, in the order in which they are shown.
-pub const KEYS: [Key; 13] = [
+pub const KEYS: [Key; 14] = [
     key("planner", Some("TUNESMITH_PLANNER"), Kind::Text, Some("playbook"), Rule::Trusted),
     key("share", Some("TUNESMITH_SHARE"), Kind::Text, Some("none"), Rule::Trusted),
     key("approve", Some("TUNESMITH_APPROVE"), Kind::Text, Some("ask"), Rule::Trusted),
@@ -66,6 +68,7 @@ pub const KEYS: [Key; 13] = [
     key("minutes", Some("TUNESMITH_MINUTES"), Kind::Number, None, Rule::Lower),
     key("usd", Some("TUNESMITH_USD"), Kind::Number, None, Rule::Lower),
     key("steps", Some("TUNESMITH_STEPS"), Kind::Number, None, Rule::Lower),
+    key("disk", Some("TUNESMITH_DISK"), Kind::Text, Some("32G"), Rule::Lower),
     key("goals", Some("TUNESMITH_GOALS"), Kind::List, None, Rule::Free),
     key("sandbox.require", Some("TUNESMITH_REQUIRE"), Kind::List, None, Rule::Trusted),
     key("mcp", None, Kind::Tables, None, Rule::Trusted),
@@ -102,7 +105,10 @@ impl Key {
         match self.project {
             Rule::Free => true,
             Rule::Trusted => false,
-            Rule::Lower => number(value).is_some_and(|new| before.and_then(number).is_none_or(|most| new <= most)),
+            Rule::Lower => {
+                let most = before.and_then(number).or_else(|| number(&self.kind.read(self.default?)));
+                number(value).is_some_and(|new| most.is_none_or(|most| new <= most))
+            }
             Rule::Inside => value.as_str().is_some_and(|text| {
                 // A name without a place, as the bundled base's or one on the Hub.
                 let place = Path::new(text);
@@ -113,8 +119,10 @@ impl Key {
     }
 }
 
+/// A limit, in numbers or as a size in words.
 fn number(value: &Value) -> Option<f64> {
-    value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
+    let size = || size(value.as_str()?).ok().map(|bytes| bytes as f64);
+    value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64)).or_else(size)
 }
 
 /// Whether a path is below `dir`, also by what its links say.

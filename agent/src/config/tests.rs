@@ -79,6 +79,7 @@ fn with_nothing_set_every_key_has_its_default() {
         ("minutes", None),
         ("usd", None),
         ("steps", None),
+        ("disk", text("32G")),
         ("goals", None),
         ("sandbox.require", None),
     ];

@@ -10,6 +10,7 @@ use super::extend::{External, Name, Server};
 use crate::commands::{
     numbers::{amount, positive},
     run::{Approves, Shares, capability, goal},
+    sandbox::size,
 };
 
 /// What may be set; `None` and an empty list where nobody did.
@@ -35,6 +36,9 @@ pub struct Values {
     /// Most that a planner's model may cost in a run, in US dollars.
     #[serde(deserialize_with = "usd")]
     pub usd: Option<f64>,
+    /// Most bytes that a run's directory may hold.
+    #[serde(deserialize_with = "disk")]
+    pub disk: Option<u64>,
     /// Most steps of a run.
     pub steps: Option<NonZeroU32>,
     /// What must hold on the sealed rows.
@@ -80,6 +84,10 @@ fn minutes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> 
 
 fn usd<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
     figure(from, amount)
+}
+
+fn disk<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    size(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
 }
 
 /// A number that the command line would take as well.

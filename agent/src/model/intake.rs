@@ -1,7 +1,8 @@
 //! Tool calls as models really write them: slightly broken JSON, fences, and calls inside the text.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::{Call, Reply};
 
 mod lenient;
 mod text;
@@ -18,8 +19,7 @@ pub struct Mended {
 }
 
 /// Something that was wrong with the arguments of a call, and had one reading all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Repair {
     /// The object stood in a fenced block.
     Fence,
@@ -39,6 +39,35 @@ pub enum Repair {
     Unclosed,
     /// Brackets too many at the end.
     Surplus,
+    /// The call stood in the text.
+    Text,
+}
+
+impl Repair {
+    /// Its name, as it stands in a log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Repair::Fence => "fence",
+            Repair::Nested => "nested",
+            Repair::Comma => "comma",
+            Repair::Quotes => "quotes",
+            Repair::Word => "word",
+            Repair::Key => "key",
+            Repair::Breaks => "breaks",
+            Repair::Unclosed => "unclosed",
+            Repair::Surplus => "surplus",
+            Repair::Text => "text",
+        }
+    }
+}
+
+/// What is wrong with the calls of a reply and is mended before they are run, each as often as it is met.
+pub fn repairs(reply: &Reply, tools: &[&str]) -> Vec<Repair> {
+    let in_text = if reply.calls.is_empty() { calls_in_text(&reply.text, tools).1 } else { Vec::new() };
+    let whole = reply.finish.is_whole();
+    let of = |call: &Call| arguments(&call.arguments, whole).map(|mended| mended.repairs).unwrap_or_default();
+    let mended = reply.calls.iter().chain(&in_text).flat_map(of);
+    in_text.iter().map(|_| Repair::Text).chain(mended).collect()
 }
 
 /// The arguments of a call as a JSON object, repaired where the intent is plain.

@@ -165,6 +165,13 @@ pub enum Finish {
     Other(String),
 }
 
+impl Finish {
+    /// Whether what was said has its end.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Finish::Stop | Finish::Calls)
+    }
+}
+
 /// Tokens of one exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

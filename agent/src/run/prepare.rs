@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -44,6 +44,12 @@ use crate::{
 
 /// Most tool calls of a planner that is a language model, where the user sets no limit: nobody may be watching.
 const STEPS: u32 = 100;
+
+/// Most bytes of a run's directory, where the user sets no limit.
+pub const DISK: u64 = 32 << 30;
+
+/// Times that a place which another process takes away is made again.
+const TRIES: usize = 100;
 
 /// A run that is ready to be planned.
 pub struct Prepared {
@@ -88,10 +94,15 @@ pub struct Unbegun {
 
 impl Unbegun {
     /// Before anything is made for a run in `runs_dir`.
-    fn new(runs_dir: &Path) -> Self {
+    pub fn new(runs_dir: &Path) -> Self {
         let missing = |path: &&Path| !path.as_os_str().is_empty() && path.symlink_metadata().is_err();
         let above = runs_dir.ancestors().take_while(missing).map(Path::to_owned).collect();
         Unbegun { run: None, above, kept: AtomicBool::new(false) }
+    }
+
+    /// Takes note of the run that was made.
+    pub fn made(&mut self, run: &Run) {
+        self.run = Some(run.dir().to_owned());
     }
 
     /// The run has begun: what there is of it is worth keeping.
@@ -114,7 +125,10 @@ impl Drop for Unbegun {
 /// Whether runs can be kept in `dir`, found out by making it and something in it; nothing of that stays.
 pub fn try_place(dir: &Path) -> Result<(), Failure> {
     let _made = Unbegun::new(dir);
-    let tried = fs::create_dir_all(dir).and_then(|()| tempfile::tempdir_in(dir));
+    // Another one that tries the same place may take it away in between.
+    let mut tried = (0..TRIES).map(|_| fs::create_dir_all(dir).and_then(|()| tempfile::tempdir_in(dir)));
+    let gone = |tried: &io::Result<_>| tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let tried = tried.find(|tried| !gone(tried)).unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
     tried.map(drop).map_err(|error| Failure::unwritten(dir, &error, ELSEWHERE))
 }
 
@@ -175,7 +189,7 @@ impl Prepared {
         let parts = Parts::new(task.test_share, read, test.map(|test| test.rows))?;
         let mut unbegun = Unbegun::new(&options.dir);
         let run = Run::create(&options.dir, &task.request, Timestamp::now()).map_err(failure)?;
-        unbegun.run = Some(run.dir().to_owned());
+        unbegun.made(&run);
         let base = match base {
             Base::Path(path) => path,
             Base::Nano => {
@@ -280,7 +294,7 @@ impl Prepared {
     /// The limits of the run.
     pub fn caps(&self) -> Caps {
         let caps = Caps::of(&self.task);
-        Caps { steps: caps.steps.or(self.model.as_ref().map(|_| STEPS)), ..caps }
+        Caps { steps: caps.steps.or(self.model.as_ref().map(|_| STEPS)), disk: caps.disk.or(Some(DISK)), ..caps }
     }
 
     /// What must be approved before a language model plans.

@@ -25,12 +25,14 @@ pub(super) struct Recorder<'a> {
     given: VecDeque<Kind>,
     /// Whether what is given stands in the log already.
     logged: bool,
+    /// How many of the past events stood there already.
+    inherited: usize,
 }
 
 impl<'a> Recorder<'a> {
     /// The log of a run that begins.
     pub fn new(log: Log, run: &'a Run, watch: &'a dyn Watch) -> Self {
-        Recorder { log, run, watch, past: Vec::new(), given: VecDeque::new(), logged: false }
+        Recorder { log, run, watch, past: Vec::new(), given: VecDeque::new(), logged: false, inherited: 0 }
     }
 
     /// The log of a run that goes on after these events of it.
@@ -112,9 +114,16 @@ impl Journal for Recorder<'_> {
         self.given.front()
     }
 
+    fn inherited(&self) -> usize {
+        self.inherited
+    }
+
     fn skip(&mut self) -> Result<(), LogError> {
         match self.given.pop_front() {
-            Some(kind) if self.logged => self.past.push(kind),
+            Some(kind) if self.logged => {
+                self.past.push(kind);
+                self.inherited += 1;
+            }
             Some(kind) => self.make(kind)?,
             None => {}
         }

@@ -66,7 +66,9 @@ pub async fn replay(
     // The clock may not decide in place of the log.
     let task = Task { minutes: None, ..task.clone() };
     let options = Options { task, dir: dir.to_owned(), ..options.clone() };
-    let copy = copied(run, &options)?;
+    // Half of a run that was played again is of no use to anyone.
+    let mut unbegun = prepare::Unbegun::new(dir);
+    let copy = copied(run, &options, &mut unbegun)?;
     let model =
         (prepare::named(&options.planner)? != Planner::Playbook).then(|| Box::new(Nobody) as Box<dyn ChatModel>);
     let prepared = Prepared::of_run(copy, &options, rows, model)?;
@@ -76,6 +78,7 @@ pub async fn replay(
     journal.announce(events[0].kind.clone())?;
     journal.sync()?;
     let finished = work(&options, &prepared, journal, started, cancel).await?;
+    unbegun.keep();
     let again = log::read(&prepared.run.log())?;
     let now: Vec<Kind> = again.iter().map(|event| event.kind.clone()).collect();
     let steps = results(&was).len();
@@ -85,9 +88,10 @@ pub async fn replay(
 }
 
 /// A run's directory with what the first one was made of.
-fn copied(run: &Run, options: &Options) -> Result<Run, Failure> {
+fn copied(run: &Run, options: &Options, unbegun: &mut prepare::Unbegun) -> Result<Run, Failure> {
     let manifest = run.manifest().map_err(|e| Failure::new(2, e))?;
     let copy = Run::create(&options.dir, &options.task.request, Timestamp::now()).map_err(prepare::failure)?;
+    unbegun.made(&copy);
     let put = |from: &Path, to: &Path| -> io::Result<()> {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;

@@ -11,7 +11,7 @@ use tunesmith_harness::{
     budget::{Caps, Spend},
     event::{Event, Fault, Kind, LOST, Rows},
     log::{self, Log},
-    run::Run,
+    run::{Run, Terms},
     task::{Outcome, Task},
 };
 use tunesmith_sandbox::Cancel;
@@ -28,6 +28,8 @@ pub struct Further {
     pub steps: Option<u32>,
     /// Dollars of the whole run.
     pub usd: Option<f64>,
+    /// Bytes in the run's directory.
+    pub disk: Option<u64>,
 }
 
 impl Further {
@@ -37,6 +39,7 @@ impl Further {
             minutes: self.minutes.or(other.minutes),
             steps: self.steps.or(other.steps),
             usd: self.usd.or(other.usd),
+            disk: self.disk.or(other.disk),
         }
     }
 
@@ -46,6 +49,7 @@ impl Further {
             minutes: self.minutes.or(task.minutes),
             steps: self.steps.or(task.steps),
             usd: self.usd.or(task.usd),
+            disk: self.disk.or(task.disk),
             ..task
         }
     }
@@ -79,13 +83,13 @@ pub async fn resume(
     prepared.instruction = instruction.map(str::to_owned);
     prepared.sunk = sunk(rest);
     let mut journal = Recorder::after(log, &prepared.run, watch, history(rest, instruction.is_some()));
-    let steps = journal.recalls();
+    let (steps, terms) = (journal.recalls(), Some(options.terms()));
     if instruction.is_some()
         && let Err(error) = turns::keep(&prepared.run, journal.seq())
     {
         watch.note(&format!("this turn cannot be taken back later: {error}"));
     }
-    journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed })?;
+    journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed, terms })?;
     watch.note(&format!("going on after {}", tunesmith_harness::figures::counted(steps, "step")));
     let used = Duration::try_from_secs_f64(used).unwrap_or_default();
     let started = Instant::now().checked_sub(used).unwrap_or_else(Instant::now);
@@ -102,6 +106,15 @@ fn sunk(events: &[Event]) -> Spend {
         _ => None,
     });
     undone.fold(Spend::NOTHING, Spend::plus)
+}
+
+/// What the user allowed when a process last went on with the run; `None` where none did.
+pub fn last_terms(run: &Run) -> Option<Terms> {
+    let events = log::scan(&run.log()).ok()?.events;
+    events.into_iter().rev().find_map(|event| match event.kind {
+        Kind::Resumed { terms, .. } => terms,
+        _ => None,
+    })
 }
 
 /// Its rows, its task as it was last, and what happened since it began.
@@ -183,8 +196,8 @@ fn without_stop(life: &mut Vec<Kind>) {
     }
     let told = |kind: &Kind| match kind {
         Kind::Approved { granted, .. } => !granted,
-        // What was lost may have been paid for.
-        Kind::Observed { what, .. } => what != LOST,
+        // What was lost may have been paid for, and what was learnt stays so.
+        Kind::Observed { what, .. } => ![LOST, planner_loop::WINDOW, planner_loop::ANEW].contains(&what.as_str()),
         // Of the playbook, about what it saw; a model's words are a reply that counts.
         Kind::Said { finish, calls, .. } => finish.is_null() && calls.is_empty(),
         _ => false,

@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn resumed() -> Kind {
-        Kind::Resumed { version: "1".into(), used: 0.0, task: None }
+        Kind::Resumed { version: "1".into(), used: 0.0, task: None, terms: None }
     }
 
     fn instructed(text: &str) -> Kind {

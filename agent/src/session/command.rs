@@ -10,6 +10,7 @@ use crate::{
     commands::{
         numbers::{amount, positive},
         run::{Approves, Shares, capability, goal},
+        sandbox::size,
     },
     run::{Failure, Further},
 };
@@ -36,7 +37,7 @@ pub enum Command {
 /// The commands, each with what it takes and does.
 pub const HELP: [&str; 14] = [
     "/plan                             where the last run stands: scope, plan, steps, best result",
-    "/budget [minutes N|usd N|steps N] what runs may use, and what the last one used",
+    "/budget [minutes N|usd N|steps N|disk SIZE] what runs may use, and what the last one used",
     "/model [SPEC]                     who plans: playbook, openai:MODEL, ollama:MODEL, url:BASE#MODEL, ...",
     "/approve [ask|auto|never|scope|network:HOST|publish:ORG/NAME]  who approves, and what is allowed",
     "/undo                             take back what you said last to a run, and all that came of it",
@@ -109,6 +110,7 @@ fn budget(text: &str) -> Result<Further, Failure> {
         let number = |why: String| wrong(format!("{name} {value}: {why}"));
         match *name {
             "minutes" => further.minutes = Some(positive(value).map_err(number)?),
+            "disk" => further.disk = Some(size(value).map_err(number)?),
             "usd" => further.usd = Some(amount(value).map_err(number)?),
             "steps" => {
                 let steps = value.parse().ok().filter(|steps| *steps > 0);
@@ -120,7 +122,7 @@ fn budget(text: &str) -> Result<Further, Failure> {
     Ok(further)
 }
 
-const BUDGET: &str = "write /budget minutes N, usd N or steps N";
+const BUDGET: &str = "write /budget minutes N, usd N, steps N or disk SIZE";
 
 fn approve(value: Option<String>) -> Result<Command, Failure> {
     let Some(value) = value else { return Ok(Command::Approve(None, None)) };
@@ -170,8 +172,8 @@ mod tests {
 
     #[test]
     fn commands_are_read_with_their_values() {
-        let further = Further { minutes: Some(10.0), steps: Some(4), usd: Some(0.5) };
-        assert_eq!(known("/budget minutes 10 usd 0.5 steps 4"), Command::Budget(further));
+        let further = Further { minutes: Some(10.0), steps: Some(4), usd: Some(0.5), disk: Some(2 << 30) };
+        assert_eq!(known("/budget minutes 10 usd 0.5 steps 4 disk 2G"), Command::Budget(further));
         assert_eq!(known("/approve auto"), Command::Approve(Some(Approves::Auto), None));
         assert_eq!(known("/approve network:a.test"), Command::Approve(None, Some("network:a.test".into())));
         assert_eq!(known("/share samples"), Command::Share(Some(Shares::Samples)));
@@ -192,8 +194,14 @@ mod tests {
         let why = |line: &str| read(line).unwrap_err().message;
         assert_eq!(why("/mod"), "there is no command /mod; did you mean /model? /help lists them");
         assert_eq!(why("/xyz"), "there is no command /xyz; /help lists them");
-        assert_eq!(why("/budget minutes"), "minutes has no number; write /budget minutes N, usd N or steps N");
-        assert_eq!(why("/budget hours 2"), "there is no budget of hours; write /budget minutes N, usd N or steps N");
+        assert_eq!(
+            why("/budget minutes"),
+            "minutes has no number; write /budget minutes N, usd N, steps N or disk SIZE"
+        );
+        assert_eq!(
+            why("/budget hours 2"),
+            "there is no budget of hours; write /budget minutes N, usd N, steps N or disk SIZE"
+        );
         assert_eq!(why("/budget steps 0"), "steps 0: must be a whole number above 0");
         assert_eq!(why("/approve maybe"), "maybe: use ask, auto or never, or scope, network:HOST or publish:ORG/NAME");
         assert_eq!(why("/share all"), "all: use none or samples");

@@ -141,7 +141,7 @@ fn values(command: &str) -> Vec<String> {
     let words: &[&str] = match command {
         "/approve" => &["ask", "auto", "never", "scope", "network:", "publish:"],
         "/share" => &["none", "samples"],
-        "/budget" => &["minutes", "usd", "steps"],
+        "/budget" => &["minutes", "usd", "steps", "disk"],
         "/model" => &["playbook", "openai:", "anthropic:", "gemini:", "hf:", "together:", "ollama:", "vllm:", "url:"],
         "/goal" => &["none"],
         _ => &[],

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tunesmith_harness::{
-    figures::{counted, duration},
+    figures::{bytes, counted, duration},
     log,
     report::Report,
     run::Run,
@@ -85,7 +85,8 @@ pub fn budget(set: &Values) -> String {
         || "no limit of steps (100 for a language model)".to_owned(),
         |steps| counted(steps.get() as usize, "step"),
     );
-    format!("a run may use: {minutes}, {usd}, {steps}")
+    let disk = bytes(set.disk.unwrap_or(run::DISK));
+    format!("a run may use: {minutes}, {usd}, {steps}, {disk} of disk")
 }
 
 /// What a run has used.

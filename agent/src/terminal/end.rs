@@ -50,7 +50,7 @@ pub(super) fn lines(finished: &Finished) -> Vec<String> {
 fn going_on(finished: &Finished) -> Option<String> {
     let more = match finished.outcome {
         Outcome::Cancelled => "",
-        Outcome::Budget => ", with more --minutes, --steps or --usd",
+        Outcome::Budget => ", with more --minutes, --steps, --usd or --disk",
         _ => return None,
     };
     let dir = finished.dir.display().to_string();

@@ -31,7 +31,7 @@ fn started() -> Kind {
 fn said(text: &str) -> Kind {
     let calls = Vec::new();
     let opaque = Some(json!({"reasoning_content": "thoughts of a provider"}));
-    Kind::Said { text: text.into(), tokens: None, usd: None, calls, finish: Value::Null, opaque }
+    Kind::Said { text: text.into(), tokens: None, usd: None, calls, repairs: Vec::new(), finish: Value::Null, opaque }
 }
 
 fn called(step: u32, tool: &str, args: Value) -> Kind {

@@ -37,6 +37,7 @@ dir              \"runs\"      default
 minutes          20          ~/tunesmith.toml
 usd              –           default
 steps            9           TUNESMITH_STEPS
+disk             \"32G\"       default
 goals            –           default
 sandbox.require  –           default
 ~/tunesmith.toml: approve without effect until you trust the file; see and trust with: tunesmith config trust

@@ -69,6 +69,7 @@ fn said(text: &str, calls: &[(&str, &str, &str)]) -> Kind {
         tokens: Some(110),
         usd: None,
         calls: calls.iter().map(call).collect(),
+        repairs: Vec::new(),
         finish: json!("calls"),
         opaque: None,
     }
@@ -158,8 +159,8 @@ async fn a_planned_run_survives_a_429_a_cut_stream_and_a_malformed_call() {
     let wrong = "invalid arguments: the arguments are not valid JSON: expected value at line 1 column 16; \
                  send one JSON object that fits the tool's schema";
     let mut lost = said("", &[("c3", "plan", r#"{"max_length": 60,}"#)]);
-    if let Kind::Said { tokens, .. } = &mut lost {
-        *tokens = None;
+    if let Kind::Said { tokens, repairs, .. } = &mut lost {
+        (*tokens, *repairs) = (None, vec!["comma".to_owned()]);
     }
     let expected = vec![
         said("First the data.", &[("c1", "data_inspect", "{}")]),

@@ -145,6 +145,7 @@ async fn an_interrupted_call_that_cannot_be_repeated_is_told_and_not_made() {
         tokens: Some(120),
         usd: reply.usd,
         calls: reply.calls.clone(),
+        repairs: Vec::new(),
         finish: json!("calls"),
         opaque: None,
     };

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tunesmith::model::{
-    Call,
-    intake::{Mended, Repair, arguments, calls_in_text},
+    Call, Finish, Reply,
+    intake::{Mended, Repair, arguments, calls_in_text, repairs},
 };
 
 /// The value and what was mended, as of a reply that came to its end.
@@ -68,6 +68,22 @@ fn arguments_with_no_one_reading_are_refused_with_the_strict_parsers_reason() {
     }
     let deep = "[".repeat(100_000);
     assert!(mended(&format!("{{'a': {deep}")).is_err());
+}
+
+#[test]
+fn what_is_mended_of_a_reply_is_counted_call_by_call() {
+    use Repair::*;
+    let call = |arguments: &str| Call { name: "look".into(), arguments: arguments.into(), ..Call::default() };
+    let count = |reply: Reply| repairs(&reply, &["look"]);
+    let calls = vec![call("{'a': 1,}"), call("{}"), call("{\"a\": 1,}"), call("{broken")];
+    // One that cannot be mended is an error of its own.
+    assert_eq!(count(Reply { calls, ..Reply::default() }), [Quotes, Comma, Comma]);
+    let text = "<tool_call>{\"name\": \"look\", \"arguments\": {'a': 1}}</tool_call>";
+    assert_eq!(count(Reply { text: text.into(), ..Reply::default() }), [Text, Quotes]);
+    assert_eq!(count(Reply { text: "no call".into(), ..Reply::default() }), []);
+    // What a limit of length has cut is not closed.
+    let cut = Reply { calls: vec![call("{\"a\": 1")], finish: Finish::Length, ..Reply::default() };
+    assert_eq!((count(cut.clone()), count(Reply { finish: Finish::Calls, ..cut })), (vec![], vec![Unclosed]));
 }
 
 #[test]

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cli;
+mod cli_again;
 mod cli_bench;
 mod cli_cheats;
 mod cli_compare;
 mod cli_config;
+mod cli_deadline;
 mod cli_doctor;
 mod cli_eval;
 mod cli_eval_kills;
@@ -15,6 +17,7 @@ mod cli_hand;
 mod cli_hub;
 mod cli_input;
 mod cli_kills;
+mod cli_limits;
 mod cli_make;
 mod cli_overlap;
 mod cli_prepare;
@@ -28,6 +31,7 @@ mod cli_traces;
 mod dialogue;
 mod endpoint;
 mod extending;
+mod failures;
 #[path = "../../../tools/tests/fake_hub/mod.rs"]
 mod fake_hub;
 mod fakes;
@@ -47,6 +51,7 @@ mod prompt;
 mod replayed;
 mod requests;
 mod scored;
+mod scripts;
 mod server;
 mod spec;
 mod steered;

@@ -108,8 +108,8 @@ async fn a_model_plans_a_run_through_a_429_a_cut_stream_and_a_malformed_call() {
     let said = |events: &[Event]| -> Vec<Kind> {
         let said = events.iter().map(|event| event.kind.clone());
         said.filter_map(|kind| match kind {
-            Kind::Said { text, calls, finish, opaque, .. } => {
-                Some(Kind::Said { text, tokens: None, usd: None, calls, finish, opaque })
+            Kind::Said { text, calls, repairs, finish, opaque, .. } => {
+                Some(Kind::Said { text, tokens: None, usd: None, calls, repairs, finish, opaque })
             }
             Kind::Called { .. } => Some(kind),
             _ => None,

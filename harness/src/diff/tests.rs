@@ -129,7 +129,15 @@ fn whole(dir: &Path, seconds: f64) -> Vec<Kind> {
     kinds.extend(step(1, "plan", json!({"kind": "classification"}), json!({"kind": "classification"})));
     kinds.push(scoped());
     let (text, tokens, usd) = (format!("it took {seconds} s"), Some(0), Some(0.0));
-    kinds.push(Kind::Said { text, tokens, usd, calls: Vec::new(), finish: Value::Null, opaque: None });
+    kinds.push(Kind::Said {
+        text,
+        tokens,
+        usd,
+        calls: Vec::new(),
+        repairs: Vec::new(),
+        finish: Value::Null,
+        opaque: None,
+    });
     kinds.extend(step(2, "train", json!({"learning_rate": 0.01}), trained(0.5, seconds, dir)));
     kinds.push(scored(2, 0.5));
     kinds.extend(step(3, "finish", json!({"adapter": "a"}), json!({"adapter": "a"})));

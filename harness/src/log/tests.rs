@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     event::{Approver, Capability, Cost, Fault, JobRecord, Rows},
-    run::Input,
+    run::{Input, Terms},
     score::{Score, Verdict},
     task::{Goal, JobKind, Outcome, Scope, Task},
 };
@@ -34,6 +34,7 @@ fn task() -> Task {
         minutes: Some(10.0),
         steps: None,
         usd: None,
+        disk: None,
         seed: u64::MAX,
     }
 }
@@ -108,7 +109,17 @@ fn kinds() -> Vec<Kind> {
         Kind::Observed { what: "time left".into(), value: json!({"run": null}) },
         Kind::Instructed { text: "less".into() },
         Kind::Undone { from: 1_000, steps: 2, cost: Cost { tokens: None, usd: Some(0.5) } },
-        Kind::Resumed { version: "0.1.0".into(), used: 2.5, task: None },
+        Kind::Resumed {
+            version: "0.1.0".into(),
+            used: 2.5,
+            task: None,
+            terms: Some(Terms {
+                share: "none".into(),
+                approve: "auto".into(),
+                allow: vec!["scope".into()],
+                sandbox: "on".into(),
+            }),
+        },
         Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
         Kind::Compacted { dropped: 4, tokens: (900, 400), result_chars: None },
         Kind::Ended { outcome: Outcome::NotMet, why: "no gain".into(), run: "runs/x".into() },

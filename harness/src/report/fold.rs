@@ -72,6 +72,7 @@ fn empty() -> Report {
         steps: Vec::new(),
         scores: Vec::new(),
         guards: Vec::new(),
+        repairs: BTreeMap::new(),
         curves: Vec::new(),
         confusion: None,
         errors: Vec::new(),
@@ -117,7 +118,8 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             report.inputs = inputs.clone();
         }
         Kind::Scoped { scope } => freeze(report, scope),
-        Kind::Said { tokens, usd, .. } => {
+        Kind::Said { tokens, usd, repairs, .. } => {
+            repairs.iter().for_each(|what| *report.repairs.entry(what.clone()).or_default() += 1);
             spent.add((*tokens, *usd));
             steps.said(*tokens, *usd);
         }
@@ -126,6 +128,8 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             report.steps.push(steps.called(*step, tool, args));
         }
         Kind::Returned { step, tool, ok, output, seconds, jobs, fault, .. } => {
+            let most = jobs.iter().filter_map(|job| job.disk_bytes).max();
+            report.cost.disk_bytes = report.cost.disk_bytes.max(most);
             spent.add(steps.asked(tool, *fault, output));
             returned(report, steps, (*step, tool, *ok), (output, *seconds), (*fault, jobs));
             if *ok {
@@ -156,7 +160,10 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
         Kind::Instructed { text } => report.instructions.push(text.clone()),
         Kind::Undone { cost, .. } => spent.add((cost.tokens, cost.usd)),
         // What the run had come to before is not what it ends as.
-        Kind::Resumed { .. } => unended(report),
+        Kind::Resumed { task, .. } => {
+            unended(report);
+            report.cost.disk_limit = task.as_ref().map_or(report.cost.disk_limit, |task| task.disk);
+        }
         Kind::Graded { grade, .. } => graded(report, grade),
         Kind::Ended { outcome, why, run } => {
             report.outcome = Some(*outcome);
@@ -170,6 +177,7 @@ fn start(report: &mut Report, task: &Task) {
     report.request = task.request.clone();
     report.goals = task.goals.clone();
     report.seed = Some(task.seed);
+    report.cost.disk_limit = task.disk;
 }
 
 fn freeze(report: &mut Report, scope: &Scope) {

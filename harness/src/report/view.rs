@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     Curve, Report,
     data::{InputView, data_section},
+    mended,
     sentence::capital,
 };
 use crate::{
@@ -353,6 +354,14 @@ fn facts(report: &Report) -> Vec<[String; 2]> {
     let usd = report.cost.usd.map_or("cost unknown".into(), |usd| format!("{usd:.2} USD"));
     if report.rows.is_some() {
         fact("Planner", format!("{}; {tokens}, {usd}", report.planner));
+        if let Some(mended) = mended(&report.repairs) {
+            fact("Mended calls", mended);
+        }
+        if let Some(most) = report.cost.disk_bytes {
+            let limit =
+                report.cost.disk_limit.map_or(String::new(), |limit| format!("; the run may hold {}", bytes(limit)));
+            fact("Disk", format!("{} at most in the workdir{limit}", bytes(most)));
+        }
         fact("Seed", report.seed.map_or("unknown".into(), |seed| seed.to_string()));
         fact("Sandbox", sandbox(&report.layers));
         fact("Version", report.tunesmith.clone());

@@ -33,6 +33,7 @@ fn started(request: &str) -> Kind {
         minutes: Some(10.0),
         steps: None,
         usd: None,
+        disk: None,
         seed: 7,
     };
     let rows = Rows { read: 1880, open: 1505, sealed: 375, dropped: 0, templated: 0, near_groups: 0 };

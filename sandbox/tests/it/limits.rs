@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tunesmith_sandbox::{Ended, Job, Limit, Limits};
 
-use crate::support::{Place, companion, shell};
+use crate::support::{Place, companion, confined, run, shell};
 
 const MIB: u64 = 1 << 20;
 
@@ -99,6 +99,26 @@ async fn bytes_in_the_workdir() {
     let script = "i=0; while :; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done";
     let job = limited(shell(script), |limits| limits.disk_bytes = Some(20_000_000));
     assert_eq!(Place::new().run(job).await.0.ended, Ended::Limit(Limit::Disk));
+}
+
+#[tokio::test]
+async fn jobs_at_the_same_time_share_the_room_of_their_workdir() {
+    let place = Place::new();
+    let local = confined().with_room(20_000_000);
+    let fill = |name: &str| shell(&format!("head -c 15000000 /dev/zero > {name}; exec sleep 30"));
+    let waits = |job: Job| limited(job, |limits| limits.wall = Some(Duration::from_secs(20)));
+    let (one, two) =
+        tokio::join!(run(&local, &place.dir, waits(fill("one"))), run(&local, &place.dir, waits(fill("two"))));
+    // Each alone would have had room.
+    assert_eq!([one.0.ended, two.0.ended], [Ended::Limit(Limit::Disk), Ended::Limit(Limit::Disk)]);
+    // Whoever asks for less than there is gets less, and not more than there is.
+    let asks = |bytes| limited(fill("three"), |limits| limits.disk_bytes = Some(bytes));
+    fs::remove_file(place.dir.path().join("one")).unwrap();
+    fs::remove_file(place.dir.path().join("two")).unwrap();
+    for (bytes, room) in [(5_000_000, 20_000_000), (1 << 40, 10_000_000)] {
+        let (finished, _) = run(&confined().with_room(room), &place.dir, asks(bytes)).await;
+        assert_eq!(finished.ended, Ended::Limit(Limit::Disk), "{bytes}");
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ use crate::{
 
 /// How long a worker that knows its deadline may take to come to an end after it.
 const GRACE: Duration = Duration::from_secs(4);
+/// The same of one that says all the time what it has, so that little is lost with it.
+const GRACE_OF_GRADER: Duration = Duration::from_millis(1_500);
 
 /// The longest line of a worker: the grade of many rows is one line.
 const LINE: usize = 256 << 20;
@@ -69,7 +71,8 @@ fn start(
         _ => {}
     }
     job.line_bytes = LINE;
-    job.limits = Limits { wall: left.map(|left| left + GRACE), output_bytes: Some(1 << 30), ..Limits::default() };
+    let grace = if matches!(work, Work::Grade(_)) { GRACE_OF_GRADER } else { GRACE };
+    job.limits = Limits { wall: left.map(|left| left + grace), output_bytes: Some(1 << 30), ..Limits::default() };
     jobs.spawn(dir, job).map_err(|error| match error.kind() {
         // What the caller named is refused; the worker is not at fault.
         io::ErrorKind::InvalidInput => ToolError::Failed(error.to_string()),

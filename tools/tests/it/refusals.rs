@@ -102,6 +102,69 @@ async fn the_shell_is_confined_or_refused() {
 }
 
 #[tokio::test]
+async fn commands_run_side_by_side_while_other_work_goes_on() {
+    let place = Place::new();
+    if !place.jobs.missing().is_empty() {
+        return;
+    }
+    let began = std::time::Instant::now();
+    let second = || place.ok("shell", json!({"command": "exec sleep 1"}));
+    let ticks = async {
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+        for _ in 0..20 {
+            ticks.tick().await;
+        }
+        began.elapsed().as_secs_f64()
+    };
+    // On one thread: whatever waited in it would hold up all four.
+    let (a, b, c, ticked) = tokio::join!(second(), second(), second(), ticks);
+    assert!([a, b, c].iter().all(|output| output["ended"] == json!({"exit": 0})));
+    let took = began.elapsed().as_secs_f64();
+    assert!(took < 2.5 && ticked < took, "{took} s for three seconds, twenty ticks in {ticked} s");
+}
+
+/// Whether a process with these words in its command line is alive on this machine.
+fn alive(words: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).any(|line| line.contains(words))
+}
+
+#[tokio::test]
+async fn a_command_out_of_time_leaves_no_child_and_a_command_sees_no_variable_of_ours() {
+    let place = Place::new();
+    if !place.jobs.missing().is_empty() {
+        return;
+    }
+    // Two children, one of them in a session of its own.
+    let command = "sleep 61.7531 & setsid sleep 62.7531 & wait";
+    let slow = place.ok("shell", json!({"command": command, "timeout": 1})).await;
+    assert_eq!(slow["ended"], json!({"limit": "wall"}));
+    assert!(!alive("sleep 61.7531") && !alive("sleep 62.7531"));
+    let mut names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
+    names.retain(|name| !["PATH", "HOME", "LANG", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_"].contains(&name.as_str()));
+    assert!(names.len() > 3, "cargo gives every test variables of its own");
+    let env = place.ok("shell", json!({"command": "env"})).await["stdout"].as_str().unwrap().to_owned();
+    let seen = |name: &&String| env.lines().any(|line| line.split('=').next() == Some(name));
+    assert_eq!(names.iter().filter(seen).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[tokio::test]
+async fn a_command_writes_in_its_workdir_and_nowhere_else() {
+    let (place, outside) = (Place::new(), tempfile::tempdir().unwrap());
+    if !place.jobs.missing().is_empty() {
+        return;
+    }
+    // Everybody may write there, as far as the file system is asked.
+    std::fs::set_permissions(outside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let path = outside.path().join("file");
+    let shown = path.display();
+    let output = place.ok("shell", json!({"command": format!("echo in > file; echo out > {shown}")})).await;
+    assert_ne!(output["ended"], json!({"exit": 0}));
+    assert_eq!((std::fs::read_to_string(place.path("file")).unwrap().as_str(), path.exists()), ("in\n", false));
+}
+
+#[tokio::test]
 async fn the_shell_reaches_no_host_but_those_that_the_user_allowed() {
     let mut place = Place::new();
     place.hosts = vec!["a.example".into(), "*.b.example".into()];

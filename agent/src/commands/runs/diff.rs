@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tunesmith_harness::diff;
 
-use super::open;
+use super::{Kept, open};
 use crate::{
     commands::{print, print_json},
     run::Failure,
@@ -28,16 +28,16 @@ pub struct Args {
     a: PathBuf,
     /// The second run
     b: PathBuf,
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    #[command(flatten)]
+    kept: Kept,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub fn main(args: &Args) -> Result<u8, Failure> {
-    let found = diff::diff(&open(&args.a, &args.dir)?, &open(&args.b, &args.dir)?);
+    let dir = args.kept.dir()?;
+    let found = diff::diff(&open(&args.a, &dir)?, &open(&args.b, &dir)?);
     if args.json {
         print_json(&found)?;
     } else {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tunesmith_harness::{figures::counted, log, run::write_atomically, text::visible};
 
-use super::open;
+use super::{Kept, open};
 use crate::{
     commands::{print, run::Shares, usage},
     run::Failure,
@@ -28,9 +28,8 @@ pub struct Args {
     /// The runs: their directories, or their names in --dir
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    #[command(flatten)]
+    kept: Kept,
     /// Write to this file, which is replaced [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -47,8 +46,9 @@ pub struct Args {
 
 pub fn main(args: &Args) -> Result<u8, Failure> {
     let (mut lines, mut steps, mut left_out) = (Vec::new(), 0, 0);
+    let dir = args.kept.dir()?;
     for name in &args.runs {
-        let run = open(name, &args.dir)?;
+        let run = open(name, &dir)?;
         let shown = visible(&run.dir().display().to_string()).into_owned();
         let history = log::scan(&run.log()).map_err(|error| usage(error.to_string()))?;
         if let Some(broken) = &history.broken {

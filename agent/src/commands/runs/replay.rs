@@ -1,13 +1,12 @@
 //! `tunesmith runs replay`: whether a run comes to the same once more.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use tunesmith_harness::{figures::counted, text::visible};
 use tunesmith_sandbox::Cancel;
 
+use super::Named;
 use crate::{
-    commands::{print, print_json, resume::as_before, run::kept, table::short, usage},
+    commands::{print, print_json, resume::as_before, table::short, usage},
     run::{self, Difference, Failure, Replayed},
     terminal::Terminal,
 };
@@ -18,11 +17,8 @@ use crate::{
 /// same bytes come out, except where a step ended at a deadline or used the network.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The run: its directory, or its name in --dir
-    run: PathBuf,
-    /// Where runs are kept; the new one too [default: runs]
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    named: Named,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -33,8 +29,8 @@ const SHOWN: usize = 10;
 
 /// Plays it again; exit code 3 says that it came to something else.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let dir = kept(args.dir)?;
-    let run = super::open(&args.run, &dir)?;
+    // The new run is kept beside the others.
+    let (run, dir) = args.named.open()?;
     let manifest = run.manifest().map_err(|error| usage(error.to_string()))?;
     let options = as_before(manifest)?;
     let terminal = Terminal::progress_only("replay");

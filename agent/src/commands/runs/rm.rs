@@ -14,7 +14,7 @@ use tunesmith_harness::{
     text::visible,
 };
 
-use super::{open, place, state};
+use super::{Kept, open, place, state};
 use crate::{
     commands::{
         print,
@@ -43,18 +43,18 @@ pub struct Args {
     /// All runs in --dir that began more than this many days ago
     #[arg(long, value_name = "DAYS", conflicts_with = "runs", value_parser = days)]
     older_than: Option<f64>,
-    /// Where runs are kept
-    #[arg(long, default_value = "runs")]
-    dir: PathBuf,
+    #[command(flatten)]
+    kept: Kept,
     /// Remove without asking
     #[arg(long)]
     yes: bool,
 }
 
 pub fn main(args: &Args) -> Result<u8, Failure> {
+    let dir = args.kept.dir()?;
     let runs = match args.older_than {
-        Some(days) => older(&args.dir, days)?,
-        None => named(args)?,
+        Some(days) => older(&dir, days)?,
+        None => named(&args.runs, &dir)?,
     };
     if runs.is_empty() {
         print("no run to remove");
@@ -63,7 +63,7 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     let mut total = 0;
     let mut rows = vec![["run", "outcome", "size", "request"].map(str::to_owned).to_vec()];
     for run in &runs {
-        let size = size(run.dir()).map_err(|error| failed(run.dir(), &error))?;
+        let size = run.bytes();
         total += size;
         let summary = run.summary();
         let request = summary.request.as_deref().map_or_else(|| NONE.to_owned(), |request| short(request, 50));
@@ -91,16 +91,16 @@ fn asked(what: &str) -> bool {
 }
 
 /// The runs that were named, each once. One that may not be removed stops all.
-fn named(args: &Args) -> Result<Vec<Run>, Failure> {
+fn named(names: &[PathBuf], dir: &Path) -> Result<Vec<Run>, Failure> {
     let mut runs: Vec<Run> = Vec::new();
-    for run in &args.runs {
+    for run in names {
         // A slash at the end would make a link look like what it leads to.
-        let path: PathBuf = place(run, &args.dir).components().collect();
+        let path: PathBuf = place(run, dir).components().collect();
         if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
             let path = visible(&path.display().to_string()).into_owned();
             return Err(usage(format!("{path}: a link, not a run; remove the link itself, or name what it leads to")));
         }
-        let run = open(&path, &args.dir)?;
+        let run = open(&path, dir)?;
         removable(&run)?;
         if !runs.contains(&run) {
             runs.push(run);
@@ -157,23 +157,6 @@ fn remove(run: &Run) -> Result<(), Failure> {
     };
     parts.iter().try_for_each(gone)?;
     fs::remove_dir_all(run.dir()).map_err(|error| failed(run.dir(), &error))
-}
-
-/// Bytes of all files below a directory; links are not followed.
-fn size(dir: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    let mut left = vec![dir.to_owned()];
-    while let Some(dir) = left.pop() {
-        for entry in fs::read_dir(dir)?.flatten() {
-            match entry.metadata() {
-                Ok(found) if found.is_dir() => left.push(entry.path()),
-                Ok(found) if found.is_file() => bytes += found.len(),
-                // A link, or gone in the meantime.
-                _ => {}
-            }
-        }
-    }
-    Ok(bytes)
 }
 
 fn name(run: &Run) -> String {
