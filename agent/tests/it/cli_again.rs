@@ -117,7 +117,7 @@ fn a_directory_from_elsewhere_grants_nothing_that_is_still_to_be_done() {
     hub.set_nonblocking(true).unwrap();
     let run = scripts.path();
     let mut going = command(scripts.dir.path(), &["resume", run.to_str().unwrap(), "--steps", "9"]);
-    going.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_TOKEN", "hf_canaryCANARY12345");
+    going.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_TOKEN", "canary");
     let said: Said = going.output().unwrap().into();
     assert_eq!((said.code, scripts.end().0), (3, Outcome::NotMet), "{said:?}");
     assert!(hub.accept().is_err(), "the Hub was reached");
