@@ -210,7 +210,8 @@ impl Session {
         guide: &mut Guide,
         on: OnProgress<'_>,
     ) -> Result<Vec<Completion>> {
-        let asked = prompts.iter().enumerate().map(|(i, prompt)| Asked { prompt, sampling, rng: stream_of(sampling, i) });
+        let asked =
+            prompts.iter().enumerate().map(|(i, prompt)| Asked { prompt, sampling, rng: stream_of(sampling, i) });
         self.decode(asked.collect(), (BATCH, Some(guide)), on, &mut |_, _| {})
     }
 

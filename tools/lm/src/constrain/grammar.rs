@@ -122,7 +122,13 @@ impl Grammar {
             Node::Array { item, .. } => of(item).saturating_add(1),
             Node::Union(choices) => choices.iter().map(of).min().unwrap_or(u16::MAX),
             Node::Sequence(parts) => parts.iter().map(of).max().unwrap_or(0),
-            Node::Speech { then, most, .. } => if *most == 0 { of(then) } else { 0 },
+            Node::Speech { then, most, .. } => {
+                if *most == 0 {
+                    of(then)
+                } else {
+                    0
+                }
+            }
         }
     }
 
@@ -135,7 +141,9 @@ impl Grammar {
             Node::Real(real) => real.size(),
             Node::Object(properties) => self.rest(properties, 0).saturating_sub(1).saturating_add(2),
             Node::Map { .. } => 2,
-            Node::Array { item, least, .. } => least.saturating_mul(of(*item).saturating_add(1)).max(1).saturating_add(1),
+            Node::Array { item, least, .. } => {
+                least.saturating_mul(of(*item).saturating_add(1)).max(1).saturating_add(1)
+            }
             Node::Union(choices) => {
                 let shallow = choices.iter().filter(|id| self.size(**id).depth == depth);
                 shallow.map(|id| of(*id)).min().unwrap_or(ENDLESS)

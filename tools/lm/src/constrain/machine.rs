@@ -32,17 +32,48 @@ const EMPTY: Stack = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Frame {
     Nothing,
-    Literal { node: Id, at: u32 },
+    Literal {
+        node: Id,
+        at: u32,
+    },
     /// A value is to begin, perhaps after a blank.
-    Value { node: Id, blank: bool },
+    Value {
+        node: Id,
+        blank: bool,
+    },
     Text(Text),
-    Whole { node: Id, at: WholeAt },
-    Real { node: Id, at: RealAt },
-    Object { node: Id, next: u32, at: At },
-    Map { node: Id, room: u32, at: At },
-    Array { node: Id, need: u32, room: u32, at: At },
-    Sequence { node: Id, at: u32 },
-    Speech { node: Id, at: Spoken },
+    Whole {
+        node: Id,
+        at: WholeAt,
+    },
+    Real {
+        node: Id,
+        at: RealAt,
+    },
+    Object {
+        node: Id,
+        next: u32,
+        at: At,
+    },
+    Map {
+        node: Id,
+        room: u32,
+        at: At,
+    },
+    Array {
+        node: Id,
+        need: u32,
+        room: u32,
+        at: At,
+    },
+    Sequence {
+        node: Id,
+        at: u32,
+    },
+    Speech {
+        node: Id,
+        at: Spoken,
+    },
 }
 
 /// Where in an object or a list.
@@ -168,9 +199,7 @@ impl Machine {
         let frame = match frame {
             Frame::Text(text) => Frame::Text(Text { least: least(text.least), most: most(text.most), ..text }),
             Frame::Map { node, room, at } => Frame::Map { node, room: most(room), at },
-            Frame::Array { node, need, room, at } => {
-                Frame::Array { node, need: least(need), room: most(room), at }
-            }
+            Frame::Array { node, need, room, at } => Frame::Array { node, need: least(need), room: most(room), at },
             Frame::Speech { node, at } => Frame::Speech { node, at: Spoken { left: most(at.left), ..at } },
             other => other,
         };
@@ -241,7 +270,8 @@ impl Machine {
                     (At::After, _) | (At::First, 0) => 0,
                     (At::First | At::Comma { .. }, 1..) => return rest,
                     (At::Comma { .. }, 0) => {
-                        let more = properties[next as usize..].iter().filter(|property| grammar.fits(property.value, depth));
+                        let more =
+                            properties[next as usize..].iter().filter(|property| grammar.fits(property.value, depth));
                         more.map(|property| grammar.of_property(property)).min().unwrap_or(ENDLESS)
                     }
                 };
@@ -259,7 +289,9 @@ impl Machine {
                 _ => 0,
             },
             Frame::Sequence { node, at } => match grammar.node(node) {
-                Node::Sequence(parts) => parts[at as usize..].iter().fold(0, |sum, part| sum.saturating_add(bytes(*part))),
+                Node::Sequence(parts) => {
+                    parts[at as usize..].iter().fold(0, |sum, part| sum.saturating_add(bytes(*part)))
+                }
                 _ => 0,
             },
             Frame::Speech { node, at } => match grammar.node(node) {
@@ -389,7 +421,9 @@ impl Machine {
 
     fn in_object(&mut self, stack: Stack, byte: u8, found: &mut Vec<Stack>) {
         let grammar = self.grammar.clone();
-        let Cell { frame: Frame::Object { node, next, at }, below, depth, .. } = self.cells[stack as usize] else { return };
+        let Cell { frame: Frame::Object { node, next, at }, below, depth, .. } = self.cells[stack as usize] else {
+            return;
+        };
         let Node::Object(properties) = grammar.node(node) else { return };
         let rest = &properties[next as usize..];
         let may_come = |property: &&Property| grammar.fits(property.value, depth);
@@ -415,7 +449,9 @@ impl Machine {
 
     fn in_map(&mut self, stack: Stack, byte: u8, found: &mut Vec<Stack>) {
         let grammar = self.grammar.clone();
-        let Cell { frame: Frame::Map { node, room, at }, below, depth, .. } = self.cells[stack as usize] else { return };
+        let Cell { frame: Frame::Map { node, room, at }, below, depth, .. } = self.cells[stack as usize] else {
+            return;
+        };
         let Node::Map { value, .. } = grammar.node(node) else { return };
         let may_come = room > 0 && grammar.fits(*value, depth);
         match (at, byte) {
@@ -443,8 +479,9 @@ impl Machine {
         };
         let Node::Array { item, .. } = grammar.node(node) else { return };
         let may_come = room > 0 && grammar.fits(*item, depth);
-        let after =
-            |machine: &mut Self| machine.over(Frame::Array { node, need: need.saturating_sub(1), room: less(room), at: At::After }, below);
+        let after = |machine: &mut Self| {
+            machine.over(Frame::Array { node, need: need.saturating_sub(1), room: less(room), at: At::After }, below)
+        };
         match (at, byte) {
             (At::First | At::After, b']') if need == 0 => found.push(below),
             (At::After, b',') if may_come => {

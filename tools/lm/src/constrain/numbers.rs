@@ -241,7 +241,9 @@ fn endings(at: RealAt) -> Vec<String> {
     let digits = || (0..=9).map(|digit| digit.to_string());
     let powers = || POWERS.map(|power| format!("e{power}"));
     let zeros = |from: u8| (1..=DIGITS.saturating_sub(from)).map(|count| "0".repeat(count.into()));
-    let then = |ends: Vec<String>| digits().flat_map(move |digit| ends.clone().into_iter().map(move |end| digit.clone() + &end));
+    let then = |ends: Vec<String>| {
+        digits().flat_map(move |digit| ends.clone().into_iter().map(move |end| digit.clone() + &end))
+    };
     let none = || std::iter::once(String::new());
     match at.phase {
         Start => {
@@ -318,7 +320,8 @@ mod tests {
                 Some(real.accepts(at))
             };
             let free = |text: &str| {
-                let (phase, _) = text.bytes().try_fold((Phase::Start, 0), |(phase, count), byte| phase.read(count, byte))?;
+                let (phase, _) =
+                    text.bytes().try_fold((Phase::Start, 0), |(phase, count), byte| phase.read(count, byte))?;
                 Some(phase.is_number())
             };
             // Powers are bounded otherwise, so that they are left out.

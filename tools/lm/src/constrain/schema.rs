@@ -13,8 +13,18 @@ use crate::error::{Error, Result};
 
 /// Words that say nothing of what is allowed.
 const NOTES: [&str; 12] = [
-    "title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs", "definitions", "deprecated",
-    "readOnly", "writeOnly",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "$schema",
+    "$id",
+    "$comment",
+    "$defs",
+    "definitions",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
 ];
 /// Words about one kind of value.
 const OF_OBJECTS: [&str; 5] = ["properties", "required", "additionalProperties", "minProperties", "maxProperties"];
@@ -151,7 +161,8 @@ impl Reader<'_> {
             _ => return wrong(at, "a schema is an object, true or false"),
         };
         let told: Vec<&str> = words.keys().map(String::as_str).filter(|word| !NOTES.contains(word)).collect();
-        let alone = |word: &str, with: &[&str]| match told.iter().find(|other| **other != word && !with.contains(other)) {
+        let alone = |word: &str, with: &[&str]| match told.iter().find(|other| **other != word && !with.contains(other))
+        {
             Some(other) => wrong(at, &format!("{other} beside {word} is not supported")),
             None => Ok(()),
         };
@@ -176,7 +187,8 @@ impl Reader<'_> {
             alone(word, &[])?;
             let choices = list(word, choices)?;
             self.exactly_one(word, &choices, at)?;
-            let each = choices.iter().enumerate().map(|(index, choice)| self.node(choice, &format!("{at}/{word}/{index}")));
+            let each =
+                choices.iter().enumerate().map(|(index, choice)| self.node(choice, &format!("{at}/{word}/{index}")));
             let choices = each.collect::<Result<Vec<_>>>()?;
             return self.builder.union(choices);
         }
@@ -304,7 +316,8 @@ impl Reader<'_> {
         }
         let mut all = Vec::new();
         for (name, schema) in properties {
-            let value = self.node(schema, &format!("{at}/properties/{}", name.replace('~', "~0").replace('/', "~1")))?;
+            let value =
+                self.node(schema, &format!("{at}/properties/{}", name.replace('~', "~0").replace('/', "~1")))?;
             all.push((name, value, required.contains(name)));
         }
         for name in required.iter().filter(|name| !properties.contains_key(*name)) {
@@ -358,10 +371,13 @@ fn bounds(words: &Object, (least, most): (&str, &str), at: &str) -> Result<(u32,
     let count = |word: &str, usual: u32| match words.get(word) {
         None => Ok(usual),
         // Some writers put 3.0 for 3.
-        Some(value) => match value.as_u64().or_else(|| value.as_f64().filter(|x| *x >= 0.0 && x.fract() == 0.0).map(|x| x as u64)) {
-            Some(count) => Ok(u32::try_from(count).unwrap_or(ENDLESS)),
-            None => wrong(at, &format!("{word} is a whole number from 0")),
-        },
+        Some(value) => {
+            match value.as_u64().or_else(|| value.as_f64().filter(|x| *x >= 0.0 && x.fract() == 0.0).map(|x| x as u64))
+            {
+                Some(count) => Ok(u32::try_from(count).unwrap_or(ENDLESS)),
+                None => wrong(at, &format!("{word} is a whole number from 0")),
+            }
+        }
     };
     let (low, high) = (count(least, 0)?, count(most, ENDLESS)?);
     if low > high {
@@ -387,8 +403,12 @@ fn number(whole: bool, words: &Object, at: &str) -> Result<Node> {
     let high = one("maximum", "exclusiveMaximum", |with, without| with < without)?;
     let found = match whole {
         true => {
-            let up = |(bound, open): (f64, bool)| (bound.ceil() as i64).saturating_add(i64::from(open && bound.fract() == 0.0));
-            let down = |(bound, open): (f64, bool)| (bound.floor() as i64).saturating_sub(i64::from(open && bound.fract() == 0.0));
+            let up = |(bound, open): (f64, bool)| {
+                (bound.ceil() as i64).saturating_add(i64::from(open && bound.fract() == 0.0))
+            };
+            let down = |(bound, open): (f64, bool)| {
+                (bound.floor() as i64).saturating_sub(i64::from(open && bound.fract() == 0.0))
+            };
             Whole::new(low.map(up), high.map(down)).map(Node::Whole)
         }
         false => Real::new(low, high).map(Node::Real),

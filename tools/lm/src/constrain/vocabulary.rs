@@ -50,7 +50,8 @@ impl Vocabulary {
         tokens.retain(|(bytes, _)| !bytes.is_empty());
         tokens.sort_unstable();
         let needed = (0x20..=0x7E).chain(0x80..=0xBF).chain(0xC2..=0xF4);
-        let lacks = |byte: &u8| tokens.binary_search_by(|(bytes, _)| (**bytes).cmp(std::slice::from_ref(byte))).is_err();
+        let lacks =
+            |byte: &u8| tokens.binary_search_by(|(bytes, _)| (**bytes).cmp(std::slice::from_ref(byte))).is_err();
         if let Some(byte) = needed.into_iter().find(lacks) {
             return Err(Error::Tokenizer(format!(
                 "it has no token for the byte 0x{byte:02X} alone, so what it writes cannot be kept to a form; take a model with \

@@ -21,16 +21,54 @@ const STOP: u32 = 900;
 fn printed(text: &[u8]) -> String {
     let plain = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let rank = |byte: u8| (0..byte).filter(|byte| !plain(byte)).count() as u32;
-    text.iter().map(|byte| char::from_u32(if plain(byte) { (*byte).into() } else { 256 + rank(*byte) }).unwrap()).collect()
+    text.iter()
+        .map(|byte| char::from_u32(if plain(byte) { (*byte).into() } else { 256 + rank(*byte) }).unwrap())
+        .collect()
 }
 
 /// Every byte, and tokens over the ends of values, of names and of characters.
 fn tokenizer() -> Tokenizer {
     let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
     let texts = [
-        "{\"", "\":", "\": ", "\", \"", "\",\"", "\"}", "\"]", "}}", "},{", "], [", "[[", "true", "false,", "null", "null}", "12",
-        "123", "0.5", "-1", "e-", "ab", "abc", "a\", \"b", "\": \"", "\": {\"", "\\u00", "\\n", "\\\"", "hello", "00", "99]", ", ",
-        "<tool", "_call>", "<tool_call>\n{\"name", "\u{e9}", "\u{1f600}", "}\n</tool_call>", "        ",
+        "{\"",
+        "\":",
+        "\": ",
+        "\", \"",
+        "\",\"",
+        "\"}",
+        "\"]",
+        "}}",
+        "},{",
+        "], [",
+        "[[",
+        "true",
+        "false,",
+        "null",
+        "null}",
+        "12",
+        "123",
+        "0.5",
+        "-1",
+        "e-",
+        "ab",
+        "abc",
+        "a\", \"b",
+        "\": \"",
+        "\": {\"",
+        "\\u00",
+        "\\n",
+        "\\\"",
+        "hello",
+        "00",
+        "99]",
+        ", ",
+        "<tool",
+        "_call>",
+        "<tool_call>\n{\"name",
+        "\u{e9}",
+        "\u{1f600}",
+        "}\n</tool_call>",
+        "        ",
     ];
     words.extend(texts.iter().map(|text| text.as_bytes().to_vec()));
     // Halves of characters.
@@ -63,7 +101,9 @@ fn written(guide: &mut Guide, rng: &mut Rng, most: usize) -> String {
         let more = most - ids.len() - 1;
         let any: Vec<u32> = guide.mask(state).ids().collect();
         let token = any[rng.below(any.len())];
-        let fits = |guide: &mut Guide, token| token == STOP || guide.next(state, token).is_some_and(|next| guide.left(next) <= more);
+        let fits = |guide: &mut Guide, token| {
+            token == STOP || guide.next(state, token).is_some_and(|next| guide.left(next) <= more)
+        };
         let token = if fits(guide, token) {
             token
         } else {
@@ -105,17 +145,21 @@ fn schema(rng: &mut Rng, depth: usize) -> Value {
         4 => {
             let low = (rng.below(2_000) as f64 - 1_000.0) / [1.0, 10.0, 1_000.0, 1e7][rng.below(4)];
             let high = low + [0.001, 1.0, 250.0][rng.below(3)];
-            let (low_word, high_word) = [("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum")][rng.below(2)];
+            let (low_word, high_word) =
+                [("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum")][rng.below(2)];
             json!({"type": "number", low_word: low, high_word: high})
         }
         5 => json!({"enum": [name(rng), name(rng), 1, 2.5, null, true]}),
         6 => json!({"type": if rng.below(2) == 0 { "number" } else { "integer" }}),
         7 => json!({"const": name(rng)}),
         8 | 9 => {
-            let names: Vec<String> = (0..count(rng) + 1).map(|_| name(rng)).collect();
+            let mut names: Vec<String> = (0..count(rng) + 1).map(|_| name(rng)).collect();
+            names.sort();
+            names.dedup();
             let required: Vec<&String> = names.iter().filter(|_| rng.below(2) == 0).collect();
             let required = json!(required);
-            let properties: Map<String, Value> = names.iter().map(|name| (name.clone(), schema(rng, depth - 1))).collect();
+            let properties: Map<String, Value> =
+                names.iter().map(|name| (name.clone(), schema(rng, depth - 1))).collect();
             json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
         }
         10 => {
@@ -135,7 +179,8 @@ fn value(schema: &Value, rng: &mut Rng) -> Value {
         let least = schema[least].as_u64().unwrap_or(0) as usize;
         least + rng.below(most(most_word) - least + 1)
     };
-    if let Some(choices) = schema.get("anyOf").or(schema.get("oneOf")).or(schema.get("enum")).and_then(Value::as_array) {
+    if let Some(choices) = schema.get("anyOf").or(schema.get("oneOf")).or(schema.get("enum")).and_then(Value::as_array)
+    {
         let choice = &choices[rng.below(choices.len())];
         return if schema.get("enum").is_some() { choice.clone() } else { value(choice, rng) };
     }
@@ -161,9 +206,13 @@ fn value(schema: &Value, rng: &mut Rng) -> Value {
         Some("object") => match schema["properties"].as_object() {
             Some(properties) => {
                 let required = schema["required"].as_array().unwrap();
-                let some = properties.iter().filter(|(name, _)| required.iter().any(|r| r == *name) || rng.below(2) == 0);
-                some.map(|(name, schema)| (name.clone(), schema)).collect::<Vec<_>>().into_iter()
-                    .map(|(name, schema)| (name, value(schema, rng))).collect()
+                let some =
+                    properties.iter().filter(|(name, _)| required.iter().any(|r| r == *name) || rng.below(2) == 0);
+                some.map(|(name, schema)| (name.clone(), schema))
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .map(|(name, schema)| (name, value(schema, rng)))
+                    .collect()
             }
             None => (0..rng.below(most("maxProperties") + 1))
                 .map(|i| (format!("k{i}\n"), value(&schema["additionalProperties"], rng)))
@@ -171,7 +220,10 @@ fn value(schema: &Value, rng: &mut Rng) -> Value {
         },
         _ => {
             let letters = ['a', '"', '\\', '\n', '\u{1}', '\u{e9}', '\u{1f600}', ' ', '}', '\u{fffd}'];
-            (0..between(rng, "minLength", "maxLength")).map(|_| letters[rng.below(letters.len())]).collect::<String>().into()
+            (0..between(rng, "minLength", "maxLength"))
+                .map(|_| letters[rng.below(letters.len())])
+                .collect::<String>()
+                .into()
         }
     }
 }
@@ -200,7 +252,8 @@ fn fuzz(seeds: std::ops::Range<u64>) -> (usize, usize) {
         let least = guide.left(guide.start());
         for most in [least, least + 3, least + 40, 400 + least] {
             let text = written(&mut guide, &mut rng, most);
-            let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} of {schema}"));
+            let value: Value =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} of {schema}"));
             assert!(validator.is_valid(&value), "{text} of {schema}");
             outputs += 1;
         }
@@ -223,7 +276,8 @@ fn masks_are_exact(guide: &mut Guide, rng: &mut Rng, vocabulary: &Vocabulary) {
     let mut state = guide.start();
     for _ in 0..12 {
         let mask = guide.mask(state);
-        let read: Vec<u32> = (0..STOP).filter(|id| vocabulary.bytes(*id).is_some() && guide.next(state, *id).is_some()).collect();
+        let read: Vec<u32> =
+            (0..STOP).filter(|id| vocabulary.bytes(*id).is_some() && guide.next(state, *id).is_some()).collect();
         assert_eq!(mask.ids().filter(|id| *id != STOP).collect::<Vec<_>>(), read);
         assert_eq!(mask.has(STOP), guide.is_whole(state));
         assert!(mask.ids().next().is_some() || guide.is_over(state), "a dead end");
@@ -286,7 +340,10 @@ fn a_place_far_from_a_limit_has_the_tokens_of_one_without() {
 fn what_cannot_be_told_byte_by_byte_is_refused_by_name() {
     let cases = [
         (json!({"type": "string", "pattern": "a+"}), "#: pattern is not supported"),
-        (json!({"properties": {"a/b": {"type": "string", "format": "date"}}}), "#/properties/a~1b: format is not supported"),
+        (
+            json!({"properties": {"a/b": {"type": "string", "format": "date"}}}),
+            "#/properties/a~1b: format is not supported",
+        ),
         (json!({"type": "integer", "multipleOf": 3}), "#: multipleOf is not supported"),
         (json!({"type": "array", "uniqueItems": true}), "#: uniqueItems is not supported"),
         (json!({"type": "array", "prefixItems": []}), "#: prefixItems is not supported"),
@@ -301,9 +358,15 @@ fn what_cannot_be_told_byte_by_byte_is_refused_by_name() {
         ),
         (json!({"enum": [[1]]}), "#: a list or an object among constants is not supported"),
         (json!({"minItems": 2, "maxItems": 1}), "#: minItems is above maxItems"),
-        (json!({"type": "integer", "minimum": 2, "maximum": 1}), "#: no number lies between its bounds, or none that can be written"),
+        (
+            json!({"type": "integer", "minimum": 2, "maximum": 1}),
+            "#: no number lies between its bounds, or none that can be written",
+        ),
         (json!({"type": "text"}), "#: type \"text\" is none"),
-        (json!({"required": ["a"], "additionalProperties": false}), "nothing that ends fits it: something that is required needs itself"),
+        (
+            json!({"required": ["a"], "additionalProperties": false}),
+            "nothing that ends fits it: something that is required needs itself",
+        ),
         (
             json!({"$defs": {"a": {"required": ["b"], "properties": {"b": {"$ref": "#/$defs/a"}}}}, "$ref": "#/$defs/a"}),
             "nothing that ends fits it: something that is required needs itself",
@@ -324,15 +387,20 @@ fn choices_that_a_constant_tells_apart_may_be_a_one_of() {
         {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}},
         {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": ["b", "c"]}}}, {"type": ["string", "null"]}]});
     let mut guide = guide(&schema, &vocabulary());
-    for (text, fits) in [("{\"kind\":\"a\",\"x\":1}", true), ("{\"kind\": \"c\"}", true), ("null", true), ("{\"kind\":\"d\"}", false)] {
+    for (text, fits) in
+        [("{\"kind\":\"a\",\"x\":1}", true), ("{\"kind\": \"c\"}", true), ("null", true), ("{\"kind\":\"d\"}", false)]
+    {
         assert_eq!(accepts(&mut guide, text), fits, "{text}");
     }
 }
 
 #[test]
 fn text_goes_on_freely_until_a_call_begins_and_a_call_fits_its_tool() {
-    let (eval, evaluate) = (json!({"type": "object", "properties": {}, "additionalProperties": false}), json!({
-        "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false}));
+    let (eval, evaluate) = (
+        json!({"type": "object", "properties": {}, "additionalProperties": false}),
+        json!({
+        "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false}),
+    );
     let tools = [("eval", &eval), ("evaluate", &evaluate)];
     let form = CallForm::default();
     let vocabulary = vocabulary();
@@ -360,7 +428,9 @@ fn text_goes_on_freely_until_a_call_begins_and_a_call_fits_its_tool() {
         assert_eq!(accepts(&mut guide, text), fits, "{text}");
     }
     assert!(!accepts(&mut of(0), "") && accepts(&mut of(0), call) && !accepts(&mut of(0), "a"));
-    let parsed = form.parse(&format!("so {call}"), &["eval", "evaluate"]).map(|(text, name, args)| (text.to_owned(), name, args));
+    let parsed = form
+        .parse(&format!("so {call}"), &["eval", "evaluate"])
+        .map(|(text, name, args)| (text.to_owned(), name, args));
     assert_eq!(parsed, Some(("so ".to_owned(), "evaluate".to_owned(), json!({"path": "a"}))));
     let mut rng = Rng::new(3, "calls");
     for most in [0, 1, 3, 30] {
@@ -399,7 +469,10 @@ fn a_model_that_knows_nothing_writes_what_fits_in_the_tokens_that_it_has() {
     let mut guide = Guide::new(vocabulary, grammar, &[]);
     let few = Sampling::greedy(10, Vec::new());
     let error = session.generate_guided(&[vec![5]], &few, &mut guide, &mut |_, _| {}).unwrap_err().to_string();
-    assert_eq!(error, "generation: the form that is asked for takes up to 21 tokens, and 10 may be written; allow more");
+    assert_eq!(
+        error,
+        "generation: the form that is asked for takes up to 21 tokens, and 10 may be written; allow more"
+    );
 }
 
 #[test]
