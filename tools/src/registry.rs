@@ -58,14 +58,16 @@ impl Registry {
 pub fn typed<T: Tool>(tool: T) -> Box<dyn AnyTool> {
     let (description, mut schema) = schema_of::<T>();
     let validator = jsonschema::validator_for(&schema).map_err(|error| error.to_string());
+    let strict = schema.clone();
     shorten(&mut schema);
-    Box::new(Typed { tool, description, schema, validator })
+    Box::new(Typed { tool, description, schema, strict, validator })
 }
 
 struct Typed<T> {
     tool: T,
     description: String,
     schema: Value,
+    strict: Value,
     validator: Result<Validator, String>,
 }
 
@@ -99,6 +101,10 @@ impl<T: Tool> AnyTool for Typed<T> {
 
     fn schema(&self) -> &Value {
         &self.schema
+    }
+
+    fn strict(&self) -> &Value {
+        &self.strict
     }
 
     fn call<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
