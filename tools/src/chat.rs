@@ -20,9 +20,9 @@ use form::{Form, text_of};
 mod form;
 
 /// Characters that a model may write before its call must begin.
-const MOST_TEXT: usize = 4_000;
+const MOST_TEXT: usize = 2_000;
 /// Most tokens of an answer, where nobody says how many.
-const MOST_TOKENS: usize = 2_048;
+const MOST_TOKENS: usize = 1_024;
 /// Tokens that there must be room for behind a conversation.
 const LEAST_ROOM: usize = 128;
 /// How freely an answer is drawn, where nobody says.

@@ -106,7 +106,7 @@ pub trait AnyTool: Send + Sync {
     fn description(&self) -> &str;
     /// JSON Schema of the arguments: no references, properties in declaration order.
     fn schema(&self) -> &Value;
-    /// The schema that arguments are validated against, where more of it is known than a planner reads.
+    /// The schema that a model can be kept to, where more of it is known than a planner reads.
     fn strict(&self) -> &Value {
         self.schema()
     }

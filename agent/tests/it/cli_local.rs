@@ -31,7 +31,7 @@ fn run(dir: &Path, runs: &str, more: &[&str]) -> (Said, Vec<Value>) {
     let request = "Fine-tune a small model to sort these messages by intent";
     let args = ["run", request, "--file", "rows.csv", "--base", base, "--planner", "local:planner", "--dir", runs];
     let said =
-        tunesmith(dir, &[&args[..], &["--steps", "4", "--seed", "3", "--approve", "auto", "--json"], more].concat());
+        tunesmith(dir, &[&args[..], &["--steps", "2", "--seed", "3", "--approve", "auto", "--json"], more].concat());
     let log = fs::read_dir(dir.join(runs)).unwrap().flatten().next().map(|run| run.path().join("events.jsonl"));
     let log = log.map_or_else(String::new, |log| fs::read_to_string(log).unwrap());
     (said, log.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
@@ -84,7 +84,7 @@ fn calls_of_a_model_that_knows_nothing_fit_their_tools_and_its_run_ends_as_it_sh
                 assert!(fits(tool.strict(), &arguments), "{call}");
             }
         }
-        assert!(of_kind(&log, "returned").len() <= 4);
+        assert!(of_kind(&log, "returned").len() <= 2);
         let ended = log.last().unwrap();
         assert_eq!(ended["outcome"], if said.code == 4 { "budget" } else { "planner_failed" }, "{ended}");
         // The same seed says the same, and the log is enough to play it again.
