@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tunesmith_harness::{
     budget::{Budget, Spend},
-    event::Kind,
+    event::{Capability, Kind},
     redact::redacted,
     task::Scope,
     text::truncate_middle,
