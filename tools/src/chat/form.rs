@@ -31,6 +31,9 @@ enum Arguments {
 
 type Turn = Map<String, Value>;
 
+/// Renders turns with tools, up to where the model speaks or to the end.
+type Render<'a> = dyn Fn(Vec<Turn>, &[Offered], bool) -> Option<String> + 'a;
+
 impl Form {
     /// Found out by rendering a call with names of its own.
     pub(super) fn of(encoder: &Encoder) -> Self {
@@ -103,11 +106,7 @@ impl Form {
 }
 
 /// The form in which a template writes a call; `None` where it knows no tools, or writes arguments not as JSON.
-fn learned(
-    render: &dyn Fn(Vec<Turn>, &[Offered], bool) -> Option<String>,
-    arguments: Arguments,
-    stops: &[String],
-) -> Option<CallForm> {
+fn learned(render: &Render<'_>, arguments: Arguments, stops: &[String]) -> Option<CallForm> {
     let schema = json!({"type": "object", "properties": {KEY: {"type": "string"}}, "required": [KEY]});
     let tool = Offered { name: NAME.into(), description: "Looks.".into(), parameters: schema.clone(), strict: schema };
     let tools = [tool];

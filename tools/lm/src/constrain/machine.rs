@@ -321,8 +321,9 @@ impl Machine {
 
     fn read_all(&mut self, from: State, byte: u8) -> State {
         let mut found = Vec::new();
-        for stack in self.states[from.0 as usize].to_vec() {
-            self.read_on(stack, byte, &mut found);
+        let stacks = self.states[from.0 as usize].clone();
+        for stack in stacks.iter() {
+            self.read_on(*stack, byte, &mut found);
         }
         self.state(found)
     }

@@ -299,7 +299,7 @@ impl Reader<'_> {
             None => &none,
         };
         let names = |list: &Value| list.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-        let required: Vec<String> = match words.get("required").map(|list| names(list)) {
+        let required: Vec<String> = match words.get("required").map(names) {
             Some(Some(required)) => required,
             Some(None) => return wrong(at, "required is a list of names"),
             None => Vec::new(),

@@ -10,7 +10,7 @@ use crate::{
 /// The next token of a row of logits: the most likely one (the first of equals), or a draw. With a mask only its tokens count;
 /// `None` where it holds none.
 pub(super) fn choose(logits: &[f32], sampling: &Sampling, rng: &mut Rng, mask: Option<&Mask>) -> Option<u32> {
-    let all = mask.is_none().then(|| 0..logits.len() as u32).into_iter().flatten();
+    let all = mask.is_none().then_some(0..logits.len() as u32).into_iter().flatten();
     let some = mask.into_iter().flat_map(Mask::ids).filter(|id| (*id as usize) < logits.len());
     let ids = all.chain(some);
     let likely = |best: Option<(u32, f32)>, id: u32| {
