@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tunesmith_harness::{
     budget::{Budget, Spend},
-    event::Kind,
+    event::{Capability, Kind},
     redact::redacted,
     task::Scope,
     text::truncate_middle,
@@ -76,6 +76,8 @@ impl Ledger {
                 });
                 self.scope = changed.or(self.scope.take());
             }
+            // That it may plan is no news to a planner, and names a directory that is another one in each run.
+            Kind::Approved { capability: Capability::Plan, granted: true, .. } => {}
             Kind::Approved { what, granted, reason, .. } => {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
                 self.decide(format!("{what}: {}{reason}", if *granted { "allowed" } else { "refused" }));

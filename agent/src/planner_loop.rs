@@ -640,7 +640,8 @@ pub fn specs(tools: &[&dyn AnyTool]) -> Vec<ToolSpec> {
     let spec = |tool: &&dyn AnyTool| {
         let mut schema = tool.schema().clone();
         lean(&mut schema);
-        ToolSpec { name: tool.name().to_owned(), description: tool.description().to_owned(), schema }
+        let (name, description) = (tool.name().to_owned(), tool.description().to_owned());
+        ToolSpec { name, description, schema, strict: tool.strict().clone() }
     };
     tools.iter().map(spec).collect()
 }

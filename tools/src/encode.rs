@@ -64,6 +64,11 @@ impl Encoder {
         bounded(ALLOWANCE, || self.chat.render(messages, add_generation_prompt))
     }
 
+    /// The text of a conversation of any kind, in a worker's process.
+    pub(crate) fn conversation(&self, turns: &chat::Conversation, add_generation_prompt: bool) -> Result<String> {
+        bounded(ALLOWANCE, || self.chat.text(turns, add_generation_prompt))
+    }
+
     /// Ids of an answer with the token that ends it. Special tokens written in it stay plain text.
     pub fn answer(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.tokenizer.encode_plain(text)?;

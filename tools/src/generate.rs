@@ -1,12 +1,16 @@
 //! `generate`: what the base or an adapter answers to prompts.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::bail;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tunesmith_harness::model::Message;
-use tunesmith_lm::generate::Sampling;
+use tunesmith_lm::{
+    constrain::{Grammar, Guide, Vocabulary},
+    generate::Sampling,
+};
 
 use crate::{
     bases,
@@ -94,6 +98,9 @@ pub struct Job {
     pub stop: Vec<String>,
     /// Seed of the draws.
     pub seed: u64,
+    /// JSON Schema that each answer fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
 }
 
 impl Tool for Generate {
@@ -112,6 +119,7 @@ impl Tool for Generate {
             top_p: args.top_p,
             stop: args.stop,
             seed: cx.seed,
+            schema: None,
         });
         typed(run_work(cx.jobs, cx.dir, &work, bases::reads(cx.base), (cx.deadline, &cx.cancel), cx.on).await?)
     }
@@ -145,7 +153,15 @@ impl Job {
             seed: self.seed,
         };
         let on = &mut |done, total| live.progress("generate", done, total);
-        let done = model.session().generate(&prompts, &sampling, on)?;
+        let session = model.session();
+        let done = match &self.schema {
+            None => session.generate(&prompts, &sampling, on)?,
+            Some(schema) => {
+                let vocabulary = Arc::new(Vocabulary::new(encoder.tokenizer(), &[])?);
+                let mut guide = Guide::new(vocabulary, Arc::new(Grammar::of_schema(schema)?), &sampling.stop_ids);
+                session.generate_guided(&prompts, &sampling, &mut guide, on)?
+            }
+        };
         let answers = done.into_iter().zip(&prompts).map(|(done, prompt)| Answer {
             tokens: done.ids.len(),
             prompt_tokens: prompt.len(),

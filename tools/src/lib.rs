@@ -6,7 +6,7 @@
 //! | [`plan`] … [`finish`] | one tool each, with the job that its worker does and the scores of its step |
 //! | [`external`], [`foreign`] | a program of the user's as a tool, and what holds for every tool that is not ours |
 //! | [`worker`] | how does heavy work run in a process of its own |
-//! | [`pretraining`], [`grading`], [`data_overlap`] | the work that is no tool's |
+//! | [`pretraining`], [`grading`], [`data_overlap`], [`chat`] | the work that is no tool's |
 //! | [`models`], [`encode`] | a model as the grader sees it, and texts as the model sees them |
 //! | [`inputs`] | which files of rows are meant by a path |
 //! | [`files`] | files that a job may have made, read with care |
@@ -17,6 +17,7 @@
 //! | [`hub`] | what is on the Hub |
 
 pub mod bases;
+pub mod chat;
 mod claims;
 pub mod confined;
 pub mod convert;

@@ -58,14 +58,17 @@ impl Registry {
 pub fn typed<T: Tool>(tool: T) -> Box<dyn AnyTool> {
     let (description, mut schema) = schema_of::<T>();
     let validator = jsonschema::validator_for(&schema).map_err(|error| error.to_string());
+    let mut strict = schema.clone();
+    repeating(&mut strict);
     shorten(&mut schema);
-    Box::new(Typed { tool, description, schema, validator })
+    Box::new(Typed { tool, description, schema, strict, validator })
 }
 
 struct Typed<T> {
     tool: T,
     description: String,
     schema: Value,
+    strict: Value,
     validator: Result<Validator, String>,
 }
 
@@ -99,6 +102,10 @@ impl<T: Tool> AnyTool for Typed<T> {
 
     fn schema(&self) -> &Value {
         &self.schema
+    }
+
+    fn strict(&self) -> &Value {
+        &self.strict
     }
 
     fn call<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>> {
@@ -184,6 +191,20 @@ fn shorten(schema: &mut Value) {
             map.values_mut().for_each(shorten);
         }
         Value::Array(items) => items.iter_mut().for_each(shorten),
+        _ => {}
+    }
+}
+
+/// The schema without what no model can be kept to: that nothing in a list comes twice is found when the call comes.
+fn repeating(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("uniqueItems").is_some_and(Value::is_boolean) {
+                map.shift_remove("uniqueItems");
+            }
+            map.values_mut().for_each(repeating);
+        }
+        Value::Array(items) => items.iter_mut().for_each(repeating),
         _ => {}
     }
 }

@@ -106,6 +106,10 @@ pub trait AnyTool: Send + Sync {
     fn description(&self) -> &str;
     /// JSON Schema of the arguments: no references, properties in declaration order.
     fn schema(&self) -> &Value;
+    /// The schema that a model can be kept to, where more of it is known than a planner reads.
+    fn strict(&self) -> &Value {
+        self.schema()
+    }
     /// Validates `args` against the schema (every error listed by JSON pointer), then calls.
     fn call<'a>(&'a self, cx: &'a Cx<'a>, args: Value) -> BoxFuture<'a, Result<Value, ToolError>>;
     /// The same where the process died in the middle of this call. What is not known to be repeatable is not repeated.

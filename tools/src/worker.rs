@@ -7,7 +7,7 @@ use serde_json::Value;
 use tunesmith_sandbox::{Cancel, Local, Workdir};
 
 use crate::{
-    convert, data_inspect, data_make, data_overlap, data_prepare, eval_tasks, evaluate, generate, grading,
+    chat, convert, data_inspect, data_make, data_overlap, data_prepare, eval_tasks, evaluate, generate, grading,
     hub::publish,
     pretraining,
     tool::{Progress, ToolError},
@@ -16,9 +16,11 @@ use crate::{
 
 mod caller;
 mod serve;
+mod standing;
 
 pub use caller::Rates;
 pub use serve::Live;
+pub use standing::Standing;
 
 /// The first argument of a worker.
 pub const WORKER: &str = "worker";
@@ -55,6 +57,8 @@ pub enum Work {
     Grade(grading::Job),
     /// Looks at rows that are to be published.
     Outgoing(publish::rows::Job),
+    /// Answers one conversation after another; see [`Standing`].
+    Chat(chat::Job),
 }
 
 /// What a worker reads from its standard input.
@@ -166,7 +170,7 @@ impl Work {
             Work::Inspect(_) | Work::Prepare(_) | Work::PrepareRows(_) => true,
             Work::Overlap(_) | Work::Gather(_) | Work::Outgoing(_) => true,
             Work::Train(_) | Work::Evaluate(_) | Work::EvalTasks(_) | Work::Generate(_) => false,
-            Work::Convert(_) | Work::Pretrain(_) | Work::Grade(_) => false,
+            Work::Convert(_) | Work::Pretrain(_) | Work::Grade(_) | Work::Chat(_) => false,
         }
     }
 
@@ -186,6 +190,7 @@ impl Work {
             Work::Pretrain(job) => serde_json::to_value(job.run(live)?),
             Work::Grade(job) => serde_json::to_value(job.run(live)?),
             Work::Outgoing(job) => serde_json::to_value(job.run()?),
+            Work::Chat(job) => serde_json::to_value(job.run(live)?),
         };
         Ok(value?)
     }

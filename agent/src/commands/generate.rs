@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tunesmith_harness::{model::Message, text::visible_lines};
+use tunesmith_lm::constrain::Grammar;
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{bases, generate, worker::Work};
 
@@ -19,7 +21,12 @@ Example:
   tunesmith generate --model nano --adapter runs/RUN/work/train-1 --prompt \"where is my card?
 Label:\"
 
---chat is a JSON file: an array of {\"role\": .., \"content\": ..}.";
+  tunesmith generate --model nano --schema team.json --prompt \"where is my card?\"
+
+--chat is a JSON file: an array of {\"role\": .., \"content\": ..}.
+--schema is a JSON Schema that every answer fits, whatever the model is and however few tokens it may write; {\"enum\": [..]}
+chooses one of some answers. Properties come in the schema's order. What cannot be told byte by byte, as pattern, format of a
+string, multipleOf, uniqueItems and not, is refused by its name.";
 
 /// Ask a model
 #[derive(Clone, Debug, clap::Args)]
@@ -37,9 +44,12 @@ pub struct Args {
     /// A conversation
     #[arg(long, value_name = "FILE")]
     chat: Option<PathBuf>,
-    /// Most new tokens
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    max_tokens: u32,
+    /// JSON Schema that every answer fits [default: none]
+    #[arg(long, value_name = "FILE", conflicts_with = "stop")]
+    schema: Option<PathBuf>,
+    /// Most new tokens [default: 64, with --schema 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_tokens: Option<u32>,
     /// 0 takes the most likely token each time
     #[arg(long, value_name = "T", default_value = "0", value_parser = temperature)]
     temperature: f32,
@@ -65,6 +75,8 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         Some(path) => vec![chat(path)?],
         None => args.prompt.iter().map(|text| vec![Message::user(text)]).collect(),
     };
+    let schema = args.schema.as_deref().map(schema).transpose()?;
+    let usual = if schema.is_some() { 1_024 } else { 64 };
     let bench = Bench::new(&args.require, cancel)?;
     let base = bench.model(&args.model).await?;
     let adapter = args.adapter.as_deref().map(adapter).transpose()?;
@@ -72,11 +84,12 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         base: base.clone(),
         adapter: adapter.clone(),
         prompts,
-        max_new_tokens: args.max_tokens as usize,
+        max_new_tokens: args.max_tokens.unwrap_or(usual) as usize,
         temperature: args.temperature,
         top_p: args.top_p,
         stop: args.stop,
         seed: args.seed,
+        schema,
     };
     let reads = bases::reads(&base).into_iter().chain(adapter).collect();
     let said: generate::Output = bench.run(&Work::Generate(job), &bench.private()?, reads, "generate").await?;
@@ -102,6 +115,16 @@ fn chat(path: &Path) -> Result<Vec<Message>, Failure> {
         return Err(wrong(format!("there is no role {:?}; use system, user or assistant", other.role)));
     }
     Ok(messages)
+}
+
+/// A schema that answers can be kept to.
+fn schema(path: &Path) -> Result<Value, Failure> {
+    let wrong = |why: String| usage(format!("{}: {why}", path.display()));
+    let schema = serde_json::from_str(&super::text(path)?).map_err(|error| wrong(format!("not JSON ({error})")))?;
+    match Grammar::of_schema(&schema) {
+        Ok(_) => Ok(schema),
+        Err(error) => Err(wrong(error.to_string())),
+    }
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

@@ -49,7 +49,7 @@ pub struct Args {
     /// Model to start from: nano, a directory, a .gguf file or a Hub id [default: nano]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
-    /// Who plans [default: playbook]
+    /// Who plans: playbook, local:MODEL, openai:MODEL, url:BASE#MODEL, ... [default: playbook]
     #[arg(long, value_name = "SPEC")]
     planner: Option<String>,
     /// Where runs are kept [default: runs]

@@ -63,6 +63,7 @@ impl<'a> LocalModel<'a> {
             top_p: 1.0,
             stop: Vec::new(),
             seed,
+            schema: None,
         });
         let (dir, on) = (self.dir.lock().await, |_: Progress| {});
         let value = run_work(self.jobs, &dir, &work, bases::reads(&self.base), (None, &self.cancel), &on).await?;

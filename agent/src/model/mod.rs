@@ -9,6 +9,7 @@ pub mod intake;
 pub mod local;
 mod opaque;
 pub mod openai;
+pub mod resident;
 pub mod scored;
 pub mod scripted;
 pub mod spec;
@@ -77,8 +78,10 @@ pub struct ToolSpec {
     pub name: String,
     /// One or two sentences.
     pub description: String,
-    /// JSON Schema of the arguments.
+    /// JSON Schema of the arguments, as the model reads it.
     pub schema: Value,
+    /// The schema that a model which can be kept to one is kept to.
+    pub strict: Value,
 }
 
 /// One message of the conversation.

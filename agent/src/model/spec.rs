@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 use tunesmith_harness::{ask::Price, redact::hide};
+use tunesmith_sandbox::Local;
 
 use super::{
     ChatModel, ErrorKind, ModelError,
     catalogue::{self, Facts},
     openai::{Endpoint, OpenAi},
+    resident::Resident,
     scripted::Scripted,
 };
 
@@ -23,6 +25,8 @@ pub enum Planner {
     Scripted(PathBuf),
     /// What a model said in an earlier run: the run's directory, its log, or a file of replies.
     Replay(PathBuf),
+    /// A model in files, by its name: `nano`, a directory or a GGUF file.
+    Local(String),
 }
 
 /// Where a model answers, and the name of the variable that holds its key.
@@ -42,7 +46,7 @@ pub struct Hosted {
 
 /// The forms that [`parse`] knows, for messages and help.
 pub const FORMS: &str = "playbook, openai:MODEL, anthropic:MODEL, gemini:MODEL, hf:MODEL, together:MODEL, ollama:MODEL, \
-                         vllm:MODEL, url:BASE#MODEL, scripted:FILE, replay:RUN";
+                         vllm:MODEL, url:BASE#MODEL, local:MODEL, scripted:FILE, replay:RUN";
 
 /// Why a `--planner` makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,9 +70,6 @@ pub enum SpecError {
         "an address must not hold a user or password; write url:https://HOST/v1#MODEL and put the key in {URL_KEY}"
     )]
     Secret,
-    /// A form that a later version will know.
-    #[error("planner {0}: is not in this version; use one of: {FORMS}")]
-    NotYet(&'static str),
 }
 
 /// (name, base address, key variable, key needed, free, full form)
@@ -119,7 +120,8 @@ pub fn parse(spec: &str) -> Result<Planner, SpecError> {
         "url" => address(rest).map(Planner::Hosted),
         "replay" if rest.is_empty() => Err(incomplete("replay:RUN")),
         "replay" => Ok(Planner::Replay(PathBuf::from(rest))),
-        "local" => Err(SpecError::NotYet("local")),
+        "local" if rest.trim().is_empty() => Err(incomplete("local:MODEL")),
+        "local" => Ok(Planner::Local(rest.trim().to_owned())),
         _ => match PROVIDERS.iter().find(|provider| provider.0 == form) {
             Some(provider) if rest.trim().is_empty() => Err(incomplete(provider.5)),
             Some(&(_, base, key, needs_key, free, _)) => {
@@ -132,7 +134,8 @@ pub fn parse(spec: &str) -> Result<Planner, SpecError> {
 
 /// A word without a colon: a provider that lacks its model, or nothing known.
 fn unfinished(spec: &str) -> SpecError {
-    let others = [("url", "url:BASE#MODEL"), ("scripted", "scripted:FILE"), ("replay", "replay:RUN")];
+    let others =
+        [("url", "url:BASE#MODEL"), ("local", "local:MODEL"), ("scripted", "scripted:FILE"), ("replay", "replay:RUN")];
     let forms = PROVIDERS.iter().map(|p| (p.0, p.5)).chain(others);
     match forms.into_iter().find(|(name, _)| *name == spec) {
         Some((_, form)) => SpecError::Incomplete { given: spec.to_owned(), form },
@@ -169,7 +172,7 @@ impl Planner {
     /// What is known of it without asking. `env` looks up a variable; the error names the user's file that is wrong.
     pub fn facts(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Facts, String> {
         match self {
-            Planner::Scripted(_) | Planner::Replay(_) => Ok(Facts::FREE),
+            Planner::Scripted(_) | Planner::Replay(_) | Planner::Local(_) => Ok(Facts::FREE),
             Planner::Hosted(hosted) => hosted.facts(env),
             Planner::Playbook => Ok(Facts::default()),
         }
@@ -186,20 +189,23 @@ impl Planner {
             Planner::Playbook => "the playbook".into(),
             Planner::Scripted(_) => "a script".into(),
             Planner::Replay(_) => "a recording".into(),
+            Planner::Local(model) => model.clone(),
             Planner::Hosted(Hosted { base, model, .. }) => format!("{model} at {base}"),
         }
     }
 
-    /// Opens the model; `None` for the playbook, which needs none. `env` looks up a variable.
+    /// Opens the model; `None` for the playbook, which needs none. `env` looks up a variable; a model in files answers in a job.
     pub fn open(
         &self,
         env: &dyn Fn(&str) -> Option<String>,
+        jobs: &Local,
         seed: u64,
     ) -> Result<Option<Box<dyn ChatModel>>, ModelError> {
         match self {
             Planner::Playbook => Ok(None),
             Planner::Scripted(file) => Ok(Some(Box::new(Scripted::open(file)?))),
             Planner::Replay(path) => Ok(Some(Box::new(Scripted::recorded(path)?))),
+            Planner::Local(model) => Ok(Some(Box::new(Resident::open(model, jobs, seed)?))),
             Planner::Hosted(hosted) => {
                 let endpoint = hosted.endpoint(env).map_err(|error| ModelError {
                     message: format!("{}, or use --planner playbook", error.message),

@@ -61,8 +61,8 @@ struct Trying<'a> {
     trial: Trial,
 }
 
-/// Tries a model. `known` says whether its window was known without asking.
-pub async fn of(model: &dyn ChatModel, known: bool) -> Trial {
+/// Tries a model. `source` says where its window is known from.
+pub async fn of(model: &dyn ChatModel, source: &str) -> Trial {
     let trial = Trial { tokens: Some(0), usd: Some(0.0), ..Trial::default() };
     let mut trying = Trying { model, trial };
     if trying.answers().await {
@@ -70,7 +70,7 @@ pub async fn of(model: &dyn ChatModel, known: bool) -> Trial {
         trying.parallel().await;
         trying.structured().await;
         // Last, because some servers know it only once the model is loaded.
-        trying.window(known).await;
+        trying.window(source).await;
     }
     trying.trial
 }
@@ -162,7 +162,7 @@ impl Trying<'_> {
         }
     }
 
-    async fn window(&mut self, known: bool) {
+    async fn window(&mut self, source: &str) {
         let Some(window) = self.model.window().await else {
             let advice = "a conversation that is too long is noticed late; put the window into models.toml";
             self.trial.checks.push(Check {
@@ -173,11 +173,11 @@ impl Trying<'_> {
             });
             return;
         };
-        let source = if known { "from the catalogue" } else { "told by the server" };
         let small = window < LEAST_WINDOW;
         let advice = small.then(|| {
             format!(
-                "start the server with at least {LEAST_WINDOW} (llama.cpp -c, vLLM --max-model-len, Ollama num_ctx)"
+                "start the server with at least {LEAST_WINDOW} (llama.cpp -c, vLLM --max-model-len, Ollama num_ctx), or take a model \
+                 that reads more"
             )
         });
         self.note("window", !small, format!("{window} tokens, {source}"), advice);
@@ -254,11 +254,8 @@ fn user(text: &str) -> Message {
 
 fn note() -> ToolSpec {
     let properties = json!({"title": {"type": "string"}, "count": {"type": "integer"}});
-    ToolSpec {
-        name: "note".into(),
-        description: "Keeps a note.".into(),
-        schema: json!({"type": "object", "properties": properties, "required": ["title", "count"]}),
-    }
+    let schema = json!({"type": "object", "properties": properties, "required": ["title", "count"]});
+    ToolSpec { name: "note".into(), description: "Keeps a note.".into(), strict: schema.clone(), schema }
 }
 
 /// What to do about an error.

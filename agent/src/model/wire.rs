@@ -290,6 +290,7 @@ mod tests {
             name: name.into(),
             description: "d".into(),
             schema: schema.clone(),
+            strict: schema.clone(),
         };
         let tools = [tool("fits", schema), tool("does_not", &json!({"type": "object"}))];
         let form = Form { schema: Some(schema), ..Form::default() };

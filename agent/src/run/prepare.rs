@@ -167,10 +167,12 @@ impl Prepared {
             Some(wanted) => wanted,
         };
         wishes::fill(&wanted, &mut task, &options.allow).map_err(|e| Failure::new(5, e))?;
-        let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| match planner {
-            Planner::Scripted(_) | Planner::Replay(_) => Failure::new(2, e),
-            _ => Failure::new(5, format!("the planner cannot be asked: {e}")),
-        })?;
+        let model =
+            planner.open(&|name| std::env::var(name).ok(), &options.jobs, task.seed).map_err(|e| match planner {
+                Planner::Scripted(_) | Planner::Replay(_) => Failure::new(2, e),
+                Planner::Local(_) => Failure::new(2, format!("--planner local: {}", e.message)),
+                _ => Failure::new(5, format!("the planner cannot be asked: {e}")),
+            })?;
         let base_name = task.base.clone().unwrap_or_else(|| bases::NANO.into());
         let cwd = std::env::current_dir().map_err(|e| Failure::new(70, e))?;
         let base = match &options.base {
@@ -324,7 +326,7 @@ impl Prepared {
         if rows.templated > 0 {
             notes.push(format!("{} rows are so alike that near-copies may stand on both sides", rows.templated));
         }
-        if self.model.is_some() && !options.planner.starts_with("scripted:") {
+        if self.model.is_some() && !["scripted:", "local:"].iter().any(|here| options.planner.starts_with(here)) {
             let what = match options.share {
                 crate::show::Share::None => "columns, label names of the target, counts and scores, but no row",
                 crate::show::Share::Samples => "columns, counts, scores and sample rows",

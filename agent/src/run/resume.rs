@@ -75,7 +75,8 @@ pub async fn resume(
     let changed = (further != Further::default()).then(|| Box::new(task.clone()));
     let options = Options { task: task.clone(), ..options.clone() };
     let planner = prepare::planner(&options)?;
-    let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| Failure::new(5, e))?;
+    let model =
+        planner.open(&|name| std::env::var(name).ok(), &options.jobs, task.seed).map_err(|e| Failure::new(5, e))?;
     if let Some(why) = instruction.and(model.is_none().then_some(DEAF)) {
         return Err(Failure::new(2, why));
     }

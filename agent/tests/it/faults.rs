@@ -352,7 +352,9 @@ async fn each_fault_comes_to_a_whole_reply_or_a_typed_error() {
             Delta::Again { .. } => heard.push('|'),
         };
         let messages = [Message::User("hello".into())];
-        let tools = [ToolSpec { name: "plan".into(), description: "Plans.".into(), schema: json!({"type": "object"}) }];
+        let schema = json!({"type": "object"});
+        let tools =
+            [ToolSpec { name: "plan".into(), description: "Plans.".into(), schema: schema.clone(), strict: schema }];
         let reply = model.chat(Request { messages: &messages, tools: &tools, form: Form::default() }, &mut on).await;
         match (reply, &outcome) {
             (Ok(reply), Reply(text, calls, finish)) => {

@@ -93,7 +93,7 @@ async fn ask(
 fn search() -> ToolSpec {
     let properties = json!({"count": {"type": "integer"}, "deep": {"type": "boolean"}});
     let schema = json!({"type": "object", "properties": properties, "required": ["count", "deep"]});
-    ToolSpec { name: "search".into(), description: "Searches.".into(), schema }
+    ToolSpec { name: "search".into(), description: "Searches.".into(), strict: schema.clone(), schema }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,11 @@ use tunesmith::model::{Call, Finish, Form, Opaque, Reply, Request, Usage, spec};
 
 /// All replies of a planner, and why there are no more.
 async fn replies(planner: &str) -> Result<(Vec<Reply>, String), String> {
-    let model = spec::parse(planner).unwrap().open(&|_| None, 0).map_err(|error| error.message)?.unwrap();
+    let model = spec::parse(planner)
+        .unwrap()
+        .open(&|_| None, &tunesmith_sandbox::Local::new(), 0)
+        .map_err(|error| error.message)?
+        .unwrap();
     let mut replies = Vec::new();
     loop {
         match model.chat(Request { messages: &[], tools: &[], form: Form::default() }, &mut |_| {}).await {

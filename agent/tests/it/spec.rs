@@ -7,6 +7,7 @@ use tunesmith::model::{
     ErrorKind,
     spec::{Hosted, Planner, parse},
 };
+use tunesmith_sandbox::Local;
 
 fn hosted(spec: &str) -> Hosted {
     match parse(spec).unwrap() {
@@ -32,6 +33,7 @@ fn each_form_has_its_address_and_its_own_key() {
         assert_eq!((hosted.base.as_str(), hosted.model.as_str(), hosted.key), (base, model, key), "{spec}");
     }
     assert_eq!(parse("playbook"), Ok(Planner::Playbook));
+    assert_eq!(parse("local: models/m.gguf"), Ok(Planner::Local("models/m.gguf".into())));
     assert_eq!(parse("replay:runs/a"), Ok(Planner::Replay(PathBuf::from("runs/a"))));
     assert_eq!(parse("scripted:a/b.jsonl"), Ok(Planner::Scripted(PathBuf::from("a/b.jsonl"))));
 }
@@ -39,7 +41,7 @@ fn each_form_has_its_address_and_its_own_key() {
 #[test]
 fn a_wrong_form_says_what_to_write() {
     let forms = "playbook, openai:MODEL, anthropic:MODEL, gemini:MODEL, hf:MODEL, together:MODEL, ollama:MODEL, \
-                 vllm:MODEL, url:BASE#MODEL, scripted:FILE, replay:RUN";
+                 vllm:MODEL, url:BASE#MODEL, local:MODEL, scripted:FILE, replay:RUN";
     let cases = [
         ("gpt", format!("unknown planner \"gpt\"; use one of: {forms}")),
         ("", format!("unknown planner \"\"; use one of: {forms}")),
@@ -50,7 +52,8 @@ fn a_wrong_form_says_what_to_write() {
         ("url:http://h/v1", "planner \"url:http://h/v1\" is incomplete; write url:BASE#MODEL".into()),
         ("url:ftp://h#m", "\"ftp://h\" is not an http or https address; write url:https://HOST/v1#MODEL".into()),
         ("replay:", "planner \"replay:\" is incomplete; write replay:RUN".into()),
-        ("local:m.gguf", format!("planner local: is not in this version; use one of: {forms}")),
+        ("local:", "planner \"local:\" is incomplete; write local:MODEL".into()),
+        ("local", "planner \"local\" is incomplete; write local:MODEL".into()),
     ];
     for (spec, message) in cases {
         assert_eq!(parse(spec).map_err(|error| error.to_string()), Err(message), "{spec}");
@@ -96,12 +99,12 @@ fn a_missing_key_names_its_variable() {
 
 #[test]
 fn opening_gives_a_model_or_says_why_not() {
-    let none = |_: &str| None;
-    assert!(parse("playbook").unwrap().open(&none, 0).unwrap().is_none());
-    assert!(parse("ollama:m").unwrap().open(&none, 0).unwrap().is_some());
+    let (none, jobs) = (|_: &str| None, Local::new());
+    assert!(parse("playbook").unwrap().open(&none, &jobs, 0).unwrap().is_none());
+    assert!(parse("ollama:m").unwrap().open(&none, &jobs, 0).unwrap().is_some());
     let script = tempfile::NamedTempFile::new().unwrap();
     let spec = format!("scripted:{}", script.path().display());
-    assert!(parse(&spec).unwrap().open(&none, 0).unwrap().is_some());
-    let error = parse("scripted:/no/such.jsonl").unwrap().open(&none, 0).err().unwrap();
+    assert!(parse(&spec).unwrap().open(&none, &jobs, 0).unwrap().is_some());
+    let error = parse("scripted:/no/such.jsonl").unwrap().open(&none, &jobs, 0).err().unwrap();
     assert!(error.message.starts_with("cannot read script /no/such.jsonl: "), "{error}");
 }

@@ -57,6 +57,9 @@ pub enum Error {
     /// Text cannot be generated as asked.
     #[error("generation: {0}")]
     Generate(String),
+    /// The form that is asked for cannot be kept to.
+    #[error("schema: {0}")]
+    Schema(String),
     /// A tensor operation failed.
     #[error("tensor: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -1,6 +1,13 @@
 //! Generation and scoring: greedy or sampled text, and log-likelihoods of given continuations.
 
+mod choose;
+mod kept;
+
+use choose::{choose, choose_guided};
+pub use kept::Kept;
+
 use crate::{
+    constrain::{Guide, State},
     engine::{
         batch::runs,
         infer::{Cache, Decoder},
@@ -191,7 +198,21 @@ impl Session {
         each: &mut dyn FnMut(usize, u32),
     ) -> Result<Vec<Completion>> {
         let each_prompt = |(i, prompt): (usize, &'s Vec<u32>)| Asked { prompt, sampling, rng: stream_of(sampling, i) };
-        self.decode(prompts.iter().enumerate().map(each_prompt).collect(), BATCH, on, each)
+        self.decode(prompts.iter().enumerate().map(each_prompt).collect(), (BATCH, None), on, each)
+    }
+
+    /// A text for each prompt that keeps to the guide's grammar, and is whole within the tokens that may be written; stop strings
+    /// are not looked for.
+    pub fn generate_guided(
+        &self,
+        prompts: &[Vec<u32>],
+        sampling: &Sampling,
+        guide: &mut Guide,
+        on: OnProgress<'_>,
+    ) -> Result<Vec<Completion>> {
+        let asked =
+            prompts.iter().enumerate().map(|(i, prompt)| Asked { prompt, sampling, rng: stream_of(sampling, i) });
+        self.decode(asked.collect(), (BATCH, Some(guide)), on, &mut |_, _| {})
     }
 
     /// A text for each prompt with its own settings, in order. What is drawn depends on the prompt's seed alone. `batch`
@@ -203,13 +224,13 @@ impl Session {
         on: OnProgress<'_>,
     ) -> Result<Vec<Completion>> {
         let asked = prompts.iter().map(|(prompt, sampling)| Asked { prompt, sampling, rng: stream_of(sampling, 0) });
-        self.decode(asked.collect(), batch.max(1), on, &mut |_, _| {})
+        self.decode(asked.collect(), (batch.max(1), None), on, &mut |_, _| {})
     }
 
     fn decode(
         &self,
         asked: Vec<Asked<'_>>,
-        batch: usize,
+        (batch, mut guide): (usize, Option<&mut Guide>),
         on: OnProgress<'_>,
         each: &mut dyn FnMut(usize, u32),
     ) -> Result<Vec<Completion>> {
@@ -218,17 +239,19 @@ impl Session {
         let mut done: Vec<Option<Completion>> = vec![None; asked.len()];
         let mut active: Vec<Active> = Vec::new();
         loop {
-            active.extend(waiting.by_ref().take(batch - active.len()).map(|i| Active::new(i, &asked[i])));
+            for i in waiting.by_ref().take(batch - active.len()) {
+                active.push(self.begin(i, &asked[i], Cache::default(), guide.as_deref())?);
+            }
             if active.is_empty() {
                 break;
             }
-            self.step(&mut active)?;
+            self.step(&mut active, guide.as_deref_mut())?;
             let mut still = Vec::new();
             for sequence in active {
                 if let Some(token) = sequence.pending.first() {
                     each(sequence.index, *token);
                 }
-                match self.ended(&sequence)? {
+                match self.ended(&sequence, guide.as_deref())? {
                     Some(completion) => done[sequence.index] = Some(completion),
                     None => still.push(sequence),
                 }
@@ -239,8 +262,30 @@ impl Session {
         Ok(done.into_iter().flatten().collect())
     }
 
+    /// A sequence before its first token; the beginning of its prompt that `cache` holds is not read again.
+    fn begin<'a>(&self, index: usize, asked: &Asked<'a>, cache: Cache, guide: Option<&Guide>) -> Result<Active<'a>> {
+        let &Asked { prompt, sampling, rng } = asked;
+        let pending = prompt[cache.len()..].to_vec();
+        let state = guide.map(Guide::start);
+        if let Some(guide) = guide {
+            let (least, most) = (guide.left(guide.start()), self.room(sampling, 0, prompt.len()));
+            if least > most {
+                return Err(Error::Generate(format!(
+                    "the form that is asked for takes up to {least} tokens, and {most} may be written; allow more"
+                )));
+            }
+        }
+        Ok(Active { index, sampling, cache, pending, ids: Vec::new(), stopped: false, rng, state })
+    }
+
+    /// Tokens that may still be written after `written` ones, where so many have been read.
+    fn room(&self, sampling: &Sampling, written: usize, read: usize) -> usize {
+        let window = (self.max_length() + 1).saturating_sub(read);
+        sampling.max_new_tokens.saturating_sub(written).min(window)
+    }
+
     /// Feeds each sequence what is pending and chooses its next token, which is pending then.
-    fn step(&self, active: &mut [Active<'_>]) -> Result<()> {
+    fn step(&self, active: &mut [Active<'_>], mut guide: Option<&mut Guide>) -> Result<()> {
         let mut fed: Vec<(&[u32], &mut Cache)> =
             active.iter_mut().map(|a| (a.pending.as_slice(), &mut a.cache)).collect();
         let hidden = self.decoder.forward(&mut fed)?;
@@ -249,7 +294,15 @@ impl Session {
         let mut logits = Vec::new();
         self.decoder.head().logits(&last, &mut logits);
         for (sequence, row) in active.iter_mut().zip(logits.chunks_exact(self.decoder.config().vocab_size)) {
-            let token = choose(row, sequence.sampling, &mut sequence.rng);
+            let token = match (guide.as_deref_mut(), sequence.state) {
+                (Some(guide), Some(state)) => {
+                    let room = self.room(sequence.sampling, sequence.ids.len(), sequence.cache.len());
+                    let (token, next) = choose_guided(row, sequence.sampling, &mut sequence.rng, (guide, state, room))?;
+                    sequence.state = Some(next);
+                    token
+                }
+                _ => choose(row, sequence.sampling, &mut sequence.rng, None).unwrap_or(0),
+            };
             sequence.pending.clear();
             match sequence.sampling.stop_ids.contains(&token) {
                 true => sequence.stopped = true,
@@ -263,9 +316,16 @@ impl Session {
     }
 
     /// The finished text, if the sequence is finished.
-    fn ended(&self, sequence: &Active<'_>) -> Result<Option<Completion>> {
+    fn ended(&self, sequence: &Active<'_>, guide: Option<&Guide>) -> Result<Option<Completion>> {
         let Active { ids, sampling, .. } = sequence;
         let full = ids.len() >= sampling.max_new_tokens || sequence.cache.len() >= self.max_length();
+        if let (Some(guide), Some(state)) = (guide, sequence.state) {
+            // Free text that comes to its limit has not ended by itself, whole as it is.
+            let whole = full && guide.is_whole(state) && guide.spoken(state).is_none();
+            let stopped = sequence.stopped || guide.is_over(state) || whole;
+            let text = || String::from_utf8_lossy(&guide.text(ids)).into_owned();
+            return Ok((stopped || full).then(|| Completion { ids: ids.clone(), text: text(), stopped }));
+        }
         let stopped = sequence.stopped || self.has_stop(sequence)?;
         if !stopped && !full {
             return Ok(None);
@@ -309,41 +369,8 @@ struct Active<'a> {
     ids: Vec<u32>,
     stopped: bool,
     rng: Rng,
-}
-
-impl<'a> Active<'a> {
-    fn new(index: usize, &Asked { prompt, sampling, rng }: &Asked<'a>) -> Self {
-        let (cache, pending) = (Cache::default(), prompt.to_vec());
-        Active { index, sampling, cache, pending, ids: Vec::new(), stopped: false, rng }
-    }
-}
-
-/// The next token of a row of logits: the most likely one (the first of equals), or a draw.
-fn choose(logits: &[f32], sampling: &Sampling, rng: &mut Rng) -> u32 {
-    let best =
-        logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, &v)| if v > best.1 { (i, v) } else { best });
-    if sampling.temperature <= 0.0 {
-        return best.0 as u32;
-    }
-    let mut ranked: Vec<(u32, f32)> =
-        logits.iter().enumerate().map(|(i, v)| (i as u32, ((v - best.1) / sampling.temperature).exp())).collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    ranked.truncate(sampling.top_k.unwrap_or(usize::MAX));
-    let total: f32 = ranked.iter().map(|r| r.1).sum();
-    let mut kept = 0.0;
-    let cut = ranked.iter().position(|r| {
-        kept += r.1;
-        kept >= total * sampling.top_p
-    });
-    ranked.truncate(cut.map_or(ranked.len(), |cut| cut + 1));
-    let mut draw = rng.uniform() * ranked.iter().map(|r| r.1).sum::<f32>();
-    for (token, weight) in &ranked {
-        draw -= weight;
-        if draw < 0.0 {
-            return *token;
-        }
-    }
-    ranked.last().map_or(best.0 as u32, |r| r.0)
+    /// Where in the guide's grammar it is.
+    state: Option<State>,
 }
 
 /// Indices sorted by length, so that sequences decoded together are about equally long.
@@ -368,29 +395,4 @@ fn check(Asked { prompt, sampling, .. }: &Asked<'_>) -> Result<()> {
         return Err(Error::Generate("temperature must be 0 or more, and top_p above 0 and at most 1".into()));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sampling(temperature: f32, top_p: f32) -> Sampling {
-        Sampling { temperature, top_p, ..Sampling::greedy(1, vec![]) }
-    }
-
-    #[test]
-    fn greedy_takes_the_first_of_equals() {
-        assert_eq!(choose(&[0.0, 2.0, 2.0], &sampling(0.0, 1.0), &mut Rng(1)), 1);
-    }
-
-    #[test]
-    fn draws_follow_the_probabilities_and_top_p_cuts_the_tail() {
-        let logits = [0.0f32, 1.0f32.exp().ln() + 1.0, 0.0];
-        let mut rng = Rng::new(3, "draws");
-        let mut counts = [0; 3];
-        (0..10_000).for_each(|_| counts[choose(&logits, &sampling(1.0, 1.0), &mut rng) as usize] += 1);
-        // e² / (e² + 2) is 0.787
-        assert!((counts[1] as f64 / 10_000.0 - 0.787).abs() < 0.02 && counts[0] > 800 && counts[2] > 800, "{counts:?}");
-        (0..1_000).for_each(|_| assert_eq!(choose(&logits, &sampling(1.0, 0.5), &mut rng), 1));
-    }
 }

@@ -10,6 +10,7 @@
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
 //! | [`train`] | the loop, its checkpoints and what it tells |
 //! | [`cost`], [`events`] | what a step costs, TensorBoard's files |
+//! | [`constrain`] | which tokens keep to a schema |
 //! | [`generate`], [`score`] | what does a model write, and how likely is a text |
 //! | [`rng`] | where does randomness come from |
 //! | [`gguf`] | how does it reach llama.cpp |
@@ -17,6 +18,7 @@
 
 pub mod chat;
 pub mod config;
+pub mod constrain;
 pub mod corpus;
 pub mod cost;
 pub mod engine;

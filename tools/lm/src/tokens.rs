@@ -21,7 +21,7 @@ const TRIES: usize = 16;
 /// A tokenizer with the ids that end a text.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: Inner,
+    pub(crate) inner: Inner,
     /// The same tokenizer that reads special tokens in a text as plain text; made when first needed.
     plain: OnceLock<Inner>,
     /// The same tokenizer without its post-processor, some of which cut blanks off the offsets; made when first needed.

@@ -55,6 +55,13 @@ fn start(
     reads: Vec<PathBuf>,
     deadline: Option<Instant>,
 ) -> Result<tunesmith_sandbox::Running, ToolError> {
+    let (mut job, order) = job(work, reads, deadline)?;
+    job.stdin = Stdin::Bytes(order);
+    spawn(jobs, dir, job)
+}
+
+/// The job of a worker, and what it is to read first.
+pub(super) fn job(work: &Work, reads: Vec<PathBuf>, deadline: Option<Instant>) -> Result<(Job, Vec<u8>), ToolError> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(ToolError::Limit("there is no time left for this step".into()));
@@ -63,7 +70,6 @@ fn start(
     let order =
         serde_json::to_vec(&order).map_err(|e| ToolError::Failed(format!("the order cannot be written: {e}")))?;
     let mut job = Job::new([itself()?, WORKER.to_owned()]);
-    job.stdin = Stdin::Bytes(order);
     job.reads = reads;
     match work {
         Work::Train(training) => job.devices = training.devices(),
@@ -73,6 +79,10 @@ fn start(
     job.line_bytes = LINE;
     let grace = if matches!(work, Work::Grade(_)) { GRACE_OF_GRADER } else { GRACE };
     job.limits = Limits { wall: left.map(|left| left + grace), output_bytes: Some(1 << 30), ..Limits::default() };
+    Ok((job, order))
+}
+
+pub(super) fn spawn(jobs: &Local, dir: &Workdir, job: Job) -> Result<tunesmith_sandbox::Running, ToolError> {
     jobs.spawn(dir, job).map_err(|error| match error.kind() {
         // What the caller named is refused; the worker is not at fault.
         io::ErrorKind::InvalidInput => ToolError::Failed(error.to_string()),
@@ -95,36 +105,59 @@ async fn follow(
     work: &Work,
     on: &(dyn Fn(Progress) + Send + Sync),
 ) -> Outcome {
-    let mut rates = Rates::default();
-    let (mut partial, mut end, mut said) = (None, None, VecDeque::new());
+    let (mut rates, mut partial, mut heard) = (Rates::default(), None, Heard::default());
     while let Some(output) = running.lines.recv().await {
-        match output {
-            Output::Out(text) => match serde_json::from_str(&text) {
-                Ok(Line::Progress(tick)) => on(rates.progress(tick)),
-                Ok(Line::Partial(value)) => partial = Some(value),
-                Ok(last) => end = Some(last),
-                Err(_) => said.push_back(text),
-            },
-            Output::Err(text) => said.push_back(text),
-        }
-        if said.len() > KEPT {
-            said.pop_front();
+        match heard.line(output) {
+            Some(Line::Progress(tick)) => on(rates.progress(tick)),
+            Some(Line::Partial(value)) => partial = Some(value),
+            _ => {}
         }
     }
     let finished = running.wait().await;
     confined::tell(jobs, &finished, "work", on);
-    let telling = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: run with");
-    // An allocation that the system refuses ends a Rust program with this line instead of by a limit.
-    let refused = said.iter().any(|line| line.starts_with("memory allocation of"));
-    let finished = match finished.ended {
-        Ended::Signal(_) if refused => Finished { ended: Ended::Limit(Limit::Memory), ..finished },
-        _ => finished,
-    };
-    let advice = match refused {
-        true => format!("{}, and look at the base's chat template", advice(work)),
-        false => advice(work).to_owned(),
-    };
-    Outcome { result: result(finished, end, said.iter().rfind(telling), &advice), partial }
+    Outcome { result: heard.result(finished, work), partial }
+}
+
+/// What a worker said, as far as it tells how it ended.
+#[derive(Default)]
+pub(super) struct Heard {
+    end: Option<Line>,
+    said: VecDeque<String>,
+}
+
+impl Heard {
+    /// Takes a line in; gives back what is news of work that goes on.
+    pub(super) fn line(&mut self, output: Output) -> Option<Line> {
+        match output {
+            Output::Out(text) => match serde_json::from_str(&text) {
+                Ok(news @ (Line::Progress(_) | Line::Partial(_))) => return Some(news),
+                Ok(last) => self.end = Some(last),
+                Err(_) => self.said.push_back(text),
+            },
+            Output::Err(text) => self.said.push_back(text),
+        }
+        if self.said.len() > KEPT {
+            self.said.pop_front();
+        }
+        None
+    }
+
+    /// What the end of the worker means.
+    pub(super) fn result(self, finished: Finished, work: &Work) -> Result<Value, ToolError> {
+        let Heard { end, said } = self;
+        let telling = |line: &&String| !line.trim().is_empty() && !line.starts_with("note: run with");
+        // An allocation that the system refuses ends a Rust program with this line instead of by a limit.
+        let refused = said.iter().any(|line| line.starts_with("memory allocation of"));
+        let finished = match finished.ended {
+            Ended::Signal(_) if refused => Finished { ended: Ended::Limit(Limit::Memory), ..finished },
+            _ => finished,
+        };
+        let advice = match refused {
+            true => format!("{}, and look at the base's chat template", advice(work)),
+            false => advice(work).to_owned(),
+        };
+        result(finished, end, said.iter().rfind(telling), &advice)
+    }
 }
 
 /// What uses less memory.
@@ -137,6 +170,7 @@ fn advice(work: &Work) -> &'static str {
         Work::Evaluate(_) | Work::EvalTasks(_) | Work::Generate(_) | Work::Convert(_) | Work::Grade(_) => {
             "use a smaller base"
         }
+        Work::Chat(_) => "take a smaller model, or one in a GGUF file of fewer bits",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    io::{self, Read, Write},
+    io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     time::{Duration, Instant},
@@ -82,8 +82,9 @@ pub(super) fn main() -> ExitCode {
 }
 
 fn order() -> anyhow::Result<Order> {
+    // Work that is asked one thing after another reads the lines that follow.
     let mut text = String::new();
-    io::stdin().read_to_string(&mut text)?;
+    io::stdin().read_line(&mut text)?;
     Ok(serde_json::from_str(&text)?)
 }
 

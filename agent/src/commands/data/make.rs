@@ -7,7 +7,7 @@ use tunesmith_harness::{
     figures::counted,
     text::{visible, visible_lines},
 };
-use tunesmith_sandbox::Cancel;
+use tunesmith_sandbox::{Cancel, Local};
 use tunesmith_tools::{
     bases,
     data_make::{
@@ -126,7 +126,8 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         }
         return Ok(0);
     }
-    let (writes, judges) = (open(teacher.as_ref(), spec.seed)?, open(judge.as_ref(), spec.seed)?);
+    let (writes, judges) =
+        (open(teacher.as_ref(), bench.jobs(), spec.seed)?, open(judge.as_ref(), bench.jobs(), spec.seed)?);
     let teacher = ask(teacher, writes.as_deref(), &bench, (args.price, cancel)).await?;
     let judge = ask(judge, judges.as_deref(), &bench, (args.price, cancel)).await?;
     let terminal = Terminal::progress_only("data make");
@@ -189,9 +190,9 @@ fn named(option: &str, spec: Option<&str>) -> Result<Option<Named>, Failure> {
 }
 
 /// What speaks to a model that can plan.
-fn open(named: Option<&Named>, seed: u64) -> Result<Option<Box<dyn ChatModel>>, Failure> {
+fn open(named: Option<&Named>, jobs: &Local, seed: u64) -> Result<Option<Box<dyn ChatModel>>, Failure> {
     let Some(Named::Planner(planner)) = named else { return Ok(None) };
-    let opened = planner.open(&|name| std::env::var(name).ok(), seed);
+    let opened = planner.open(&|name| std::env::var(name).ok(), jobs, seed);
     let model = opened.map_err(|error| Failure::new(5, error.message.replace(", or use --planner playbook", "")))?;
     if let Planner::Hosted(hosted) = planner
         && !openai::is_loopback(&hosted.base)

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tunesmith_harness::{ask::Price, text::visible};
+use tunesmith_sandbox::Local;
 
 use crate::{
     commands::{print, print_json, table::table, usage},
     model::{
+        ChatModel,
         catalogue::Facts,
         openai::{OpenAi, Pace},
+        resident::Resident,
         spec::{self, Hosted, Planner},
         trial::{self, Check, Trial},
     },
@@ -34,40 +37,63 @@ struct PerMillion {
 
 /// Tries a planner and shows what came of it. Exit code 5 says that it cannot plan.
 pub async fn main(spec: &str, json: bool) -> Result<u8, Failure> {
-    let env = |name: &str| std::env::var(name).ok();
-    let hosted = match spec::parse(spec).map_err(|error| usage(format!("--planner: {error}")))? {
-        Planner::Hosted(hosted) => hosted,
-        Planner::Playbook => {
-            return Err(usage("--planner playbook: it is built in and needs no model; nothing to try"));
-        }
-        Planner::Scripted(_) | Planner::Replay(_) => {
-            return Err(usage(format!("--planner {spec}: it says what a file says; nothing to try")));
-        }
-    };
-    let facts = hosted.facts(&env).map_err(usage)?;
-    let key = key(&hosted, &env);
-    let endpoint = hosted.endpoint(&env).map_err(|error| Failure::new(5, error.message))?;
-    // Whoever waits here has time for one more try, and no more.
-    let pace = Pace { head: Duration::from_secs(120), tries: 2, ..Pace::default() };
-    let model = OpenAi::with_pace(endpoint, 0, pace).map_err(|error| Failure::new(5, error))?;
+    let Opened { model, name, key, facts, source } =
+        match spec::parse(spec).map_err(|error| usage(format!("--planner: {error}")))? {
+            Planner::Hosted(hosted) => hosted_model(&hosted)?,
+            Planner::Local(given) => local_model(given)?,
+            Planner::Playbook => {
+                return Err(usage("--planner playbook: it is built in and needs no model; nothing to try"));
+            }
+            Planner::Scripted(_) | Planner::Replay(_) => {
+                return Err(usage(format!("--planner {spec}: it says what a file says; nothing to try")));
+            }
+        };
     eprintln!(
         "{} is asked up to {} questions, each for at most {} tokens; nothing of yours is sent",
-        visible(&model_name(&hosted)),
+        visible(&name),
         trial::QUESTIONS,
         trial::MOST_TOKENS
     );
-    let mut trial = trial::of(&model, facts.window.is_some()).await;
+    let mut trial = trial::of(&*model, source).await;
     trial.checks.insert(0, key);
     trial.checks.push(price(&facts));
     let can_plan = trial.can_plan;
     let price = facts.price.map(|Price { read, written }| PerMillion { read: read * 1e6, written: written * 1e6 });
-    let found = Findings { planner: model_name(&hosted), price, trial };
+    let found = Findings { planner: name, price, trial };
     if json {
         print_json(&found)?;
     } else {
         found.lines().iter().for_each(|line| print(&visible(line)));
     }
     Ok(if can_plan { 0 } else { 5 })
+}
+
+/// A model that is to be tried.
+struct Opened {
+    model: Box<dyn ChatModel>,
+    name: String,
+    key: Check,
+    facts: Facts,
+    /// Where its window is known from.
+    source: &'static str,
+}
+
+fn hosted_model(hosted: &Hosted) -> Result<Opened, Failure> {
+    let env = |name: &str| std::env::var(name).ok();
+    let facts = hosted.facts(&env).map_err(usage)?;
+    let endpoint = hosted.endpoint(&env).map_err(|error| Failure::new(5, error.message))?;
+    // Whoever waits here has time for one more try, and no more.
+    let pace = Pace { head: Duration::from_secs(120), tries: 2, ..Pace::default() };
+    let model = OpenAi::with_pace(endpoint, 0, pace).map_err(|error| Failure::new(5, error))?;
+    let source = if facts.window.is_some() { "from the catalogue" } else { "told by the server" };
+    Ok(Opened { model: Box::new(model), name: model_name(hosted), key: key(hosted, &env), facts, source })
+}
+
+fn local_model(given: String) -> Result<Opened, Failure> {
+    let model = Resident::open(&given, &Local::new(), 0);
+    let model = model.map_err(|error| usage(format!("--planner local: {}", error.message)))?;
+    let key = Check { name: "key", works: None, found: "none is needed".to_owned(), advice: None };
+    Ok(Opened { model: Box::new(model), name: given, key, facts: Facts::FREE, source: "from its configuration" })
 }
 
 fn model_name(hosted: &Hosted) -> String {

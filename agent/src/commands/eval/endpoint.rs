@@ -52,8 +52,8 @@ pub(super) fn named(model: &str) -> Result<Option<Hosted>, Failure> {
             Err(usage(format!("{model}: an address must not hold a query; keys belong into variables")))
         }
         Ok(Planner::Hosted(hosted)) => Ok(Some(hosted)),
-        Ok(Planner::Playbook | Planner::Scripted(_) | Planner::Replay(_))
-        | Err(SpecError::Unknown(_) | SpecError::NotYet(_)) => Ok(None),
+        Ok(Planner::Playbook | Planner::Scripted(_) | Planner::Replay(_) | Planner::Local(_))
+        | Err(SpecError::Unknown(_)) => Ok(None),
         Err(error) => Err(usage(format!("--model: {error}"))),
     }
 }

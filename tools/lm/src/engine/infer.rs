@@ -62,6 +62,15 @@ impl Cache {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Forgets all but the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        let before = self.len.max(1);
+        self.len = self.len.min(len);
+        for part in self.layers.iter_mut().flat_map(|(keys, values)| [keys, values]) {
+            part.truncate(part.len() / before * self.len);
+        }
+    }
 }
 
 impl Decoder {

@@ -3,6 +3,7 @@
 
 mod chat;
 mod composed;
+mod constrain;
 mod engine;
 mod events;
 mod families;
