@@ -37,10 +37,13 @@ use crate::{
     steps::{Jobs, Journal, ScopeOf, Steps},
 };
 
+mod answers;
 mod beat;
 mod chats;
 mod failure;
+mod passages;
 mod prepare;
+mod publishing;
 mod reading;
 mod recorder;
 mod replay;
@@ -190,7 +193,8 @@ async fn work(
     };
     let end = plan(options, prepared, &cx, &budget, &mut journal).await?;
     journal.whole()?;
-    let (outcome, why) = judge(&end, prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
+    let ended = judge(&end, prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
+    let (outcome, why) = publishing::publish((options, prepared), ended, &mut journal, (&budget, cancel)).await?;
     beat.end();
     finish(&prepared.run, journal, outcome, why)
 }
@@ -236,7 +240,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);
     let preview = Playbook::new(&prepared.task, prepared.rows, &budget, steps, &mut journal).preview().await?;
     let preview = preview.map_err(|(outcome, why)| Failure::new(outcome.exit_code(), why))?;
-    Ok(playbook::Preview { notes: prepared.of_files(), ..preview })
+    Ok(playbook::Preview { notes: prepared.of_files(), answers: prepared.answers.clone(), ..preview })
 }
 
 /// Lets the planner work until it has finished or something stops it.

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use serde::Deserialize;
 use tunesmith_harness::{
-    grade::METRICS,
+    grade::{METRICS, less_is_better},
     task::{Goal, Task},
     text::{visible, visible_lines},
 };
@@ -25,6 +25,7 @@ use crate::{
     terminal::Terminal,
 };
 
+mod making;
 mod wished;
 
 const EXAMPLE: &str = "\
@@ -51,6 +52,9 @@ pub struct Args {
     /// Who plans [default: playbook]
     #[arg(long, value_name = "SPEC")]
     planner: Option<String>,
+    /// Who writes the rows, where the request wants some made up: named as a planner is, or local:MODEL
+    #[arg(long, value_name = "SPEC")]
+    teacher: Option<String>,
     /// Where runs are kept [default: runs]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -205,13 +209,13 @@ pub fn kept(dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
 
 /// Runs the task; the exit code is the outcome's.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let (json, dry_run) = (args.json, args.dry_run);
+    let (json, dry_run, teacher) = (args.json, args.dry_run, args.teacher.clone());
     let config = Config::here()?;
     config.note().iter().for_each(|note| eprintln!("note: {}", visible(note)));
     let mut options = args.options(config.values)?;
     // A wrong planner is a wrong command line, whatever else is wrong.
     run::named(&options.planner)?;
-    wished::gather(&mut options, cancel).await?;
+    wished::gather(&mut options, teacher.as_deref(), cancel).await?;
     if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
         options.task.base = Some(base.id.to_string());
         options.base = Some(base.path);
@@ -233,27 +237,34 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
-    wished::publish(&options, &finished, cancel).await?;
     // Lost output is worse than any outcome, which the log holds.
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }
 
-/// `METRIC>=X`, where X is a fraction, or a percentage with its sign.
+/// `METRIC>=X`, where X is a fraction or a percentage with its sign; `METRIC<=X` where less is better.
 pub(crate) fn goal(text: &str) -> Result<Goal, String> {
     const FORM: &str = "write it as METRIC>=X, for example accuracy>=0.9";
-    let (metric, least) = text.split_once(">=").ok_or(FORM)?;
-    let (metric, least) = (metric.trim(), least.trim());
+    let sides = text.split_once(">=").map(|sides| (sides, false)).or(text.split_once("<=").map(|sides| (sides, true)));
+    let ((metric, value), most) = sides.ok_or(FORM)?;
+    let (metric, value) = (metric.trim(), value.trim());
     let names: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
     if !names.contains(&metric) {
         return Err(format!("there is no metric {metric:?}; the metrics are {}", names.join(", ")));
     }
-    let value = match least.strip_suffix('%') {
+    match (less_is_better(metric), most) {
+        (true, false) => return Err(format!("less {metric} is better; write {metric}<={value}")),
+        (false, true) => return Err(format!("more {metric} is better; write {metric}>={value}")),
+        _ => {}
+    }
+    let number = match value.strip_suffix('%') {
         Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
-        None => least.parse::<f64>(),
+        None => value.parse::<f64>(),
     };
-    match value {
-        Ok(at_least) if (0.0..=1.0).contains(&at_least) => Ok(Goal { metric: metric.to_owned(), at_least }),
-        _ => Err(format!("{least:?} is not a fraction from 0 to 1; {FORM}")),
+    match number {
+        Ok(value) if most && value > 0.0 && value.is_finite() => Ok(Goal::at_most(metric, value)),
+        Ok(value) if !most && (0.0..=1.0).contains(&value) => Ok(Goal::at_least(metric, value)),
+        _ if most => Err(format!("{value:?} is not a number above 0")),
+        _ => Err(format!("{value:?} is not a fraction from 0 to 1; {FORM}")),
     }
 }
 
@@ -283,13 +294,25 @@ mod tests {
 
     #[test]
     fn goals_are_fractions_or_percentages_of_known_metrics() {
-        let accuracy = Goal { metric: "accuracy".into(), at_least: 0.9 };
+        let accuracy = Goal::at_least("accuracy", 0.9);
         assert_eq!(goal("accuracy>=0.9"), Ok(accuracy.clone()));
         assert_eq!(goal(" accuracy >= 90 % "), Ok(accuracy));
         assert!(
             goal("beauty>=0.9").is_err_and(|why| why.starts_with("there is no metric \"beauty\"; the metrics are "))
         );
-        for wrong in ["accuracy", "accuracy>0.9", "accuracy>=90", "accuracy>=NaN", "accuracy>=-0.1", "accuracy>="] {
+        assert_eq!(goal("bits_per_byte<=1.25"), Ok(Goal::at_most("bits_per_byte", 1.25)));
+        assert_eq!(goal("perplexity>=9"), Err("less perplexity is better; write perplexity<=9".into()));
+        assert_eq!(goal("accuracy<=0.9"), Err("more accuracy is better; write accuracy>=0.9".into()));
+        for wrong in [
+            "perplexity<=0",
+            "perplexity<=a",
+            "accuracy",
+            "accuracy>0.9",
+            "accuracy>=90",
+            "accuracy>=NaN",
+            "accuracy>=-0.1",
+            "accuracy>=",
+        ] {
             assert!(goal(wrong).is_err(), "{wrong}");
         }
     }

@@ -15,7 +15,7 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 
-use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, work};
+use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, publishing, work};
 use crate::commands::require::met;
 
 /// What a run may use from now on; `None` leaves it as it was.
@@ -61,7 +61,8 @@ pub async fn resume(
     let options = Options { task: task.clone(), ..options.clone() };
     let planner = prepare::planner(&options)?;
     let model = planner.open(&|name| std::env::var(name).ok(), task.seed).map_err(|e| Failure::new(5, e))?;
-    let prepared = Prepared::of_run(run, &options, rows, model)?;
+    let mut prepared = Prepared::of_run(run, &options, rows, model)?;
+    prepared.publish = publishing::wish(&options)?;
     let mut journal = Recorder::after(log, &prepared.run, watch, history(rest));
     let steps = journal.recalls();
     journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed })?;
@@ -113,11 +114,17 @@ fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
 /// run was stopped in their middle.
 pub(super) fn history(events: &[Event]) -> Vec<Kind> {
     let mut lives: Vec<Vec<Kind>> = vec![Vec::new()];
+    let mut graded = false;
     for event in events {
         match &event.kind {
-            Kind::Resumed { .. } => lives.push(Vec::new()),
-            // The run's own end and its judgements come anew.
-            Kind::Ended { .. } | Kind::Graded { .. } | Kind::Scored { step: None, .. } => {}
+            Kind::Resumed { .. } => {
+                lives.push(Vec::new());
+                graded = false;
+            }
+            Kind::Graded { .. } => graded = true,
+            // The run's own end and its judgements come anew. What was published after the grade is seen to where that is.
+            Kind::Ended { .. } | Kind::Scored { step: None, .. } => {}
+            _ if graded => {}
             kind => lives.last_mut().into_iter().for_each(|life| life.push(kind.clone())),
         }
     }

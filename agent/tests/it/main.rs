@@ -43,6 +43,7 @@ mod opaque;
 mod peer_servers;
 mod planned;
 mod prompt;
+mod raw_text;
 mod replayed;
 mod requests;
 mod scored;

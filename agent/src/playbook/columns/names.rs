@@ -70,7 +70,7 @@ pub(super) fn fits(word: &str, pattern: &str) -> bool {
 }
 
 /// A name's words: `customerMessage_en` is three.
-pub(super) fn parts(name: &str) -> Vec<String> {
+pub(in crate::playbook) fn parts(name: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut last = ' ';
     for c in name.chars() {
@@ -89,7 +89,7 @@ pub(super) fn parts(name: &str) -> Vec<String> {
 }
 
 /// How many words a name takes at the beginning of `words`, if it stands there.
-pub(super) fn named(words: &[&str], own: &[String]) -> Option<usize> {
+pub(in crate::playbook) fn named(words: &[&str], own: &[String]) -> Option<usize> {
     let whole = own.join("_");
     if words.first().is_some_and(|word| **word == whole || **word == own.concat()) {
         return Some(1);
