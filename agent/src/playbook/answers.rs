@@ -4,7 +4,7 @@ use serde_json::Value;
 use tunesmith_harness::{recipe::Row, task::JobKind};
 
 use super::{
-    columns::{named, parts},
+    columns::{is_form, named, parts},
     request::Wanted,
     words::Words,
 };
@@ -18,7 +18,12 @@ const BETWEEN: usize = 4;
 const HELD: f64 = 0.3;
 const HELD_COLUMNS: f64 = 0.5;
 /// Words for all columns beside the text.
-const ALL: &str = "all|every|other|others|remaining|rest .. columns|fields|boxes|cells";
+const ALL: [&str; 2] = [
+    "all|every|other|others|remaining|rest .. columns|fields|boxes|cells",
+    "these|those|same|following|all two|three|four|five|six things|facts|values|details|fields|figures",
+];
+/// Words before a column that say it is none of them.
+const DENIED: &str = "dont|not|never|ignore|except|skip|without|care";
 
 impl Wanted {
     /// The columns whose values are taken out of a text together; none where the answer is one column.
@@ -31,9 +36,11 @@ impl Wanted {
         let words = Words::new(request);
         let others: Vec<&String> = columns.iter().filter(|column| *column != text).collect();
         let mut found = listed(&words, &others);
-        if found.len() < 2 && words.wants(ALL) {
-            found = others;
+        if found.len() < 2 && ALL.iter().any(|all| words.wants(all)) {
+            let meant = |column: &&String| share_held(rows, text, column) >= HELD || spoken(&words, column).is_some();
+            found = others.into_iter().filter(meant).collect();
         }
+        found.retain(|column| spoken(&words, column) != Some(false));
         let held = found.iter().filter(|column| share_held(rows, text, column) >= HELD).count();
         let clear = found.len() >= 2 && held as f64 >= found.len() as f64 * HELD_COLUMNS;
         // The order of the file.
@@ -62,6 +69,18 @@ fn listed<'a>(words: &Words, columns: &[&'a String]) -> Vec<&'a String> {
         }
     }
     best
+}
+
+/// Whether the request speaks of a column by one of its words and does not deny it; `None` where it does not speak of it.
+fn spoken(words: &Words, column: &str) -> Option<bool> {
+    let own: Vec<String> = parts(column).into_iter().filter(|part| part.len() > 2).collect();
+    let places = (0..words.list.len()).filter(|at| own.iter().any(|part| is_form(part, words.word(*at))));
+    let denied = |at: usize| {
+        let before = words.list[..at].iter().rev().take(4).take_while(|word| !word.ends);
+        before.into_iter().any(|word| DENIED.split('|').any(|denial| word.text == denial))
+    };
+    let places: Vec<usize> = places.collect();
+    (!places.is_empty()).then(|| !places.into_iter().all(denied))
 }
 
 fn cell<'a>(row: &'a Row, column: &str) -> Option<std::borrow::Cow<'a, str>> {
@@ -129,6 +148,11 @@ mod tests {
         let all = ["guest", "arrival", "nights", "room"];
         assert_eq!(answers("pull the guest name, the arrival, nights and room out of each mail"), all);
         assert_eq!(answers("Extract the guest and the nights from the mail."), ["guest", "nights"]);
+        assert_eq!(
+            answers("the same three things are typed from each mail into the sheet: guest, when they come, nights"),
+            ["guest", "nights", "room"]
+        );
+        assert_eq!(answers("extract all the fields from the mail, I don't care which room"), ["guest", "nights"]);
         // One value is one column, and other kinds of jobs have one answer.
         assert!(answers("extract the guest from the mail").is_empty());
         assert!(answers("sort the mails by guest, arrival, nights and room").is_empty());

@@ -16,7 +16,7 @@ mod raw;
 mod said;
 mod target;
 
-pub(super) use names::{named, parts};
+pub(super) use names::{is_form, named, parts};
 pub use raw::{is_alone, raw};
 
 /// The two columns, and which words or which lack of others decided so.

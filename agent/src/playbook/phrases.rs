@@ -5,7 +5,8 @@
 use tunesmith_harness::task::JobKind::{self, Classification, Extraction, Generation, Pretraining};
 
 /// Asking for something that learns, or that works by itself afterwards.
-pub const LEARN: [&str; 20] = [
+pub const LEARN: [&str; 21] = [
+    "make .. come out|look|sound like",
     "train*",
     "tun*",
     "finetun*",
@@ -42,7 +43,11 @@ pub const ABOUT: [&str; 4] = [
 ];
 
 /// Words that name a kind of job by themselves. What only may mean it stands in [`HINTS`].
-pub const KINDS: [(&str, JobKind); 68] = [
+pub const KINDS: [(&str, JobKind); 72] = [
+    ("get|gets|getting|take|takes|taking|come|comes|coming|read|reads .. out .. of|from", Extraction),
+    ("get|gets|getting|take|takes|taking out the", Extraction),
+    ("type|types|typed|copy|copies .. into .. sheet|table|system|form", Extraction),
+    ("function|functions|tool|tools .. called|call|calls", Extraction),
     ("pretrain*", Pretraining),
     ("pre train*", Pretraining),
     ("domain adapt*|adaptation", Pretraining),
@@ -121,7 +126,8 @@ pub const MADE_OF_ROWS: &str =
     "turn|turns|turning|convert*|transform* .. into|to a|an .. model|classifier|assistant|bot|ai|tool|filter|sorter";
 
 /// Words that may mean a kind of job, where none in [`KINDS`] is said.
-pub const HINTS: [(&str, JobKind); 8] = [
+pub const HINTS: [(&str, JobKind); 9] = [
+    ("come|comes out like", Generation),
     ("fields", Extraction),
     ("details", Extraction),
     ("structured", Extraction),
@@ -133,7 +139,9 @@ pub const HINTS: [(&str, JobKind); 8] = [
 ];
 
 /// Wishes to go on reading raw text. They count where the data has no answers.
-pub const RAW_WISHES: [&str; 10] = [
+pub const RAW_WISHES: [&str; 12] = [
+    "take|takes|taking in .. lot|all|everything|text|texts|letters",
+    "the way i|we|he|she|they .. phrase|phrased|write|wrote|put|talk|speak|say",
     "raw text|texts|prose",
     "read|reads|reading|absorb*|soak*|digest*|study|studies|learn|learns|know|knows|train|trained|tuned|familiar|feed .. book|books|manual|manuals|\
         handbook|handbooks|guide|guides|docs|documents|documentation|articles|novels|diary|diaries|newsletters|essays|poems|letters|\
@@ -152,7 +160,12 @@ pub const ASKED: &str =
     "answer|answers|answering|ask|asks|asked|question|questions|faq|quiz|chatbot|chat|reply|replies|summar*|translat*";
 
 /// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
-pub const BEYOND: [(&str, &str); 85] = [
+pub const BEYOND: [(&str, &str); 90] = [
+    ("prefer|prefers|preferred|favour|favours .. good|better|chosen|liked|one|answer|answers|reply|over", PAIRS),
+    ("chosen|chose|liked|good|better .. rejected|disliked", PAIRS),
+    ("more like .. less like", PAIRS),
+    ("liked .. crossed", PAIRS),
+    ("lean|leans towards|toward", PAIRS),
     ("onnx", "an ONNX file"),
     ("tflite", "a TFLite file"),
     ("coreml", "a Core ML file"),
@@ -270,6 +283,7 @@ pub const BEYOND_DATA: [(&str, &str); 7] = [
     ("anonymi*|redact*", "cleaning the file itself"),
 ];
 
+const PAIRS: &str = "learning from better and worse answers (see `tunesmith train --objective dpo`)";
 const AROUND: &str = "programs around the model";
 pub const NUMBERS: &str = "predicting quantities";
 const SETTINGS: &str = "settings of the training, which it chooses itself (see `tunesmith train`)";
@@ -300,7 +314,8 @@ pub const QUANTS: [(&str, &str); 7] = [
 ];
 
 /// Licences by the words that ask for one.
-pub const LICENCES: [(&str, &str); 9] = [
+pub const LICENCES: [(&str, &str); 10] = [
+    ("paid|business|client|clients work|use|projects", "permissive"),
     ("apache*", "apache-2.0"),
     ("mit licen*", "mit"),
     ("commercial* use|usable|purpose|purposes|product|products|licen*", "permissive"),
@@ -344,6 +359,10 @@ pub const PRIVATE: [&str; 4] = [
     "nobody|noone outside|else",
     "not|never leave|leaves",
 ];
+/// The largest model of several is meant.
+pub const LARGEST: &str = "largest|biggest|strongest";
+/// A size that is only told by another one.
+pub const PART_OF_SIZE: &str = "half|third|quarter|fifth|tenth of|the .. size";
 /// Looking for a base on the Hub.
 pub const SEARCH: [&str; 2] =
     ["find|pick|choose .. model|base .. hub|huggingface|hugging", "search|look|browse .. hub|huggingface|hugging"];

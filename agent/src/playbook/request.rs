@@ -62,6 +62,8 @@ pub struct Base {
     pub parameters: Option<u64>,
     /// Whether that is the most.
     pub at_most: bool,
+    /// Of several the largest; else the smallest, which is trained and shipped soonest.
+    pub largest: bool,
     /// The Hub is to be searched for it.
     pub search: bool,
 }
@@ -97,6 +99,7 @@ pub fn read(request: &str) -> Option<Wanted> {
     wanted.exports = exports(&words);
     wanted.licence = licence(&words);
     wanted.base.name = family(&words);
+    wanted.base.largest = words.wants(phrases::LARGEST);
     wanted.base.search = phrases::SEARCH.iter().any(|phrase| words.wants(phrase));
     wanted.making(&words, request);
     wanted.ids(&words, request);
@@ -203,6 +206,9 @@ impl Wanted {
                 questions.push(format!("which {what} holds; the request names {}", found.len()));
             }
             found.first().copied()
+        }
+        if words.wants(phrases::PART_OF_SIZE) {
+            self.questions.push("which size is meant; write it in MB".into());
         }
         self.max_bytes = only(&targets::bytes(words), "size", &mut self.questions);
         self.minutes = only(&targets::minutes(words), "time", &mut self.questions);

@@ -4,20 +4,24 @@ use tunesmith_harness::recipe::Row;
 
 /// Characters below which a paragraph is no passage of its own: a heading goes with what it stands above.
 const SHORT: usize = 60;
-/// Characters from which on a paragraph is cut, where a sentence or a line ends.
-const LONG: usize = 600;
+/// Characters from which on a paragraph is cut, where a sentence or a line ends. The first that gives passages enough.
+const LONG: [usize; 3] = [600, 300, 150];
+/// Passages that are enough: fewer can hardly be sealed and measured.
+const ENOUGH: usize = 40;
 
 /// The column of texts.
 const TEXT: &str = "text";
 
 /// Cuts documents into passages, in order. What stands beside their texts is left out.
 pub(super) fn cut(documents: Vec<Row>) -> Vec<Row> {
-    let texts = documents.into_iter().filter_map(|row| Some(row.get(TEXT)?.as_str()?.to_owned()));
-    let passages = texts.flat_map(|text| passages(&text));
-    passages.map(|passage| Row::from_iter([(TEXT.to_owned(), passage.into())])).collect()
+    let texts: Vec<&str> = documents.iter().filter_map(|row| row.get(TEXT)?.as_str()).collect();
+    let of = |long: &usize| texts.iter().flat_map(|text| passages(text, *long)).collect::<Vec<String>>();
+    let cut = LONG[..LONG.len() - 1].iter().map(of).find(|cut| cut.len() >= ENOUGH);
+    let cut = cut.unwrap_or_else(|| of(&LONG[LONG.len() - 1]));
+    cut.into_iter().map(|passage| Row::from_iter([(TEXT.to_owned(), passage.into())])).collect()
 }
 
-fn passages(text: &str) -> Vec<String> {
+fn passages(text: &str, long: usize) -> Vec<String> {
     let (mut done, mut open) = (Vec::new(), String::new());
     for paragraph in paragraphs(text) {
         if !open.is_empty() {
@@ -25,7 +29,7 @@ fn passages(text: &str) -> Vec<String> {
         }
         open.push_str(&paragraph);
         if open.chars().count() >= SHORT {
-            done.extend(pieces(&std::mem::take(&mut open)));
+            done.extend(pieces(&std::mem::take(&mut open), long));
         }
     }
     // A short end goes with what it stands below.
@@ -50,10 +54,10 @@ fn paragraphs(text: &str) -> Vec<String> {
 }
 
 /// A paragraph in pieces that are not long.
-fn pieces(paragraph: &str) -> Vec<String> {
+fn pieces(paragraph: &str, long: usize) -> Vec<String> {
     let (mut rest, mut pieces) = (paragraph, Vec::new());
-    while let Some((end, _)) = rest.char_indices().nth(LONG) {
-        let at = place(&rest[..end]);
+    while let Some((end, _)) = rest.char_indices().nth(long) {
+        let at = place(&rest[..end], long);
         pieces.push(rest[..at].trim_end().to_owned());
         rest = rest[at..].trim_start();
     }
@@ -62,9 +66,9 @@ fn pieces(paragraph: &str) -> Vec<String> {
 }
 
 /// Where a text that is too long is cut: behind the last sentence, else the last line, else the last word.
-fn place(text: &str) -> usize {
+fn place(text: &str, long: usize) -> usize {
     // Too near the beginning nothing would be gained.
-    let least = text.char_indices().nth(LONG / 3).map_or(0, |(at, _)| at);
+    let least = text.char_indices().nth(long / 3).map_or(0, |(at, _)| at);
     let chars: Vec<(usize, char)> = text.char_indices().filter(|(at, _)| *at >= least).collect();
     let behind = |is: &dyn Fn(char, char) -> bool| {
         chars.windows(2).rev().find(|pair| is(pair[0].1, pair[1].1)).map(|pair| pair[1].0)
@@ -87,15 +91,29 @@ mod tests {
             passages(&text),
             [format!("# May\n\nThe fair\n\n{long}"), format!("{long}\nSecond line.\n\nThe end")]
         );
-        assert_eq!((passages("Short."), passages(" \n\n")), (vec!["Short.".to_owned()], vec![]));
+        assert_eq!((passages("Short.", 600), passages(" \n\n", 600)), (vec!["Short.".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn short_texts_are_cut_finer() {
+        let document = |sentences: usize| {
+            let text = "The bees came early that year. ".repeat(sentences);
+            vec![Row::from_iter([("text".to_owned(), text.into())])]
+        };
+        let most = |sentences| {
+            let passages = cut(document(sentences));
+            let lengths = passages.iter().map(|row| row["text"].as_str().map_or(0, str::len));
+            (passages.len() >= ENOUGH, lengths.max().unwrap_or(0).div_ceil(150))
+        };
+        assert_eq!((most(2_000), most(500), most(220)), ((true, 4), (true, 2), (true, 1)));
     }
 
     #[test]
     fn long_paragraphs_are_cut_at_sentences_lines_or_words_and_nothing_is_lost() {
         let of = |unit: &str| {
             let text = unit.repeat(400);
-            let passages = passages(text.trim());
-            assert!(passages.len() > 2 && passages.iter().all(|passage| passage.chars().count() <= LONG), "{unit}");
+            let passages = passages(text.trim(), 600);
+            assert!(passages.len() > 2 && passages.iter().all(|passage| passage.chars().count() <= 600), "{unit}");
             let joined: String = passages.concat().split_whitespace().collect();
             assert_eq!(joined, text.split_whitespace().collect::<String>());
             passages[0].clone()
@@ -103,6 +121,6 @@ mod tests {
         assert!(of("They met. All at once ").ends_with("met."));
         assert!(of("one, two\nthree ").ends_with("two"));
         assert!(of("wort ").ends_with("wort"));
-        assert_eq!(of("äöü").chars().count(), LONG);
+        assert_eq!(of("äöü").chars().count(), 600);
     }
 }

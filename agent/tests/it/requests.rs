@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cli::{Said, base, command};
 
 /// Fewest that must be right, and most that may start a wrong plan, of the first set and of the second.
-const BOUNDS: [(usize, usize); 2] = [(39, 1), (0, 40)];
+const BOUNDS: [(usize, usize); 2] = [(39, 1), (30, 1)];
 
 /// How a request went.
 #[derive(Debug, PartialEq)]
@@ -90,6 +90,8 @@ fn judge(expect: &Value, said: &Said, models: &str) -> Verdict {
     if expect["outcome"] == "refuse" || offline {
         return match said.code {
             0 => Verdict::Wrong(said.out.clone()),
+            // A file that is not there is a wrong command line.
+            2 if error.contains("there is no such file") => Verdict::Right,
             5 if !offline || error.contains("--allow ") => Verdict::Right,
             _ => Verdict::Refused(error),
         };

@@ -90,14 +90,19 @@ fn among(wanted: &Wanted, base: &str) -> Result<Option<String>, Failure> {
     }
     let size = |base: &Base| wishes::parameters(base).unwrap_or(u64::MAX);
     let fitting = models.iter().filter(|(name, base)| wishes::check(wanted, name, base).is_ok());
-    // The smallest: it is trained and shipped soonest, and a larger one can be asked for.
-    let Some((name, _)) = fitting.min_by_key(|(_, base)| size(base)) else {
+    // The smallest is trained and shipped soonest, and a larger one can be asked for.
+    let chosen = match wanted.base.largest {
+        true => fitting.max_by_key(|(_, base)| size(base)),
+        false => fitting.min_by_key(|(_, base)| size(base)),
+    };
+    let Some((name, _)) = chosen else {
         let (count, place) = (models.len(), shown(folder));
         let why = format!("none of the {count} models in {place} is what the request asks for; name one with --base");
         return Err(Failure::new(5, why));
     };
     let wished = match wanted.base.parameters {
         Some(_) => "of the size that was asked for",
+        None if wanted.base.largest => "the largest that fits the request",
         None => "the smallest that fits the request",
     };
     eprintln!("base: {} of {} models in {}, {wished}", visible(name), models.len(), shown(folder));

@@ -112,10 +112,11 @@ impl Seen<'_> {
         let before = part(start..from);
         let behind = part(to.min(list.len())..(to + 4).min(list.len()));
         let over = list.get(to - 1).is_some_and(|word| word.ends);
-        before.has("dont|not|never use|bother|look|take|need|want|learn|predict|include")
+        before.has("dont|not|never use|bother|look|take|need|want|learn|predict|include|care|mind")
             || before.has("ignore|forget|skip|except|excluding")
             || !over && behind.has("is|are not important|relevant|needed|interesting|wanted")
             || !over && behind.has("is|are irrelevant|useless|unimportant|wrong")
+            || !over && behind.has("is|are only|just for")
     }
 
     /// How many of a column's labels stand in the request.
@@ -152,6 +153,9 @@ impl Seen<'_> {
             ("third", "column") => 2,
             ("fourth", "column") => 3,
             ("last", "column") => count.checked_sub(1)?,
+            // "The right one" is the correct one, unless there is a left one too.
+            ("left", "one" | "column" | "side") => 0,
+            ("right", "one" | "column" | "side") if self.words.has("left") => count.checked_sub(1)?,
             ("column", letter) if letter.len() == 1 => {
                 let letter = letter.bytes().next().filter(u8::is_ascii_lowercase)?;
                 usize::from(letter - b'a')
@@ -234,6 +238,12 @@ impl Seen<'_> {
             return Some(Some(true));
         }
         if self.is(at, "with") && before("answer*|repl*|respond*|return*|come|comes") {
+            return Some(Some(true));
+        }
+        // "Make the one come out like the other."
+        if self.is(at, "like|as")
+            && (at.saturating_sub(3)..at).any(|at| self.is(at, "come|comes|out|look|looks|sound|sounds"))
+        {
             return Some(Some(true));
         }
         // "English letters in German", but not "they write in English".

@@ -35,7 +35,10 @@ impl Seen<'_> {
     fn learnable(&self, usable: &[usize], said: &[Said]) -> Result<Vec<usize>, String> {
         let mut fitting: Vec<usize> = usable.iter().copied().filter(|at| self.fits(*at, said[*at])).collect();
         // Several values are taken out of a text as a JSON object, where there are such.
-        let other = fitting.iter().any(|at| !self.is_json(*at) && said[*at].answered >= Sure::Named);
+        // One that the request speaks of goes before a text that could be the answer too: "what she says".
+        let spoken = |at: &usize| self.is_json(*at) && said[*at].named.max(said[*at].answered) > Sure::Not;
+        let surely = if usable.iter().filter(|at| spoken(at)).count() == 1 { Sure::Values } else { Sure::Named };
+        let other = fitting.iter().any(|at| !self.is_json(*at) && said[*at].answered >= surely);
         if self.kinds.contains(&JobKind::Extraction) && fitting.iter().any(|at| self.is_json(*at)) && !other {
             fitting.retain(|at| self.is_json(*at));
         }
@@ -95,6 +98,7 @@ impl Seen<'_> {
             usable.len() == 2
                 || is_answer(self.name(at))
                 || is_label(self.name(at))
+                || self.holds_only_labels(at, usable)
                 || said[at].named.max(said[at].answered) > Sure::Not
         };
         match left[..] {
@@ -124,6 +128,12 @@ impl Seen<'_> {
             }
             _ => Err(self.ask(usable, "is the answer")),
         }
+    }
+
+    /// Whether labels are asked for, and a column holds the only ones.
+    fn holds_only_labels(&self, at: usize, usable: &[usize]) -> bool {
+        let labels = |at: &usize| self.columns[*at].holds_labels(self.rows);
+        self.kinds == [JobKind::Classification] && labels(&at) && usable.iter().filter(|at| labels(at)).count() == 1
     }
 
     fn is_json(&self, at: usize) -> bool {

@@ -67,7 +67,7 @@ const UNKNOWN: [(&str, &str); 8] = [
 
 /// Losses of raw text, of which less is better, by the words that mean them.
 const LOSSES: [(&str, &str); 3] =
-    [("perplexity|ppl", "perplexity"), ("bits per byte", "bits_per_byte"), ("bpb", "bits_per_byte")];
+    [("perplexity", "perplexity"), ("bits per byte", "bits_per_byte"), ("bpb", "bits_per_byte")];
 /// The largest loss that anybody asks for.
 const MOST_LOSS: f64 = 1e6;
 

@@ -61,7 +61,7 @@ fn losses_of_raw_text_are_bound_from_above() {
     for (request, want) in [
         ("keep training until the perplexity is below 20", Goal::at_most("perplexity", 20.0)),
         ("I want at most 1.5 bits per byte", Goal::at_most("bits_per_byte", 1.5)),
-        ("pretrain it, ppl<12.5", Goal::at_most("perplexity", 12.5)),
+        ("pretrain it, perplexity<12.5", Goal::at_most("perplexity", 12.5)),
     ] {
         assert_eq!(of(request), [want], "{request}");
     }
