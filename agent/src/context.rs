@@ -96,7 +96,7 @@ impl Context {
         if tokens < COUNTED {
             return None;
         }
-        let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>());
+        let fixed = self.fixed("");
         let counted = (tokens as f64 / self.scale) as u64;
         let longer = |(sent, before): (u64, u64)| counted * 4 > sent * 5 && read.abs_diff(before) * 32 <= read;
         if self.window.is_none()
@@ -135,7 +135,7 @@ impl Context {
             return None;
         }
         let rounds = self.rounds();
-        let fixed = self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>() + count(state));
+        let fixed = self.fixed(state);
         let most = fixed + room.saturating_sub(fixed) / 2;
         let left = |from: usize| fixed + self.scaled(self.messages.iter().skip(from).map(of).sum());
         let last = rounds.last().copied().unwrap_or(HEAD);
@@ -167,6 +167,11 @@ impl Context {
     fn rounds(&self) -> Vec<usize> {
         let reply = |at: &usize| matches!(self.messages[*at], Message::Assistant { .. });
         (HEAD..self.messages.len()).filter(reply).collect()
+    }
+
+    /// Tokens of what is in every request.
+    fn fixed(&self, state: &str) -> u64 {
+        self.scaled(self.tools + self.messages.iter().take(HEAD).map(of).sum::<u64>() + count(state))
     }
 
     fn counted(&self) -> u64 {

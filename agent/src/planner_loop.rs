@@ -120,9 +120,7 @@ pub async fn drive(
         if let (None, Some(stop)) = (journal.next(), run.reached()) {
             break stop;
         }
-        if let Some(stop) = run.fit(journal)? {
-            break stop;
-        }
+        run.fit(journal)?;
         let reply = match run.reply(journal, on).await {
             Ok(reply) => reply,
             Err(Stop::TooLong(error)) if !run.may_shorten => break (End::Model(error.kind), error.to_string()),
@@ -218,20 +216,22 @@ impl<'a> Run<'a> {
     }
 
     /// Shortens the conversation where the next request would not fit the window.
-    fn fit(&mut self, journal: &mut dyn Journal) -> Result<Option<Ending>, LogError> {
-        // One that was too long all the same was cut again.
-        while let Some(Kind::Compacted { dropped, result_chars, .. }) = journal.next() {
-            self.context.cut(Cut {
-                dropped: *dropped as usize,
-                result_chars: result_chars.and_then(|most| usize::try_from(most).ok()),
-            });
+    fn fit(&mut self, journal: &mut dyn Journal) -> Result<(), LogError> {
+        // One that was too long all the same was cut again, and may have cost something.
+        loop {
+            match journal.next() {
+                Some(Kind::Compacted { dropped, result_chars, .. }) => {
+                    let result_chars = result_chars.and_then(|most| usize::try_from(most).ok());
+                    self.context.cut(Cut { dropped: *dropped as usize, result_chars });
+                }
+                Some(Kind::Observed { what, .. }) if what == LOST => self.planning.budget.book(UNKNOWN),
+                Some(_) => return Ok(()),
+                None => break,
+            }
             journal.skip()?;
         }
-        if journal.next().is_some() {
-            return Ok(None);
-        }
         let state = self.state(journal);
-        let Some(cut) = self.context.over(&state) else { return Ok(None) };
+        let Some(cut) = self.context.over(&state) else { return Ok(()) };
         let before = self.context.tokens(&state);
         self.may_shorten = self.context.cut(cut);
         if self.may_shorten {
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
                 result_chars: cut.result_chars.map(|most| most as u64),
             })?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// The next reply: the one that the log holds, or a new one.
@@ -250,10 +250,6 @@ impl<'a> Run<'a> {
         journal: &mut dyn Journal,
         on: &mut (dyn FnMut(Delta<'_>) + Send),
     ) -> Result<Reply, Stop> {
-        while matches!(journal.next(), Some(Kind::Observed { what, .. }) if what == LOST) {
-            journal.skip()?;
-            self.planning.budget.book(UNKNOWN);
-        }
         if let Some(reply) = journal.next().and_then(recalled) {
             journal.skip()?;
             self.planning.model.heard(&reply);
@@ -493,7 +489,7 @@ impl<'a> Run<'a> {
 }
 
 /// What is logged of a reply that was lost on the way and may have cost something.
-const LOST: &str = "lost reply";
+pub(crate) const LOST: &str = "lost reply";
 
 /// The guard that speaks when a server reads less than it was sent.
 pub(crate) const WINDOW: &str = "window";

@@ -10,7 +10,10 @@ mod values;
 
 use serde::Serialize;
 
-pub use self::values::Difference;
+pub use self::{
+    facts::without_measures,
+    values::{Difference, differences},
+};
 use crate::{
     compare::{self, Comparison},
     event::{Event, Kind},

@@ -7,8 +7,9 @@ use std::{fs, io, path::Path, time::Instant};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tunesmith_harness::{
+    diff::{differences, without_measures},
     event::{Capability, Event, Kind},
     log,
     run::Run,
@@ -79,7 +80,7 @@ pub async fn replay(
     let now: Vec<Kind> = again.iter().map(|event| event.kind.clone()).collect();
     let steps = results(&was).len();
     let mut differences = steps_differ(&was, &now);
-    compare(None, String::new(), &end(&events), &end(&again), &mut differences);
+    differences.extend(differ(None, &end(&events), &end(&again)));
     Ok(Replayed { finished, steps, differences })
 }
 
@@ -145,20 +146,21 @@ fn results(events: &[Kind]) -> Vec<StepResult<'_>> {
 /// What the steps of both came to, without what only the machine's load decides.
 fn steps_differ(was: &[Kind], now: &[Kind]) -> Vec<Difference> {
     let (first, second) = (results(was), results(now));
-    let mut found = Vec::new();
-    for at in 0..first.len().max(second.len()) {
-        let (a, b) = (first.get(at), second.get(at));
-        let step = a.or(b).map(|result| result.0);
-        let part = |result: Option<&StepResult<'_>>| {
-            result.map_or(Value::Null, |(_, tool, output)| {
-                let mut part = Map::new();
-                part.insert((*tool).to_owned(), steady(output));
-                Value::Object(part)
-            })
-        };
-        compare(step, String::new(), &part(a), &part(b), &mut found);
-    }
-    found
+    let part = |result: Option<&StepResult<'_>>| {
+        result.map_or(Value::Null, |(_, tool, output)| json!({ *tool: without_measures((*output).clone()) }))
+    };
+    let pairs = (0..first.len().max(second.len())).map(|at| (first.get(at), second.get(at)));
+    pairs.flat_map(|(a, b)| differ(a.or(b).map(|result| result.0), &part(a), &part(b))).collect()
+}
+
+/// The fields in which two values of a step or of the run differ.
+fn differ(step: Option<u32>, was: &Value, now: &Value) -> impl Iterator<Item = Difference> + use<> {
+    differences(was, now).into_iter().map(move |found| Difference {
+        step,
+        what: found.at.trim_start_matches('/').to_owned(),
+        was: found.a.unwrap_or_default(),
+        now: found.b.unwrap_or_default(),
+    })
 }
 
 /// What a run came to in the end: the grade and the outcome.
@@ -171,55 +173,5 @@ fn end(events: &[Event]) -> Value {
         Kind::Ended { outcome, .. } => serde_json::to_value(outcome).ok(),
         _ => None,
     });
-    serde_json::json!({"grade": steady(&grade.unwrap_or_default()), "outcome": outcome})
-}
-
-/// Fields that say how fast the machine was, or where something lay.
-const TELEMETRY: [&str; 11] = [
-    "seconds",
-    "tokens_per_second",
-    "rows_per_second",
-    "peak_memory",
-    "utilisation",
-    "estimate",
-    "plans",
-    "resumed_from",
-    "storage_warnings",
-    "memory_bytes",
-    "load_seconds",
-];
-
-/// An output without telemetry.
-fn steady(output: &Value) -> Value {
-    match output {
-        Value::Object(map) => {
-            let steady = map.iter().filter(|(name, _)| !TELEMETRY.contains(&name.as_str()));
-            steady.map(|(name, value)| (name.clone(), self::steady(value))).collect()
-        }
-        Value::Array(items) => items.iter().map(steady).collect(),
-        other => other.clone(),
-    }
-}
-
-/// Adds the leaves in which two values differ.
-fn compare(step: Option<u32>, at: String, was: &Value, now: &Value, found: &mut Vec<Difference>) {
-    match (was, now) {
-        (Value::Object(a), Value::Object(b)) => {
-            let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
-            for name in names {
-                let of = |map: &Map<String, Value>| map.get(name).cloned().unwrap_or_default();
-                compare(step, format!("{at}/{name}"), &of(a), &of(b), found);
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (n, (a, b)) in a.iter().zip(b).enumerate() {
-                compare(step, format!("{at}/{n}"), a, b, found);
-            }
-        }
-        _ if was != now => {
-            let what = at.trim_start_matches('/').to_owned();
-            found.push(Difference { step, what, was: was.clone(), now: now.clone() });
-        }
-        _ => {}
-    }
+    json!({"grade": without_measures(grade.unwrap_or_default()), "outcome": outcome})
 }

@@ -16,7 +16,7 @@ use tunesmith_harness::{
 use tunesmith_sandbox::Cancel;
 
 use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, publishing, work};
-use crate::commands::require::met;
+use crate::{commands::require::met, planner_loop};
 
 /// What a run may use from now on; `None` leaves it as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -145,7 +145,8 @@ fn without_stop(life: &mut Vec<Kind>) {
     }
     let told = |kind: &Kind| match kind {
         Kind::Approved { granted, .. } => !granted,
-        Kind::Observed { .. } => true,
+        // What was lost may have been paid for.
+        Kind::Observed { what, .. } => what != planner_loop::LOST,
         // Of the playbook, about what it saw; a model's words are a reply that counts.
         Kind::Said { finish, calls, .. } => finish.is_null() && calls.is_empty(),
         _ => false,

@@ -74,6 +74,7 @@ fn survived_faults() -> Vec<Faulty> {
     let cut = |within: &str, bytes| look().cut_in(within, bytes, false);
     let busy = || Answer::status(429, r#"{"object":"error","message":"slow","code":429}"#).header("retry-after", "0");
     let too_long = r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_ctx":1024}}"#;
+    let in_stream = json!({"error": {"code": 400, "message": "m", "type": "exceed_context_size_error", "n_ctx": 1024}});
     let mut lost = look();
     lost.pieces.remove(lost.pieces.len() - 2);
     let opaque = Answer::stream(&[
@@ -119,6 +120,10 @@ fn survived_faults() -> Vec<Faulty> {
         survived("a tool that fails", vec![calls("convert", "{}")]),
         survived("a reply without a call", vec![text("I would train now."), text("")]),
         survived("a conversation that is too long", vec![look(), look(), Answer::status(400, too_long)]),
+        survived(
+            "too long, said inside the stream, which may have cost something",
+            vec![look(), look(), Answer::stream(&[delta(json!({"content": "x"})), in_stream])],
+        ),
         survived("a changed scope", vec![calls("plan", r#"{"max_length": 20}"#)]),
     ]
 }

@@ -8,8 +8,17 @@ use serde_json::{Map, Value, json};
 use super::Known;
 use crate::{event::Kind, score::Score};
 
-/// Fields of tools' outputs that measure the machine.
-const MEASURES: [&str; 6] = ["seconds", "tokens_per_second", "peak_memory", "utilisation", "estimate", "plans"];
+/// Fields of tools' outputs that measure the machine, or say that it was stopped on the way.
+const MEASURES: [&str; 8] = [
+    "seconds",
+    "tokens_per_second",
+    "peak_memory",
+    "utilisation",
+    "estimate",
+    "plans",
+    "resumed_from",
+    "storage_warnings",
+];
 
 /// A step as it is compared.
 pub(super) struct Step {
@@ -127,11 +136,16 @@ fn scores(scores: &[Score]) -> Value {
     named.into()
 }
 
-fn without_measures(mut output: Value) -> Value {
-    if let Some(fields) = output.as_object_mut() {
-        MEASURES.iter().for_each(|name| drop(fields.shift_remove(*name)));
+/// A tool's output without what measures the machine, at any depth.
+pub fn without_measures(output: Value) -> Value {
+    match output {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(name, _)| !MEASURES.contains(&name.as_str()));
+            kept.map(|(name, value)| (name, without_measures(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_measures).collect(),
+        other => other,
     }
-    output
 }
 
 /// The same with the run's own directory called `RUN` in texts.

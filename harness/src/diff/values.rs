@@ -22,7 +22,7 @@ pub struct Difference {
 }
 
 /// The fields in which two documents differ, in the order of the first, then of what only the second has.
-pub(super) fn differences(a: &Value, b: &Value) -> Vec<Difference> {
+pub fn differences(a: &Value, b: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     add(&mut found, String::new(), Some(a), Some(b));
     found

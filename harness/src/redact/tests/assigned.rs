@@ -53,7 +53,7 @@ const BESIDE: [(&str, &str); 40] = [
     ("ENV OPENAI_API_KEY ", "\n"),
     ("setx OPENAI_API_KEY \"", "\""),
     ("<apiKey>", "</apiKey>"),
-    ("//registry.npmjs.org/:_authToken=", "\n"),
+    ("//packages.test/:_authToken=", "\n"),
     ("'secret' => '", "',"),
     ("SECRET_KEY = b'", "'"),
     ("{\"username\":\"me\",\"key\":\"", "\"}"),
