@@ -235,7 +235,12 @@ impl<'a> Playbook<'a> {
         let rows = base.measured.n.max(1) as f64;
         let Timed { row_seconds } = self
             .observe("scoring", |playbook| Timed { row_seconds: playbook.last_seconds().unwrap_or_default() / rows })?;
-        let smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
+        let mut smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
+        if proposal.kind == JobKind::Pretraining {
+            // A block of text is as long as many rows.
+            smoke["batch_size"] = json!(1);
+            smoke["select"] = json!("loss");
+        }
         let smoke: train::Output = self.call("train", smoke).await?;
         let speed = Speed {
             train_rows: prepared.train,

@@ -81,7 +81,8 @@ pub struct Publish {
 pub fn read(request: &str) -> Option<Wanted> {
     let words = Words::new(request);
     let (kinds, clear) = kinds(&words);
-    let learns = phrases::LEARN.iter().any(|phrase| words.has(phrase));
+    let raw = phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) && !words.wants(phrases::ASKED);
+    let learns = raw || phrases::LEARN.iter().any(|phrase| words.has(phrase));
     // "Translate this" asks for a translation and not for a model; "classify this" needs a model anyway.
     let other = |phrases: &[&str]| phrases.iter().any(|phrase| words.has(phrase));
     // Only what a sentence begins with is its question.
@@ -95,7 +96,7 @@ pub fn read(request: &str) -> Option<Wanted> {
     let (goals, unknown) = targets::goals(&words);
     wanted.goals = goals;
     wanted.beyond = beyond(&words, unknown);
-    wanted.raw = phrases::RAW_WISHES.iter().any(|phrase| words.wants(phrase)) && !words.wants(phrases::ASKED);
+    wanted.raw = raw;
     wanted.exports = exports(&words);
     wanted.licence = licence(&words);
     wanted.base.name = family(&words);

@@ -38,6 +38,7 @@ mod lessons;
 mod long_run;
 mod looker;
 mod loop_ends;
+mod made_up;
 mod mcp_served;
 mod opaque;
 mod peer_servers;

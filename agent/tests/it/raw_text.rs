@@ -12,17 +12,21 @@ fn handbook(paragraphs: usize) -> String {
     let sentence = |at: usize| {
         let who = pick(&["the harbour clerk", "the night porter", "the purser", "the quay foreman", "the bosun"], at);
         let what = pick(&["the blue ledger", "the tide sheet", "the berth list", "the customs slip"], at / 5 + at);
+        let ship = pick(
+            &["the Heron", "the Maria", "the old dredger", "the mail packet", "a lugger", "the pilot boat"],
+            at / 7,
+        );
         let when =
             pick(&["before the noon gun", "at slack water", "when the ferry has cleared", "by lamp time"], at / 3);
         match at % 3 {
-            0 => format!("No vessel may leave until {who} has signed {what} {when}."),
-            1 => format!("If {what} is missing, {who} writes number {at} in the margin {when}."),
-            _ => format!("It is for {who} to keep {what} dry and to show it {when}."),
+            0 => format!("No crew of {ship} may leave until {who} has signed line {at} of {what} {when}."),
+            1 => format!("If {what} of {ship} is missing, {who} writes number {at} in the margin {when}."),
+            _ => format!("It is for {who} to keep {what} dry and to show page {at} to {ship} {when}."),
         }
     };
     let paragraph = |at: usize| {
         let heading = if at.is_multiple_of(8) { format!("## Chapter {}\n\n", at / 8 + 1) } else { String::new() };
-        heading + &(0..3).map(|n| sentence(at * 7 + n * n + at / 11)).collect::<Vec<_>>().join(" ")
+        heading + &(0..3).map(|n| sentence(at * 7 + n * (n + at % 5) + at / 11)).collect::<Vec<_>>().join(" ")
     };
     (0..paragraphs).map(paragraph).collect::<Vec<_>>().join("\n\n")
 }
@@ -36,17 +40,17 @@ fn a_handbook_is_read_on_and_the_gain_is_measured_on_passages_that_nobody_has_se
     let middle = text[..text.len() / 2].rfind("\n\n").unwrap();
     fs::write(dir.join("handbook/one.md"), format!("---\ntitle: Harbour\n---\n{}", &text[..middle])).unwrap();
     fs::write(dir.join("handbook/two.txt"), &text[middle..]).unwrap();
-    let task = "Make it know our handbook: it should read the lot. Perplexity below 200, please.";
+    let task = "Make it know our handbook: it should read the lot. Perplexity below 100, please.";
     let plan = ["run", task, "--file", "handbook", "--dry-run", "--json"];
     let plan = tunesmith(dir, &plan).ok().json();
     assert_eq!(
         (&plan["kind"], &plan["metric"], &plan["inputs"]),
         (&json!("pretraining"), &json!("bits_per_byte"), &json!(["text"]))
     );
-    assert_eq!(plan["goals"], json!([{"metric": "perplexity", "at_most": 200.0}]));
+    assert_eq!(plan["goals"], json!([{"metric": "perplexity", "at_most": 100.0}]));
     assert!(plan["notes"].to_string().contains("texts are read in passages"), "{plan}");
 
-    let said: Said = tunesmith(dir, &["run", task, "--file", "handbook", "--minutes", "1", "--approve", "auto"]);
+    let said: Said = tunesmith(dir, &["run", task, "--file", "handbook", "--minutes", "1.5", "--approve", "auto"]);
     let said = said.ok();
     let run = fs::read_dir(dir.join("runs")).unwrap().next().unwrap().unwrap().path();
     let report: Value = serde_json::from_str(&fs::read_to_string(run.join("report.json")).unwrap()).unwrap();
@@ -60,7 +64,7 @@ fn a_handbook_is_read_on_and_the_gain_is_measured_on_passages_that_nobody_has_se
     assert_eq!(number("/base/n"), number("/rows/sealed"));
     assert!(said.out.contains("bits per byte fell from"), "{}", said.out);
     let page = fs::read_to_string(run.join("report.md")).unwrap();
-    assert!(page.contains("| tuned |") && page.contains("perplexity ≤ 200.000"), "{page}");
+    assert!(page.contains("| tuned |") && page.contains("perplexity ≤ 100.000"), "{page}");
 }
 
 #[test]
