@@ -22,7 +22,8 @@ const ALL: [&str; 2] = [
     "all|every|other|others|remaining|rest .. columns|fields|boxes|cells",
     "these|those|same|following|all two|three|four|five|six things|facts|values|details|fields|figures",
 ];
-/// Words before a column that say it is none of them.
+/// Words behind and before a column that say it is none of them.
+const UNIMPORTANT: &str = "not|isnt|arent important|needed|relevant|wanted|interesting|necessary";
 const DENIED: &str = "dont|not|never|ignore|except|skip|without|care";
 
 impl Wanted {
@@ -55,7 +56,7 @@ fn listed<'a>(words: &Words, columns: &[&'a String]) -> Vec<&'a String> {
     let (mut best, mut open, mut last): (Vec<&String>, Vec<&String>, usize) = Default::default();
     for at in 0..texts.len() {
         let hit = columns.iter().copied().find_map(|column| Some((column, named(&texts[at..], &parts(column))?)));
-        let ended = words.list[last.min(at)..at].iter().any(|word| word.ends);
+        let ended = words.list[last.saturating_sub(1).min(at)..at].iter().any(|word| word.ends);
         if ended || at > last + BETWEEN {
             open.clear();
         }
@@ -77,7 +78,10 @@ fn spoken(words: &Words, column: &str) -> Option<bool> {
     let places = (0..words.list.len()).filter(|at| own.iter().any(|part| is_form(part, words.word(*at))));
     let denied = |at: usize| {
         let before = words.list[..at].iter().rev().take(4).take_while(|word| !word.ends);
-        before.into_iter().any(|word| DENIED.split('|').any(|denial| word.text == denial))
+        let end = (at..words.list.len()).find(|at| words.list[*at].ends).unwrap_or(words.list.len());
+        let behind =
+            Words { text: String::new(), list: words.list[at..(at + 7).min(end + 1).min(words.list.len())].to_vec() };
+        before.into_iter().any(|word| DENIED.split('|').any(|denial| word.text == denial)) || behind.has(UNIMPORTANT)
     };
     let places: Vec<usize> = places.collect();
     (!places.is_empty()).then(|| !places.into_iter().all(denied))

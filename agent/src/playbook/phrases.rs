@@ -47,7 +47,7 @@ pub const KINDS: [(&str, JobKind); 72] = [
     ("get|gets|getting|take|takes|taking|come|comes|coming|read|reads .. out .. of|from", Extraction),
     ("get|gets|getting|take|takes|taking out the", Extraction),
     ("type|types|typed|copy|copies .. into .. sheet|table|system|form", Extraction),
-    ("function|functions|tool|tools .. called|call|calls", Extraction),
+    ("function|functions .. called|call|calls", Extraction),
     ("pretrain*", Pretraining),
     ("pre train*", Pretraining),
     ("domain adapt*|adaptation", Pretraining),
@@ -161,7 +161,7 @@ pub const ASKED: &str =
 
 /// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
 pub const BEYOND: [(&str, &str); 90] = [
-    ("prefer|prefers|preferred|favour|favours .. good|better|chosen|liked|one|answer|answers|reply|over", PAIRS),
+    ("prefers|favours .. good|better|chosen|liked|over", PAIRS),
     ("chosen|chose|liked|good|better .. rejected|disliked", PAIRS),
     ("more like .. less like", PAIRS),
     ("liked .. crossed", PAIRS),

@@ -96,6 +96,7 @@ pub fn read(request: &str) -> Option<Wanted> {
     let (goals, unknown) = targets::goals(&words);
     wanted.goals = goals;
     wanted.beyond = beyond(&words, unknown);
+    wanted.answers_right();
     wanted.raw = raw;
     wanted.exports = exports(&words);
     wanted.licence = licence(&words);
@@ -198,6 +199,15 @@ impl Wanted {
     pub fn figures_only(self) -> Wanted {
         let Wanted { goals, exports, max_bytes, minutes, .. } = self;
         Wanted { goals, exports, max_bytes, minutes, ..Wanted::default() }
+    }
+
+    /// Whole answers are right or wrong where there are no labels: what is said of being right is said of them.
+    fn answers_right(&mut self) {
+        let whole = |kind: &JobKind| matches!(kind, JobKind::Extraction | JobKind::Generation);
+        if !self.kinds.is_empty() && self.kinds.iter().all(whole) {
+            let accuracy = self.goals.iter_mut().filter(|goal| goal.metric == "accuracy");
+            accuracy.for_each(|goal| goal.metric = "exact_match".to_owned());
+        }
     }
 
     /// Size, time and parameters; each may be named once.

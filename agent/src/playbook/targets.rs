@@ -69,7 +69,8 @@ pub fn minutes(words: &Words) -> Vec<f64> {
             || self::behind(words, figure.to).has("alright|fine|okay|ok|enough");
         // Times of what the rows tell about.
         let told = before.has("last|past|previous|every|each|old|per|after|ago")
-            || behind.has("ago|old|late|delay*|before|earlier");
+            || behind.has("ago|old|late|delay*|earlier")
+            || behind.has("before") && !before.has("only|got|have");
         if cue && !told && !found.contains(&figure.value) {
             found.push(figure.value);
         }

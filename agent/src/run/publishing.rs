@@ -10,12 +10,13 @@ use tunesmith_harness::{
     event::{Approver, Capability, Event, Fault, Kind},
     figures::{bytes, counted},
     log,
+    report::Report,
     task::Outcome,
 };
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::hub::{RepoId, publish::Published};
 
-use super::{Approve, Failure, Options, Planner, Prepared, Recorder, named};
+use super::{Approve, ELSEWHERE, Failure, Options, Planner, Prepared, Recorder, named};
 use crate::{
     approvals::{self, Decision, Proposal, Verdict},
     commands::hub::publish::{Shipment, of_run},
@@ -62,6 +63,11 @@ pub(super) async fn publish(
     if let Some(sent) = sent(&events) {
         return Ok((Outcome::Met, format!("{why}; published as {}", sent.url)));
     }
+    // The card says what the report says, whichever process writes it.
+    let dir = prepared.run.dir();
+    let mut report = Report::fold(&events);
+    (report.outcome, report.why) = (Some(outcome), why.clone());
+    report.write(dir).map_err(|error| Failure::unwritten(dir, &error, ELSEWHERE))?;
     let mut sending = Sending { options, prepared, events, cancel, deadline: budget.deadline() };
     match sending.run(Args { to, public }, journal).await {
         Ok(sent) => Ok((Outcome::Met, format!("{why}; published as {}", sent.url))),

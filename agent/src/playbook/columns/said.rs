@@ -234,7 +234,8 @@ impl Seen<'_> {
     fn told_at(&self, column: usize, at: usize) -> Option<Option<bool>> {
         let before = |pattern: &str| at.checked_sub(1).is_some_and(|at| self.is(at, pattern));
         // "from X to Y", "route X to Y", but not "reply to X".
-        if self.is(at, "to|into") && at.checked_sub(1).is_some_and(|at| self.is_meant(at)) {
+        let replies = before("answer*|repl*|respond*|react*|listen*");
+        if self.is(at, "to|into") && !replies && at.checked_sub(1).is_some_and(|at| self.is_meant(at)) {
             return Some(Some(true));
         }
         if self.is(at, "with") && before("answer*|repl*|respond*|return*|come|comes") {

@@ -29,7 +29,11 @@ pub struct Made {
 impl Wanted {
     /// What is said of rows to be made up.
     pub(super) fn making(&mut self, words: &Words, request: &str) {
-        if !phrases::MAKING.iter().any(|phrase| words.wants(phrase)) {
+        // "I have no examples, so make some up": only what stands right before denies it.
+        let denied =
+            |at: usize| (at.saturating_sub(2)..at).any(|at| ["dont", "not", "never"].contains(&words.word(at)));
+        let asked = |phrase: &str| words.all(phrase).iter().any(|found| !denied(found.start));
+        if !phrases::MAKING.iter().any(|phrase| asked(phrase)) {
             return;
         }
         let mut made = Made { rows: targets::count(words, RANGE).unwrap_or(ROWS), ..Made::default() };
