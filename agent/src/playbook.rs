@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tunesmith_harness::{
     budget::{Budget, Reservation, Spend},
     event::{Kind, Rows},
-    figures::percent,
+    grade::shown,
     log::LogError,
     task::{JobKind, Outcome, Task},
 };
@@ -22,6 +22,7 @@ use crate::{
     steps::{self, Asked, Journal, Steps},
 };
 
+mod answers;
 mod candidates;
 mod columns;
 mod inspecting;
@@ -153,13 +154,18 @@ impl<'a> Playbook<'a> {
     async fn work(&mut self, approve: &dyn Decide) -> Result<Value, Stop> {
         let proposal = self.inspect().await?;
         self.plan(&proposal).await?;
-        let what = format!(
-            "train a LoRA adapter as a {} from {:?} to {:?} on {} rows",
-            name(proposal.kind),
-            proposal.input,
-            proposal.target,
-            self.rows.open
-        );
+        let what = match proposal.kind {
+            JobKind::Pretraining => {
+                format!("train a LoRA adapter to go on reading {:?} in {} rows", proposal.input, self.rows.open)
+            }
+            kind => format!(
+                "train a LoRA adapter as a {} from {:?} to {:?} on {} rows",
+                name(kind),
+                proposal.input,
+                proposal.target,
+                self.rows.open
+            ),
+        };
         let step = Some(self.steps.taken());
         if let Verdict::Stop(reason) = approvals::decided(step, Proposal::of_plan(what), approve, self.journal).await? {
             let (end, why) = planner_loop::stopped(self.steps.cx())
@@ -178,7 +184,7 @@ impl<'a> Playbook<'a> {
             "LoRA at learning rate {:e}, best step {}; {} on validation rows",
             best.settings.learning_rate,
             best.trained.best_step.map_or_else(|| "none".into(), |step| step.to_string()),
-            percent(best.measured.measured.value)
+            shown(&best.measured.metric, best.measured.measured.value)
         );
         self.call("finish", json!({ "summary": summary, "adapter": best.trained.adapter, "artifacts": artifacts }))
             .await
@@ -231,7 +237,12 @@ impl<'a> Playbook<'a> {
         let rows = base.measured.n.max(1) as f64;
         let Timed { row_seconds } = self
             .observe("scoring", |playbook| Timed { row_seconds: playbook.last_seconds().unwrap_or_default() / rows })?;
-        let smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
+        let mut smoke = json!({ "max_steps": ladder::SMOKE_STEPS, "name": "smoke", "learning_rate": ladder::RATES[0] });
+        if proposal.kind == JobKind::Pretraining {
+            // A block of text is as long as many rows.
+            smoke["batch_size"] = json!(1);
+            smoke["select"] = json!("loss");
+        }
         let smoke: train::Output = self.call("train", smoke).await?;
         let speed = Speed {
             train_rows: prepared.train,
@@ -244,7 +255,7 @@ impl<'a> Playbook<'a> {
         };
         self.say(format!(
             "the base scores {} on validation rows; training runs at {:.0} tokens per second, scoring takes {:.1} ms a row",
-            percent(base.measured.value),
+            shown(&base.metric, base.measured.value),
             speed.tokens_per_second,
             1e3 * row_seconds
         ))?;
@@ -379,6 +390,7 @@ pub fn name(kind: JobKind) -> &'static str {
         JobKind::Classification => "classification",
         JobKind::Extraction => "extraction",
         JobKind::Generation => "generation",
+        JobKind::Pretraining => "continued pretraining",
     }
 }
 

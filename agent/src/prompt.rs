@@ -2,7 +2,14 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use tunesmith_harness::{event::Rows, figures::bytes, recipe::Row, redact, task::Task, text::truncate_middle};
+use tunesmith_harness::{
+    event::Rows,
+    figures::bytes,
+    recipe::Row,
+    redact,
+    task::{Bound, Task},
+    text::truncate_middle,
+};
 
 use crate::show::Share;
 
@@ -76,7 +83,11 @@ pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> Str
         format!("Base model: {base}"),
     ];
     for goal in &task.goals {
-        lines.push(format!("Goal: {} >= {} on the sealed rows", goal.metric, goal.at_least));
+        let (sign, value) = match goal.bound {
+            Bound::AtLeast(least) => (">=", least),
+            Bound::AtMost(most) => ("<=", most),
+        };
+        lines.push(format!("Goal: {} {sign} {value} on the sealed rows", goal.metric));
     }
     let limits = [
         task.minutes.map(|minutes| format!("{minutes} minutes")),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tunesmith_harness::{
     ask::Ask,
     budget::Budget,
-    event::{Approver, Capability, Event, Kind},
+    event::{Event, Kind},
     grade::{outcome, too_large},
     log,
     report::Report,
@@ -38,10 +38,14 @@ use crate::{
     steps::{Jobs, Journal, ScopeOf, Steps, until},
 };
 
+mod answers;
 mod beat;
 mod chats;
+mod deciding;
 mod failure;
+mod passages;
 mod prepare;
+mod publishing;
 mod reading;
 mod recorder;
 mod replay;
@@ -51,6 +55,7 @@ mod served;
 pub mod turns;
 
 use beat::Beat;
+use deciding::Decider;
 pub use failure::Failure;
 pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
 pub use prepare::{DISK, Planner, Prepared, named};
@@ -198,7 +203,8 @@ async fn work(
     };
     let end = plan(options, prepared, &cx, &budget, &mut journal).await?;
     journal.whole()?;
-    let (outcome, why) = judge(&end, prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
+    let ended = judge(&end, prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
+    let (outcome, why) = publishing::publish((options, prepared), ended, &mut journal, (&budget, cancel)).await?;
     beat.end();
     finish(&prepared.run, journal, outcome, why)
 }
@@ -244,7 +250,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     let steps = Steps::new(registry.iter().collect(), &cx, &scope_of, false);
     let preview = Playbook::new(&prepared.task, prepared.rows, &budget, steps, &mut journal).preview().await?;
     let preview = preview.map_err(|(outcome, why)| Failure::new(outcome.exit_code(), why))?;
-    Ok(playbook::Preview { notes: prepared.of_files(), ..preview })
+    Ok(playbook::Preview { notes: prepared.of_files(), answers: prepared.answers.clone(), ..preview })
 }
 
 /// Lets the planner work until it has finished or something stops it.
@@ -263,7 +269,7 @@ async fn plan(
     let scope_of = |output: &Value| prepared.scope(output);
     let may_amend = options.allow.iter().any(|allowed| allowed == "scope");
     let tools: Vec<_> = registry.iter().collect();
-    let decide = Decider { approve: options.approve, watch: journal.watch, cx };
+    let decide = Decider { approve: options.approve, watch: journal.watch, cancel: &cx.cancel, deadline: cx.deadline };
     let Some(model) = prepared.model.as_deref() else {
         let steps = Steps::new(tools, cx, &scope_of, may_amend).paid_by(budget).decided_by(&decide);
         return Ok(Playbook::new(&prepared.task, prepared.rows, budget, steps, journal).drive(&decide).await?);
@@ -274,43 +280,6 @@ async fn plan(
         return Ok(LoopEnd { end, why, spent: budget.spent() });
     }
     drive(options, prepared, (model, &tools), (cx, budget, &scope_of, may_amend, &decide), journal).await
-}
-
-/// Decides as `--approve` says.
-struct Decider<'a> {
-    approve: Approve,
-    watch: &'a dyn Watch,
-    cx: &'a Cx<'a>,
-}
-
-impl Decider<'_> {
-    /// What a person says, if they say it before the run is cancelled or its time is up.
-    async fn ask(&self, proposal: Proposal) -> Option<Decision> {
-        if self.approve != Approve::Ask {
-            return None;
-        }
-        tokio::select! {
-            biased;
-            () = self.cx.cancel.cancelled() => None,
-            () = until(self.cx.deadline) => None,
-            decision = self.watch.decide(proposal) => decision,
-        }
-    }
-}
-
-impl Decide for Decider<'_> {
-    fn decide(&self, proposal: Proposal) -> BoxFuture<'_, (Approver, Decision)> {
-        Box::pin(async move {
-            let capability = proposal.capability;
-            match (self.ask(proposal).await, capability) {
-                (Some(decision), _) => (Approver::Person, decision),
-                (None, Capability::Plan) if self.approve == Approve::Auto => (Approver::Policy, Decision::ONCE),
-                (None, Capability::Plan) => (Approver::Policy, Decision::Refused { reason: None }),
-                // What leaves the run's directory takes a flag, or a person.
-                (None, _) => (Approver::Flag, Decision::Refused { reason: None }),
-            }
-        })
-    }
 }
 
 /// What something comes to, unless the time of the steps or the user ends it.

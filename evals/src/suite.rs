@@ -171,8 +171,9 @@ fn read(file: &str, text: &str) -> Result<Task, SuiteError> {
         name: written.data.generator.clone(),
         known: data::names().join(", "),
     })?;
-    let goal = Goal { metric: written.goal.metric, at_least: written.goal.at_least };
-    let metrics: Vec<&str> = grade::METRICS.iter().map(|(name, _)| *name).collect();
+    let goal = Goal::at_least(written.goal.metric, written.goal.at_least);
+    let shares = grade::METRICS.iter().map(|(name, _)| *name).filter(|name| !grade::less_is_better(name));
+    let metrics: Vec<&str> = shares.collect();
     if !metrics.contains(&goal.metric.as_str()) {
         let known = metrics.join(", ");
         return Err(SuiteError::UnknownMetric { file: file.to_owned(), name: goal.metric, known });
@@ -185,7 +186,7 @@ fn read(file: &str, text: &str) -> Result<Task, SuiteError> {
         Err(SuiteError::OutOfRange { file: file.to_owned(), field, value: value.to_string(), range })
     };
     within("data.rows", written.data.rows as f64, 1.0, data.most as f64)?;
-    within("goal.at_least", goal.at_least, 0.0, 1.0)?;
+    within("goal.at_least", goal.bound.value(), 0.0, 1.0)?;
     within("minutes", written.minutes, 0.1, 24.0 * 60.0)?;
     Ok(Task {
         id: written.id,

@@ -99,6 +99,8 @@ pub enum Capability {
     Scope,
     /// To reach hosts.
     Network,
+    /// To send what was made to the Hub.
+    Publish,
 }
 
 /// Who decides on an approval.

@@ -1,9 +1,11 @@
 //! The sealed grader: scores base, tuned model and shipped file on rows that nobody has seen.
 
 mod cases;
+mod figures;
 mod files;
 mod measure;
 mod outcome;
+mod text;
 
 use std::{
     collections::BTreeMap,
@@ -13,10 +15,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::outcome::change;
-pub use self::outcome::{METRICS, is_metric, metric_value, outcome, too_large};
 use self::{
     cases::{Case, Cases},
     measure::{Scored, gain, measure},
+};
+pub use self::{
+    figures::{less_is_better, shown, shown_gain, shown_interval},
+    outcome::{METRICS, is_metric, metric_value, outcome, too_large},
+    text::Passage,
 };
 use crate::{
     baselines, metrics,
@@ -112,7 +118,7 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
         baselines = baselines.or_better(baselines_of(&s.recipe.unchanged(), &s.open, cases));
     }
     let mut grade = Grade {
-        metric: if classification { "accuracy" } else { "exact_match" }.to_owned(),
+        metric: s.recipe.kind.metric().to_owned(),
         base: base.measured.clone(),
         tuned: None,
         gain: None,
@@ -122,6 +128,7 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
         errors: Vec::new(),
         unusable: cases.unusable.clone(),
         items: base.right.iter().map(|right| (*right, None)).collect(),
+        passages: base.passages(None),
     };
     on(GradeProgress::Partial(Box::new(grade.clone())));
     let adapter = s.adapter.as_ref().map(|adapter| files::of_adapter(s, adapter));
@@ -212,7 +219,11 @@ fn add_tuned(
             return;
         }
     };
-    grade.gain = Some(gain(&base.right, &tuned.right));
+    grade.gain = Some(match s.recipe.kind {
+        JobKind::Pretraining => text::gain(&base.bits, &tuned.bits),
+        _ => gain(&base.right, &tuned.right),
+    });
+    grade.passages = base.passages(Some(&tuned));
     grade.items = base.right.iter().zip(&tuned.right).map(|(base, tuned)| (*base, Some(*tuned))).collect();
     grade.errors = cases.wrong(&tuned.right, &tuned.got, ERRORS);
     grade.confusion = (s.recipe.kind == JobKind::Classification)
@@ -231,10 +242,18 @@ fn of_base(
     let changed = measure(recipe, cases, model, "base", on)?;
     let Some(cases) = unchanged else { return Ok(changed) };
     let plain = measure(recipe, cases, model, "base, rows unchanged", on)?;
-    Ok(if plain.measured.value > changed.measured.value { plain } else { changed })
+    let better = match less_is_better(recipe.kind.metric()) {
+        true => plain.measured.value < changed.measured.value,
+        false => plain.measured.value > changed.measured.value,
+    };
+    Ok(if better { plain } else { changed })
 }
 
 fn baselines_of(recipe: &Recipe, open: &[Row], cases: &Cases) -> Baselines {
+    // Texts have no answers that could be guessed.
+    if recipe.kind == JobKind::Pretraining {
+        return Baselines::default();
+    }
     if recipe.kind != JobKind::Classification {
         let open: Vec<String> = open.iter().filter_map(|row| Some(recipe.example(row).ok()?.completion)).collect();
         let completion = |case: &'_ Case| case.example.as_ref().map(|example| example.completion.clone());
@@ -252,13 +271,13 @@ fn baselines_of(recipe: &Recipe, open: &[Row], cases: &Cases) -> Baselines {
 /// The grader's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grade {
-    /// Name of the headline metric: `accuracy` (label-scored) or `exact_match`.
+    /// Name of the headline metric: `accuracy` (label-scored), `exact_match` or `bits_per_byte`.
     pub metric: String,
     /// The base on the sealed rows: as the recipe changes them, or as they stand in the data where it is better there.
     pub base: Measured,
     /// The tuned model on the sealed rows; `None` when no adapter was handed in.
     pub tuned: Option<Measured>,
-    /// Tuned minus base on the headline metric.
+    /// What training gained on the headline metric.
     pub gain: Option<Gain>,
     /// What needs no model. `None` where a baseline does not apply.
     pub baselines: Baselines,
@@ -272,37 +291,43 @@ pub struct Grade {
     pub unusable: Vec<(String, usize)>,
     /// Per scored row, in file order: base right, tuned right. Rows without an input are not scored.
     pub items: Vec<(bool, Option<bool>)>,
+    /// Raw text: every passage, in file order, in place of `items`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passages: Vec<Passage>,
 }
 
 /// One model's score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// The headline metric as a fraction.
+    /// The headline metric: a fraction, or bits per byte.
     pub value: f64,
-    /// Its 95 % Wilson interval.
+    /// Its 95 % interval: Wilson's of a share, a bootstrap of whole passages else.
     pub interval: (f64, f64),
     /// Rows scored.
     pub n: usize,
-    /// Exact match of greedy generation, as the shipped file will be used.
-    pub exact_match: f64,
-    /// Share of greedy generations that do not have the asked-for form.
-    pub format_failures: f64,
+    /// Exact match of greedy generation, as the shipped file will be used; null where nothing is answered.
+    pub exact_match: Option<f64>,
+    /// Share of greedy generations that do not have the asked-for form; null where nothing is answered.
+    pub format_failures: Option<f64>,
     /// Classification: macro F1 of the label-scored predictions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macro_f1: Option<f64>,
     /// Extraction: share of the expected objects' fields that are right in what is generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_accuracy: Option<f64>,
+    /// Raw text: e to the mean loss of a token, which only models of one tokenizer share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
 }
 
 /// The difference that training made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
-    /// Tuned minus base.
+    /// Tuned minus base, or base minus tuned where less is better: above zero the tuned model is the better one.
     pub value: f64,
-    /// 95 % interval, see [`crate::stats::paired_bootstrap`].
+    /// 95 % interval, see [`crate::stats::paired_bootstrap`]; of raw text a bootstrap of whole passages.
     pub interval: (f64, f64),
-    /// Two-sided exact McNemar test.
+    /// Two-sided exact McNemar test; of raw text a paired permutation test of passages.
     pub p_value: f64,
 }
 

@@ -102,6 +102,9 @@ pub trait ChatLanguageModel {
         on: OnProgress<'_>,
     ) -> Result<Vec<Generated>, ModelError>;
 
+    /// For each text as it stands, the log-likelihood of all its tokens, in windows of the model's length.
+    fn read(&mut self, texts: &[String], on: OnProgress<'_>) -> Result<Vec<Loglikelihood>, ModelError>;
+
     /// Longest sequence in tokens.
     fn max_length(&self) -> usize;
 }

@@ -74,9 +74,12 @@ pub enum RowError {
 }
 
 impl Recipe {
-    /// What a model is asked about `row`.
+    /// What a model is asked about `row`; nothing about raw text.
     pub fn prompt(&self, row: &Row) -> Result<Vec<Message>, RowError> {
         let input = self.input(row)?;
+        if self.kind == JobKind::Pretraining {
+            return Ok(Vec::new());
+        }
         let content = if self.cue.is_empty() { input } else { format!("{input}\n{}", self.cue) };
         Ok(vec![Message::user(content)])
     }
@@ -116,7 +119,9 @@ impl Recipe {
                     .ok_or_else(|| RowError::UnknownLabel(target.clone()))?;
                 Ok(Example { prompt, completion: self.labels[label].text.clone(), label: Some(label) })
             }
-            JobKind::Extraction | JobKind::Generation => Ok(Example { prompt, completion: target, label: None }),
+            JobKind::Extraction | JobKind::Generation | JobKind::Pretraining => {
+                Ok(Example { prompt, completion: target, label: None })
+            }
         }
     }
 
@@ -152,6 +157,8 @@ impl Recipe {
                 }
                 _ => Judged { right: false, well_formed: false },
             },
+            // Raw text is read and not answered.
+            JobKind::Pretraining => Judged { right: false, well_formed: false },
         }
     }
 }

@@ -35,6 +35,7 @@ mod units;
 mod writer;
 
 pub use batch::{BadRow, Batch, Batches};
+pub use json::Listed;
 pub use problem::{Problem, RowsError};
 pub(crate) use source::glob;
 pub use source::{Bad, Compression, Documents, Input, Reading, Skipped, Source, is_pattern};

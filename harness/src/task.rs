@@ -38,13 +38,63 @@ pub struct Task {
     pub seed: u64,
 }
 
-/// One target: `METRIC>=X`.
+/// One target: `METRIC>=X`, or `METRIC<=X` where less is better.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Goal {
     /// Name of the metric, for example `accuracy`.
     pub metric: String,
-    /// The least value that meets the goal, as a fraction.
-    pub at_least: f64,
+    /// What meets the goal.
+    #[serde(flatten)]
+    pub bound: Bound,
+}
+
+/// On which side of a number a metric must be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The least value that meets the goal; shares are fractions.
+    AtLeast(f64),
+    /// The most.
+    AtMost(f64),
+}
+
+impl Goal {
+    /// A metric that must reach a value.
+    pub fn at_least(metric: impl Into<String>, value: f64) -> Goal {
+        Goal { metric: metric.into(), bound: Bound::AtLeast(value) }
+    }
+
+    /// A metric that must not pass a value.
+    pub fn at_most(metric: impl Into<String>, value: f64) -> Goal {
+        Goal { metric: metric.into(), bound: Bound::AtMost(value) }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bound {
+            Bound::AtLeast(value) => write!(f, "{}>={value}", self.metric),
+            Bound::AtMost(value) => write!(f, "{}<={value}", self.metric),
+        }
+    }
+}
+
+impl Bound {
+    /// The number.
+    pub fn value(self) -> f64 {
+        match self {
+            Bound::AtLeast(value) | Bound::AtMost(value) => value,
+        }
+    }
+
+    /// Whether a value meets it.
+    pub fn is_met(self, value: f64) -> bool {
+        // A share that was written as a percentage may differ in its last bit.
+        match self {
+            Bound::AtLeast(least) => value >= least - 1e-12,
+            Bound::AtMost(most) => value <= most + 1e-12,
+        }
+    }
 }
 
 /// The kind of job a request and its data amount to.
@@ -57,6 +107,19 @@ pub enum JobKind {
     Extraction,
     /// Free text for each input, compared by a rule.
     Generation,
+    /// Raw text, which the model goes on reading: input and answer are the same column.
+    Pretraining,
+}
+
+impl JobKind {
+    /// Name of the headline metric.
+    pub fn metric(self) -> &'static str {
+        match self {
+            JobKind::Classification => "accuracy",
+            JobKind::Extraction | JobKind::Generation => "exact_match",
+            JobKind::Pretraining => "bits_per_byte",
+        }
+    }
 }
 
 /// What may not change once a run has started, unless an `Amended` event says so.

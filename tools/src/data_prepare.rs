@@ -354,7 +354,7 @@ fn default_cue(kind: Kind) -> &'static str {
     match kind {
         Kind::Classification => "Label:",
         Kind::Extraction => "JSON:",
-        Kind::Generation => "",
+        Kind::Generation | Kind::Pretraining => "",
     }
 }
 

@@ -18,7 +18,8 @@ use crate::memory::{ALLOWANCE, bounded};
 #[derive(Clone)]
 pub struct Encoder {
     tokenizer: Tokenizer,
-    chat: ChatTemplate,
+    /// Without one the model reads texts and cannot be asked anything.
+    chat: Option<ChatTemplate>,
     end: u32,
     template_ends_turns: bool,
     max_length: usize,
@@ -39,12 +40,7 @@ impl Encoder {
     }
 
     fn new(tokenizer: Tokenizer, chat: Option<ChatTemplate>, config: &Config) -> Result<Self> {
-        let Some(chat) = chat else {
-            return Err(Error::Template(
-                "the base has none, so it cannot be asked anything; take an instruction-tuned base".into(),
-            ));
-        };
-        let written = written_end(&tokenizer, &chat)?;
+        let written = chat.as_ref().map(|chat| written_end(&tokenizer, chat)).transpose()?.flatten();
         let end = written
             .or(tokenizer.eos)
             .ok_or_else(|| Error::Tokenizer("no token ends a turn; name eos_token in tokenizer_config.json".into()))?;
@@ -61,12 +57,21 @@ impl Encoder {
 
     /// The text of messages, in a worker's process: see [`bounded`].
     pub(crate) fn render(&self, messages: &[chat::Message], add_generation_prompt: bool) -> Result<String> {
-        bounded(ALLOWANCE, || self.chat.render(messages, add_generation_prompt))
+        let chat = self.chat()?;
+        bounded(ALLOWANCE, || chat.render(messages, add_generation_prompt))
+    }
+
+    /// The template that makes prompts. The error says that there is none.
+    pub fn chat(&self) -> Result<&ChatTemplate> {
+        self.chat.as_ref().ok_or_else(|| {
+            Error::Template("the base has none, so it cannot be asked anything; take an instruction-tuned base".into())
+        })
     }
 
     /// The text of a conversation of any kind, in a worker's process.
     pub(crate) fn conversation(&self, turns: &chat::Conversation, add_generation_prompt: bool) -> Result<String> {
-        bounded(ALLOWANCE, || self.chat.text(turns, add_generation_prompt))
+        let chat = self.chat()?;
+        bounded(ALLOWANCE, || chat.text(turns, add_generation_prompt))
     }
 
     /// Ids of an answer with the token that ends it. Special tokens written in it stay plain text.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::{
     baselines::baselines,
-    grade::{Baselines, Measured, WrongRow, measure_examples},
+    grade::{Baselines, Measured, WrongRow, measure_examples, shown},
     recipe::Example,
     score::{Score, Verdict},
     stats::wilson,
@@ -52,13 +52,13 @@ fn valid() -> String {
 pub struct Output {
     /// The adapter, or null for the base.
     pub adapter: Option<String>,
-    /// The headline metric: `accuracy` (label-scored) or `exact_match`.
+    /// The headline metric: `accuracy` (label-scored), `exact_match` or `bits_per_byte`.
     pub metric: String,
     /// The measures, as in the report.
     #[serde(flatten)]
     pub measured: Measured,
-    /// 95 % interval of the exact match.
-    pub exact_interval: (f64, f64),
+    /// 95 % interval of the exact match, where anything is answered.
+    pub exact_interval: Option<(f64, f64)>,
     /// What needs no model, on the same examples.
     pub baselines: Baselines,
     /// Up to ten wrong answers.
@@ -94,6 +94,10 @@ impl Tool for Evaluate {
 
     fn scores(&self, output: &Output, _: &Workdir) -> Vec<Score> {
         let Measured { value, interval, n, format_failures, .. } = output.measured;
+        let figure = format!("{} {} of {n} examples", output.metric, shown(&output.metric, value));
+        let Some(format_failures) = format_failures else {
+            return vec![Score { interval: Some(interval), ..score("eval.value", Some(value), Verdict::Pass, figure) }];
+        };
         let best = [output.baselines.chance, output.baselines.majority, output.baselines.naive_bayes];
         let best = best.into_iter().flatten().fold(None, |best: Option<f64>, x| Some(best.map_or(x, |b| b.max(x))));
         let (verdict, note) = match best {
@@ -104,7 +108,7 @@ impl Tool for Evaluate {
             _ if value == 0.0 => (Verdict::Fail, "; not one answer is right".to_owned()),
             _ => (Verdict::Pass, String::new()),
         };
-        let why = format!("{} {:.1} % of {n} examples{note}", output.metric, value * 100.0);
+        let why = figure + &note;
         let headline = Score { interval: Some(interval), ..score("eval.value", Some(value), verdict, why) };
         let form = match format_failures {
             share if output.adapter.is_none() || share <= 0.05 => Verdict::Pass,
@@ -135,11 +139,11 @@ impl Job {
         let stage = if self.adapter.is_some() { "tuned" } else { "base" };
         let on = &mut |what: &str, done, total| live.progress(what, done, total);
         let (measured, mistakes) = measure_examples(&recipe, &examples, &mut model, stage, on).context("scoring")?;
-        let right = (measured.exact_match * measured.n as f64).round() as usize;
+        let right = |share: f64| (share * measured.n as f64).round() as usize;
         Ok(Output {
             adapter: self.adapter.as_deref().map(name),
-            metric: if recipe.kind == JobKind::Classification { "accuracy" } else { "exact_match" }.to_owned(),
-            exact_interval: wilson(right, measured.n),
+            metric: recipe.kind.metric().to_owned(),
+            exact_interval: measured.exact_match.map(|share| wilson(right(share), measured.n)),
             measured,
             baselines: without_model(&part(folder, Part::Train), recipe.kind, recipe.labels.len(), &examples),
             mistakes,

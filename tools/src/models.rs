@@ -16,6 +16,8 @@ use tunesmith_lm::{
     model::Model,
 };
 
+use conventions::Conventions;
+use text::BATCH;
 pub use text::{TextModel, fingerprint};
 
 use crate::{encode::Encoder, train};
@@ -146,6 +148,21 @@ impl ChatLanguageModel for LmModel {
                 Some(done) => Generated { text: done.text, stopped: done.stopped },
             })
             .collect())
+    }
+
+    fn read(&mut self, texts: &[String], on: OnProgress<'_>) -> Result<Vec<Loglikelihood>, ModelError> {
+        let conventions = Conventions::new(self.encoder.tokenizer(), self.session.max_length())?;
+        let mut read = Vec::with_capacity(texts.len());
+        for (at, text) in texts.iter().enumerate() {
+            let windows = self.session.score(&conventions.windows(text)?, BATCH, &mut |_, _| {}).map_err(error)?;
+            read.push(Loglikelihood {
+                sum: windows.iter().map(|window| window.sum).sum(),
+                tokens: windows.iter().map(|window| window.tokens).sum(),
+                greedy: windows.iter().all(|window| window.greedy),
+            });
+            on(at + 1, texts.len());
+        }
+        Ok(read)
     }
 
     fn max_length(&self) -> usize {

@@ -20,7 +20,8 @@ pub struct Plan;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
-    /// classification: one label of a closed set per row; extraction: a JSON object; generation: any text.
+    /// classification: one label of a closed set per row; extraction: a JSON object; generation: any text; pretraining: raw
+    /// text, input and target are its column.
     pub kind: Kind,
     /// Column that holds the input.
     pub input: String,
@@ -38,7 +39,7 @@ pub struct Args {
     pub method: Method,
     /// Longest example in tokens, prompt and answer together, at most.
     pub max_length: usize,
-    /// Headline metric: accuracy for classification, else exact_match.
+    /// Headline metric: accuracy for classification, bits_per_byte for pretraining, else exact_match.
     pub metric: String,
     /// The steps to take, in a few words each.
     #[serde(default)]
@@ -58,6 +59,7 @@ pub enum Kind {
     Classification,
     Extraction,
     Generation,
+    Pretraining,
 }
 
 impl From<Kind> for JobKind {
@@ -66,6 +68,18 @@ impl From<Kind> for JobKind {
             Kind::Classification => JobKind::Classification,
             Kind::Extraction => JobKind::Extraction,
             Kind::Generation => JobKind::Generation,
+            Kind::Pretraining => JobKind::Pretraining,
+        }
+    }
+}
+
+impl From<JobKind> for Kind {
+    fn from(kind: JobKind) -> Self {
+        match kind {
+            JobKind::Classification => Kind::Classification,
+            JobKind::Extraction => Kind::Extraction,
+            JobKind::Generation => Kind::Generation,
+            JobKind::Pretraining => Kind::Pretraining,
         }
     }
 }
@@ -92,12 +106,14 @@ impl Tool for Plan {
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Args, ToolError> {
         let mut errors = Vec::new();
         let mut wrong = |pointer: &str, message: String| errors.push(FieldError { pointer: pointer.into(), message });
-        let fitting = if args.kind == Kind::Classification { "accuracy" } else { "exact_match" };
+        let fitting = JobKind::from(args.kind).metric();
         if args.metric != fitting {
             wrong("/metric", format!("must be {fitting} for this kind of job"));
         }
-        if args.input == args.target {
-            wrong("/target", "must be another column than the input".into());
+        match (args.kind == Kind::Pretraining, args.input == args.target) {
+            (false, true) => wrong("/target", "must be another column than the input".into()),
+            (true, false) => wrong("/target", "must be the input's column: raw text is read as it stands".into()),
+            _ => {}
         }
         if args.answer_after.is_some() && args.kind != Kind::Generation {
             wrong("/answer_after", "is for generation only; leave it out".into());

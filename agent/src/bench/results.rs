@@ -122,7 +122,7 @@ impl TaskResult {
             outcome: None,
             why: String::new(),
             metric: task.goal.metric.clone(),
-            goal: task.goal.at_least,
+            goal: task.goal.bound.value(),
             base: None,
             tuned: None,
             interval: None,
@@ -223,9 +223,9 @@ fn interval(grade: &Grade, metric: &str) -> Option<(f64, f64)> {
     let of_share = |share: f64| stats::wilson((share * tuned.n as f64).round() as usize, tuned.n);
     match metric {
         "accuracy" => Some(tuned.interval),
-        "exact_match" => Some(of_share(tuned.exact_match)),
+        "exact_match" => tuned.exact_match.map(of_share),
         // Judged are only the rows that gave an example.
-        "well_formed" if grade.unusable.is_empty() => Some(of_share(1.0 - tuned.format_failures)),
+        "well_formed" if grade.unusable.is_empty() => tuned.format_failures.map(|share| of_share(1.0 - share)),
         "gain" => grade.gain.as_ref().map(|gain| gain.interval),
         _ => None,
     }

@@ -8,6 +8,7 @@ mod inspect;
 mod make;
 mod overlap;
 mod prepare;
+pub mod teacher;
 
 pub use inspect::Inspect;
 pub use prepare::{Mapping, Prepare, prepare};

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use serde::Deserialize;
 use tunesmith_harness::{
-    grade::METRICS,
+    grade::{METRICS, less_is_better},
     task::{Goal, Task},
     text::{visible, visible_lines},
 };
@@ -26,6 +26,7 @@ use crate::{
     terminal::Terminal,
 };
 
+mod making;
 mod wished;
 
 const EXAMPLE: &str = "\
@@ -52,6 +53,9 @@ pub struct Args {
     /// Who plans: playbook, local:MODEL, openai:MODEL, url:BASE#MODEL, ... [default: playbook]
     #[arg(long, value_name = "SPEC")]
     planner: Option<String>,
+    /// Who writes the rows, where the request wants some made up: named as a planner is, or local:MODEL
+    #[arg(long, value_name = "SPEC")]
+    teacher: Option<String>,
     /// Where runs are kept [default: runs]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -172,6 +176,7 @@ impl Args {
             files,
             base: None,
             planner: None,
+            teacher: None,
             dir: None,
             minutes: None,
             usd: None,
@@ -193,10 +198,11 @@ impl Args {
 
     /// What is asked for, with the base and the rows that have to be fetched first.
     pub async fn resolve(self, set: Values, cancel: &Cancel) -> Result<Options, Failure> {
+        let teacher = self.teacher.clone();
         let mut options = self.options(set)?;
         // A wrong planner is a wrong command line, whatever else is wrong.
         run::named(&options.planner)?;
-        wished::gather(&mut options, cancel).await?;
+        wished::gather(&mut options, teacher.as_deref(), cancel).await?;
         if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
             options.task.base = Some(base.id.to_string());
             options.base = Some(base.path);
@@ -261,32 +267,39 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
 }
 
-/// Does the run, shows what came of it, and publishes that where it was asked for.
+/// Does the run and shows what came of it.
 pub async fn carry_out(options: &Options, terminal: &Terminal, cancel: &Cancel) -> Result<Finished, Failure> {
     let finished = run::run(options, terminal, cancel).await;
     terminal.clear();
     let finished = finished?;
     terminal.finish(&finished);
-    wished::publish(options, &finished, cancel).await?;
     Ok(finished)
 }
 
-/// `METRIC>=X`, where X is a fraction, or a percentage with its sign.
+/// `METRIC>=X`, where X is a fraction or a percentage with its sign; `METRIC<=X` where less is better.
 pub(crate) fn goal(text: &str) -> Result<Goal, String> {
     const FORM: &str = "write it as METRIC>=X, for example accuracy>=0.9";
-    let (metric, least) = text.split_once(">=").ok_or(FORM)?;
-    let (metric, least) = (metric.trim(), least.trim());
+    let sides = text.split_once(">=").map(|sides| (sides, false)).or(text.split_once("<=").map(|sides| (sides, true)));
+    let ((metric, value), most) = sides.ok_or(FORM)?;
+    let (metric, value) = (metric.trim(), value.trim());
     let names: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
     if !names.contains(&metric) {
         return Err(format!("there is no metric {metric:?}; the metrics are {}", names.join(", ")));
     }
-    let value = match least.strip_suffix('%') {
+    match (less_is_better(metric), most) {
+        (true, false) => return Err(format!("less {metric} is better; write {metric}<={value}")),
+        (false, true) => return Err(format!("more {metric} is better; write {metric}>={value}")),
+        _ => {}
+    }
+    let number = match value.strip_suffix('%') {
         Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
-        None => least.parse::<f64>(),
+        None => value.parse::<f64>(),
     };
-    match value {
-        Ok(at_least) if (0.0..=1.0).contains(&at_least) => Ok(Goal { metric: metric.to_owned(), at_least }),
-        _ => Err(format!("{least:?} is not a fraction from 0 to 1; {FORM}")),
+    match number {
+        Ok(value) if most && value > 0.0 && value.is_finite() => Ok(Goal::at_most(metric, value)),
+        Ok(value) if !most && (0.0..=1.0).contains(&value) => Ok(Goal::at_least(metric, value)),
+        _ if most => Err(format!("{value:?} is not a number above 0")),
+        _ => Err(format!("{value:?} is not a fraction from 0 to 1; {FORM}")),
     }
 }
 
@@ -316,13 +329,25 @@ mod tests {
 
     #[test]
     fn goals_are_fractions_or_percentages_of_known_metrics() {
-        let accuracy = Goal { metric: "accuracy".into(), at_least: 0.9 };
+        let accuracy = Goal::at_least("accuracy", 0.9);
         assert_eq!(goal("accuracy>=0.9"), Ok(accuracy.clone()));
         assert_eq!(goal(" accuracy >= 90 % "), Ok(accuracy));
         assert!(
             goal("beauty>=0.9").is_err_and(|why| why.starts_with("there is no metric \"beauty\"; the metrics are "))
         );
-        for wrong in ["accuracy", "accuracy>0.9", "accuracy>=90", "accuracy>=NaN", "accuracy>=-0.1", "accuracy>="] {
+        assert_eq!(goal("bits_per_byte<=1.25"), Ok(Goal::at_most("bits_per_byte", 1.25)));
+        assert_eq!(goal("perplexity>=9"), Err("less perplexity is better; write perplexity<=9".into()));
+        assert_eq!(goal("accuracy<=0.9"), Err("more accuracy is better; write accuracy>=0.9".into()));
+        for wrong in [
+            "perplexity<=0",
+            "perplexity<=a",
+            "accuracy",
+            "accuracy>0.9",
+            "accuracy>=90",
+            "accuracy>=NaN",
+            "accuracy>=-0.1",
+            "accuracy>=",
+        ] {
             assert!(goal(wrong).is_err(), "{wrong}");
         }
     }

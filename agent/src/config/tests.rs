@@ -104,7 +104,7 @@ fn a_later_place_wins_and_every_value_knows_its_own() {
         dir: Some(home.path("repo/out")),
         minutes: Some(5.5),
         steps: std::num::NonZeroU32::new(7),
-        goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
+        goals: vec![Goal::at_least("accuracy", 0.9)],
         sandbox: values::Sandbox { require: vec![Layer::Tree] },
         ..Values::default()
     };

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use serde_json::json;
-use tunesmith_harness::{figures::percent, task::Goal};
+use tunesmith_harness::{
+    grade::{less_is_better, shown},
+    task::{Bound, Goal},
+};
 use tunesmith_tools::{evaluate, train};
 
 use super::{
@@ -32,7 +35,7 @@ impl Playbook<'_> {
                 Ok(trained) => {
                     let candidate = self.measured(settings, trained, limit).await?;
                     let course = Course::of(&candidate.trained);
-                    let enough = candidate.measured.measured.value >= 1.0 || self.meets_goals(&candidate);
+                    let enough = candidate.is_perfect() || self.meets_goals(&candidate);
                     if best.as_ref().is_none_or(|best| candidate.better_than(best)) {
                         best = Some(candidate);
                     }
@@ -69,7 +72,7 @@ impl Playbook<'_> {
         self.say(format!(
             "learning rate {:e} is kept: {} on {} validation rows",
             best.settings.learning_rate,
-            percent(best.measured.measured.value),
+            shown(&best.measured.metric, best.measured.measured.value),
             best.measured.measured.n
         ))?;
         Ok(best)
@@ -98,18 +101,31 @@ impl Playbook<'_> {
     /// another candidate would only cost time. Without goals more is always better.
     fn meets_goals(&self, candidate: &Candidate) -> bool {
         let metric = &candidate.measured.metric;
+        let (low, high) = candidate.measured.measured.interval;
         let met = |goal: &Goal| {
-            (goal.metric == *metric || goal.metric == "accuracy")
-                && candidate.measured.measured.interval.0 >= goal.at_least
+            let met = match goal.bound {
+                Bound::AtLeast(least) => low >= least,
+                Bound::AtMost(most) => high <= most,
+            };
+            (goal.metric == *metric || goal.metric == "accuracy") && met
         };
         !self.task.goals.is_empty() && self.task.goals.iter().all(met)
     }
 }
 
 impl Candidate {
-    /// Higher score on validation rows; the lower validation loss breaks ties.
+    /// Better score on validation rows; the lower validation loss breaks ties.
     fn better_than(&self, other: &Candidate) -> bool {
         let loss = |c: &Candidate| c.trained.valid_loss.unwrap_or(f64::INFINITY);
-        (self.measured.measured.value, -loss(self)) > (other.measured.measured.value, -loss(other))
+        let score = |c: &Candidate| match less_is_better(&c.measured.metric) {
+            true => -c.measured.measured.value,
+            false => c.measured.measured.value,
+        };
+        (score(self), -loss(self)) > (score(other), -loss(other))
+    }
+
+    /// Whether no score can be better.
+    fn is_perfect(&self) -> bool {
+        !less_is_better(&self.measured.metric) && self.measured.measured.value >= 1.0
     }
 }

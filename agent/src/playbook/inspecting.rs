@@ -4,7 +4,7 @@ use serde_json::json;
 use tunesmith_harness::task::JobKind;
 use tunesmith_tools::data_inspect;
 
-use super::{Playbook, Stop, columns, name, phrases, words};
+use super::{Playbook, Stop, columns, name, phrases, request::Wanted, words};
 use crate::planner_loop::End;
 
 impl Playbook<'_> {
@@ -21,13 +21,13 @@ impl Playbook<'_> {
             Err(question) if self.wanted.hinted => choose(&[]).map_err(|_| question),
             chosen => chosen,
         };
-        if chosen.is_err() && self.wanted.raw {
-            return Err(refused(format!("the data has no answers, and the playbook cannot do {}", phrases::RAW)));
-        }
-        let chosen = match (chosen, &seen.proposal) {
-            (Ok(chosen), _) => chosen,
-            (Err(question), Some(_)) => return Err(refused(question)),
-            (Err(question), None) => return Err(refused(seen.note.unwrap_or(question))),
+        let reads = columns::Seen { words: &words, kinds: &[], columns: &seen.columns, rows: seen.rows };
+        let raw_only = seen.proposal.as_ref().is_some_and(|proposal| proposal.kind == JobKind::Pretraining);
+        let chosen = match (self.reads_on(&reads, raw_only, chosen.is_err()), chosen, &seen.proposal) {
+            (true, ..) => columns::raw(&reads).map_err(refused)?,
+            (false, Err(question), Some(_)) if !raw_only => return Err(refused(question)),
+            (false, Err(question), _) => return Err(refused(seen.note.unwrap_or(question))),
+            (false, Ok(chosen), _) => chosen,
         };
         let same = |proposal: &data_inspect::Proposal| {
             (&proposal.input, &proposal.target) == (&chosen.inputs[0], &chosen.target)
@@ -49,6 +49,24 @@ impl Playbook<'_> {
         Ok(data_inspect::Proposal { why, ..proposal })
     }
 
+    /// Whether texts are to be read on: because the request says so, or because there is nothing else that could be meant.
+    fn reads_on(&self, seen: &columns::Seen<'_>, raw_only: bool, unclear: bool) -> bool {
+        let Wanted { kinds, hinted, raw, .. } = &self.wanted;
+        if kinds.contains(&JobKind::Pretraining) {
+            return true;
+        }
+        // Labels and values are no part of a text that stands alone.
+        let answered = |kind: &JobKind| matches!(kind, JobKind::Classification | JobKind::Extraction);
+        if !hinted && kinds.iter().any(answered) {
+            return false;
+        }
+        let open = kinds.is_empty() || *hinted;
+        match raw_only {
+            true => *raw || open && !seen.words.wants(phrases::ASKED),
+            false => *raw && (unclear || open) && columns::is_alone(seen),
+        }
+    }
+
     /// Whether the kind of job that the answers amount to is one that the request asks for.
     fn fits(&self, proposal: &data_inspect::Proposal, target: Option<&data_inspect::Column>) -> Result<(), String> {
         let wanted: &[JobKind] = if self.wanted.hinted { &[] } else { &self.wanted.kinds };
@@ -57,6 +75,7 @@ impl Playbook<'_> {
             JobKind::Extraction | JobKind::Generation => {
                 wanted.contains(&JobKind::Extraction) || wanted.contains(&JobKind::Generation)
             }
+            JobKind::Pretraining => true,
             // Labels are texts too: the answers to multiple-choice questions repeat.
             JobKind::Classification => wanted != [JobKind::Extraction],
         };

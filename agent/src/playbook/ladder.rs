@@ -20,6 +20,9 @@ const FEW: usize = 300;
 pub const RANK: usize = 32;
 /// Rows per optimizer step.
 const BATCH: usize = 16;
+/// Raw text is trained in blocks of about so many tokens, in so many steps of an epoch where there are enough.
+const BLOCK: usize = 512;
+const STEPS: usize = 20;
 /// Evaluations without improvement before training stops early.
 const PATIENCE: usize = 5;
 
@@ -69,6 +72,8 @@ pub struct Recipe {
     pub epochs: usize,
     /// Most optimizer steps of each, where less than an epoch fits.
     pub max_steps: Option<usize>,
+    /// Rows, or blocks of raw text, of a step.
+    pub batch_size: usize,
     /// Expected seconds of all of it.
     pub seconds: f64,
 }
@@ -77,11 +82,14 @@ pub struct Recipe {
 pub fn choose(kind: JobKind, speed: &Speed, time: Option<Duration>) -> Option<Recipe> {
     let fits = |needed: Duration| time.is_none_or(|time| needed <= time);
     // Long free texts are dear and gain little from a second learning rate.
-    let most = if kind == JobKind::Generation && speed.train_tokens > 1_000_000 { 1 } else { RATES.len() };
+    let free = matches!(kind, JobKind::Generation | JobKind::Pretraining);
+    let most = if free && speed.train_tokens > 1_000_000 { 1 } else { RATES.len() };
+    let (batch_size, steps) = batches(kind, speed);
     let recipe = |candidates: usize, epochs: usize, max_steps: Option<usize>, needed: Duration| Recipe {
-        rates: rates(candidates, max_steps.unwrap_or(epochs * speed.train_rows.div_ceil(BATCH))),
+        rates: rates(candidates, max_steps.unwrap_or(epochs * steps)),
         epochs,
         max_steps,
+        batch_size,
         seconds: needed.as_secs_f64(),
     };
     for (candidates, epochs) in RUNGS.into_iter().filter(|rung| rung.0 <= most) {
@@ -90,11 +98,27 @@ pub fn choose(kind: JobKind, speed: &Speed, time: Option<Duration>) -> Option<Re
             return Some(recipe(candidates, epochs, None, needed));
         }
     }
-    SHORT.into_iter().find_map(|steps| {
-        let epochs = (steps * BATCH) as f64 / speed.train_rows.max(1) as f64;
+    SHORT.into_iter().find_map(|short| {
+        let epochs = match kind {
+            JobKind::Pretraining => short as f64 / steps.max(1) as f64,
+            _ => (short * BATCH) as f64 / speed.train_rows.max(1) as f64,
+        };
         let needed = speed.training(1, epochs);
-        (epochs <= 1.0 && fits(needed)).then(|| recipe(1, 1, Some(steps), needed))
+        (epochs <= 1.0 && fits(needed)).then(|| recipe(1, 1, Some(short), needed))
     })
+}
+
+/// Rows of a step, and steps of an epoch. Raw text comes in few long blocks: a step of as many as there are rows in others
+/// would leave a short text with hardly a step.
+fn batches(kind: JobKind, speed: &Speed) -> (usize, usize) {
+    match kind {
+        JobKind::Pretraining => {
+            let blocks = speed.train_tokens.div_ceil(BLOCK);
+            let batch_size = (blocks / STEPS).clamp(1, BATCH);
+            (batch_size, blocks.div_ceil(batch_size))
+        }
+        _ => (BATCH, speed.train_rows.div_ceil(BATCH)),
+    }
 }
 
 /// The learning rates of so many candidates that train for at most `steps` steps each.
@@ -107,7 +131,7 @@ impl Recipe {
     /// The first candidate.
     pub fn first(&self) -> Settings {
         let learning_rate = self.rates.first().copied().unwrap_or(RATES[0]);
-        Settings { learning_rate, epochs: self.epochs, r: RANK, weight_decay: 0.0 }
+        Settings { learning_rate, epochs: self.epochs, r: RANK, weight_decay: 0.0, lora_dropout: 0.0 }
     }
 
     /// The arguments of `train` for one candidate.
@@ -115,13 +139,14 @@ impl Recipe {
         let mut args = json!({
             "learning_rate": settings.learning_rate,
             "epochs": settings.epochs,
-            "batch_size": BATCH,
+            "batch_size": self.batch_size,
             "r": settings.r,
             "lora_alpha": 2 * settings.r,
             "weight_decay": settings.weight_decay,
+            "lora_dropout": settings.lora_dropout,
             "warmup": 0.06,
             "patience": PATIENCE,
-            "select": "exact",
+            "select": if kind == JobKind::Pretraining { "loss" } else { "exact" },
             "weighting": if kind == JobKind::Classification { "row" } else { "token" },
         });
         if let Some(steps) = self.max_steps {
@@ -186,6 +211,12 @@ mod tests {
         };
         assert_eq!(rates(240, 34), Some((10, vec![4e-3, 2e-3])));
         assert_eq!(rates(1_000, 70), Some((10, vec![2e-3])));
+    }
+
+    #[test]
+    fn short_texts_have_steps_enough() {
+        let of = |rows| choose(JobKind::Pretraining, &speed(rows, 5_000.0), None).map(|recipe| recipe.batch_size);
+        assert_eq!((of(200), of(2_000), of(20_000)), (Some(1), Some(4), Some(16)));
     }
 
     #[test]

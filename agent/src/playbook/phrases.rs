@@ -2,10 +2,11 @@
 //!
 //! A request is held against every list; what a list does not know has no say.
 
-use tunesmith_harness::task::JobKind::{self, Classification, Extraction, Generation};
+use tunesmith_harness::task::JobKind::{self, Classification, Extraction, Generation, Pretraining};
 
 /// Asking for something that learns, or that works by itself afterwards.
-pub const LEARN: [&str; 20] = [
+pub const LEARN: [&str; 21] = [
+    "make .. come out|look|sound like",
     "train*",
     "tun*",
     "finetun*",
@@ -42,7 +43,14 @@ pub const ABOUT: [&str; 4] = [
 ];
 
 /// Words that name a kind of job by themselves. What only may mean it stands in [`HINTS`].
-pub const KINDS: [(&str, JobKind); 65] = [
+pub const KINDS: [(&str, JobKind); 72] = [
+    ("get|gets|getting|take|takes|taking|come|comes|coming|read|reads .. out .. of|from", Extraction),
+    ("get|gets|getting|take|takes|taking out the", Extraction),
+    ("type|types|typed|copy|copies .. into .. sheet|table|system|form", Extraction),
+    ("function|functions .. called|call|calls", Extraction),
+    ("pretrain*", Pretraining),
+    ("pre train*", Pretraining),
+    ("domain adapt*|adaptation", Pretraining),
     ("classif*", Classification),
     ("categor*", Classification),
     ("rout*", Classification),
@@ -118,7 +126,8 @@ pub const MADE_OF_ROWS: &str =
     "turn|turns|turning|convert*|transform* .. into|to a|an .. model|classifier|assistant|bot|ai|tool|filter|sorter";
 
 /// Words that may mean a kind of job, where none in [`KINDS`] is said.
-pub const HINTS: [(&str, JobKind); 8] = [
+pub const HINTS: [(&str, JobKind); 9] = [
+    ("come|comes out like", Generation),
     ("fields", Extraction),
     ("details", Extraction),
     ("structured", Extraction),
@@ -129,16 +138,34 @@ pub const HINTS: [(&str, JobKind); 8] = [
     ("complet*|continue*|finish*", Generation),
 ];
 
-/// Wishes to go on reading raw text, where no kind of job is named.
-pub const RAW_WISHES: [&str; 4] = [
-    "read|reads|absorb*|soak* .. book|books|manual|manuals|handbook|docs|documents|documentation|articles|novels",
-    "sound|sounds|write|writes like .. author|shakespeare|novel*|book*",
-    "continue|continues|keep|keeps|go|goes .. text|texts|writing|story|stories",
-    "jargon|vocabulary|terminology",
+/// Wishes to go on reading raw text. They count where the data has no answers.
+pub const RAW_WISHES: [&str; 12] = [
+    "take|takes|taking in .. lot|all|everything|text|texts|letters",
+    "the way i|we|he|she|they .. phrase|phrased|write|wrote|put|talk|speak|say",
+    "raw text|texts|prose",
+    "read|reads|reading|absorb*|soak*|digest*|study|studies|learn|learns|know|knows|train|trained|tuned|familiar|feed .. book|books|manual|manuals|\
+        handbook|handbooks|guide|guides|docs|documents|documentation|articles|novels|diary|diaries|newsletters|essays|poems|letters|\
+        transcripts|wiki|pages|text|texts|chapters|stories|notes|sermons|recipes|minutes|writings|corpus|blog|posts|files",
+    "sound|sounds|write|writes|talk|talks|speak|speaks|rambl*|talking|writing like",
+    "continue|continues|keep|keeps|go|goes .. text|texts|writing|story|stories|reading",
+    "jargon|vocabulary|terminology|lingo|slang",
+    "in the|my|our|his|her|their|same style|voice|tone|manner of|as",
+    "my|our|his|her|their own|old style|voice|tone",
+    "how we|i|they|he|she write|writes|talk|talks|speak|speaks|sound|word|phrase",
+    "next word|words|token|sentence|sentences",
+    "language model on|of|for",
 ];
+/// Wishes that raw text cannot fulfil: it has no questions with their answers.
+pub const ASKED: &str =
+    "answer|answers|answering|ask|asks|asked|question|questions|faq|quiz|chatbot|chat|reply|replies|summar*|translat*";
 
 /// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
-pub const BEYOND: [(&str, &str); 89] = [
+pub const BEYOND: [(&str, &str); 90] = [
+    ("prefers|favours .. good|better|chosen|liked|over", PAIRS),
+    ("chosen|chose|liked|good|better .. rejected|disliked", PAIRS),
+    ("more like .. less like", PAIRS),
+    ("liked .. crossed", PAIRS),
+    ("lean|leans towards|toward", PAIRS),
     ("onnx", "an ONNX file"),
     ("tflite", "a TFLite file"),
     ("coreml", "a Core ML file"),
@@ -175,10 +202,6 @@ pub const BEYOND: [(&str, &str); 89] = [
     ("distil*", "distillation"),
     ("prun*", "pruning"),
     ("from scratch", "training from scratch (see `tunesmith pretrain`)"),
-    ("continued|continue pretraining|pretrain|pretraining", RAW),
-    ("pretrain*", RAW),
-    ("pre train*", RAW),
-    ("raw text|texts", RAW),
     ("dont|not|without|no train|training|tune|tuning|finetun*", "anything but training"),
     ("not|dont|without fine tun*", "anything but training"),
     ("just|only prompt|prompting", "anything but training"),
@@ -236,19 +259,21 @@ pub const BEYOND: [(&str, &str); 89] = [
     ("learning rate", SETTINGS),
 ];
 
+/// Rows that are to be made up.
+pub const MAKING: [&str; 9] = [
+    "make|dream up",
+    "make|making it|some|them|examples|rows|data|few up",
+    "write|generate|create .. pairs",
+    "come up with",
+    "invent|fabricat*",
+    "generate|create|write|produce|make more|extra|fake|additional|some|50|100|200|300|400|500|600|1000|2000|hundred .. example|examples|rows|data|samples",
+    "synthetic data|examples|rows",
+    "made up .. data|examples|rows|messages|sentences",
+    "augment*",
+];
+
 /// More of [`BEYOND`], about data.
-pub const BEYOND_DATA: [(&str, &str); 15] = [
-    ("make|dream up", MADE),
-    ("make|making it|some|them|examples|rows|data|few up", MADE),
-    ("write|generate|create .. pairs", MADE),
-    ("come up with", MADE),
-    ("invent|fabricat*", MADE),
-    (
-        "generate|create|write|produce|make more|extra|fake|additional|some|50|100|200|300|500|1000|hundred .. example|examples|rows|data|samples",
-        MADE,
-    ),
-    ("synthetic|made data|examples|rows", MADE),
-    ("augment*", MADE),
+pub const BEYOND_DATA: [(&str, &str); 7] = [
     ("first|last|only|top 10|20|50|100|200|500|1000|half rows|lines|messages|examples", CHOSEN),
     ("only|just use|using|train .. rows|lines .. from|where|since|after|before|with", CHOSEN),
     ("ignore|skip|drop|exclude .. rows|lines|messages|column|columns", CHOSEN),
@@ -258,11 +283,10 @@ pub const BEYOND_DATA: [(&str, &str); 15] = [
     ("anonymi*|redact*", "cleaning the file itself"),
 ];
 
-pub const RAW: &str = "continued pretraining on raw text (see `tunesmith train --objective text`)";
+const PAIRS: &str = "learning from better and worse answers (see `tunesmith train --objective dpo`)";
 const AROUND: &str = "programs around the model";
 pub const NUMBERS: &str = "predicting quantities";
 const SETTINGS: &str = "settings of the training, which it chooses itself (see `tunesmith train`)";
-pub const MADE: &str = "making rows up, which needs a language model (see `tunesmith data make`)";
 const CHOSEN: &str = "choosing rows or columns out of the file (see `tunesmith data prepare --rows`)";
 
 /// Formats of the model to ship.
@@ -290,7 +314,8 @@ pub const QUANTS: [(&str, &str); 7] = [
 ];
 
 /// Licences by the words that ask for one.
-pub const LICENCES: [(&str, &str); 9] = [
+pub const LICENCES: [(&str, &str); 10] = [
+    ("paid|business|client|clients work|use|projects", "permissive"),
     ("apache*", "apache-2.0"),
     ("mit licen*", "mit"),
     ("commercial* use|usable|purpose|purposes|product|products|licen*", "permissive"),
@@ -334,6 +359,10 @@ pub const PRIVATE: [&str; 4] = [
     "nobody|noone outside|else",
     "not|never leave|leaves",
 ];
+/// The largest model of several is meant.
+pub const LARGEST: &str = "largest|biggest|strongest";
+/// A size that is only told by another one.
+pub const PART_OF_SIZE: &str = "half|third|quarter|fifth|tenth of|the .. size";
 /// Looking for a base on the Hub.
 pub const SEARCH: [&str; 2] =
     ["find|pick|choose .. model|base .. hub|huggingface|hugging", "search|look|browse .. hub|huggingface|hugging"];

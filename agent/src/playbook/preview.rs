@@ -6,7 +6,7 @@ use serde::Serialize;
 use tunesmith_harness::{
     event::Rows,
     figures::bytes,
-    task::{Goal, JobKind, Task},
+    task::{Bound, Goal, JobKind, Task},
 };
 use tunesmith_tools::data_inspect::Proposal;
 
@@ -30,6 +30,8 @@ pub struct Preview {
     pub inputs: Vec<String>,
     /// Column of the answer.
     pub target: String,
+    /// Columns that the answers were read from, where they stand in several.
+    pub answers: Vec<String>,
     /// Why the columns are read so.
     pub why: String,
     /// Rows read, open and sealed.
@@ -78,6 +80,7 @@ impl Preview {
             input: proposal.input.clone(),
             inputs: inputs.to_vec(),
             target: proposal.target.clone(),
+            answers: Vec::new(),
             why: proposal.why.clone(),
             rows,
             examples: (prepared.train, prepared.valid),
@@ -100,7 +103,11 @@ impl Preview {
 impl fmt::Display for Preview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inputs: Vec<String> = self.inputs.iter().map(|input| format!("{input:?}")).collect();
-        writeln!(f, "job       {}: {} -> {:?} ({})", name(self.kind), inputs.join(" + "), self.target, self.why)?;
+        let (inputs, kind, why) = (inputs.join(" + "), name(self.kind), &self.why);
+        match self.kind {
+            JobKind::Pretraining => writeln!(f, "job       {kind}: {inputs} ({why})")?,
+            _ => writeln!(f, "job       {kind}: {inputs} -> {:?} ({why})", self.target)?,
+        }
         writeln!(f, "base      {}", self.base)?;
         let (rows, (train, valid)) = (self.rows, self.examples);
         writeln!(
@@ -110,8 +117,12 @@ impl fmt::Display for Preview {
         )?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note      {note}"))?;
         writeln!(f, "metric    {}", self.metric)?;
+        let bound = |bound: Bound| match bound {
+            Bound::AtLeast(least) => format!("at least {least}"),
+            Bound::AtMost(most) => format!("at most {most}"),
+        };
         let goals: Vec<String> =
-            self.goals.iter().map(|goal| format!("{} of at least {}", goal.metric, goal.at_least)).collect();
+            self.goals.iter().map(|goal| format!("{} of {}", goal.metric, bound(goal.bound))).collect();
         writeln!(f, "goal      {}", if goals.is_empty() { "a gain above zero".to_owned() } else { goals.join(", ") })?;
         let exports: Vec<String> =
             self.exports.iter().map(|export| format!("{} in {}", export.format, export.quant)).collect();

@@ -3,7 +3,7 @@
 //! | seen | tried next |
 //! |---|---|
 //! | the loss diverged, or numbers were not finite | a tenth of the rate, once; then nothing more |
-//! | the validation loss rose from an early best | as many epochs as the best took and a fourth more, with weight decay, once |
+//! | the validation loss rose from an early best | as many epochs as the best took and a fourth more, with weight decay and dropout, once |
 //! | the same after that | nothing more: rows are missing, not steps |
 //! | the best was the last step, and training and validation loss are alike | twice the rank and half as many epochs more, once |
 //! | anything else | the ladder's next learning rate |
@@ -18,8 +18,9 @@ use super::ladder::RANK;
 
 /// How much of the rate is left after a divergence.
 const CALMER: f64 = 0.1;
-/// Weight decay after overfitting.
+/// Weight decay, and share of an adapter's inputs that is dropped, after overfitting.
 const DECAY: f64 = 0.1;
+const DROPOUT: f64 = 0.1;
 /// A best checkpoint in this part of the steps is an early one.
 const EARLY: f64 = 0.5;
 /// Validation loss over training loss up to which the model has learned nothing by heart.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub r: usize,
     /// Weight decay.
     pub weight_decay: f64,
+    /// Share of an adapter's inputs that is dropped.
+    pub lora_dropout: f64,
 }
 
 /// How a training went.
@@ -131,8 +134,11 @@ pub fn react(history: &[(Settings, Course)], rates: &[f64]) -> Next {
             }
             let epochs = ((settings.epochs as f64 * at * 1.25).ceil() as usize).clamp(1, settings.epochs);
             Next::Try(
-                Settings { epochs, weight_decay: DECAY, ..*settings },
-                format!("{what}: {epochs} of {} epochs and a weight decay of {DECAY} are tried", settings.epochs),
+                Settings { epochs, weight_decay: DECAY, lora_dropout: DROPOUT, ..*settings },
+                format!(
+                    "{what}: {epochs} of {} epochs, a weight decay of {DECAY} and a dropout of {DROPOUT} are tried",
+                    settings.epochs
+                ),
             )
         }
         Course::Unfinished { train, valid } if settings.r == RANK => Next::Try(
@@ -163,7 +169,7 @@ mod tests {
     const RATES: [f64; 2] = [2e-3, 3e-3];
 
     fn settings(learning_rate: f64) -> Settings {
-        Settings { learning_rate, epochs: 10, r: RANK, weight_decay: 0.0 }
+        Settings { learning_rate, epochs: 10, r: RANK, weight_decay: 0.0, lora_dropout: 0.0 }
     }
 
     fn next(history: &[(Settings, Course)]) -> (Option<Settings>, String) {
@@ -187,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn overfitting_is_answered_with_fewer_epochs_and_weight_decay_once() {
+    fn overfitting_is_answered_with_fewer_epochs_weight_decay_and_dropout_once() {
         let course = Course::Overfitted { best: 0.5, last: 0.8, at: 0.4 };
         let (tried, why) = next(&[(settings(2e-3), course)]);
-        assert_eq!(tried, Some(Settings { epochs: 5, weight_decay: DECAY, ..settings(2e-3) }));
+        assert_eq!(tried, Some(Settings { epochs: 5, weight_decay: DECAY, lora_dropout: DROPOUT, ..settings(2e-3) }));
         assert!(why.starts_with("the validation loss rose from 0.500 to 0.800"), "{why}");
         let (tried, why) = next(&[(settings(2e-3), course), (settings(2e-3), course)]);
         assert_eq!(tried, None);

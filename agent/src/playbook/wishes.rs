@@ -22,8 +22,9 @@ const ABOUT: f64 = 2.0;
 /// Most bytes of a model card that are read.
 const CARD: usize = 1 << 16;
 
-/// Fills in what the command line leaves open. The error says what the user has to say first.
-pub fn fill(wanted: &Wanted, task: &mut Task, allow: &[String]) -> Result<(), String> {
+/// Fills in what the command line leaves open. The error says what the user has to say first, unless somebody can be `asked`
+/// when it comes to that.
+pub fn fill(wanted: &Wanted, task: &mut Task, (allow, asked): (&[String], bool)) -> Result<(), String> {
     if !wanted.beyond.is_empty() {
         return Err(format!(
             "the playbook cannot do {}; leave it out of the request (it trains LoRA adapters and writes GGUF in F32, F16 or \
@@ -36,7 +37,7 @@ pub fn fill(wanted: &Wanted, task: &mut Task, allow: &[String]) -> Result<(), St
     }
     if let Some(publish) = &wanted.publish {
         let needed = format!("publish:{}", publish.to);
-        if !allow.contains(&needed) {
+        if !asked && !allow.contains(&needed) {
             return Err(format!("publishing needs your consent: say --allow {needed}, or leave it out of the request"));
         }
     }

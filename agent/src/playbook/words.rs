@@ -5,8 +5,9 @@ use std::ops::Range;
 /// Most words that `..` stands for.
 const GAP: usize = 6;
 /// Words before a phrase in which a negation counts, and the negations.
-const BEFORE: usize = 3;
-const NEGATIONS: [&str; 10] = ["no", "not", "without", "never", "dont", "doesnt", "neither", "nor", "neednt", "isnt"];
+const BEFORE: usize = 4;
+const NEGATIONS: [&str; 11] =
+    ["no", "not", "without", "never", "dont", "doesnt", "neither", "nor", "neednt", "isnt", "nothing"];
 
 /// A request in lower case, cut into words.
 #[derive(Clone, Debug)]

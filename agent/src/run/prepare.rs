@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -27,7 +28,7 @@ use tunesmith_tools::{
 };
 
 use super::{
-    ELSEWHERE, Failure, Options,
+    Approve, ELSEWHERE, Failure, Options,
     reading::{self, Read},
     sealing::{self, Parts},
     shown,
@@ -37,7 +38,7 @@ use crate::{
     model::{ChatModel, spec},
     playbook::{
         self,
-        request::{self, Wanted},
+        request::{self, Publish, Wanted},
         wishes,
     },
 };
@@ -77,6 +78,10 @@ pub struct Prepared {
     pub hub: Option<Hub>,
     /// Takes the run's directory away again, should the run not begin.
     pub unbegun: Unbegun,
+    /// Columns whose values are answered together, as one JSON object.
+    pub answers: Vec<String>,
+    /// Where the result is sent once the goal is met.
+    pub publish: Option<Publish>,
     /// The user's files as they were read.
     pub inputs: Vec<Input>,
     skipped: Vec<String>,
@@ -166,7 +171,8 @@ impl Prepared {
             Some(wanted) if !playbook => wanted.figures_only(),
             Some(wanted) => wanted,
         };
-        wishes::fill(&wanted, &mut task, &options.allow).map_err(|e| Failure::new(5, e))?;
+        let asked = options.approve == Approve::Ask && std::io::stdin().is_terminal();
+        wishes::fill(&wanted, &mut task, (&options.allow, asked)).map_err(|e| Failure::new(5, e))?;
         let model =
             planner.open(&|name| std::env::var(name).ok(), &options.jobs, task.seed).map_err(|e| match planner {
                 Planner::Scripted(_) | Planner::Replay(_) => Failure::new(2, e),
@@ -180,8 +186,10 @@ impl Prepared {
             None => bases::resolve(&base_name, &cwd).map_err(|e| Failure::new(2, e))?,
         };
         wishes::check(&wanted, &base_name, &base).map_err(|e| Failure::new(5, e))?;
-        let read = reading::read(&task.files)?;
-        let test = task.test.as_ref().map(|path| test(path, &read)).transpose()?;
+        let mut read = reading::read(&task.files)?;
+        let mut test = task.test.as_ref().map(|path| test(path, &read)).transpose()?;
+        let answers = wanted.answers(&task.request, &read.columns, &read.rows);
+        [&mut read].into_iter().chain(&mut test).for_each(|read| read.join(&answers));
         let all = || [&read].into_iter().chain(&test);
         let inputs: Vec<Input> = all().flat_map(Read::inputs).cloned().collect();
         let skipped = all().flat_map(|read| read.skipped.clone()).collect();
@@ -220,6 +228,8 @@ impl Prepared {
             model,
             hub,
             unbegun,
+            answers,
+            publish: wanted.publish,
             inputs,
             skipped,
             hashes,
@@ -255,6 +265,8 @@ impl Prepared {
             model,
             hub: hub(options)?,
             unbegun: Unbegun { run: None, above: Vec::new(), kept: AtomicBool::new(true) },
+            answers: Vec::new(),
+            publish: None,
             inputs: manifest.inputs,
             skipped: Vec::new(),
             hashes: manifest.hashes,

@@ -9,11 +9,11 @@ use tunesmith_harness::{
     figures::counted,
     hash,
     recipe::Row,
-    rows::{Bad, Batch, MAX_BYTES, Problem, Reading, RowsError, Source},
+    rows::{Bad, Batch, Format, MAX_BYTES, Problem, Reading, RowsError, Source},
     run::Input,
 };
 
-use super::{Failure, chats, shown};
+use super::{Failure, answers, chats, passages, shown};
 
 /// Lines that gave no row, of which a file's record keeps the first.
 const FIRST: usize = 5;
@@ -54,10 +54,14 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Read, Failure> {
         return Err(too_large(held));
     }
     let mut files: Vec<File> = source.inputs.iter().map(File::new).collect::<Result<_, Failure>>()?;
+    let texts = source.inputs.iter().all(|input| matches!(input.format, Format::Text | Format::Markdown));
     let mut rows = Vec::new();
     held = 0;
     for batch in source.batches() {
-        let batch = batch.map_err(wrong)?;
+        let mut batch = batch.map_err(wrong)?;
+        if texts {
+            batch.rows = passages::cut(batch.rows);
+        }
         // A compressed file stands for any number of bytes.
         held += batch.bytes;
         if held > MAX_BYTES {
@@ -80,10 +84,22 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Read, Failure> {
     if unfolded {
         skipped.push("chats are read as prompt and completion; what all of them begin with is left out".to_owned());
     }
+    if texts {
+        skipped.push(format!("texts are read in passages, {} in all", rows.len()));
+    }
     Ok(Read { columns: columns(&files), rows, skipped, files })
 }
 
 impl Read {
+    /// Reads the answers that stand in several columns as one object.
+    pub fn join(&mut self, columns: &[String]) {
+        let Some(name) = answers::name(&self.columns).filter(|_| !columns.is_empty()) else { return };
+        answers::join(&mut self.rows, columns, name);
+        self.columns.retain(|column| !columns.contains(column));
+        self.columns.push(name.to_owned());
+        self.skipped.push(format!("the answers in {} are read as one JSON object", columns.join(", ")));
+    }
+
     /// What is on record of each file.
     pub fn inputs(&self) -> impl Iterator<Item = &Input> {
         self.files.iter().map(|file| &file.input)

@@ -16,8 +16,8 @@ use tunesmith_harness::{
 };
 use tunesmith_sandbox::Cancel;
 
-use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, turns, work};
-use crate::commands::require::met;
+use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, publishing, turns, work};
+use crate::{commands::require::met, planner_loop};
 
 /// What a run may use from now on; `None` leaves it as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -83,6 +83,7 @@ pub async fn resume(
     let mut prepared = Prepared::of_run(run, &options, rows, model)?;
     prepared.instruction = instruction.map(str::to_owned);
     prepared.sunk = sunk(rest);
+    prepared.publish = publishing::wish(&options)?;
     let mut journal = Recorder::after(log, &prepared.run, watch, history(rest, instruction.is_some()));
     let (steps, terms) = (journal.recalls(), Some(options.terms()));
     if instruction.is_some()
@@ -162,11 +163,17 @@ fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
 /// What the user stopped in order to say something was stopped for good, and stays; `instructed` says whether they do now.
 pub(super) fn history(events: &[Event], instructed: bool) -> Vec<Kind> {
     let mut lives: Vec<Vec<Kind>> = vec![Vec::new()];
+    let mut graded = false;
     for event in events {
         match &event.kind {
-            Kind::Resumed { .. } => lives.push(Vec::new()),
-            // The run's own end and its judgements come anew.
-            Kind::Ended { .. } | Kind::Graded { .. } | Kind::Scored { step: None, .. } | Kind::Undone { .. } => {}
+            Kind::Resumed { .. } => {
+                lives.push(Vec::new());
+                graded = false;
+            }
+            Kind::Graded { .. } => graded = true,
+            // The run's own end and its judgements come anew. What was published after the grade is seen to where that is.
+            Kind::Ended { .. } | Kind::Scored { step: None, .. } | Kind::Undone { .. } => {}
+            _ if graded => {}
             kind => lives.last_mut().into_iter().for_each(|life| life.push(kind.clone())),
         }
     }

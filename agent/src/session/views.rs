@@ -74,7 +74,7 @@ pub fn goals(goals: &[Goal]) -> String {
     if goals.is_empty() {
         return "goals: a gain above zero, or what the task says".to_owned();
     }
-    let goals: Vec<String> = goals.iter().map(|goal| format!("{}>={}", goal.metric, goal.at_least)).collect();
+    let goals: Vec<String> = goals.iter().map(Goal::to_string).collect();
     format!("goals: {}", goals.join(", "))
 }
 

@@ -1,8 +1,8 @@
 //! The last lines of a run.
 
 use tunesmith_harness::{
-    figures::{bytes, percent, percents, points},
-    grade::Measured,
+    figures::{bytes, percent},
+    grade::{Measured, shown, shown_gain, shown_interval},
     report::Report,
     task::Outcome,
     text::{visible, visible_lines},
@@ -60,11 +60,17 @@ fn going_on(finished: &Finished) -> Option<String> {
 /// Base, tuned model, shipped files and what needs no model, on the same sealed rows.
 fn figures(report: &Report) -> Vec<Vec<String>> {
     let Some(base) = &report.base else { return Vec::new() };
-    let metric = report.metric.as_deref().unwrap_or("score").replace('_', " ");
-    let mut rows = vec![["", metric.as_str(), "95 % interval", "exact match", "malformed"].map(str::to_owned).to_vec()];
+    let metric = report.metric.as_deref().unwrap_or("score");
+    let measured = |name: &str, m: &Measured| measured(metric, name, m);
+    let title = metric.replace('_', " ");
+    let mut rows = vec![["", title.as_str(), "95 % interval", "exact match", "malformed"].map(str::to_owned).to_vec()];
     rows.push(measured("base", base));
     rows.extend(report.tuned.as_ref().map(|tuned| measured("tuned", tuned)));
-    rows.extend(report.gain.as_ref().map(|gain| vec!["gain".to_owned(), points(gain.value), percents(gain.interval)]));
+    rows.extend(report.gain.as_ref().map(|gain| {
+        let size = shown_gain(metric, gain.value);
+        let size = size.trim_end_matches(" points").trim_end_matches(" bits per byte");
+        vec!["gain".to_owned(), size.to_owned(), shown_interval(metric, gain.interval)]
+    }));
     for artifact in &report.artifacts {
         rows.extend(artifact.measured.as_ref().map(|m| measured(&artifact.path, m)));
     }
@@ -78,8 +84,10 @@ fn figures(report: &Report) -> Vec<Vec<String>> {
     rows
 }
 
-fn measured(name: &str, m: &Measured) -> Vec<String> {
-    vec![name.to_owned(), percent(m.value), percents(m.interval), percent(m.exact_match), percent(m.format_failures)]
+fn measured(metric: &str, name: &str, m: &Measured) -> Vec<String> {
+    let share = |share: Option<f64>| share.map_or_else(|| NONE.to_owned(), percent);
+    let (value, interval) = (shown(metric, m.value), shown_interval(metric, m.interval));
+    vec![name.to_owned(), value, interval, share(m.exact_match), share(m.format_failures)]
 }
 
 fn artifacts(finished: &Finished) -> Vec<String> {

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use tunesmith_harness::{
-    figures::{bytes, percent, percents},
+    figures::{bytes, percent},
+    grade::{shown, shown_interval},
     text::visible,
 };
 
@@ -87,12 +88,13 @@ fn train(output: &Value) -> Option<String> {
 
 fn evaluate(output: &Value) -> Option<String> {
     let who = text(output, "adapter").unwrap_or_else(|| "base".to_owned());
-    let metric = text(output, "metric")?.replace('_', " ");
+    let metric = text(output, "metric")?;
     let interval = (number(output, "interval/0")?, number(output, "interval/1")?);
     let (value, n) = (number(output, "value")?, number(output, "n")?);
-    let mut line = format!("{who}: {metric} {} ({}) of {n:.0} validation examples", percent(value), percents(interval));
-    if metric != "exact match" {
-        line += &format!(", exact match {}", percent(number(output, "exact_match")?));
+    let (value, interval) = (shown(&metric, value), shown_interval(&metric, interval));
+    let mut line = format!("{who}: {} {value} ({interval}) of {n:.0} validation examples", metric.replace('_', " "));
+    if let Some(share) = number(output, "exact_match").filter(|_| metric != "exact_match") {
+        line += &format!(", exact match {}", percent(share));
     }
     Some(line)
 }

@@ -295,3 +295,71 @@ fn what_fails_says_why_and_what_to_do() {
     assert_eq!((&dry["parcel"]["private"], &dry["published"]), (&json!(true), &Value::Null));
     assert!(!hub.seen().iter().any(|asked| asked.starts_with("POST")));
 }
+
+/// Rows, base and result of a run are on the Hub, as its request says.
+#[test]
+fn a_run_takes_rows_and_base_from_the_hub_and_publishes_once_whatever_interrupts_it() {
+    let (hub, place) = (FakeHub::start(), tempfile::tempdir().unwrap());
+    let dir = place.path();
+    let card = |licence: &str| format!("---\nlicense: {licence}\n---\n# One\n");
+    hub.add(Repo::model("acme/tiny").folder(base()).file("README.md", card("apache-2.0")));
+    hub.add(Repo::dataset("acme/tickets").file("train.csv", tickets(60)).file("README.md", card("cc0-1.0")));
+    let task = "Take the data set acme/tickets from the Hugging Face Hub, start from the model acme/tiny, and teach it which \
+                intent each message has. Publish it privately as org/router.";
+    let run = |more: &[&str]| on(&hub, dir, &[&["run", task, "--approve", "auto"], more].concat());
+    assert!(run(&[]).refused(5).contains("--allow network:127.0.0.1"));
+    let network = ["--allow", "network:127.0.0.1"];
+    let said = run(&network);
+    assert!(said.code == 5 && said.err.contains("say --allow publish:org/router"), "{said:?}");
+    assert!(!dir.join("runs").exists() || fs::read_dir(dir.join("runs")).unwrap().next().is_none());
+
+    // The Hub refuses: the run is blocked after its goal is met, and says how to go on.
+    let allowed = ["--allow", "network:127.0.0.1", "--allow", "publish:org/router"];
+    hub.fail("/commit/", 9, Failing::Answer(Answer::refused(403, "Forbidden", "no")));
+    let said = run(&allowed);
+    assert!(said.code == 5 && said.out.contains("not published"), "{said:?}");
+    let found = fs::read_dir(dir.join("runs")).unwrap().next().unwrap().unwrap().path();
+    let commits = || hub.repo(Kind::Model, "org/router").map_or(0, |repo| repo.commits.len());
+    let before = commits();
+    hub.settle();
+
+    // It must be allowed anew, and then it is done, shown whole before.
+    let name = found.file_name().unwrap().to_str().unwrap();
+    let said = on(&hub, dir, &["resume", name]);
+    assert!(said.code == 5 && said.out.contains("--allow publish:org/router"), "{said:?}");
+    let resume = ["resume", name, "--allow", "publish:org/router"];
+    let said = on(&hub, dir, &resume).ok();
+    let told = format!("{}{}", said.out, said.err);
+    assert!(
+        told.contains("adapter_model.safetensors") && told.contains("private") && told.contains("apache-2.0"),
+        "{told}"
+    );
+    assert_eq!(commits(), before + 1);
+    let repo = hub.repo(Kind::Model, "org/router").unwrap();
+    assert!(repo.private && repo.head().files.contains_key("adapter_model.safetensors"));
+    let log = fs::read_to_string(found.join("events.jsonl")).unwrap();
+    let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| events.iter().filter(|event| event["kind"] == kind).collect::<Vec<_>>();
+    let allowed: Vec<&Value> = of("approved").into_iter().filter(|event| event["capability"] == "publish").collect();
+    assert_eq!(
+        allowed.iter().map(|event| &event["granted"]).collect::<Vec<_>>(),
+        [&json!(true), &json!(false), &json!(true)]
+    );
+    let sent: Vec<&Value> = of("returned").into_iter().filter(|event| event["tool"] == "hub_publish").collect();
+    assert_eq!(sent.iter().map(|event| &event["ok"]).collect::<Vec<_>>(), [&json!(false), &json!(true)]);
+    assert!(sent[1]["output"]["url"].as_str().unwrap().ends_with("/org/router"));
+    assert!(on(&hub, dir, &["resume", name]).refused(2).contains("the run has ended"));
+
+    // A process that died after it had sent and before it wrote that down: nothing is sent again.
+    let cut = log.lines().position(|line| {
+        line.contains("\"kind\":\"returned\"") && line.contains("\"ok\":true") && line.contains("hub_publish")
+    });
+    let kept: String = log.lines().take(cut.unwrap()).map(|line| line.to_owned() + "\n").collect();
+    fs::write(found.join("events.jsonl"), kept).unwrap();
+    on(&hub, dir, &resume).ok();
+    assert_eq!(commits(), before + 1);
+    let report: Value = serde_json::from_str(&fs::read_to_string(found.join("report.json")).unwrap()).unwrap();
+    let steps: Vec<&Value> =
+        report["steps"].as_array().unwrap().iter().filter(|step| step["tool"] == "hub_publish").collect();
+    assert_eq!(steps.len(), 2, "{steps:?}");
+}

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fs, net::TcpListener, path::Path};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tunesmith::{
+    approvals::Flag,
     model::{ChatModel, Message, scripted::Scripted},
     planner_loop::{End, LoopEnd, Planning, drive},
     show::Share,
@@ -19,7 +20,7 @@ use tunesmith_tools::{registry, tool::AnyTool};
 
 use crate::{
     cli::Said,
-    fakes::{Fake, Kept, Talker, World, finish, nobody, plan, scope, scope_of},
+    fakes::{Fake, Kept, Talker, World, finish, plan, scope, scope_of},
     scripts::{Scripts, columns},
 };
 
@@ -99,10 +100,11 @@ async fn planned(model: &dyn ChatModel, tools: &[&dyn AnyTool]) -> (LoopEnd, Vec
         outputs: world.outputs(),
         system: "s".into(),
         request: "r".into(),
+        instruction: None,
         share: Share::Samples,
         scope_of: &scope_of,
         may_amend: false,
-        decide: &nobody,
+        decide: &Flag(false),
     };
     let end = drive(planning, &mut kept, &mut |_| {}).await.unwrap();
     (end, kept.events)

@@ -54,7 +54,7 @@ fn rows_are_told_only_where_they_may_be_shared() {
         test: None,
         test_share: None,
         base: None,
-        goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
+        goals: vec![Goal::at_least("accuracy", 0.9)],
         artifacts: Vec::new(),
         max_bytes: None,
         minutes: Some(10.0),

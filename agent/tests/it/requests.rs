@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::cli::{Said, base, command};
 
-/// Fewest that must be right, and most that may start a wrong plan.
-const BOUNDS: (usize, usize) = (34, 1);
+/// Fewest that must be right, and most that may start a wrong plan, of the first set and of the second.
+const BOUNDS: [(usize, usize); 2] = [(39, 1), (30, 1)];
 
 /// How a request went.
 #[derive(Debug, PartialEq)]
@@ -43,7 +43,9 @@ fn differences(expect: &Value, plan: &Value, models: &str) -> Vec<String> {
     let kind =
         if expect["kind"] == "tool_calling" { "extraction" } else { expect["kind"].as_str().unwrap_or_default() };
     check("kind", plan["kind"] == kind, &plan["kind"]);
-    for (field, got) in [("input", &plan["inputs"]), ("target", &plan["target"])] {
+    // Answers in several columns are read as one object.
+    let target = if expect["target"].is_array() { &plan["answers"] } else { &plan["target"] };
+    for (field, got) in [("input", &plan["inputs"]), ("target", target)] {
         check(field, expect[field].is_null() || texts(&expect[field]) == texts(got), got);
     }
     for field in ["minutes", "max_bytes"] {
@@ -88,6 +90,8 @@ fn judge(expect: &Value, said: &Said, models: &str) -> Verdict {
     if expect["outcome"] == "refuse" || offline {
         return match said.code {
             0 => Verdict::Wrong(said.out.clone()),
+            // A file that is not there is a wrong command line.
+            2 if error.contains("there is no such file") => Verdict::Right,
             5 if !offline || error.contains("--allow ") => Verdict::Right,
             _ => Verdict::Refused(error),
         };
@@ -121,7 +125,17 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn requests_of_others_are_planned_or_refused_as_they_expect() {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/requests");
+    meets("", BOUNDS[0]);
+}
+
+#[test]
+fn a_second_set_of_requests_is_too() {
+    meets("second", BOUNDS[1]);
+}
+
+/// Plans all requests of a set, and holds what comes of them against the bounds.
+fn meets(set: &str, (least, most): (usize, usize)) {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/requests").join(set);
     let place = place(&source);
     let models = place.path().join("models").display().to_string();
     let lines = fs::read_to_string(source.join("requests.jsonl")).unwrap();
@@ -148,5 +162,5 @@ fn requests_of_others_are_planned_or_refused_as_they_expect() {
     let (right, wrong) = (count(|v| *v == Verdict::Right), count(|v| matches!(v, Verdict::Wrong(_))));
     let others: Vec<_> = done.iter().filter(|(_, verdict)| *verdict != Verdict::Right).collect();
     println!("{right} of {} right, {wrong} wrong plans: {others:#?}", done.len());
-    assert!(right >= BOUNDS.0 && wrong <= BOUNDS.1, "{right} right, {wrong} wrong plans: {others:#?}");
+    assert!(right >= least && wrong <= most, "{right} right, {wrong} wrong plans: {others:#?}");
 }

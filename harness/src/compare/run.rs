@@ -1,6 +1,6 @@
 //! A finished run as results: one task, the sealed rows.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, f64::consts::LN_2, path::Path};
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::{Event, Kind},
-    grade::Grade,
+    grade::{Grade, Passage},
 };
 
 /// The tuned model of a run on its sealed rows, or the base where nothing was tuned.
@@ -48,8 +48,29 @@ pub fn of_grade(name: String, grade: &Grade, sealed: &str) -> Results {
     Results { name, tasks: [("sealed rows".to_owned(), task)].into(), notes: Vec::new() }
 }
 
+/// Raw text, whose passages weigh as much as their bytes.
+fn of_texts(grade: &Grade, value: f64, sealed: &str) -> MetricResults {
+    let of = grade.passages.len();
+    let item = |(row, passage): (usize, &Passage)| Item {
+        key: format!("{sealed} {row:06} of {of}"),
+        sums: vec![-LN_2 * passage.tuned.unwrap_or(passage.base), passage.bytes as f64],
+        prompt: None,
+        cluster: None,
+    };
+    MetricResults {
+        value: Some(value),
+        stderr: None,
+        higher_is_better: false,
+        aggregate: Aggregate::BitsPerByte,
+        items: grade.passages.iter().enumerate().map(item).collect(),
+    }
+}
+
 fn metrics(grade: &Grade, sealed: &str) -> BTreeMap<String, MetricResults> {
     let measured = grade.tuned.as_ref().unwrap_or(&grade.base);
+    if !grade.passages.is_empty() {
+        return [(format!("{},none", grade.metric), of_texts(grade, measured.value, sealed))].into();
+    }
     let right = |(base, tuned): &(bool, Option<bool>)| if grade.tuned.is_some() { *tuned } else { Some(*base) };
     let right: Option<Vec<bool>> = grade.items.iter().map(right).collect();
     let of = right.as_ref().map_or(0, Vec::len);

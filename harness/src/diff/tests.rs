@@ -18,7 +18,7 @@ fn task() -> Task {
         test: None,
         test_share: None,
         base: None,
-        goals: vec![Goal { metric: "accuracy".into(), at_least: 0.8 }],
+        goals: vec![Goal::at_least("accuracy", 0.8)],
         artifacts: Vec::new(),
         minutes: Some(10.0),
         steps: None,
@@ -73,8 +73,16 @@ fn scored(number: u32, value: f64) -> Kind {
 
 fn measured(right: usize) -> Measured {
     let value = right as f64 / 20.0;
-    let (macro_f1, field_accuracy) = (None, None);
-    Measured { value, interval: (0.0, 1.0), n: 20, exact_match: value, format_failures: 0.0, macro_f1, field_accuracy }
+    Measured {
+        value,
+        interval: (0.0, 1.0),
+        n: 20,
+        exact_match: Some(value),
+        format_failures: Some(0.0),
+        macro_f1: None,
+        field_accuracy: None,
+        perplexity: None,
+    }
 }
 
 /// The base is right on the first two rows, the tuned model on the first `right`.
@@ -90,6 +98,7 @@ fn graded(right: usize) -> Kind {
         errors: Vec::new(),
         unusable: Vec::new(),
         items: (0..20).map(|row| (row < 2, Some(row < right))).collect(),
+        passages: Vec::new(),
     };
     Kind::Graded { grade: Box::new(grade), jobs: Vec::new() }
 }

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Artifact, Grade, GradeProgress, Submission, cases::Cases, measure::measure};
-use crate::{figures::percent, hash::sha256_file, model::Models};
+use super::{Artifact, Grade, GradeProgress, Submission, cases::Cases, less_is_better, measure::measure, shown};
+use crate::{hash::sha256_file, model::Models};
 
 /// The kind of an adapter.
 pub(super) const ADAPTER: &str = "adapter";
@@ -62,9 +62,13 @@ pub(super) fn check(
     artifact.failed = examine(artifact, path, s, cases, models, on).err();
     if artifact.failed.is_none()
         && let (Some(file), Some(tuned)) = (&artifact.measured, &grade.tuned)
-        && file.interval.1 < tuned.interval.0
+        && if less_is_better(&grade.metric) {
+            file.interval.0 > tuned.interval.1
+        } else {
+            file.interval.1 < tuned.interval.0
+        }
     {
-        let (file, tuned) = (percent(file.value), percent(tuned.value));
+        let (file, tuned) = (shown(&grade.metric, file.value), shown(&grade.metric, tuned.value));
         artifact.failed = Some(format!("the file reaches {file} where the tuned model has {tuned}"));
     }
 }

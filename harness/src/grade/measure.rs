@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Gain, GradeProgress, Measured, cases::Cases};
+use super::{Gain, GradeProgress, Measured, Passage, cases::Cases, text};
 use crate::{
     metrics,
     model::{ChatLanguageModel, Generated, Loglikelihood, ModelError},
@@ -19,6 +19,20 @@ pub(super) struct Scored {
     pub got: Vec<String>,
     /// Classification: the predicted label, if there is a single best one.
     pub predicted: Vec<Option<usize>>,
+    /// Raw text: bits and bytes of each passage; then nothing is right or wrong.
+    pub bits: Vec<stats::Sums<2>>,
+}
+
+impl Scored {
+    /// The passages of raw text, with what the tuned model takes for them where it was scored.
+    pub fn passages(&self, tuned: Option<&Scored>) -> Vec<Passage> {
+        let of = |(at, [base, bytes]): (usize, &stats::Sums<2>)| Passage {
+            bytes: *bytes as u64,
+            base: *base,
+            tuned: tuned.and_then(|tuned| tuned.bits.get(at)).map(|[bits, _]| *bits),
+        };
+        self.bits.iter().enumerate().map(of).collect()
+    }
 }
 
 /// Scores `model` on `cases`. Rows without an example are wrong.
@@ -30,6 +44,7 @@ pub(super) fn measure(
     on: &mut dyn FnMut(GradeProgress),
 ) -> Result<Scored, ModelError> {
     let labels = match recipe.kind {
+        JobKind::Pretraining => return text::measure(cases, model, name, on),
         JobKind::Classification => Some(predict(recipe, cases, model, name, on)?),
         JobKind::Extraction | JobKind::Generation => None,
     };
@@ -53,12 +68,13 @@ pub(super) fn measure(
         value: metrics::accuracy(&right),
         interval: stats::wilson(right.iter().filter(|r| **r).count(), n),
         n,
-        exact_match: metrics::accuracy(&exact),
-        format_failures: malformed as f64 / judged.len().max(1) as f64,
+        exact_match: Some(metrics::accuracy(&exact)),
+        format_failures: Some(malformed as f64 / judged.len().max(1) as f64),
         macro_f1,
         field_accuracy,
+        perplexity: None,
     };
-    Ok(Scored { measured, right, got, predicted })
+    Ok(Scored { measured, right, got, predicted, bits: Vec::new() })
 }
 
 /// Share of the fields of all expected objects that the generated ones have with the same value.

@@ -1,21 +1,22 @@
 //! Whether a grade meets what was asked for.
 
-use super::{Gain, Grade, Measured, files::ADAPTER};
+use super::{Gain, Grade, Measured, files::ADAPTER, shown, shown_gain, shown_interval};
 use crate::{
-    figures::{bytes, counted, p_value, percent, percents, points},
-    task::{Goal, JobKind},
+    figures::{bytes, counted, p_value, percent, percents},
+    task::{Bound, Goal, JobKind},
 };
 
-/// The metrics that a goal may name, with what each means.
-///
-/// All are better when higher, as a goal is always `METRIC>=X`.
-pub const METRICS: [(&str, &str); 6] = [
+/// The metrics that a goal may name, with what each means. A goal is `METRIC>=X`, and `METRIC<=X` for those of which less is
+/// better.
+pub const METRICS: [(&str, &str); 8] = [
     ("accuracy", "share of sealed rows that the tuned model gets right, on the headline metric"),
     ("exact_match", "share of sealed rows whose generated answer is right"),
     ("macro_f1", "mean F1 over the labels (classification only)"),
     ("field_accuracy", "share of the expected JSON objects' fields that are right (extraction only)"),
     ("well_formed", "share of generated answers that have the asked-for form"),
-    ("gain", "tuned minus base on the headline metric"),
+    ("bits_per_byte", "bits that the tuned model takes for a byte of sealed text, less is better (pretraining only)"),
+    ("perplexity", "e to the tuned model's mean loss of a token of sealed text, less is better (pretraining only)"),
+    ("gain", "what training gained on the headline metric"),
 ];
 
 /// A gain counts as one when the test's p is below this.
@@ -26,10 +27,12 @@ pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
     let tuned = grade.tuned.as_ref();
     match metric {
         "accuracy" => tuned.map(|t| t.value),
-        "exact_match" => tuned.map(|t| t.exact_match),
+        "exact_match" => tuned?.exact_match,
         "macro_f1" => tuned?.macro_f1,
         "field_accuracy" => tuned?.field_accuracy,
-        "well_formed" => tuned.map(|t| 1.0 - t.format_failures),
+        "well_formed" => tuned?.format_failures.map(|share| 1.0 - share),
+        "bits_per_byte" => tuned.map(|t| t.value).filter(|_| grade.metric == metric),
+        "perplexity" => tuned?.perplexity,
         "gain" => grade.gain.as_ref().map(|g| g.value),
         _ => None,
     }
@@ -37,9 +40,14 @@ pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
 
 /// Whether `metric` can be a goal of a job of this kind.
 pub fn is_metric(kind: JobKind, metric: &str) -> bool {
-    METRICS.iter().any(|(name, _)| *name == metric)
-        && (metric != "macro_f1" || kind == JobKind::Classification)
-        && (metric != "field_accuracy" || kind == JobKind::Extraction)
+    let fits = match metric {
+        "gain" => true,
+        "bits_per_byte" | "perplexity" => kind == JobKind::Pretraining,
+        "macro_f1" => kind == JobKind::Classification,
+        "field_accuracy" => kind == JobKind::Extraction,
+        _ => kind != JobKind::Pretraining,
+    };
+    fits && METRICS.iter().any(|(name, _)| *name == metric)
 }
 
 /// Whether the goals are met on the sealed rows, and why, in one sentence.
@@ -100,17 +108,18 @@ fn gained(grade: &Grade) -> (bool, String) {
 
 /// What training changed, with its figures: `accuracy rose from 10.4 % to 91.5 % on 375 sealed rows, ...`.
 pub(crate) fn change(metric: &str, base: &Measured, tuned: &Measured, gain: &Gain) -> String {
-    let (metric, from, to) = (metric.replace('_', " "), percent(base.value), percent(tuned.value));
+    let (from, to) = (shown(metric, base.value), shown(metric, tuned.value));
     let words = match () {
-        () if gain.value > 0.0 => format!("rose from {from} to {to}"),
-        () if gain.value < 0.0 => format!("fell from {from} to {to}"),
+        () if tuned.value > base.value => format!("rose from {from} to {to}"),
+        () if tuned.value < base.value => format!("fell from {from} to {to}"),
         () => format!("stayed at {to}"),
     };
     let rows = counted(tuned.n, "sealed row");
     let kind = if gain.value < 0.0 { "change" } else { "gain" };
-    let (points, interval) = (points(gain.value), percents(gain.interval));
+    let (size, interval) = (shown_gain(metric, gain.value), shown_interval(metric, gain.interval));
     let (interval, p) = (interval.trim_end_matches(" %"), p_value(gain.p_value));
-    format!("{metric} {words} on {rows}, a {kind} of {points} points (95 % interval {interval}, {p})")
+    let metric = metric.replace('_', " ");
+    format!("{metric} {words} on {rows}, a {kind} of {size} (95 % interval {interval}, {p})")
 }
 
 fn reached(grade: &Grade, goals: &[Goal]) -> (bool, String) {
@@ -122,9 +131,13 @@ fn reached(grade: &Grade, goals: &[Goal]) -> (bool, String) {
         .iter()
         .map(|goal| match metric_value(grade, &goal.metric) {
             Some(got) => {
-                let met = got >= goal.at_least - 1e-12;
+                let met = goal.bound.is_met(got);
                 let word = if met { "meets" } else { "misses" };
-                (met, format!("{} of {} {word} the goal of {}", goal.metric, percent(got), percent(goal.at_least)))
+                // A gain is one of the headline metric.
+                let unit = if goal.metric == "gain" { &grade.metric } else { &goal.metric };
+                let most = if matches!(goal.bound, Bound::AtMost(_)) { "at most " } else { "" };
+                let (got, bar) = (shown(unit, got), shown(unit, goal.bound.value()));
+                (met, format!("{} of {got} {word} the goal of {most}{bar}", goal.metric))
             }
             None => (false, format!("{} is not a metric of this result", goal.metric)),
         })

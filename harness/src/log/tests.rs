@@ -28,7 +28,7 @@ fn task() -> Task {
         test: None,
         test_share: Some(0.1),
         base: None,
-        goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
+        goals: vec![Goal::at_least("accuracy", 0.9)],
         artifacts: Vec::new(),
         max_bytes: None,
         minutes: Some(10.0),

@@ -3,7 +3,7 @@
 use super::Report;
 use crate::{
     figures::{counted, percent},
-    grade::change,
+    grade::{change, shown},
 };
 
 pub(super) fn sentence(report: &Report) -> String {
@@ -12,7 +12,7 @@ pub(super) fn sentence(report: &Report) -> String {
         return capital(&format!("{outcome}: nothing was scored on the sealed rows."));
     };
     let (Some(tuned), Some(gain)) = (&report.tuned, &report.gain) else {
-        let (value, rows) = (percent(base.value), counted(base.n, "sealed row"));
+        let (value, rows) = (shown(metric, base.value), counted(base.n, "sealed row"));
         let metric = metric.replace('_', " ");
         return capital(&format!("{outcome}: there is no tuned model; the base has {value} {metric} on {rows}."));
     };

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     event::{Approver, Capability, Fault, JobRecord},
     figures::{bytes, duration, percent},
+    grade::less_is_better,
     score::{Score, Verdict},
     text::truncate_middle,
 };
@@ -216,6 +217,7 @@ impl Policy {
                     Capability::Plan => "plan",
                     Capability::Scope => "change of scope",
                     Capability::Network => "network",
+                    Capability::Publish => "publishing",
                 };
                 let by = match by {
                     Approver::Policy => "--approve",
@@ -346,12 +348,8 @@ impl Steps {
         let value = output["value"].as_f64()?;
         let rows = serde_json::json!([self.args["data"], self.args["limit"], output["n"]]);
         let interval = serde_json::from_value(output["interval"].clone()).ok();
-        Some(
-            self.change(
-                Change { name, value, interval, best_before: None, difference: None, less_is_better: false },
-                rows,
-            ),
-        )
+        let less_is_better = less_is_better(&name);
+        Some(self.change(Change { name, value, interval, best_before: None, difference: None, less_is_better }, rows))
     }
 
     fn trained(&mut self, output: &Value) -> Option<Change> {

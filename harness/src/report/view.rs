@@ -9,11 +9,12 @@ use super::{
     sentence::capital,
 };
 use crate::{
-    figures::{bytes, counted, duration, p_value, percent, percents, points},
-    grade::{Confusion, Measured},
+    figures::{bytes, counted, duration, p_value, percent, percents},
+    grade::{Confusion, Measured, shown, shown_gain, shown_interval},
     score::{Score, Verdict},
     stats,
     svg::{self, Line},
+    task::{Bound, Goal, JobKind},
     text::truncate_middle,
 };
 
@@ -151,7 +152,7 @@ impl View {
             metric: report.metric.as_ref().map(|metric| metric.replace('_', " ")),
             results: results(report),
             classification: report.confusion.is_some() || report.baselines.chance.is_some(),
-            goals: report.goals.iter().map(|g| format!("{} ≥ {}", g.metric, percent(g.at_least))).collect(),
+            goals: report.goals.iter().map(|goal| self::goal(goal, report.metric.as_deref())).collect(),
             curves: curves(&report.curves),
             matrix: report.confusion.as_ref().and_then(matrix),
             pairs: report.confusion.as_ref().map(pairs).unwrap_or_default(),
@@ -181,12 +182,13 @@ const NONE: &str = "–";
 
 fn results(report: &Report) -> Vec<Row> {
     let Some(base) = &report.base else { return Vec::new() };
-    let mut rows = vec![measured("base", base, None, false)];
+    let metric = report.metric.as_deref().unwrap_or_default();
+    let mut rows = vec![measured("base", (metric, base), None, false)];
     if let Some(tuned) = &report.tuned {
-        rows.push(measured("tuned", tuned, report.gain.as_ref().map(|gain| gain.p_value), true));
+        rows.push(measured("tuned", (metric, tuned), report.gain.as_ref().map(|gain| gain.p_value), true));
     }
     for artifact in &report.artifacts {
-        rows.extend(artifact.measured.as_ref().map(|m| measured(&artifact.path, m, None, false)));
+        rows.extend(artifact.measured.as_ref().map(|m| measured(&artifact.path, (metric, m), None, false)));
     }
     let baselines = &report.baselines;
     let fixed = [("chance", baselines.chance, false), (majority(report), baselines.majority, true)];
@@ -201,15 +203,22 @@ fn majority(report: &Report) -> &'static str {
     if report.baselines.chance.is_some() { "majority class" } else { "most frequent answer" }
 }
 
-fn measured(name: &str, m: &Measured, p: Option<f64>, strong: bool) -> Row {
+/// A target as people read it.
+fn goal(goal: &Goal, metric: Option<&str>) -> String {
+    let unit = metric.filter(|_| goal.metric == "gain").unwrap_or(&goal.metric);
+    let sign = if matches!(goal.bound, Bound::AtMost(_)) { "≤" } else { "≥" };
+    format!("{} {sign} {}", goal.metric, shown(unit, goal.bound.value()))
+}
+
+fn measured(name: &str, (metric, m): (&str, &Measured), p: Option<f64>, strong: bool) -> Row {
     Row {
         name: name.to_owned(),
-        value: percent(m.value),
-        interval: percents(m.interval),
+        value: shown(metric, m.value),
+        interval: shown_interval(metric, m.interval),
         n: m.n.to_string(),
         p: p.map_or(NONE.into(), |p| p_value(p).replace("p = ", "").replace("p < ", "< ")),
-        exact: percent(m.exact_match),
-        malformed: percent(m.format_failures),
+        exact: m.exact_match.map_or(NONE.into(), percent),
+        malformed: m.format_failures.map_or(NONE.into(), percent),
         strong,
     }
 }
@@ -294,7 +303,10 @@ fn files(report: &Report) -> Vec<FileView> {
             verdict: if a.failed.is_some() { "fail" } else { "pass" },
             note: match (&a.failed, &a.measured) {
                 (Some(why), _) => short(why),
-                (None, Some(m)) => format!("{} on the sealed rows, by itself", percent(m.value)),
+                (None, Some(m)) => {
+                    let value = shown(report.metric.as_deref().unwrap_or_default(), m.value);
+                    format!("{value} on the sealed rows, by itself")
+                }
                 (None, None) => String::new(),
             },
         })
@@ -331,9 +343,13 @@ fn facts(report: &Report) -> Vec<[String; 2]> {
     let mut facts: Vec<[String; 2]> = Vec::new();
     let mut fact = |name: &str, value: String| facts.push([name.to_owned(), value]);
     if let Some(gain) = &report.gain {
-        let interval = percents(gain.interval);
-        let (value, interval) = (points(gain.value), interval.trim_end_matches(" %"));
-        fact("Gain", format!("{value} points, 95 % interval {interval}, {}", p_value(gain.p_value)));
+        let metric = report.metric.as_deref().unwrap_or_default();
+        let interval = shown_interval(metric, gain.interval);
+        let (value, interval) = (shown_gain(metric, gain.value), interval.trim_end_matches(" %"));
+        fact("Gain", format!("{value}, 95 % interval {interval}, {}", p_value(gain.p_value)));
+    }
+    if let (Some(base), Some(tuned)) = (perplexity(report.base.as_ref()), perplexity(report.tuned.as_ref())) {
+        fact("Perplexity", format!("{base:.2} to {tuned:.2} for a token"));
     }
     if let Some(f1) = report.tuned.as_ref().and_then(|tuned| tuned.macro_f1) {
         fact("Macro F1", format!("{f1:.3}"));
@@ -369,6 +385,10 @@ fn facts(report: &Report) -> Vec<[String; 2]> {
     facts
 }
 
+fn perplexity(measured: Option<&Measured>) -> Option<f64> {
+    measured?.perplexity
+}
+
 /// The layers that are enforced, then what is missing of the others.
 fn sandbox(layers: &[String]) -> String {
     let whole = |layer: &String| match layer.split_once(": ") {
@@ -386,7 +406,10 @@ fn scope(report: &Report) -> Vec<[String; 2]> {
     let kind =
         serde_json::to_value(scope.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
     let after = scope.answer_after.as_ref().map(|marker| format!(", only what follows {marker:?} is compared"));
-    let columns = format!("{:?} to {:?}{}", scope.input, scope.target, after.unwrap_or_default());
+    let columns = match scope.kind {
+        JobKind::Pretraining => format!("{:?}, read as it stands", scope.input),
+        _ => format!("{:?} to {:?}{}", scope.input, scope.target, after.unwrap_or_default()),
+    };
     [
         ("Base", scope.base.clone()),
         ("Job", kind),

@@ -175,7 +175,11 @@ impl Stream {
             Format::Text | Format::Markdown => Cutter::Paragraphs { blank: true },
             Format::JsonLines | Format::Parquet => Cutter::Lines,
         };
-        let mut units = Units::new(Text::open(&input.path, input.encoding)?, cutter);
+        let text = Text::open(&input.path, input.encoding)?;
+        let mut units = match &input.listed {
+            Some(listed) => Units::new(text.part(&listed.at), cutter).from_line(listed.line),
+            None => Units::new(text, cutter),
+        };
         let encoding = (input.encoding != encoding_rs::UTF_8).then(|| input.encoding.name());
         let mut parser = Parser { file, format: input.format, bad: reading.bad, encoding, header: None };
         if matches!(input.format, Format::Csv | Format::Tsv | Format::Json) {

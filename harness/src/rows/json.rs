@@ -1,6 +1,6 @@
 //! Rows as JSON: an object per line, or the elements of an array.
 
-use std::{cell::Cell, fmt};
+use std::{cell::Cell, fmt, ops::Range};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, map::Entry};
@@ -56,17 +56,74 @@ pub(super) fn elements(chunk: &Chunk, sink: &mut Sink) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Says so when a text is a single object over several lines, and names the list inside it that may be the rows.
-pub(super) fn one_object(text: &str) -> Option<Problem> {
-    let object: Row = serde_json::from_str(text).ok()?;
-    Some(listing(&object).unwrap_or(Problem::OneObject(String::new())))
+/// A list of rows inside the one object that a text is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Where it stands in the text, in bytes, with its brackets.
+    pub(super) at: Range<u64>,
+    /// The line on which it begins, from 1.
+    pub(super) line: u64,
 }
 
-/// Names the list of objects inside an object that may be the rows.
-pub(super) fn listing(object: &Row) -> Option<Problem> {
+/// The one list of objects inside the object that a whole text is. Without one, or with several, it is not known what the
+/// rows are.
+pub(super) fn listed(text: &str, object: &Row) -> Result<Listed, Problem> {
     let is_list = |value: &Value| value.as_array().is_some_and(|list| list.first().is_some_and(Value::is_object));
-    let (key, _) = object.iter().find(|(_, value)| is_list(value))?;
-    Some(Problem::OneObject(format!(", here for example with: jq -c '.[{}][]'", Value::from(key.as_str()))))
+    let keys: Vec<&String> = object.iter().filter(|(_, value)| is_list(value)).map(|(key, _)| key).collect();
+    let found = lists(text).into_iter().rfind(|(key, _)| keys.contains(&key));
+    match (&keys[..], found) {
+        ([], _) => Err(Problem::OneObject(String::new())),
+        ([_], Some((key, at))) => {
+            let line = 1 + memchr::memchr_iter(b'\n', &text.as_bytes()[..at.start]).count() as u64;
+            Ok(Listed { key, at: at.start as u64..at.end as u64, line })
+        }
+        ([first, ..], _) => {
+            Err(Problem::OneObject(format!(", here for example with: jq -c '.[{}][]'", Value::from(first.as_str()))))
+        }
+    }
+}
+
+/// The lists that are values of the object that a text is, each with its key and its place. The text is known to be JSON.
+fn lists(text: &str) -> Vec<(String, Range<usize>)> {
+    let (mut found, mut depth, mut key, mut start) = (Vec::new(), 0usize, String::new(), 0);
+    let mut bytes = text.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => {
+                let mut end = at;
+                while let Some((next, byte)) = bytes.next() {
+                    match byte {
+                        b'\\' => drop(bytes.next()),
+                        b'"' => {
+                            end = next;
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+                // A value may be taken for the key, until the next key comes.
+                if depth == 1 {
+                    key = text.get(at..=end).and_then(|key| serde_json::from_str(key).ok()).unwrap_or_default();
+                }
+            }
+            b'[' | b'{' => {
+                if depth == 1 {
+                    start = at;
+                }
+                depth += 1;
+            }
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                if depth == 1 && byte == b']' {
+                    found.push((key.clone(), start..at + 1));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn object(value: Value, place: impl Fn() -> String) -> Result<Row, Problem> {

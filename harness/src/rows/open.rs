@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     mem,
+    ops::Range,
     path::Path,
     sync::{
         Arc,
@@ -84,6 +85,8 @@ pub(super) struct Text {
     raw: Vec<u8>,
     begun: bool,
     ended: bool,
+    /// Bytes before the part that is read, and bytes of that part, as far as they have not come yet.
+    part: Option<(u64, u64)>,
 }
 
 impl Text {
@@ -91,7 +94,12 @@ impl Text {
     pub fn open(path: &Path, encoding: &'static Encoding) -> Result<Text, Problem> {
         let (bytes, _) = Bytes::open(path)?;
         let decoder = (encoding != UTF_8).then(|| encoding.new_decoder_with_bom_removal());
-        Ok(Text { bytes, decoder, raw: Vec::new(), begun: false, ended: false })
+        Ok(Text { bytes, decoder, raw: Vec::new(), begun: false, ended: false, part: None })
+    }
+
+    /// Only this part of it, in bytes of UTF-8.
+    pub fn part(self, at: &Range<u64>) -> Text {
+        Text { part: Some((at.start, at.end.saturating_sub(at.start))), ..self }
     }
 
     /// Bytes of the file itself that were taken so far.
@@ -101,6 +109,21 @@ impl Text {
 
     /// Appends the next piece; `false` at the end. What is not in the file's encoding becomes a byte that is no UTF-8.
     pub fn read(&mut self, into: &mut Vec<u8>) -> Result<bool, Problem> {
+        let from = into.len();
+        let more = self.piece(into)?;
+        if let Some((before, left)) = &mut self.part {
+            let skipped = (*before).min((into.len() - from) as u64) as usize;
+            into.drain(from..from + skipped);
+            *before -= skipped as u64;
+            let kept = (*left).min((into.len() - from) as u64) as usize;
+            into.truncate(from + kept);
+            *left -= kept as u64;
+            self.ended |= *left == 0;
+        }
+        Ok(more)
+    }
+
+    fn piece(&mut self, into: &mut Vec<u8>) -> Result<bool, Problem> {
         if self.ended {
             return Ok(false);
         }

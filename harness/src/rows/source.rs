@@ -11,11 +11,12 @@ use encoding_rs::Encoding;
 use serde::Serialize;
 
 use super::{
-    Batch, Batches, Format, Problem, RowsError, delimited, json,
+    Batch, Batches, Format, Problem, RowsError, delimited,
+    json::{self, Listed},
     open::{self, Bytes, HEAD},
     other_than_file, parquet,
 };
-use crate::eval::registry::matches;
+use crate::{eval::registry::matches, recipe::Row};
 
 /// Most files of one source.
 const MAX_FILES: usize = 10_000;
@@ -78,6 +79,8 @@ pub struct Input {
     pub bytes: u64,
     /// The columns of bytes of a Parquet file, which are in no row.
     pub left_out: Vec<String>,
+    /// Where the file is one object, the list in it that holds the rows.
+    pub listed: Option<Listed>,
     pub(super) delimiter: u8,
 }
 
@@ -167,6 +170,9 @@ impl Input {
         if !self.left_out.is_empty() {
             return Some(format!("columns of bytes are left out: {}", self.left_out.join(", ")));
         }
+        if let Some(Listed { key, .. }) = &self.listed {
+            return Some(format!("its rows are the list {key:?}; what stands beside it is left out"));
+        }
         let guessed = (self.encoding != encoding_rs::UTF_8).then(|| self.encoding.name())?;
         Some(format!("read as {guessed}, which its bytes look like; convert the file to UTF-8 if letters are wrong"))
     }
@@ -187,6 +193,7 @@ impl Input {
             encoding: encoding_rs::UTF_8,
             bytes: meta.len(),
             left_out: Vec::new(),
+            listed: None,
             delimiter: b',',
         };
         if head.starts_with(parquet::MAGIC) && compression == Compression::None {
@@ -203,23 +210,39 @@ impl Input {
         }
         (input.format, input.delimiter) = format(&extension(path), lines);
         if input.format == Format::JsonLines && extension(path) == "json" {
-            one_object(lines, whole, &mut from, &input, head.clone())?;
+            input.listed = one_object(lines, whole, &mut from, &input, head.clone())?;
+            if input.listed.is_some() {
+                input.format = Format::Json;
+            }
         }
         Ok(input)
     }
 }
 
-/// Refuses a file that is one object: over several lines, or in the only line where it holds a list of objects.
-fn one_object(lines: &str, whole: bool, from: &mut Bytes, input: &Input, mut head: Vec<u8>) -> Result<(), Problem> {
+/// The rows of a file that is one object: over several lines, or in the only line where it holds a list of objects.
+fn one_object(
+    lines: &str,
+    whole: bool,
+    from: &mut Bytes,
+    input: &Input,
+    mut head: Vec<u8>,
+) -> Result<Option<Listed>, Problem> {
     let (first, rest) = lines.trim_start().split_once('\n').unwrap_or((lines.trim_start(), ""));
     if let Ok(value) = json::parse(first.trim_end()) {
-        let alone = whole && rest.trim().is_empty();
-        return value.as_object().filter(|_| alone).and_then(json::listing).map_or(Ok(()), Err);
+        let alone = value.as_object().filter(|_| whole && rest.trim().is_empty());
+        // One row is a row, unless it can only be the rows' envelope.
+        return match alone.map(|object| json::listed(lines, object)) {
+            Some(Err(Problem::OneObject(advice))) if advice.is_empty() => Ok(None),
+            found => found.transpose(),
+        };
     }
     if !whole && from.read(&mut head, EXPLAINED)? == EXPLAINED {
-        return Ok(());
+        return Ok(None);
     }
-    json::one_object(&input.encoding.decode_with_bom_removal(&head).0).map_or(Ok(()), Err)
+    let (text, damaged) = input.encoding.decode_with_bom_removal(&head);
+    let Ok(object) = serde_json::from_str::<Row>(&text) else { return Ok(None) };
+    // What is not in the file's encoding stands in other places once it is read.
+    if damaged { Err(Problem::OneObject(String::new())) } else { json::listed(&text, &object).map(Some) }
 }
 
 /// The extension in lower case, without that of a compression.

@@ -145,11 +145,20 @@ fn broken_json_is_placed_by_line() {
 }
 
 #[test]
-fn one_object_around_the_rows_is_explained() {
-    let said = error("t.json", "{\n \"version\": 1,\n \"data\": [{\"a\": 1}]\n}\n");
-    assert!(said.ends_with("one object per line, here for example with: jq -c '.[\"data\"][]'"), "{said}");
-    // As most programs write it, in one line.
-    assert_eq!(error("t.json", "{\"version\": 1, \"data\": [{\"a\": 1}]}\n"), said);
+fn rows_inside_one_object_are_read_where_it_is_clear_which_they_are() {
+    let text = "{\n \"version\": \"[1]\",\n \"tags\": [\"]\", [2]],\n \"data\": [\n{\"a\": \"]}\"},\n {\"a\": \"ü\"}], \"n\": 2\n}\n";
+    let read = read_bytes("t.json", text.as_bytes());
+    let rows = [json!({"a": "]}"}), json!({"a": "ü"})];
+    let note = "its rows are the list \"data\"; what stands beside it is left out";
+    let want = table(Format::Json, &["a"], &rows).map(|table| Table { note: Some(note.to_owned()), ..table });
+    assert_eq!(read, want);
+    // As most programs write it, in one line, and with a byte-order mark.
+    let line = "\u{feff}{\"version\": 1, \"data\": [{\"a\": \"]}\"}, {\"a\": \"ü\"}]}";
+    assert_eq!(read_bytes("t.json", line.as_bytes()), want);
+    let utf16: Vec<u8> = line.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(read_bytes("t.json", &utf16).map(|table| table.rows), want.map(|table| table.rows));
+    let said = error("t.json", "{\n \"version\": 1,\n \"train\": [{\"a\": 1}],\n \"test\": [{\"a\": 1}]\n}\n");
+    assert!(said.ends_with("one object per line, here for example with: jq -c '.[\"train\"][]'"), "{said}");
     let row = json!({"data": [{"a": 1}]});
     let two = format!("{row}\n{row}\n");
     let want = table(Format::JsonLines, &["data"], &[row.clone(), row]);

@@ -111,6 +111,11 @@ impl Units {
         }
     }
 
+    /// The same where the text begins on another line than the first.
+    pub fn from_line(self, line: u64) -> Units {
+        Units { line, ..self }
+    }
+
     /// The first unit alone, which is not one of the rows: a header, or the bracket of an array. Line breaks before it are
     /// part of it.
     pub fn head(&mut self) -> Result<Chunk, Problem> {

@@ -38,10 +38,11 @@ fn measured(value: f64) -> Measured {
         value,
         interval: (0.0, 1.0),
         n: 10,
-        exact_match: value,
-        format_failures: 0.0,
+        exact_match: Some(value),
+        format_failures: Some(0.0),
         macro_f1: None,
         field_accuracy: None,
+        perplexity: None,
     }
 }
 
@@ -72,6 +73,7 @@ fn story() -> Vec<Kind> {
         errors: Vec::new(),
         unusable: Vec::new(),
         items: vec![(true, Some(false))],
+        passages: Vec::new(),
     };
     vec![
         Kind::Started {

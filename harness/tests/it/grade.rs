@@ -12,7 +12,7 @@ use tunesmith_harness::{
     grade::{Artifact, Grade, GradeError, GradeProgress, Submission, grade, outcome, too_large},
     model::{ChatLanguageModel, Generated, Loglikelihood, Message, ModelError, Models, OnProgress},
     recipe::{Label, Recipe, Row, changes::Changes},
-    task::{Goal, JobKind},
+    task::{Bound, Goal, JobKind},
 };
 
 /// Prefers, for each prompt, the labels in `scores`, and says the same text to everything.
@@ -42,6 +42,19 @@ impl ChatLanguageModel for Table {
         _on: OnProgress<'_>,
     ) -> Result<Vec<Generated>, ModelError> {
         Ok(prompts.iter().map(|p| Generated { text: (self.says)(&p[0].content), stopped: true }).collect())
+    }
+
+    /// A base takes four bits for a byte, and whoever reads digits takes two.
+    fn read(&mut self, texts: &[String], on: OnProgress<'_>) -> Result<Vec<Loglikelihood>, ModelError> {
+        on(texts.len(), texts.len());
+        let (bits, hard) = if (self.says)("1") == "refund" { (2.0, 0) } else { (4.0, 7) };
+        let of = |text: &String| Loglikelihood {
+            // Not all passages are equally hard.
+            sum: -std::f64::consts::LN_2 * (bits * text.len() as f64 + (text.len() * hard % 50) as f64),
+            tokens: text.len() / 2,
+            greedy: false,
+        };
+        Ok(texts.iter().map(of).collect())
     }
 
     fn max_length(&self) -> usize {
@@ -271,7 +284,7 @@ fn a_shipped_model_that_is_too_large_is_named() {
 fn goals_decide_where_there_are_any() {
     let dir = TempDir::new().unwrap();
     let got = graded(&submission(&dir));
-    let goal = |metric: &str, at_least| Goal { metric: metric.into(), at_least };
+    let goal = |metric: &str, at_least| Goal::at_least(metric, at_least);
     let table = [
         (vec![goal("accuracy", 0.9)], true, "on 30 sealed rows, accuracy of 96.7 % meets the goal of 90.0 %"),
         (
@@ -289,6 +302,43 @@ fn goals_decide_where_there_are_any() {
     for (goals, met, why) in table {
         assert_eq!(outcome(&got, &goals, &[]), (met, why.to_owned()));
     }
+}
+
+#[test]
+fn raw_text_is_scored_in_bits_per_byte_and_less_is_better() {
+    let dir = TempDir::new().unwrap();
+    let mut s = submission(&dir);
+    s.recipe = Recipe {
+        input: "text".into(),
+        target: "text".into(),
+        cue: String::new(),
+        labels: vec![],
+        ..recipe(JobKind::Pretraining)
+    };
+    let text = |at: usize| json!({"text": format!("Passage {at}: {}", "on and on. ".repeat(3 + at % 5))});
+    s.sealed = (0..30).map(|at| text(at).as_object().unwrap().clone()).collect();
+    s.open = (30..60).map(|at| text(at).as_object().unwrap().clone()).collect();
+    let got = graded(&s);
+    let (tuned, gain) = (got.tuned.clone().unwrap(), got.gain.clone().unwrap());
+    assert_eq!((got.metric.as_str(), got.base.n, tuned.n), ("bits_per_byte", 30, 30));
+    assert!((got.base.value - tuned.value - gain.value).abs() < 1e-9 && gain.value > 2.0, "{got:?}");
+    assert!(gain.interval.0 > 2.0 && gain.interval.0 < gain.value && gain.value < gain.interval.1, "{gain:?}");
+    // Two bits for a byte, of which two are a token.
+    assert!(tuned.perplexity.is_some_and(|perplexity| (15.0..17.0).contains(&perplexity)), "{tuned:?}");
+    assert_eq!((tuned.exact_match, tuned.format_failures, got.items.len(), got.passages.len()), (None, None, 0, 30));
+    assert_eq!(got.baselines, Default::default());
+    assert_eq!(got.artifacts[0].failed, None);
+    let (met, why) = outcome(&got, &[], &[]);
+    assert!(met && why.starts_with("bits per byte fell from 4."), "{why}");
+    assert!(why.contains(" to 2.000 on 30 sealed rows, a gain of +2."), "{why}");
+    assert!(why.ends_with(", p < 0.001)") && why.contains(" bits per byte (95 % interval 2."), "{why}");
+    let most = |metric: &str, value| vec![Goal { metric: metric.into(), bound: Bound::AtMost(value) }];
+    let judged = |goals: Vec<Goal>| outcome(&got, &goals, &[]);
+    let (met, why) = judged(most("bits_per_byte", 2.5));
+    assert!(met && why.ends_with("meets the goal of at most 2.500"), "{why}");
+    let (met, why) = judged(most("perplexity", 2.5));
+    assert!(!met && why.ends_with("misses the goal of at most 2.500"), "{why}");
+    assert_eq!(judged(vec![Goal::at_least("accuracy", 0.1)]).0, false);
 }
 
 #[test]
@@ -386,7 +436,7 @@ fn other_kinds_are_scored_by_exact_match_of_generation() {
     let got = graded(&s);
     let tuned = got.tuned.unwrap();
     assert_eq!((got.metric.as_str(), got.base.value, tuned.value), ("exact_match", 0.0, 2.0 / 3.0));
-    assert_eq!((tuned.exact_match, tuned.format_failures, tuned.macro_f1), (2.0 / 3.0, 0.0, None));
+    assert_eq!((tuned.exact_match, tuned.format_failures, tuned.macro_f1), (Some(2.0 / 3.0), Some(0.0), None));
     assert_eq!((got.errors.len(), got.errors[0].got.as_str()), (1, "card arrival"));
     assert!(got.confusion.is_none() && got.baselines.chance.is_none());
 }

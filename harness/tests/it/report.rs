@@ -27,7 +27,7 @@ fn started(request: &str) -> Kind {
         test: None,
         test_share: None,
         base: None,
-        goals: vec![Goal { metric: "accuracy".into(), at_least: 0.9 }],
+        goals: vec![Goal::at_least("accuracy", 0.9)],
         artifacts: Vec::new(),
         max_bytes: None,
         minutes: Some(10.0),
@@ -98,10 +98,11 @@ fn measured(value: f64, exact_match: f64, format_failures: f64) -> Measured {
         value,
         interval,
         n: 375,
-        exact_match,
-        format_failures,
+        exact_match: Some(exact_match),
+        format_failures: Some(format_failures),
         macro_f1: Some(value - 0.004),
         field_accuracy: None,
+        perplexity: None,
     }
 }
 
@@ -163,6 +164,7 @@ fn grade() -> Grade {
         ],
         unusable: vec![("label \"other\" is not in the recipe".into(), 2)],
         items: vec![],
+        passages: vec![],
     }
 }
 

@@ -56,6 +56,9 @@ const ANSWERS: [&str; 10] =
 const ROWS_OF_LABEL: usize = Column::ROWS_OF_LABEL;
 const LABEL_LENGTH: usize = Column::LABEL_LENGTH;
 
+/// Characters of the middle one of texts that can be read on; shorter ones are names and cries.
+const SHORTEST_TEXT: usize = 20;
+
 /// Names of columns that hold whole chats.
 pub(super) const CHATS: [&str; 7] =
     ["messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns"];
@@ -77,6 +80,19 @@ pub(super) fn propose(
     given: Roles<'_>,
 ) -> Result<(Proposal, Option<String>), String> {
     let filled: Vec<&Column> = columns.iter().filter(|c| c.cells != Cells::Empty).collect();
+    let same = given.0.filter(|input| given.1 == Some(*input));
+    let texts = match (&filled[..], same) {
+        (_, Some(name)) => filled.iter().find(|column| column.name == name),
+        ([only], None) => Some(only),
+        _ => None,
+    };
+    let is_text =
+        |texts: &&&Column| texts.cells == Cells::Text && !texts.holds_labels(rows) && texts.lengths[1] >= SHORTEST_TEXT;
+    if let Some(texts) = texts.filter(is_text) {
+        let note =
+            "raw text without answers can only be read on; for anything else, give the answers in a second column";
+        return Ok((raw(texts), same.is_none().then(|| note.to_owned())));
+    }
     if let [only] = filled[..] {
         return Err(format!(
             "only column {:?} holds values; training needs an input and, in a second column, the answer to it",
@@ -114,11 +130,19 @@ pub(super) fn propose(
     } else {
         (JobKind::Generation, None, format!("the answers are free texts ({} different)", target.distinct))
     };
-    let metric = if kind == JobKind::Classification { "accuracy" } else { "exact_match" }.to_owned();
+    let metric = kind.metric().to_owned();
     let lost = input.missing.max(target.missing);
     let note = (lost > 0).then(|| format!("{lost} of {rows} rows lack the input or the answer"));
     let (input, target) = (input.name.clone(), target.name.clone());
     Ok((Proposal { kind, input, target, answer_after, metric, why }, note))
+}
+
+/// The use of texts that stand alone.
+fn raw(texts: &Column) -> Proposal {
+    let kind = JobKind::Pretraining;
+    let why = format!("{:?} holds texts to go on reading", texts.name);
+    let (name, metric) = (texts.name.clone(), kind.metric().to_owned());
+    Proposal { kind, input: name.clone(), target: name, answer_after: None, metric, why }
 }
 
 /// Why a column that is named like labels holds none.

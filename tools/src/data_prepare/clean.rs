@@ -14,13 +14,26 @@ pub(super) fn cell<'a>(row: &'a Row, column: &str) -> Option<Cow<'a, str>> {
     }
 }
 
+/// What tells an example from others: what is asked last, or raw text itself.
+pub(super) fn asked(example: &Example) -> &str {
+    example.prompt.last().map_or(&example.completion, |message| message.content.as_str())
+}
+
 /// An example's input with case, punctuation and spacing taken away: rows that differ in no more are one.
 pub(super) fn normal(example: &Example) -> String {
-    let text: String = example.prompt.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n");
+    let text = whole(example);
     let words: Vec<String> =
         text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
     // Inputs of signs alone, such as sums, are compared as they are.
     if words.is_empty() { text } else { words.join(" ") }
+}
+
+/// All that is asked, or raw text itself.
+fn whole(example: &Example) -> String {
+    match example.prompt.as_slice() {
+        [] => example.completion.clone(),
+        prompt => prompt.iter().map(|message| message.content.trim()).collect::<Vec<_>>().join("\n"),
+    }
 }
 
 /// What becomes of an example beside the others.
@@ -36,16 +49,13 @@ pub(super) enum Fate {
 
 /// Of examples that repeat each other the first stays; of those that contradict each other none does.
 pub(super) fn fates<'a>(examples: impl Iterator<Item = &'a Example> + Clone) -> Vec<Fate> {
-    let key = |example: &Example| {
-        example.prompt.iter().map(|message| message.content.trim().to_owned()).collect::<Vec<_>>().join("\n")
-    };
     // The first example of each input, and whether others contradict it.
     let mut first: HashMap<String, usize> = HashMap::new();
     let mut of = Vec::new();
     let mut contradicted = Vec::new();
     let mut answers: Vec<&str> = Vec::new();
     for (at, example) in examples.enumerate() {
-        let place = *first.entry(key(example)).or_insert(at);
+        let place = *first.entry(whole(example)).or_insert(at);
         answers.push(&example.completion);
         contradicted.push(false);
         contradicted[place] |= answers[place] != example.completion;

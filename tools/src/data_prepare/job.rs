@@ -22,7 +22,7 @@ use super::{
     parts::{self, Shares, When},
     quality, recipe_of, scores,
 };
-use crate::{encode::Encoder, worker::Live};
+use crate::{encode::Encoder, plan::Kind, worker::Live};
 
 /// Share of an extraction's answers that must be JSON.
 const JSON_SHARE: f64 = 0.95;
@@ -44,11 +44,16 @@ struct Item {
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     job.recipe.check()?;
     let mapping = job.recipe.examples.as_ref().context("the recipe does not say how rows become examples")?;
-    if mapping.input == mapping.target {
-        bail!("input and target are the same column");
+    match (mapping.kind == Kind::Pretraining, mapping.input == mapping.target) {
+        (false, true) => bail!("input and target are the same column"),
+        (true, false) => bail!("raw text is one column; name it as input and as target"),
+        _ => {}
     }
     let base = job.base.as_ref().context("there is no base to count tokens with")?;
     let encoder = Encoder::open(base).context("the base cannot be used")?;
+    if mapping.kind != Kind::Pretraining {
+        encoder.chat().context("the base cannot be used")?;
+    }
     // A plan may allow for more than this base takes; the output and the recipe say what holds.
     let limit = mapping.max_length.map_or(encoder.max_length(), |asked| asked.min(encoder.max_length()));
     let mut recipe = recipe_of(&job.recipe, mapping, limit);
@@ -70,7 +75,9 @@ pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let mut totals: Vec<usize> = items.iter().map(|item| item.tokens.0 + item.tokens.1).collect();
     totals.sort_unstable();
     let longest_answer = longest_answer(&items, &recipe, &encoder)?;
-    recipe.max_new_tokens = (longest_answer + (longest_answer / 4).max(4)).min(limit);
+    if recipe.kind != JobKind::Pretraining {
+        recipe.max_new_tokens = (longest_answer + (longest_answer / 4).max(4)).min(limit);
+    }
     let parts = divided(job, &mut items, &mut (&mut dropped, &mut through.left))?;
     validated(job, &recipe, &parts)?;
     let [train, valid, test] = &parts;
@@ -112,7 +119,9 @@ fn chosen(
         json_answers(&items, &recipe.target)?;
     }
     let items = unique(items, tally)?;
-    let items = fitting(items, recipe.max_length, encoder, tally, live)?;
+    // Texts are laid end to end and cut into blocks, so none is too long.
+    let limit = if recipe.kind == JobKind::Pretraining { usize::MAX } else { recipe.max_length };
+    let items = fitting(items, limit, encoder, tally, live)?;
     unlike(items, job, &recipe.cue, tally)
 }
 
@@ -275,7 +284,8 @@ fn fitting(
     for (at, mut item) in items.into_iter().enumerate() {
         live.progress("prepare", at, total);
         let Example { prompt, completion, .. } = &item.example;
-        item.tokens = (encoder.prompt(prompt)?.len(), encoder.answer(completion)?.len());
+        let asked = if prompt.is_empty() { 0 } else { encoder.prompt(prompt)?.len() };
+        item.tokens = (asked, encoder.answer(completion)?.len());
         let tokens = item.tokens.0 + item.tokens.1;
         if tokens > limit {
             dropped.too_long += 1;
@@ -292,7 +302,7 @@ fn unlike(items: Vec<Item>, job: &Job, cue: &str, (dropped, left): &mut Tally<'_
     let Some(likeness) = job.recipe.steps.likeness()? else { return Ok(items) };
     // What stands in every input would make all of them more alike.
     let text = |item: &Item| {
-        let content = item.example.prompt.last().map_or("", |message| message.content.as_str());
+        let content = clean::asked(&item.example);
         content.strip_suffix(cue).unwrap_or(content).to_owned()
     };
     let texts: Vec<String> = items.iter().map(text).collect();
@@ -384,7 +394,8 @@ fn label_rows(recipe: &Recipe, parts: &[Written; 3]) -> Vec<LabelRows> {
 }
 
 fn shown(example: &Example, encoder: &Encoder) -> Option<String> {
-    let mut ids = encoder.prompt(&example.prompt).ok()?;
+    let asked = !example.prompt.is_empty();
+    let mut ids = if asked { encoder.prompt(&example.prompt).ok()? } else { Vec::new() };
     ids.extend(encoder.answer(&example.completion).ok()?);
     Some(crate::files::cut(&encoder.tokenizer().decode(&ids).ok()?, 600))
 }

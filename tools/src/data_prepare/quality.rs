@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tunesmith_harness::{recipe::Example, seal::near_repeats};
 
-use super::{Quality, clean::normal};
+use super::{
+    Quality,
+    clean::{asked, normal},
+};
 use crate::encode::Encoder;
 
 /// The figures of the two parts, as they are written.
 pub(super) fn of(train: &[Example], valid: &[Example], encoder: &Encoder) -> anyhow::Result<Quality> {
-    let text = |example: &Example| example.prompt.last().map(|turn| turn.content.clone()).unwrap_or_default();
-    let texts: Vec<String> = train.iter().chain(valid).map(text).collect();
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let texts: Vec<&str> = train.iter().chain(valid).map(asked).collect();
     let (nearly_leaked, near_duplicates) = near_repeats(&texts, train.len());
     let trained: BTreeSet<String> = train.iter().map(normal).collect();
     let leaked = valid.iter().filter(|example| trained.contains(&normal(example))).count();

@@ -21,7 +21,7 @@ use super::{conventions::Conventions, error};
 const MAX_GEN_TOKS: usize = 256;
 
 /// Sequences that are computed side by side unless told otherwise.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 
 /// What names an adapter on its base: the hashes of the base and of both files of the adapter. A base by itself is named
 /// by its own hash.

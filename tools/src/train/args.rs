@@ -33,6 +33,9 @@ pub struct Args {
     /// Numerator of the scale.
     #[schemars(range(min = 0.001))]
     pub lora_alpha: f64,
+    /// Share of an adapter's inputs that is dropped, against overfitting.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub lora_dropout: f64,
     /// Linear layers that get an adapter; the default is all seven.
     pub target_modules: Vec<Target>,
     /// Rows per step.
@@ -66,6 +69,7 @@ impl Default for Args {
             max_steps: None,
             r: 16,
             lora_alpha: 32.0,
+            lora_dropout: 0.0,
             target_modules: TARGET_ALL.to_vec(),
             batch_size: 16,
             schedule: Course::Linear,
@@ -130,6 +134,7 @@ impl From<Args> for Settings {
         Settings {
             r: args.r,
             lora_alpha: args.lora_alpha,
+            lora_dropout: args.lora_dropout,
             target_modules: Targets::Names(TARGETS.into_iter().enumerate().filter_map(chosen).collect()),
             learning_rate: args.learning_rate,
             epochs: args.epochs,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tunesmith_harness::{
     recipe::{Example, Recipe},
     rows::{Compression, Format, Input, Reading, Source},
+    task::JobKind,
 };
 use tunesmith_lm::{
     engine::batch::Sequence,
@@ -72,6 +73,9 @@ impl Data {
             );
         }
         let recipe = read_recipe(&job.data.join("recipe.json"))?;
+        if recipe.kind == JobKind::Pretraining {
+            return Self::texts(job, &recipe, model);
+        }
         let encoder = Encoder::of(model)?;
         let read = |of: Part| {
             let file = part(&job.data, of);
@@ -85,6 +89,20 @@ impl Data {
             stops: encoder.stops(),
             hashes: Map::new(),
         })
+    }
+
+    /// Prepared raw text, cut into blocks.
+    fn texts(job: &Job, recipe: &Recipe, model: &Model) -> anyhow::Result<Self> {
+        let longest = recipe.max_length.min(model.config.max_position_embeddings);
+        let encoder =
+            rows::Encoder { tokenizer: &model.tokenizer, template: None, train: None, max_length: Some(longest) };
+        let read = |of: Part| {
+            let examples = read_examples(&part(&job.data, of))?;
+            Ok::<_, anyhow::Error>(encoder.blocks(examples.iter().map(|example| &example.completion))?)
+        };
+        let ((train, tally), (valid, _)) = (read(Part::Train)?, read(Part::Valid)?);
+        let (tally, stops, hashes) = (Some(tally), Vec::new(), Map::new());
+        Ok(Data { train, valid, tally, max_new_tokens: LONGEST_ANSWER, stops, hashes })
     }
 
     fn rows(job: &Job, source: &Source, model: &Model) -> anyhow::Result<Self> {

@@ -548,7 +548,8 @@ async fn what_arrived_is_held_against_what_was_shown() {
         .iter()
         .map(|file| json!({"type": "file", "path": file.path, "size": file.size, "oid": "0".repeat(40)}))
         .collect();
-    hub.fail("/tree/", 1, Failing::Answer(Answer::json(&json!(tree))));
+    // Before it is sent, and behind.
+    hub.fail("/tree/", 2, Failing::Answer(Answer::json(&json!(tree))));
     let error = client(&hub, Some(TOKEN)).publish(&parcel, Box::new(|_| ())).await.unwrap_err();
     assert!(matches!(&error, HubError::Changed { path, .. } if path == "README.md"), "{error}");
 }

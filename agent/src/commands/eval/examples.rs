@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tunesmith_harness::{
     figures::{percent, percents},
+    grade::{shown, shown_interval},
     recipe::Recipe,
     rows,
     run::write_json,
@@ -105,7 +106,14 @@ fn results(args: &Args, (data, limit): (&Path, Option<usize>), scored: &evaluate
     if scored.metric == "accuracy" {
         add("acc", measured.value);
     }
-    add("exact_match", measured.exact_match);
+    if let Some(share) = measured.exact_match {
+        add("exact_match", share);
+    }
+    for (name, value) in
+        [("bits_per_byte", measured.perplexity.map(|_| measured.value)), ("perplexity", measured.perplexity)]
+    {
+        values.extend(value.map(|value| (format!("{name},none"), json!(value))));
+    }
     if let Some(f1) = measured.macro_f1 {
         values.insert("macro_f1,none".into(), json!(f1));
     }
@@ -126,11 +134,15 @@ fn lines(scored: &evaluate::Output) -> Vec<String> {
     let cells = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
     let mut rows = vec![cells(["", "value", "95 % interval"])];
     let metric = scored.metric.replace('_', " ");
-    rows.push(cells([&metric, &percent(measured.value), &percents(measured.interval)]));
-    if scored.metric != "exact_match" {
-        rows.push(cells(["exact match", &percent(measured.exact_match), &percents(scored.exact_interval)]));
+    let (value, interval) = (shown(&scored.metric, measured.value), shown_interval(&scored.metric, measured.interval));
+    rows.push(cells([&metric, &value, &interval]));
+    if let Some((share, interval)) =
+        measured.exact_match.zip(scored.exact_interval).filter(|_| scored.metric != "exact_match")
+    {
+        rows.push(cells(["exact match", &percent(share), &percents(interval)]));
     }
-    rows.push(cells(["malformed", &percent(measured.format_failures), NONE]));
+    rows.extend(measured.format_failures.map(|share| cells(["malformed", &percent(share), NONE])));
+    rows.extend(measured.perplexity.map(|value| cells(["perplexity", &format!("{value:.2}"), NONE])));
     rows.extend(measured.macro_f1.map(|f1| cells(["macro F1", &format!("{f1:.3}"), NONE])));
     let baselines = &scored.baselines;
     for (name, value) in

@@ -16,7 +16,7 @@ use tunesmith_tools::{
         Hub, HubError, Kind, RepoId,
         download::Source,
         licence::Terms,
-        publish::{Contents, Gathered, Parcel, Refusal, Stated, Wish, rows},
+        publish::{Contents, Gathered, Parcel, Published, Refusal, Stated, Wish, rows},
     },
     worker::Work,
 };
@@ -114,13 +114,37 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Sends what a run has made; that it may be sent is decided before.
+/// What a run would send, exactly.
+pub struct Shipment {
+    hub: Hub,
+    parcel: Parcel,
+}
+
+impl Shipment {
+    /// It in words, line by line.
+    pub fn lines(&self) -> Vec<String> {
+        lines(&self.parcel)
+    }
+
+    /// Files and bytes.
+    pub fn size(&self) -> (usize, u64) {
+        (self.parcel.files.len(), self.parcel.bytes)
+    }
+
+    /// Sends it, unless it is there already.
+    pub async fn send(&self, cancel: &Cancel) -> Result<Published, Failure> {
+        let sent = unless_cancelled(self.hub.publish(&self.parcel, Box::new(|_| {})), cancel).await?;
+        sent.ok_or_else(|| Failure::new(CANCELLED, "cancelled"))
+    }
+}
+
+/// Gathers what a run has made; nothing is sent yet.
 pub async fn of_run(
     (made, to, public): (&Path, &RepoId, bool),
     run: &Path,
     options: &Options,
     cancel: &Cancel,
-) -> Result<(), Failure> {
+) -> Result<Shipment, Failure> {
     let args = Args {
         dir: made.to_owned(),
         to: to.clone(),
@@ -137,13 +161,9 @@ pub async fn of_run(
         require: Require::default(),
         json: false,
     };
-    let cancelled = || Failure::new(CANCELLED, "cancelled");
     let hub = crate::hub::open().map_err(failure)?;
-    let parcel = parcel(&args, &hub, cancel).await?.ok_or_else(cancelled)?;
-    let sent = unless_cancelled(hub.publish(&parcel, Box::new(|_| {})), cancel).await?.ok_or_else(cancelled)?;
-    let access = if sent.private { "private" } else { "public" };
-    eprintln!("published: {} (commit {}), {access}", visible(&sent.url), sent.commit);
-    Ok(())
+    let parcel = parcel(&args, &hub, cancel).await?.ok_or_else(|| Failure::new(CANCELLED, "cancelled"))?;
+    Ok(Shipment { hub, parcel })
 }
 
 /// What would be sent; `None` where the user cancels.

@@ -1,4 +1,4 @@
-//! Models and data sets that a request wishes for and that are not here yet, and where its result goes.
+//! Models and data sets that a request wishes for and that are not here yet.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,13 @@ use tunesmith_tools::{
     hub::{Kind, RepoId, download::Choice, search::Filters},
 };
 
-use super::hub::{self, publish};
+use super::{hub, making};
 use crate::{
     playbook::{
-        request::{self, Publish, Wanted},
+        request::{self, Wanted},
         wishes,
     },
-    run::{Failure, Finished, Options, named, shown},
+    run::{Failure, Options, named, shown},
 };
 
 /// What the request wishes for, where the playbook plans and nothing stands against the plan yet.
@@ -26,7 +26,7 @@ fn wanted(options: &Options) -> Result<Option<Wanted>, Failure> {
 }
 
 /// Names the base and fetches the rows that the request wishes for.
-pub async fn gather(options: &mut Options, cancel: &Cancel) -> Result<(), Failure> {
+pub async fn gather(options: &mut Options, teacher: Option<&str>, cancel: &Cancel) -> Result<(), Failure> {
     let Some(wanted) = wanted(options)? else { return Ok(()) };
     if options.task.base.is_none() {
         options.task.base = path(&options.task.request)?;
@@ -34,6 +34,9 @@ pub async fn gather(options: &mut Options, cancel: &Cancel) -> Result<(), Failur
     match options.task.base.clone() {
         Some(base) => options.task.base = Some(among(&wanted, &base)?.unwrap_or(base)),
         None => options.task.base = base(&wanted, options, cancel).await?,
+    }
+    if let Some(files) = making::rows(&wanted, options, teacher, cancel).await? {
+        options.task.files = files;
     }
     if let Some(id) = &wanted.dataset {
         let files = rows(id, options, cancel).await?;
@@ -87,14 +90,19 @@ fn among(wanted: &Wanted, base: &str) -> Result<Option<String>, Failure> {
     }
     let size = |base: &Base| wishes::parameters(base).unwrap_or(u64::MAX);
     let fitting = models.iter().filter(|(name, base)| wishes::check(wanted, name, base).is_ok());
-    // The smallest: it is trained and shipped soonest, and a larger one can be asked for.
-    let Some((name, _)) = fitting.min_by_key(|(_, base)| size(base)) else {
+    // The smallest is trained and shipped soonest, and a larger one can be asked for.
+    let chosen = match wanted.base.largest {
+        true => fitting.max_by_key(|(_, base)| size(base)),
+        false => fitting.min_by_key(|(_, base)| size(base)),
+    };
+    let Some((name, _)) = chosen else {
         let (count, place) = (models.len(), shown(folder));
         let why = format!("none of the {count} models in {place} is what the request asks for; name one with --base");
         return Err(Failure::new(5, why));
     };
     let wished = match wanted.base.parameters {
         Some(_) => "of the size that was asked for",
+        None if wanted.base.largest => "the largest that fits the request",
         None => "the smallest that fits the request",
     };
     eprintln!("base: {} of {} models in {}, {wished}", visible(name), models.len(), shown(folder));
@@ -178,23 +186,10 @@ async fn rows(id: &str, options: &Options, cancel: &Cancel) -> Result<Vec<PathBu
 }
 
 /// Whether the user allowed the Hub's host.
-fn consent(options: &Options, why: &str) -> Result<(), Failure> {
+pub fn consent(options: &Options, why: &str) -> Result<(), Failure> {
     if crate::hub::allowed(&options.allow) {
         return Ok(());
     }
     let host = crate::hub::host();
     Err(Failure::new(5, format!("{why}: allow it with --allow network:{host}, or leave it out of the request")))
-}
-
-/// Sends what a run has made to where its request says, once the goal is met. `--allow` was checked before the run.
-pub async fn publish(options: &Options, finished: &Finished, cancel: &Cancel) -> Result<(), Failure> {
-    let Some(Publish { to, public }) = wanted(options)?.and_then(|wanted| wanted.publish) else { return Ok(()) };
-    if finished.outcome != tunesmith_harness::task::Outcome::Met {
-        eprintln!("not published: the goal is not met");
-        return Ok(());
-    }
-    let adapter = finished.report.artifacts.iter().find(|artifact| artifact.kind == "adapter");
-    let adapter = adapter.ok_or_else(|| Failure::new(5, "not published: the run handed in no adapter"))?;
-    let to: RepoId = to.parse().map_err(hub::failure)?;
-    publish::of_run((&finished.dir.join(&adapter.path), &to, public), &finished.dir, options, cancel).await
 }

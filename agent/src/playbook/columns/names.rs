@@ -12,8 +12,20 @@ const SAME: [&[&str]; 35] = [
     &["category", "categorie", "cat", "kind", "type", "class", "topic", "theme", "bucket"],
     &["spam", "junk", "phishing", "ham"],
     &["intent", "intention", "purpose"],
-    &["answer", "reply", "response", "replie", "respond", "solution", "resolution"],
-    &["question", "query", "ask"],
+    &[
+        "answer",
+        "reply",
+        "response",
+        "replie",
+        "respond",
+        "solution",
+        "resolution",
+        "antwort",
+        "respuesta",
+        "réponse",
+        "risposta",
+    ],
+    &["question", "query", "ask", "frage", "pregunta", "domanda"],
     &[
         "message",
         "msg",
@@ -70,7 +82,7 @@ pub(super) fn fits(word: &str, pattern: &str) -> bool {
 }
 
 /// A name's words: `customerMessage_en` is three.
-pub(super) fn parts(name: &str) -> Vec<String> {
+pub(in crate::playbook) fn parts(name: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut last = ' ';
     for c in name.chars() {
@@ -89,7 +101,7 @@ pub(super) fn parts(name: &str) -> Vec<String> {
 }
 
 /// How many words a name takes at the beginning of `words`, if it stands there.
-pub(super) fn named(words: &[&str], own: &[String]) -> Option<usize> {
+pub(in crate::playbook) fn named(words: &[&str], own: &[String]) -> Option<usize> {
     let whole = own.join("_");
     if words.first().is_some_and(|word| **word == whole || **word == own.concat()) {
         return Some(1);
@@ -99,7 +111,7 @@ pub(super) fn named(words: &[&str], own: &[String]) -> Option<usize> {
 }
 
 /// Whether two words are forms of one: `call` and `calling`, `line` and `liner`.
-pub(super) fn is_form(one: &str, two: &str) -> bool {
+pub(in crate::playbook) fn is_form(one: &str, two: &str) -> bool {
     let ending = |long: &str, short: &str| {
         short.len() >= 4 && long.strip_prefix(short).is_some_and(|rest| fits(rest, "ing|ed|d|r|er|ers|es"))
     };
@@ -116,7 +128,8 @@ pub(super) fn alike(own: &str, word: &str) -> bool {
 /// A name that only answers have.
 pub(super) fn is_answer(name: &str) -> bool {
     const NAMES: &str = "label|labels|completion|answer|output|response|target|expected|class|reply|polite|formal|friendly|rewritten|\
-        corrected|fixed|clean|cleaned|improved|better|simplified|simple|summary|short|translation|translated|after|final|headline|result|solution|sql";
+        corrected|fixed|clean|cleaned|tidy|improved|better|simplified|simple|plain|summary|short|translation|translated|after|final|headline|\
+        result|solution|sql|antwort|respuesta|réponse|risposta";
     parts(name).iter().any(|part| fits(part, NAMES))
 }
 
@@ -130,14 +143,14 @@ pub(super) fn is_label(name: &str) -> bool {
 /// A name that only what is read has.
 pub(super) fn is_input(name: &str) -> bool {
     const NAMES: &str = "prompt|question|instruction|input|text|message|sentence|query|utterance|source|original|before|draft|rough|raw|\
-        informal|messy";
+        informal|messy|frage|pregunta|domanda";
     parts(name).iter().any(|part| fits(part, NAMES)) && !is_answer(name)
 }
 
 /// Whether a column tells rows apart or says when and where they are from, which nobody asks a model for.
 pub(super) fn is_id(column: &Column) -> bool {
     const NAMES: &str = "id|ids|idx|index|uuid|guid|key|date|datetime|time|timestamp|day|month|year|created|updated|modified|received|\
-        at|url|uri|link|email_address|phone|ip|hash|row|no|nr|number|ref|reference|unnamed";
+        datum|eingang|zuletzt|geändert|lfd|fecha|numéro|numero|at|url|uri|link|email_address|phone|ip|hash|row|no|nr|number|ref|reference|unnamed";
     let own = parts(&column.name);
     let number = column.cells == Cells::Number && column.labels.is_empty();
     let name = own.first().is_none_or(|first| fits(first, NAMES)) || own.last().is_some_and(|last| fits(last, NAMES));

@@ -112,10 +112,11 @@ impl Seen<'_> {
         let before = part(start..from);
         let behind = part(to.min(list.len())..(to + 4).min(list.len()));
         let over = list.get(to - 1).is_some_and(|word| word.ends);
-        before.has("dont|not|never use|bother|look|take|need|want|learn|predict|include")
+        before.has("dont|not|never use|bother|look|take|need|want|learn|predict|include|care|mind")
             || before.has("ignore|forget|skip|except|excluding")
             || !over && behind.has("is|are not important|relevant|needed|interesting|wanted")
             || !over && behind.has("is|are irrelevant|useless|unimportant|wrong")
+            || !over && behind.has("is|are only|just for")
     }
 
     /// How many of a column's labels stand in the request.
@@ -152,6 +153,9 @@ impl Seen<'_> {
             ("third", "column") => 2,
             ("fourth", "column") => 3,
             ("last", "column") => count.checked_sub(1)?,
+            // "The right one" is the correct one, unless there is a left one too.
+            ("left", "one" | "column" | "side") => 0,
+            ("right", "one" | "column" | "side") if self.words.has("left") => count.checked_sub(1)?,
             ("column", letter) if letter.len() == 1 => {
                 let letter = letter.bytes().next().filter(u8::is_ascii_lowercase)?;
                 usize::from(letter - b'a')
@@ -163,101 +167,125 @@ impl Seen<'_> {
 
     /// Whether what stands from `from` to `to` is answered (`true`) or read, by the words around it.
     fn side(&self, column: usize, from: usize, to: usize) -> Option<bool> {
-        let words = self.words;
-        let is = |at: usize, pattern: &str| words.list.get(at).is_some_and(|word| fits(&word.text, pattern));
-        // "... column is the answer", "... as the label", "... is what it reads".
-        let behind = Words {
-            text: String::new(),
-            list: words.list[to.min(words.list.len())..(to + 7).min(words.list.len())].to_vec(),
-        };
+        if let Some(side) = self.told_behind(to).or_else(|| self.told_by_signs(from, to)) {
+            return Some(side);
+        }
+        // "German to English" goes from the one to the other.
+        if self.is(to, "to|into") && self.is_meant(to + 1) {
+            return Some(false);
+        }
+        self.told_before(column, from)
+    }
+
+    fn is(&self, at: usize, pattern: &str) -> bool {
+        self.words.list.get(at).is_some_and(|word| fits(&word.text, pattern))
+    }
+
+    /// "... column is the answer", "... as the label", "... is what it reads".
+    fn told_behind(&self, to: usize) -> Option<bool> {
+        let list = &self.words.list;
+        let behind = Words { text: String::new(), list: list[to.min(list.len())..(to + 7).min(list.len())].to_vec() };
         let starts = |pattern: &str| behind.all(pattern).iter().any(|found| found.start <= 1);
         if starts("is|are|as .. answer|label|target|output|predicted|prediction|guess|predict|learn|say") {
             return Some(true);
         }
-        if starts("is|are|as .. input|reads|read|given|see|sees") {
-            return Some(false);
-        }
-        // "question + ddl -> sql", and "question in, sql out".
-        let pauses = |at: usize| words.list.get(at).is_none_or(|word| word.pauses);
+        starts("is|are|as .. input|reads|read|given|see|sees").then_some(false)
+    }
+
+    /// "question + ddl -> sql", and "question in, sql out".
+    fn told_by_signs(&self, from: usize, to: usize) -> Option<bool> {
+        let pauses = |at: usize| self.words.list.get(at).is_none_or(|word| word.pauses);
         let part = (to.saturating_sub(1)..to + 3).take_while(|at| !pauses(*at)).map(|at| at + 1);
-        if part.clone().any(|at| at >= to && is(at, "→")) || is(to, "→") || is(to, "in") && pauses(to) {
+        let points = part.clone().any(|at| at >= to && self.is(at, "→"));
+        if points || self.is(to, "→") || self.is(to, "in") && pauses(to) {
             return Some(false);
         }
-        if part.clone().any(|at| is(at, "out") && pauses(at)) || (from.saturating_sub(2)..from).any(|at| is(at, "→"))
-        {
-            return Some(true);
-        }
-        // "German to English" goes from the one to the other.
-        if is(to, "to|into") && self.is_meant(to + 1) {
-            return Some(false);
-        }
+        let out = part.clone().any(|at| self.is(at, "out") && pauses(at));
+        (out || (from.saturating_sub(2)..from).any(|at| self.is(at, "→"))).then_some(true)
+    }
+
+    /// What the words before say, the nearest first.
+    fn told_before(&self, column: usize, from: usize) -> Option<bool> {
         let (mut at, mut unknown, mut most) = (from, 0, 1);
         for _ in 0..8 {
             at = at.checked_sub(1)?;
-            if words.list[at].ends {
+            if self.words.list[at].ends {
                 return None;
             }
-            // "from X to Y", "route X to Y", but not "reply to X".
-            if is(at, "to|into") && at.checked_sub(1).is_some_and(|at| self.is_meant(at)) {
-                return Some(true);
-            }
-            if is(at, "with") && at.checked_sub(1).is_some_and(|at| is(at, "answer*|repl*|respond*|return*|come|comes"))
-            {
-                return Some(true);
-            }
-            // "English letters in German", but not "they write in English".
-            if is(at, "in") && is(at + 1, LANGUAGES) {
-                let sentence = (0..at).rev().take_while(|at| !words.list[*at].ends);
-                let other = sentence.into_iter().any(|at| is(at, LANGUAGES));
-                return other.then_some(true);
-            }
-            // "The right answer is in that column."
-            let truth = |at: usize| is(at, "answer|answers|label|labels|target|result|results|truth|solution");
-            if is(at, "in|under|called") && (at.saturating_sub(3)..at).any(truth) {
-                return Some(true);
-            }
-            if is(at, "to|into") {
-                let back = at.saturating_sub(7)..at;
-                if back.clone().any(|at| is(at, MOVES)) {
-                    return Some(true);
-                }
-                if back.clone().any(|at| is(at, "reply|replies|respond|responds|answer|answers|listen|similar")) {
-                    return Some(false);
-                }
-                return None;
-            }
-            // "The team of a message", but not "what kind of message".
-            if is(at, "of") && !at.checked_sub(1).is_some_and(|at| is(at, "kind|type|sort|one|set|list")) {
-                return Some(false);
-            }
-            // "Sort by team", but "sort by what they say".
-            if is(at, "by") {
-                return Some(!self.is_text(column));
-            }
-            if is(at, READ) && !is(at, SMALL) {
-                return Some(false);
-            }
-            if is(at, ANSWERED) && !is(at, SMALL) {
-                // "For what the user says".
-                let read =
-                    is(at, "what|which") && at.checked_sub(1).is_some_and(|at| is(at, "for|from|of|on|given|about"));
-                return Some(!read);
-            }
-            // "Know if a mail is spam" says nothing of the mail.
-            if is(at, "if|whether|that|who|but") {
-                return None;
+            if let Some(told) = self.told_at(column, at) {
+                return told;
             }
             // One word may stand between: "every order email". What is joined to another column is on its side.
-            let joins = is(at, "and|plus|or|with|together|along");
-            if !is(at, SMALL) && self.is_meant(at) && most == 1 {
+            let joins = self.is(at, "and|plus|or|with|together|along");
+            let small = self.is(at, SMALL);
+            if !small && self.is_meant(at) && most == 1 {
                 return None;
             }
-            unknown += usize::from(!is(at, SMALL) && !joins);
+            unknown += usize::from(!small && !joins);
             most += 2 * usize::from(joins);
             if unknown > most {
                 return None;
             }
         }
         None
+    }
+
+    /// What the word at a place before says; `None` where it has no say, and nothing inside where it ends the search.
+    fn told_at(&self, column: usize, at: usize) -> Option<Option<bool>> {
+        let before = |pattern: &str| at.checked_sub(1).is_some_and(|at| self.is(at, pattern));
+        // "from X to Y", "route X to Y", but not "reply to X".
+        let replies = before("answer*|repl*|respond*|react*|listen*");
+        if self.is(at, "to|into") && !replies && at.checked_sub(1).is_some_and(|at| self.is_meant(at)) {
+            return Some(Some(true));
+        }
+        if self.is(at, "with") && before("answer*|repl*|respond*|return*|come|comes") {
+            return Some(Some(true));
+        }
+        // "Make the one come out like the other."
+        if self.is(at, "like|as")
+            && (at.saturating_sub(3)..at).any(|at| self.is(at, "come|comes|out|look|looks|sound|sounds"))
+        {
+            return Some(Some(true));
+        }
+        // "English letters in German", but not "they write in English".
+        if self.is(at, "in") && self.is(at + 1, LANGUAGES) {
+            let sentence = (0..at).rev().take_while(|at| !self.words.list[*at].ends);
+            let other = sentence.into_iter().any(|at| self.is(at, LANGUAGES));
+            return Some(other.then_some(true));
+        }
+        // "The right answer is in that column."
+        let truth = |at: usize| self.is(at, "answer|answers|label|labels|target|result|results|truth|solution");
+        if self.is(at, "in|under|called") && (at.saturating_sub(3)..at).any(truth) {
+            return Some(Some(true));
+        }
+        if self.is(at, "to|into") {
+            return Some(self.moved(at));
+        }
+        // "The team of a message", but not "what kind of message".
+        if self.is(at, "of") && !before("kind|type|sort|one|set|list") {
+            return Some(Some(false));
+        }
+        // "Sort by team", but "sort by what they say".
+        if self.is(at, "by") {
+            return Some(Some(!self.is_text(column)));
+        }
+        match self.is(at, SMALL) {
+            false if self.is(at, READ) => Some(Some(false)),
+            // "For what the user says" reads it.
+            false if self.is(at, ANSWERED) => {
+                Some(Some(!(self.is(at, "what|which") && before("for|from|of|on|given|about"))))
+            }
+            // "Know if a mail is spam" says nothing of the mail.
+            _ => self.is(at, "if|whether|that|who|but").then_some(None),
+        }
+    }
+
+    /// What is moved to a place goes there; what is answered to is read.
+    fn moved(&self, at: usize) -> Option<bool> {
+        let mut back = at.saturating_sub(7)..at;
+        if back.clone().any(|at| self.is(at, MOVES)) {
+            return Some(true);
+        }
+        back.any(|at| self.is(at, "reply|replies|respond|responds|answer|answers|listen|similar")).then_some(false)
     }
 }

@@ -11,14 +11,14 @@ use reqwest::{Url, redirect::Policy};
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::text::visible;
 
-use super::{Bytes, Parcel};
+use super::{Bytes, Outgoing, Parcel};
 use crate::hub::{Hub, HubError, Kind, client::About};
 
 /// Hears how many bytes were sent.
 pub type Sent = Box<dyn Fn(u64) + Send + Sync>;
 
 /// What is on the Hub now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     /// Its page.
     pub url: String,
@@ -80,10 +80,17 @@ impl Hub {
             }
         }
         .map_err(|error| self.refused(error, kind, parcel))?;
-        let (listed, _) = self.listed(kind, &parcel.to).await?;
+        let (listed, head) = self.listed(kind, &parcel.to).await?;
         // It may have been there before.
         if parcel.private && listed.private != Some(true) {
             return Err(HubError::Public { id });
+        }
+        let prefix = if kind == Kind::Dataset { "datasets/" } else { "" };
+        let url = format!("{endpoint}/{prefix}{id}");
+        let private = listed.private.unwrap_or(parcel.private);
+        // Whoever died after the last send finds it there.
+        if self.differs(kind, parcel, &head).await?.is_none() {
+            return Ok(Published { url, commit: head, private });
         }
         self.store(kind, parcel).await?;
         let (owner, name) = (parcel.to.owner.as_str(), parcel.to.name.as_str());
@@ -94,10 +101,10 @@ impl Hub {
         let done = done.map_err(|error| self.refused(error, kind, parcel))?;
         let commit = done.commit_oid.filter(|oid| crate::hub::names::is_commit(oid));
         let commit = commit.ok_or_else(|| self.client.senseless("it names no commit"))?;
-        self.arrived(kind, parcel, &commit).await?;
-        let prefix = if kind == Kind::Dataset { "datasets/" } else { "" };
-        let private = listed.private.unwrap_or(parcel.private);
-        Ok(Published { url: format!("{endpoint}/{prefix}{id}"), commit, private })
+        match self.differs(kind, parcel, &commit).await? {
+            Some(path) => Err(HubError::Changed { id, path }),
+            None => Ok(Published { url, commit, private }),
+        }
     }
 
     /// The Hub's own client. It follows no redirect, because a token must not go along.
@@ -142,19 +149,16 @@ impl Hub {
         }
     }
 
-    /// Holds the commit against what was shown.
-    async fn arrived(&self, kind: Kind, parcel: &Parcel, commit: &str) -> Result<(), HubError> {
+    /// The first file of what was shown that a commit has not, or has otherwise.
+    async fn differs(&self, kind: Kind, parcel: &Parcel, commit: &str) -> Result<Option<String>, HubError> {
         let there = self.files(kind, &parcel.to, commit).await?;
-        for file in &parcel.files {
-            let same = there.iter().find(|other| other.path == file.path).is_some_and(|other| match &other.sha256 {
+        let same = |file: &&Outgoing| {
+            there.iter().find(|other| other.path == file.path).is_some_and(|other| match &other.sha256 {
                 Some(sha256) => *sha256 == file.sha256,
                 None => other.git.as_ref() == Some(&file.git),
-            });
-            if !same {
-                return Err(HubError::Changed { id: parcel.to.id(), path: file.path.clone() });
-            }
-        }
-        Ok(())
+            })
+        };
+        Ok(parcel.files.iter().find(|file| !same(file)).map(|file| file.path.clone()))
     }
 
     /// What a refusal to the Hub's own client means.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use tunesmith_harness::task::JobKind;
 use tunesmith_tools::{
     data_inspect,
     data_prepare::{self, Preparation},
@@ -91,11 +90,7 @@ impl Mapping {
                 return Err(usage(format!("{note}; or name --kind, --input and --target")));
             };
             answer_after = answer_after.or(proposal.answer_after);
-            kind = kind.or(Some(match proposal.kind {
-                JobKind::Classification => plan::Kind::Classification,
-                JobKind::Extraction => plan::Kind::Extraction,
-                JobKind::Generation => plan::Kind::Generation,
-            }));
+            kind = kind.or(Some(proposal.kind.into()));
             (input, target) = (input.or(Some(proposal.input)), target.or(Some(proposal.target)));
         }
         let (Some(kind), (Some(input), Some(target))) = (kind, (input, target)) else {
