@@ -195,9 +195,23 @@ mod tests {
         put(&run, "kept", "old");
         symlink("/etc/hostname", run.work().join("link")).unwrap();
         let said = |usd| Kind::words("w", Some(5), usd);
-        log_of(&run, vec![said(Some(1.0)), resumed(), instructed("first"), called(1), said(Some(0.5)), called(2)]);
+        // What a guard says begins no turn.
+        let guard = || Kind::Told { step: None, content: "Call a tool.".into() };
+        log_of(
+            &run,
+            vec![
+                said(Some(1.0)),
+                guard(),
+                resumed(),
+                instructed("first"),
+                called(1),
+                guard(),
+                said(Some(0.5)),
+                called(2),
+            ],
+        );
         let before = files(&run.work());
-        keep(&run, 1).unwrap();
+        keep(&run, 2).unwrap();
         put(&run, "kept", "new");
         put(&run, "adapters/a/model", "weights");
         fs::remove_file(run.work().join("data/train.jsonl")).unwrap();
@@ -208,8 +222,8 @@ mod tests {
         assert_eq!(files(&run.before()), BTreeMap::new());
         let events = log::read(&run.log()).unwrap();
         let cost = Cost { tokens: Some(5), usd: Some(0.5) };
-        assert_eq!(events.last().unwrap().kind, Kind::Undone { from: 1, steps: 2, cost });
-        assert_eq!((events.len(), undo(&run).unwrap()), (2, None));
+        assert_eq!(events.last().unwrap().kind, Kind::Undone { from: 2, steps: 2, cost });
+        assert_eq!((events.len(), undo(&run).unwrap()), (3, None));
     }
 
     #[test]
