@@ -144,6 +144,7 @@ mod tests {
             row.as_object().unwrap().clone()
         };
         let rows: Vec<Row> = (2..9).map(row).collect();
+        let request = &format!("Train a model for me. {request}");
         request::read(request).unwrap().answers(request, &columns.map(str::to_owned), &rows)
     }
 

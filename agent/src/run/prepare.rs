@@ -131,9 +131,14 @@ impl Drop for Unbegun {
 pub fn try_place(dir: &Path) -> Result<(), Failure> {
     let _made = Unbegun::new(dir);
     // Another one that tries the same place may take it away in between.
-    let mut tried = (0..TRIES).map(|_| fs::create_dir_all(dir).and_then(|()| tempfile::tempdir_in(dir)));
+    let attempt = || fs::create_dir_all(dir).and_then(|()| tempfile::tempdir_in(dir));
     let gone = |tried: &io::Result<_>| tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    let tried = tried.find(|tried| !gone(tried)).unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+    let mut tried = attempt();
+    for _ in 1..TRIES {
+        if gone(&tried) {
+            tried = attempt();
+        }
+    }
     tried.map(drop).map_err(|error| Failure::unwritten(dir, &error, ELSEWHERE))
 }
 

@@ -91,3 +91,32 @@ impl Keys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_stops_the_turn_and_twice_the_run() {
+        let keys = Keys::default();
+        // Without a run there is nothing to stop.
+        keys.interrupt();
+        let cancel = keys.begin();
+        assert!(!cancel.is_cancelled());
+        keys.interrupt();
+        assert!(cancel.is_cancelled());
+        assert_eq!(keys.end(), 1);
+        let _next = keys.begin();
+        keys.interrupt();
+        keys.interrupt();
+        assert_eq!((keys.end(), keys.has_to_leave()), (2, false));
+    }
+
+    #[test]
+    fn a_session_that_is_told_to_end_stops_its_run_first() {
+        let keys = Keys::default();
+        let cancel = keys.begin();
+        keys.terminate();
+        assert_eq!((cancel.is_cancelled(), keys.has_to_leave()), (true, true));
+    }
+}

@@ -320,9 +320,9 @@ mod tests {
         r = 32\n\n```sh\ntunesmith runs list\n  --json\n```\n\n> quoted words that are long enough to be broken into two lines\n\n| model \
         | accuracy |\n|---|---|\n| base | 10 % |\n| tuned | 93 % |\n\n- [x] done\n- [ ] open\n\nends\u{1b}[2J here";
 
-    const LINES: &str = "Results of the run\n\nThe tuned model reads better than nano,\nsee the report (report.html) for all that\n\
-        was measured.\n\n1. prepare the data, which takes a while\n   because there is much of it\n2. train\n   • r = 16\n   • r = 32\n\n    \
-        sh:\n    tunesmith runs list\n      --json\n\n│ quoted words that are long enough to be\n│ broken into two lines\n\nmodel  \
+    const LINES: &str = "Results of the run\n\nThe tuned model reads better than nano,\nsee the report (report.html) for all\n\
+        that was measured.\n\n1. prepare the data, which takes a while\n   because there is much of it\n2. train\n   • r = 16\n   • r = 32\n\n    \
+        sh:\n    tunesmith runs list\n      --json\n\n│ quoted words that are long enough to\n│ be broken into two lines\n\nmodel  \
         accuracy\nbase       10 %\ntuned      93 %\n\n• [x] done\n• [ ] open\n\nends\\u{1b}[2J here";
 
     #[test]
@@ -336,12 +336,12 @@ mod tests {
     fn words_that_arrive_in_pieces_are_shown_block_by_block() {
         let mut words = Words::default();
         let mut pieces = vec![words.push("First *par", PLAIN), words.push("agraph*.\n\nSec", PLAIN)];
-        assert_eq!(words.tail(), "");
+        assert_eq!(words.tail(), "First *paragraph*.");
         pieces.push(words.push("ond one\n", PLAIN));
         assert_eq!(words.tail(), "Second one");
         pieces.push(words.finish("First *paragraph*.\n\nSecond one\n", PLAIN));
         let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-        assert_eq!(pieces, [vec![], lines(&["First paragraph."]), vec![], lines(&["", "Second one"])]);
+        assert_eq!(pieces, [vec![], vec![], lines(&["First paragraph."]), lines(&["", "Second one"])]);
         let fenced = "```\na\n\nb\n```\n\nend";
         assert_eq!(&fenced[blocks_end(fenced)..], "end");
         assert_eq!(blocks_end("```\na\n\nb"), 0);

@@ -215,9 +215,9 @@ fn a_log_without_a_task_or_a_step_gives_no_row() {
 fn what_the_user_said_in_the_middle_stands_where_it_was_said() {
     let mut kinds = run();
     let words = Kind::Instructed { text: "use a smaller rank".into() };
-    let at = kinds.len() - 2;
-    kinds.insert(at, words);
-    let trace = row(kinds, GOOD);
+    let turn = kinds.iter().position(|kind| matches!(kind, Kind::Said { text, .. } if text.starts_with("<tool_call>")));
+    kinds.insert(turn.unwrap(), words);
+    let trace = row(kinds, ALL);
     let messages = trace.row["messages"].as_array().unwrap();
     let said = messages.iter().position(|message| message["content"] == "use a smaller rank").unwrap();
     assert_eq!((&messages[said]["role"], &messages[said + 1]["role"]), (&json!("user"), &json!("assistant")));

@@ -65,6 +65,7 @@ fn the_null_agent_fails_every_task() {
         "score_interval",
         "tokens",
         "usd",
+        "repairs",
         "seconds",
         "cpu_seconds",
         "run",

@@ -163,27 +163,29 @@ fn a_person_types_a_task_watches_it_and_leaves() {
 fn a_person_stops_a_turn_says_what_to_do_instead_and_takes_it_back() {
     let dir = place();
     let call = |name: &str, arguments: Value| json!({"name": name, "arguments": arguments});
-    let long = json!({"name": "long", "epochs": 60, "learning_rate": 1e-3, "patience": 0});
+    let long = |name: &str| call("train", json!({"name": name, "epochs": 200, "learning_rate": 1e-5}));
     let short = |name: &str| call("train", json!({"name": name, "max_steps": 4, "learning_rate": 1e-3}));
     let plan = json!({"kind": "classification", "input": "text", "target": "intent", "max_length": 128,
-        "metric": "accuracy", "method": "lora", "steps": ["train"], "why": "labels"});
+        "metric": "accuracy", "steps": ["train"], "why": "labels"});
     let prepared = json!({"kind": "classification", "input": "text", "target": "intent", "valid_share": 0.1});
     let planner = script(
         dir.path(),
         &[
             json!({"text": "First **the plan**.", "calls": [call("plan", plan)]}),
             json!({"calls": [call("data_prepare", prepared)]}),
-            json!({"calls": [call("train", long), call("evaluate", json!({}))]}),
+            json!({"calls": [long("long"), call("evaluate", json!({}))]}),
             json!({"when": "the user said: make it short", "calls": [short("quick")]}),
-            json!({"when": "quick", "calls": [call("train", json!({"name": "longer", "epochs": 60, "patience": 0}))]}),
+            json!({"when": "\"adapter\":\"quick\"", "calls": [long("longer")]}),
             json!({"when": "the user said: only four steps", "calls": [short("four")]}),
-            json!({"calls": [call("finish", json!({"summary": "done", "adapter": "adapters/four"}))]}),
+            json!({"calls": [call("finish", json!({"summary": "done", "adapter": "four"}))]}),
         ],
     );
     let env = [("TUNESMITH_PLANNER", planner.as_str()), ("TUNESMITH_APPROVE", "auto")];
     let mut person = Person::at(dir.path(), &env);
     person.sees("> ");
     person.types(&format!("/base {}", base().display()));
+    person.sees("base: ");
+    person.sees("> ");
     person.types("Classify the messages @tickets.csv");
     person.sees("First the plan.");
     person.sees("loss ");
@@ -194,19 +196,19 @@ fn a_person_stops_a_turn_says_what_to_do_instead_and_takes_it_back() {
     person.types("make it short");
     person.sees("going on after ");
     person.sees("> make it short");
-    person.sees("adapters/quick");
+    person.sees("quick, 4 of 4 steps");
     person.sees("loss ");
     person.interrupts();
     person.sees("stopped> ");
     let work = run_of(dir.path()).join("work");
-    assert!(work.join("adapters/quick").is_dir());
+    assert!(work.join("quick").is_dir());
     person.types("/undo");
     person.sees("taken back: \"make it short\" with 2 steps; the workdir is what it was before");
-    assert!(!work.join("adapters/quick").exists());
+    assert!(!work.join("quick").exists());
     person.sees("stopped> ");
     person.types("only four steps");
     person.sees("> only four steps");
-    person.sees("adapters/four");
+    person.sees("four, 4 of 4 steps");
     person.sees("report  ");
     person.sees("> ");
     assert_eq!(person.leaves(), 0);
@@ -225,11 +227,13 @@ fn a_person_stops_a_turn_says_what_to_do_instead_and_takes_it_back() {
 }
 
 #[test]
-fn a_question_gives_way_to_ctrl_c_and_twice_ends_the_run() {
+fn a_question_gives_way_to_ctrl_c_and_a_second_one_ends_the_run() {
     let dir = place();
     let mut person = Person::at(dir.path(), &[]);
     person.sees("> ");
     person.types(&format!("/base {}", base().display()));
+    person.sees("base: ");
+    person.sees("> ");
     person.types("Route these messages to the right team @tickets.csv");
     person.sees("Do it? y, n, r for the rest of the run [n] ");
     person.interrupts();
@@ -241,17 +245,16 @@ fn a_question_gives_way_to_ctrl_c_and_twice_ends_the_run() {
     person.types("y");
     person.sees("loss ");
     person.interrupts();
-    person.interrupts();
-    person.sees("ending the run");
-    person.sees("go on   tunesmith resume ");
+    person.sees("stopping this turn");
+    person.sees("stopped> ");
+    person.presses("\u{3}");
+    person.sees("the run has ended; tunesmith resume ");
     person.sees("> ");
     person.types("/go");
     person.sees("error: no run is stopped");
     let name = run_of(dir.path()).file_name().unwrap().to_str().unwrap().to_owned();
     person.types(&format!("/runs {name}"));
     person.sees("stopped> ");
-    person.presses("\u{3}");
-    person.sees("the run has ended; tunesmith resume ");
     assert_eq!(person.leaves(), 0);
     assert_eq!(shown(dir.path())["summary"]["outcome"], "cancelled");
 }

@@ -9,7 +9,10 @@ use crate::cli::{base, tunesmith};
 /// Texts that share no words, so that none is too like another.
 fn text(at: usize) -> String {
     let syllables = ["ka", "lo", "mi", "ru", "te", "vo", "sha", "pin", "dor", "gel", "fum", "zi"];
-    let word = |n: usize| (0..3).map(|k| syllables[(at * 31 + n * 17 + k * (at + n + 5)) % 12]).collect::<String>();
+    let word = |n: usize| {
+        let code = ((at * 8 + n) as u32).wrapping_mul(2_654_435_761) >> 7;
+        [1, 12, 144].map(|unit| syllables[(code / unit) as usize % 12]).concat()
+    };
     (0..8).map(word).collect::<Vec<_>>().join(" ")
 }
 

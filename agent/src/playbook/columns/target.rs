@@ -130,10 +130,14 @@ impl Seen<'_> {
         }
     }
 
-    /// Whether labels are asked for, and a column holds the only ones.
+    /// Whether labels of texts are asked for, and a column holds the only ones.
     fn holds_only_labels(&self, at: usize, usable: &[usize]) -> bool {
         let labels = |at: &usize| self.columns[*at].holds_labels(self.rows);
-        self.kinds == [JobKind::Classification] && labels(&at) && usable.iter().filter(|at| labels(at)).count() == 1
+        let texts = usable.iter().any(|at| self.is_text(*at) && self.columns[*at].lengths[1] >= 20);
+        self.kinds == [JobKind::Classification]
+            && texts
+            && labels(&at)
+            && usable.iter().filter(|at| labels(at)).count() == 1
     }
 
     fn is_json(&self, at: usize) -> bool {

@@ -115,6 +115,8 @@ fn labels(request: &str) -> Option<Vec<String>> {
 
 /// The items of a list, up to the first that is no label.
 fn items(list: &str) -> Option<Vec<String>> {
+    // Where they come from is said behind them.
+    let list = list.split(" on made").next().unwrap_or_default();
     let list = list.replace(" and ", ",").replace(" or ", ",").replace('/', ",");
     let mut found: Vec<String> = Vec::new();
     for item in list.split([',', '(', ')']) {
