@@ -144,16 +144,15 @@ mod tests {
             row.as_object().unwrap().clone()
         };
         let rows: Vec<Row> = (2..9).map(row).collect();
-        let request = &format!("Train a model for me. {request}");
         request::read(request).unwrap().answers(request, &columns.map(str::to_owned), &rows)
     }
 
     #[test]
     fn columns_that_a_sentence_lists_are_answered_together() {
         let all = ["guest", "arrival", "nights", "room"];
-        assert_eq!(answers("pull the guest name, the arrival, nights and room out of each mail"), all);
+        assert_eq!(answers("extract the guest name, the arrival, nights and room from each mail"), all);
         assert_eq!(answers("Extract the guest and the nights from the mail."), ["guest", "nights"]);
-        let told = "the same three things are typed from each mail into the sheet: what they are called, how long they stay, \
+        let told = "extract the same three things as are typed from each mail into the sheet: what they are called, how long they stay, \
                     where they sleep";
         assert_eq!(answers(told), ["guest", "nights", "room"]);
         assert_eq!(answers("extract all the fields from the mail, I don't care which room"), ["guest", "nights"]);

@@ -49,6 +49,9 @@ pub struct Difference {
     pub now: Value,
 }
 
+const STEERED: &str = "somebody stopped this run in the middle and said something else, at a moment that cannot be had again; \
+    runs that nobody steered can be played again";
+
 /// Plays a run again in a new directory below `dir`.
 pub async fn replay(
     run: &Run,
@@ -63,6 +66,9 @@ pub async fn replay(
     let (rows, task, rest) = resume::begun(&events)
         .ok_or_else(|| Failure::new(2, "the run had not begun, so there is nothing to play again"))?;
     let was = resume::history(rest, false);
+    if was.iter().any(|kind| matches!(kind, Kind::Instructed { .. })) {
+        return Err(Failure::new(2, STEERED));
+    }
     // The clock may not decide in place of the log.
     let task = Task { minutes: None, ..task.clone() };
     let options = Options { task, dir: dir.to_owned(), ..options.clone() };

@@ -78,7 +78,9 @@ impl Person {
         }
     }
 
+    /// Types a line once the prompt is there: what is typed before may be lost.
     fn types(&mut self, line: &str) {
+        self.sees("> ");
         self.presses(&format!("{line}\r"));
     }
 
@@ -126,13 +128,13 @@ fn a_person_types_a_task_watches_it_and_leaves() {
     let mut person = Person::at(dir.path(), &[("OPENAI_API_KEY", "sk-test-0123456789abcdefghij")]);
     person.sees("playbook, runs in runs");
     person.sees("OPENAI_API_KEY is set: /model openai:MODEL lets such a model plan");
-    person.sees("> ");
     person.types("/approve auto");
     person.sees("approve: auto; allowed: nothing more");
     person.types(&format!("/base {}", base().display()));
     person.sees("base: ");
     person.types("/mod");
     person.sees("error: there is no command /mod; did you mean /model?");
+    person.sees("> ");
     person.presses("/bu\t steps 40\r");
     person.sees("a run may use: no limit of time, no limit of money, 40 steps");
     person.types("Route these messages to the right team @tickets.csv. My key is hf_abcdefghijklmnopqrstuvwxyz012345");
@@ -141,7 +143,6 @@ fn a_person_types_a_task_watches_it_and_leaves() {
     person.sees("scope frozen: classification");
     person.sees("train  ");
     person.sees("report  ");
-    person.sees("> ");
     person.types("/plan");
     person.sees("classification from \"text\" to \"intent\"");
     person.sees("ended: ");
@@ -151,6 +152,7 @@ fn a_person_types_a_task_watches_it_and_leaves() {
     person.sees("outcome");
     person.types("/undo");
     person.sees("error: nothing was said to this run after its request");
+    person.sees("> ");
     assert_eq!(person.leaves(), 0);
     let history = dir.path().join(".local/state/tunesmith/history");
     assert_eq!(fs::metadata(&history).unwrap().permissions().mode() & 0o077, 0);
@@ -182,32 +184,27 @@ fn a_person_stops_a_turn_says_what_to_do_instead_and_takes_it_back() {
     );
     let env = [("TUNESMITH_PLANNER", planner.as_str()), ("TUNESMITH_APPROVE", "auto")];
     let mut person = Person::at(dir.path(), &env);
-    person.sees("> ");
     person.types(&format!("/base {}", base().display()));
     person.sees("base: ");
-    person.sees("> ");
     person.types("Classify the messages @tickets.csv");
     person.sees("First the plan.");
     person.sees("loss ");
     person.interrupts();
     person.sees("stopping this turn");
     person.sees("stopped: say what to do instead");
-    person.sees("stopped> ");
     person.types("make it short");
     person.sees("going on after ");
-    person.sees("> make it short");
     person.sees("quick, 4 of 4 steps");
+    person.sees("5  train");
     person.sees("loss ");
     person.interrupts();
-    person.sees("stopped> ");
     let work = run_of(dir.path()).join("work");
     assert!(work.join("quick").is_dir());
     person.types("/undo");
     person.sees("taken back: \"make it short\" with 2 steps; the workdir is what it was before");
     assert!(!work.join("quick").exists());
-    person.sees("stopped> ");
     person.types("only four steps");
-    person.sees("> only four steps");
+    person.sees("going on after ");
     person.sees("four, 4 of 4 steps");
     person.sees("report  ");
     person.sees("> ");
@@ -221,8 +218,8 @@ fn a_person_stops_a_turn_says_what_to_do_instead_and_takes_it_back() {
     assert_eq!(json!(steps), json!(want), "{report}");
     assert!(report["tuned"]["value"].is_number(), "{report}");
     let run = run_of(dir.path());
-    let replayed = tunesmith(dir.path(), &["runs", "replay", run.to_str().unwrap()]).ok();
-    assert!(replayed.out.contains("the same: "), "{replayed:?}");
+    let replayed = tunesmith(dir.path(), &["runs", "replay", run.to_str().unwrap()]);
+    assert!(replayed.refused(2).contains("said something else"), "{replayed:?}");
     assert!(!run.join("before").join(".part").exists());
 }
 
@@ -230,10 +227,8 @@ fn a_person_stops_a_turn_says_what_to_do_instead_and_takes_it_back() {
 fn a_question_gives_way_to_ctrl_c_and_a_second_one_ends_the_run() {
     let dir = place();
     let mut person = Person::at(dir.path(), &[]);
-    person.sees("> ");
     person.types(&format!("/base {}", base().display()));
     person.sees("base: ");
-    person.sees("> ");
     person.types("Route these messages to the right team @tickets.csv");
     person.sees("Do it? y, n, r for the rest of the run [n] ");
     person.interrupts();
@@ -242,19 +237,19 @@ fn a_question_gives_way_to_ctrl_c_and_a_second_one_ends_the_run() {
     person.sees("error: the playbook takes no words in the middle of a run");
     person.types("/go");
     person.sees("Do it? y, n, r for the rest of the run [n] ");
-    person.types("y");
+    person.presses("y\r");
     person.sees("loss ");
     person.interrupts();
     person.sees("stopping this turn");
     person.sees("stopped> ");
     person.presses("\u{3}");
     person.sees("the run has ended; tunesmith resume ");
-    person.sees("> ");
     person.types("/go");
     person.sees("error: no run is stopped");
     let name = run_of(dir.path()).file_name().unwrap().to_str().unwrap().to_owned();
     person.types(&format!("/runs {name}"));
-    person.sees("stopped> ");
+    person.sees("stopped: /go goes on as it was");
+    person.sees("> ");
     assert_eq!(person.leaves(), 0);
     assert_eq!(shown(dir.path())["summary"]["outcome"], "cancelled");
 }

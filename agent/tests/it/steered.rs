@@ -104,6 +104,10 @@ async fn what_the_user_says_after_a_stop_is_heard_before_anything_else_is_done()
 
     // A process that goes on after this one does and says the same, wherever the log was cut off.
     for at in stopped.len() + 2..events.len() {
+        if matches!(events[..at].last(), Some(Kind::Called { .. })) {
+            // Nobody knows how much was done of a call of these tools.
+            continue;
+        }
         let said = events[..at].iter().filter(|kind| kind.name() == "said").count();
         let rest = if said == 1 { vec![reply(&[("d", "finish")])] } else { vec![] };
         let (again, all, _) = play(&events[..at], None, rest, false).await;
@@ -114,7 +118,7 @@ async fn what_the_user_says_after_a_stop_is_heard_before_anything_else_is_done()
 #[tokio::test]
 async fn a_guard_that_warned_before_says_nothing_of_the_next_turn() {
     let same = || reply(&[("", "look")]);
-    let (_, events, _) = play(&[], None, (0..4).map(|_| same()).collect(), false).await;
+    let (_, events, _) = play(&[], None, (0..3).map(|_| same()).collect(), false).await;
     let warned = |events: &[Kind]| events.iter().filter(|kind| kind.name() == "guarded").count();
     assert_eq!(warned(&events), 1, "{events:?}");
     let replies = vec![same(), same(), reply(&[("z", "finish")])];

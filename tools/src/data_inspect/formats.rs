@@ -190,7 +190,10 @@ impl Seen<'_> {
 
     fn prompt_completion(&self) -> Fit {
         let kind = Shape::PromptCompletion;
-        let Some(proposal) = self.proposal else { return no(kind, "no two columns look like a prompt and its answer") };
+        // Raw text has no answer.
+        let Some(proposal) = self.proposal.filter(|proposal| proposal.kind != JobKind::Pretraining) else {
+            return no(kind, "no two columns look like a prompt and its answer");
+        };
         let mapping = [("prompt", proposal.input.as_str()), ("completion", proposal.target.as_str())];
         let mut fit = yes(kind, proposal.why.clone(), &mapping, &[]);
         let extraction = proposal.kind == JobKind::Extraction;
@@ -206,7 +209,8 @@ impl Seen<'_> {
         // What is an answer or a question is no text of its own.
         let long = || texts.iter().filter(|column| column.lengths[1] >= LONG).max_by_key(|column| column.lengths[1]);
         let only = || texts.first().filter(|_| texts.len() == 1);
-        let other = || long().or_else(only).filter(|_| self.proposal.is_none());
+        let answers = self.proposal.is_some_and(|proposal| proposal.kind != JobKind::Pretraining);
+        let other = || long().or_else(only).filter(|_| !answers);
         let Some(column) = named.or_else(other) else {
             return no(kind, "no column holds texts of their own");
         };

@@ -16,9 +16,10 @@ const SNIPPETS: [(&str, &str); 8] = [
 ];
 
 /// Files of this repository that hold secrets made up for tests.
-const FIXTURES: [&str; 10] = [
+const FIXTURES: [&str; 11] = [
     "agent/src/config/tests.rs",
     "agent/tests/it/cli_secrets.rs",
+    "agent/tests/it/cli_session.rs",
     "agent/tests/it/mcp_served.rs",
     "agent/tests/it/scored.rs",
     "agent/tests/it/spec.rs",
