@@ -190,11 +190,11 @@ impl Sending<'_> {
 
     /// Logs the call, unless a process died in its middle.
     fn call(&self, args: &Args, journal: &mut Recorder<'_>) -> Result<u32, Stop> {
-        let steps = self.events.iter().filter_map(|event| match &event.kind {
+        let mut steps = self.events.iter().filter_map(|event| match &event.kind {
             Kind::Called { step, tool, .. } => Some((*step, tool == STEP)),
             _ => None,
         });
-        let (last, begun) = steps.last().unwrap_or_default();
+        let (last, begun) = steps.next_back().unwrap_or_default();
         let returned =
             self.events.iter().any(|event| matches!(&event.kind, Kind::Returned { step, .. } if *step == last));
         if begun && !returned {

@@ -33,7 +33,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -44,10 +44,12 @@ pub fn line(waited: &Waited) -> Option<String> {
     let stdin = io::stdin();
     let mut bytes = Vec::new();
     loop {
-        if waited.0.load(Ordering::Relaxed) {
+        let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&LOOK));
+        // Looked at behind the waiting: what is typed by then belongs to somebody else.
+        if waited.0.load(Ordering::SeqCst) {
             return None;
         }
-        match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&LOOK)) {
+        match ready {
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) => {}
             Err(_) => return None,

@@ -177,7 +177,7 @@ impl Stream {
         };
         let text = Text::open(&input.path, input.encoding)?;
         let mut units = match &input.listed {
-            Some(listed) => Units::new(text.part(&listed.at), cutter).from_line(listed.line),
+            Some(listed) => Units::new(text.part(&listed.at), cutter).starting_at(listed.line),
             None => Units::new(text, cutter),
         };
         let encoding = (input.encoding != encoding_rs::UTF_8).then(|| input.encoding.name());

@@ -112,7 +112,7 @@ impl Units {
     }
 
     /// The same where the text begins on another line than the first.
-    pub fn from_line(self, line: u64) -> Units {
+    pub fn starting_at(self, line: u64) -> Units {
         Units { line, ..self }
     }
 
