@@ -44,6 +44,8 @@ struct Session {
     stopped: Option<Stopped>,
     /// The last run, stopped or not.
     last: Option<PathBuf>,
+    /// What it may use from now on.
+    further: Further,
     editor: Editor,
     keys: Arc<Keys>,
 }
@@ -53,8 +55,6 @@ struct Stopped {
     dir: PathBuf,
     /// Whether a language model plans it, which can be told something.
     hears: bool,
-    /// What it may use from now on.
-    further: Further,
 }
 
 /// Whether a person is here to talk to.
@@ -68,8 +68,15 @@ pub async fn main() -> Result<u8, Failure> {
     let config = Config::here()?;
     config.note().iter().for_each(|note| eprintln!("note: {}", visible(note)));
     let keys = Keys::watch();
-    let mut session =
-        Session { set: config.values, files: Vec::new(), stopped: None, last: None, editor: Editor::new()?, keys };
+    let mut session = Session {
+        set: config.values,
+        files: Vec::new(),
+        stopped: None,
+        last: None,
+        further: Further::default(),
+        editor: Editor::new()?,
+        keys,
+    };
     session.greet();
     loop {
         match session.read().await {
@@ -94,7 +101,12 @@ pub async fn main() -> Result<u8, Failure> {
 impl Session {
     fn greet(&self) {
         let (planner, dir) = (self.planner(), self.dir());
-        print(&format!("Tunesmith {}: {}, runs in {}", env!("CARGO_PKG_VERSION"), visible(planner), dir.display()));
+        print(&format!(
+            "Tunesmith {}: {}, runs in {}",
+            env!("CARGO_PKG_VERSION"),
+            visible(planner),
+            visible(&dir.display().to_string())
+        ));
         if planner == run::PLAYBOOK {
             spec::offers(&|name| std::env::var(name).ok()).iter().for_each(|(variable, form)| {
                 print(&format!("{variable} is set: /model {form} lets such a model plan"));
@@ -183,8 +195,8 @@ impl Session {
         self.set.usd = further.usd.or(self.set.usd);
         self.set.disk = further.disk.or(self.set.disk);
         self.set.steps = further.steps.and_then(std::num::NonZeroU32::new).or(self.set.steps);
-        if let Some(stopped) = &mut self.stopped {
-            stopped.further = further.or(stopped.further);
+        if self.stopped.is_some() {
+            self.further = further.or(self.further);
         }
         print(&views::budget(&self.set));
         self.last.as_ref().map(|dir| views::used(dir)).transpose()?.iter().for_each(|line| print(line));
@@ -217,6 +229,7 @@ impl Session {
             print(&views::files(&self.files));
         }
         self.ask_to_share().await?;
+        self.further = Further::default();
         let options = commands::run::Args::of_session(words.text, self.files.clone());
         let (cancel, terminal) = (self.keys.begin(), Terminal::new(false));
         let done = async {
@@ -233,9 +246,8 @@ impl Session {
         let stopped = self.stopped.as_ref().ok_or_else(|| Failure::new(2, none))?;
         let run = Run::open(&stopped.dir).map_err(|error| Failure::new(2, error))?;
         let options = resume::in_session(&run, &self.set)?;
-        let further = stopped.further;
         let (cancel, terminal) = (self.keys.begin(), Terminal::new(false));
-        let done = run::resume(run, &options, (further, instruction), &terminal, &cancel).await;
+        let done = run::resume(run, &options, (self.further, instruction), &terminal, &cancel).await;
         terminal.clear();
         let done = done.inspect(|finished| terminal.finish(finished));
         self.ended(done, &cancel)
@@ -264,17 +276,18 @@ impl Session {
             "stopped: /go goes on as it was, Ctrl-C ends it"
         });
         self.last = Some(dir.clone());
-        self.stopped = Some(Stopped { dir, hears, further: Further::default() });
+        self.stopped = Some(Stopped { dir, hears });
         Ok(())
     }
 
     /// A run of an earlier session or command.
     fn take_up(&mut self, name: &str) -> Result<(), Failure> {
         let run = commands::runs::open(Path::new(name), self.dir())?;
+        self.further = Further::default();
         let summary = run.summary();
         if let Some(outcome @ (Outcome::Met | Outcome::NotMet)) = summary.outcome {
             self.last = Some(run.dir().to_owned());
-            print(&format!("{name} has ended ({outcome}); /plan shows it"));
+            print(&format!("{} has ended ({outcome}); /plan shows it", visible(name)));
             return Ok(());
         }
         self.hold(run.dir().to_owned())

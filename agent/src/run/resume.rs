@@ -65,8 +65,8 @@ pub async fn resume(
 ) -> Result<Finished, Failure> {
     met(&options.jobs)?;
     let log = Log::open(&run.log())?;
-    turns::finish_undoing(&run)?;
     let events = log::read(&run.log())?;
+    turns::finish_undoing(&run, &events)?;
     let used = used(&events, beat::last_seen(&run).and_then(|at| Timestamp::try_from(at).ok()));
     let (rows, task, rest) = begun(&events)
         .ok_or_else(|| Failure::new(2, "the run had not begun, so there is nothing to go on with; start it again"))?;

@@ -39,11 +39,17 @@ pub(super) fn keep(run: &Run, seq: u64) -> io::Result<()> {
 
 /// Takes back what the user said last, and all that came of it; `None` where nothing was said after the request.
 ///
-/// What it cost stays spent.
+/// What it cost stays spent. A run that was graded keeps its result: sealed rows are scored once, and nobody chooses by them.
 pub fn undo(run: &Run) -> Result<Option<Undone>, Failure> {
     let mut log = Log::open(&run.log())?;
-    finish_undoing(run)?;
     let events = log::read(&run.log())?;
+    finish_undoing(run, &events)?;
+    if events.iter().any(|event| matches!(event.kind, Kind::Graded { .. })) {
+        return Err(Failure::new(
+            2,
+            "the run was graded on its sealed rows, so nothing of it is taken back; start another",
+        ));
+    }
     let said = events.iter().enumerate().rev().find_map(|(at, event)| match &event.kind {
         Kind::Instructed { text } => Some((at, text.clone())),
         _ => None,
@@ -55,15 +61,15 @@ pub fn undo(run: &Run) -> Result<Option<Undone>, Failure> {
     let steps = turn.iter().filter(|event| matches!(event.kind, Kind::Called { .. })).count();
     let steps = u32::try_from(steps).unwrap_or(u32::MAX);
     let files = is_kept(run, &kept(run, from));
-    log.append(Kind::Undone { from, steps, cost: cost(turn) }, Timestamp::now())?;
+    let undone = log.append(Kind::Undone { from, steps, cost: cost(turn) }, Timestamp::now())?;
     log.sync()?;
-    finish_undoing(run)?;
+    finish_undoing(run, &[undone])?;
     Ok(Some(Undone { text, steps, files }))
 }
 
-/// Puts the workdir back for turns that were taken back, also where a process died in the middle of it.
-pub(super) fn finish_undoing(run: &Run) -> Result<(), Failure> {
-    for event in log::read(&run.log())?.iter().rev() {
+/// Puts the workdir back for turns that these events say were taken back, also where a process died in the middle of it.
+pub(super) fn finish_undoing(run: &Run, events: &[Event]) -> Result<(), Failure> {
+    for event in events.iter().rev() {
         let Kind::Undone { from, .. } = event.kind else { continue };
         let before = kept(run, from);
         if is_kept(run, &before) {
@@ -227,6 +233,20 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_was_graded_keeps_its_result() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
+        let grade = serde_json::from_value(serde_json::json!({
+            "metric": "accuracy", "base": {"value": 0.5, "interval": [0.0, 1.0], "n": 10}, "baselines": {},
+            "artifacts": [], "errors": [], "unusable": [], "items": [],
+        }));
+        log_of(&run, vec![resumed(), instructed("a"), Kind::Graded { grade: grade.unwrap(), jobs: Vec::new() }]);
+        let refused = undo(&run).unwrap_err();
+        assert_eq!((refused.exit, refused.message.contains("sealed rows")), (2, true), "{}", refused.message);
+        assert_eq!(log::read(&run.log()).unwrap().len(), 3);
+    }
+
+    #[test]
     fn a_process_that_died_in_the_middle_of_it_is_finished_by_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
@@ -235,7 +255,7 @@ mod tests {
         let cost = Cost { tokens: Some(0), usd: Some(0.0) };
         log_of(&run, vec![resumed(), instructed("a"), Kind::Undone { from: 0, steps: 0, cost }]);
         fs::remove_file(run.work().join("kept")).unwrap();
-        finish_undoing(&run).unwrap();
+        finish_undoing(&run, &log::read(&run.log()).unwrap()).unwrap();
         assert_eq!(files(&run.work()), BTreeMap::from([("kept".to_owned(), "old".to_owned())]));
     }
 

@@ -139,6 +139,14 @@ fn hung_planner(seconds: f64) -> Case {
     case
 }
 
+/// With a chat template that says nothing, the model hears nothing and seldom comes to an end of its own.
+fn endless_model(seconds: f64) -> Case {
+    let case =
+        case("a model in files that does not come to an end", seconds, &[]).with(&["--planner", "local:planner"]);
+    crate::cli_local::planner(case.scripts.dir.path(), 65_536, Some("{{ messages[0].content }}"));
+    case
+}
+
 fn playbook(seconds: f64) -> Case {
     case(PLAYBOOK, seconds, &[]).with(&["--planner", "playbook"])
 }
@@ -146,8 +154,8 @@ fn playbook(seconds: f64) -> Case {
 /// All that can hang, with a deadline after so many seconds.
 fn cases(seconds: f64) -> Vec<Case> {
     let makers =
-        [long_training, long_grading, hung_command, hung_program, hung_schema, hung_planner, playbook].into_iter();
-    makers.map(|make| make(seconds)).collect()
+        [long_training, long_grading, hung_command, hung_program, hung_schema, hung_planner, endless_model, playbook];
+    makers.into_iter().map(|make| make(seconds)).collect()
 }
 
 /// Plays cases, two at a time, and says how late each was.
@@ -164,7 +172,7 @@ fn play(cases: &[Case]) -> Vec<String> {
 
 #[test]
 fn whatever_hangs_the_run_has_left_within_two_seconds_of_its_deadline() {
-    let mut all = vec![long_training(8.0), hung_command(1.0), hung_schema(2.0), hung_planner(3.0)];
+    let mut all = vec![long_training(8.0), hung_command(1.0), hung_schema(2.0), hung_planner(3.0), endless_model(5.0)];
     all.push(long_grading(20.0));
     assert_eq!(play(&all), Vec::<String>::new());
 }

@@ -1,14 +1,19 @@
 //! `--planner local:MODEL`: a model in files plans, however little it knows.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use serde_json::{Value, json};
 use tunesmith_lm::constrain::Grammar;
 
-use crate::cli::{Said, base, tickets, tunesmith};
+use crate::cli::{Said, base, command, tickets, tunesmith};
 
 /// A base of the tests with a window of so many tokens, and a chat template of its own.
-fn planner(dir: &Path, window: usize, template: Option<&str>) {
+pub fn planner(dir: &Path, window: usize, template: Option<&str>) {
     let to = dir.join("planner");
     fs::create_dir_all(&to).unwrap();
     for entry in fs::read_dir(base()).unwrap().flatten().filter(|entry| entry.path().is_file()) {
@@ -25,16 +30,28 @@ fn planner(dir: &Path, window: usize, template: Option<&str>) {
     }
 }
 
-/// Plans with it; the run's log, and what was said.
-fn run(dir: &Path, runs: &str, more: &[&str]) -> (Said, Vec<Value>) {
+/// The arguments of a run of two steps that it plans.
+fn arguments<'a>(runs: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let base = base().to_str().unwrap();
     let request = "Fine-tune a small model to sort these messages by intent";
     let args = ["run", request, "--file", "rows.csv", "--base", base, "--planner", "local:planner", "--dir", runs];
-    let said =
-        tunesmith(dir, &[&args[..], &["--steps", "2", "--seed", "3", "--approve", "auto", "--json"], more].concat());
-    let log = fs::read_dir(dir.join(runs)).unwrap().flatten().next().map(|run| run.path().join("events.jsonl"));
-    let log = log.map_or_else(String::new, |log| fs::read_to_string(log).unwrap());
-    (said, log.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    [&args[..], &["--steps", "2", "--seed", "3", "--approve", "auto", "--json"], more].concat()
+}
+
+/// Plans with it; the run's log, and what was said.
+fn run(dir: &Path, runs: &str, more: &[&str]) -> (Said, Vec<Value>) {
+    let said = tunesmith(dir, &arguments(runs, more));
+    (said, log_in(&dir.join(runs)))
+}
+
+/// The only run in a directory, where there is one.
+fn only(runs: &Path) -> Option<PathBuf> {
+    fs::read_dir(runs).unwrap().flatten().next().map(|run| run.path())
+}
+
+fn log_in(runs: &Path) -> Vec<Value> {
+    let log = only(runs).map_or_else(String::new, |run| fs::read_to_string(run.join("events.jsonl")).unwrap());
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn of_kind<'a>(log: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -95,6 +112,29 @@ fn calls_of_a_model_that_knows_nothing_fit_their_tools_and_its_run_ends_as_it_sh
             tunesmith(dir.path(), &["runs", "replay", place.to_str().unwrap(), "--dir", "replayed", "--json"]);
         assert_eq!(replayed.code, 0, "{replayed:?}");
     }
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_with_what_its_model_would_have_said() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("rows.csv"), tickets(30)).unwrap();
+    planner(dir.path(), 16_384, None);
+    let (whole, log) = run(dir.path(), "whole", &[]);
+    assert!(of_kind(&log, "said").len() > 1, "{log:?}");
+
+    let mut killed = command(dir.path(), &arguments("killed", &[]));
+    let mut child = killed.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let spoke = lines.map_while(Result::ok).any(|line| line.contains("\"kind\":\"said\""));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(spoke);
+
+    let place = only(&dir.path().join("killed")).unwrap();
+    let said = tunesmith(dir.path(), &["resume", place.to_str().unwrap(), "--json"]);
+    let again = log_in(&dir.path().join("killed"));
+    assert_eq!((said.code, speech(&again)), (whole.code, speech(&log)), "{said:?}");
+    assert_eq!(of_kind(&again, "resumed").len(), 1);
 }
 
 /// Whether the required arguments are there and no others than are known.

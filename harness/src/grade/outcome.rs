@@ -1,6 +1,6 @@
 //! Whether a grade meets what was asked for.
 
-use super::{Gain, Grade, Measured, files::ADAPTER, shown, shown_gain, shown_interval};
+use super::{Gain, Grade, Measured, files::ADAPTER, less_is_better, shown, shown_gain, shown_interval};
 use crate::{
     figures::{bytes, counted, p_value, percent, percents},
     task::{Bound, Goal, JobKind},
@@ -26,7 +26,8 @@ const SIGNIFICANT: f64 = 0.05;
 pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
     let tuned = grade.tuned.as_ref();
     match metric {
-        "accuracy" => tuned.map(|t| t.value),
+        // Of raw text there is none: its headline figure is no share.
+        "accuracy" => tuned.map(|t| t.value).filter(|_| !less_is_better(&grade.metric)),
         "exact_match" => tuned?.exact_match,
         "macro_f1" => tuned?.macro_f1,
         "field_accuracy" => tuned?.field_accuracy,
