@@ -435,7 +435,8 @@ fn base_files(base: &Path) -> Result<Vec<(String, String)>, Failure> {
 fn goals_fit(goals: &[Goal], kind: JobKind) -> Result<(), ToolError> {
     let Some(goal) = goals.iter().find(|goal| !grade::is_metric(kind, &goal.metric)) else { return Ok(()) };
     let fitting = grade::METRICS.iter().map(|(name, _)| *name).filter(|name| grade::is_metric(kind, name));
-    let fitting: Vec<&str> = fitting.collect();
+    let written = |name: &str| if grade::less_is_better(name) { format!("{name}<=X") } else { name.to_owned() };
+    let fitting: Vec<String> = fitting.map(written).collect();
     let (kind, metric) = (playbook::name(kind), &goal.metric);
     let why = format!("a {kind} has no {metric} to set a goal for; the metrics that work are {}", fitting.join(", "));
     Err(ToolError::Denied(why))
