@@ -395,6 +395,18 @@ fn the_page_shows_the_plots_of_the_first_look_at_the_rows() {
 }
 
 #[test]
+fn a_step_has_a_bar_where_its_figure_is_a_share() {
+    let bars = |metric: &str| {
+        let output = json!({"metric": metric, "value": 0.9, "interval": [0.8, 1.0], "n": 50});
+        let kinds = vec![started("x"), call(1, "evaluate", json!({})), returned(1, "evaluate", true, output, 1.0)];
+        let report = Report::fold(&events(kinds));
+        assert!(report.steps[0].metric.is_some());
+        report.html().matches("<svg class=\"bar\"").count()
+    };
+    assert_eq!([bars("accuracy"), bars("bits_per_byte")], [1, 0]);
+}
+
+#[test]
 fn hostile_words_stay_words_in_markdown() {
     let markdown = Report::fold(&hostile()).markdown();
     insta::assert_snapshot!("hostile", markdown);
