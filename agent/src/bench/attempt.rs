@@ -56,6 +56,7 @@ pub(super) async fn attempt(
         allow: Vec::new(),
         extensions: Extensions::default(),
         jobs,
+        ahead: None,
     };
     let terminal = Terminal::progress_only(&task.id);
     let began = Instant::now();

@@ -132,5 +132,6 @@ pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
         extensions: Extensions::default(),
         // A directory does not decide how jobs are confined, and not which hosts are reached.
         jobs: Local::new(),
+        ahead: None,
     })
 }

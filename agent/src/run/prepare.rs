@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tunesmith_harness::{
     budget::{Caps, Spend},
-    event::Rows,
+    event::{Cost, Rows},
     grade, hash,
     recipe::Row,
     rows,
@@ -219,7 +219,8 @@ impl Prepared {
         let hashes = hashes.map(|(name, hash)| (name.to_owned(), hash)).into_iter().chain(base_files(&base)?).collect();
         let hub = hub(options)?;
         let Parts { open, columns, rows, .. } = parts;
-        let (instruction, sunk) = (None, Spend::NOTHING);
+        let asked = options.ahead.map_or(Cost::NOTHING, |ahead| ahead.asked);
+        let (instruction, sunk) = (None, Spend { steps: 0, tokens: asked.tokens, usd: asked.usd });
         Ok(Prepared {
             run,
             task,

@@ -19,7 +19,7 @@ use tunesmith_tools::hub::{RepoId, publish::Published};
 use super::{
     ELSEWHERE, Failure, Options, Planner, Prepared, Recorder,
     deciding::{Decider, Sender},
-    named,
+    in_time, named,
 };
 use crate::{
     approvals::{self, Flag, Proposal, Verdict},
@@ -215,9 +215,7 @@ impl Sending<'_> {
 
     /// What some work comes to before the run's time is up.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let Some(deadline) = self.deadline else { return work.await };
-        let late = |_| Err(Failure::new(Outcome::Budget.exit_code(), "the run's time is up; give it more --minutes"));
-        tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(late)
+        in_time(self.deadline, "the run's time is up; give it more --minutes", work).await
     }
 }
 
@@ -280,6 +278,9 @@ mod tests {
         };
         let faults = [4, 5, 130].map(|exit| fault(&Failure::new(exit, "w")));
         assert_eq!(faults, [Fault::Limit, Fault::Resource, Fault::Cancelled]);
-        assert_eq!([4, 5, 2, 130].map(ends), [Outcome::Budget, Outcome::Blocked, Outcome::Blocked, Outcome::Cancelled].map(Some));
+        assert_eq!(
+            [4, 5, 2, 130].map(ends),
+            [Outcome::Budget, Outcome::Blocked, Outcome::Blocked, Outcome::Cancelled].map(Some)
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tunesmith_harness::{
     budget::{Caps, Spend},
-    event::{Event, Fault, Kind, LOST, Rows},
+    event::{Before, Event, Fault, Kind, LOST, Rows},
     log::{self, Log},
     run::{Run, Terms},
     task::{Outcome, Task},
@@ -82,7 +82,7 @@ pub async fn resume(
     }
     let mut prepared = Prepared::of_run(run, &options, rows, model)?;
     prepared.instruction = instruction.map(str::to_owned);
-    prepared.sunk = sunk(rest);
+    prepared.sunk = sunk(&events);
     prepared.publish = publishing::wish(&options)?;
     let mut journal = Recorder::after(log, &prepared.run, watch, history(rest, instruction.is_some()));
     let (steps, terms) = (journal.recalls(), Some(options.terms()));
@@ -101,13 +101,15 @@ pub async fn resume(
 const DEAF: &str =
     "the playbook takes no words in the middle of a run; start another run, or name a language model with --planner";
 
-/// What turns cost that the user took back.
+/// What no step is paid with: rows that were made up before the log began, and turns that the user took back.
 fn sunk(events: &[Event]) -> Spend {
-    let undone = events.iter().filter_map(|event| match event.kind {
-        Kind::Undone { steps, cost, .. } => Some(Spend { steps, tokens: cost.tokens, usd: cost.usd }),
+    let sunk = events.iter().filter_map(|event| match event.kind {
+        Kind::Started { before: Some(Before { asked, .. }), .. } => Some((0, asked)),
+        Kind::Undone { steps, cost, .. } => Some((steps, cost)),
         _ => None,
     });
-    undone.fold(Spend::NOTHING, Spend::plus)
+    let sunk = sunk.map(|(steps, cost)| Spend { steps, tokens: cost.tokens, usd: cost.usd });
+    sunk.fold(Spend::NOTHING, Spend::plus)
 }
 
 /// What the user allowed when a process last went on with the run; `None` where none did.
@@ -224,8 +226,9 @@ fn used(events: &[Event], seen: Option<Timestamp>) -> f64 {
         _ => seconds(pair[0].at, pair[1].at),
     });
     let known = events.iter().rposition(|event| matches!(event.kind, Kind::Resumed { .. }));
-    let before = known.map_or(0.0, |at| match events[at].kind {
+    let before = events.get(known.unwrap_or(0)).map_or(0.0, |event| match event.kind {
         Kind::Resumed { used, .. } => used,
+        Kind::Started { before: Some(Before { seconds, .. }), .. } => seconds,
         _ => 0.0,
     });
     let after = between.skip(known.unwrap_or(0)).sum::<f64>();

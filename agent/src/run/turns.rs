@@ -100,8 +100,7 @@ fn is_kept(run: &Run, before: &Path) -> bool {
 
 /// What replies, lost replies and the questions of tools cost; unknown where one of them is.
 fn cost(turn: &[Event]) -> Cost {
-    let nothing = Cost { tokens: Some(0), usd: Some(0.0) };
-    turn.iter().fold(nothing, |sum, event| {
+    turn.iter().fold(Cost::NOTHING, |sum, event| {
         let (tokens, usd) = match &event.kind {
             Kind::Said { tokens, usd, .. } => (*tokens, *usd),
             Kind::Returned { asked: Some(Cost { tokens, usd }), .. } => (*tokens, *usd),

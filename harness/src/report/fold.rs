@@ -10,7 +10,7 @@ use super::{
     step::{Policy, Step, Steps},
 };
 use crate::{
-    event::{Event, Fault, JobRecord, Kind, LOST},
+    event::{Before, Event, Fault, JobRecord, Kind, LOST},
     grade::Grade,
     score::{Score, Verdict},
     task::{Scope, Task},
@@ -29,20 +29,25 @@ pub(super) fn fold(events: &[Event]) -> Report {
     for event in events {
         take(&mut report, &mut hints, (&mut spent, &mut steps), &event.kind);
     }
+    let before = events.first().and_then(before);
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
         // Nobody was at work between the end of one process and the beginning of the next.
         let resumed = events.iter().rev().find_map(|event| match event.kind {
             Kind::Resumed { used, .. } => Some((event.at, used)),
             _ => None,
         });
-        let (since, used) = resumed.unwrap_or((first.at, 0.0));
+        let (since, used) = resumed.unwrap_or((first.at, before.map_or(0.0, |before| before.seconds)));
         report.cost.seconds = used + last.at.duration_since(since).as_secs_f64().max(0.0);
         report.hashes.insert("events".into(), last.prev.clone());
     }
-    // The playbook asks no model, so its cost is known to be nothing.
-    let free = report.planner == "playbook" && !events.is_empty();
-    report.cost.tokens = if free { Some(0) } else { spent.tokens };
-    report.cost.usd = if free { Some(0.0) } else { spent.usd };
+    // The playbook asks no model, so its own cost is known to be nothing.
+    if report.planner == "playbook" && !events.is_empty() {
+        spent = Spent::default();
+    }
+    if let Some(Before { asked, .. }) = before {
+        spent.add((asked.tokens, asked.usd));
+    }
+    (report.cost.tokens, report.cost.usd) = (spent.tokens, spent.usd);
     for artifact in report.artifacts.iter().filter(|artifact| !artifact.sha256.is_empty()) {
         report.hashes.insert(artifact.path.clone(), artifact.sha256.clone());
     }
@@ -88,6 +93,14 @@ fn empty() -> Report {
     }
 }
 
+/// What was done before the log began.
+fn before(first: &Event) -> Option<Before> {
+    match first.kind {
+        Kind::Started { before, .. } => before,
+        _ => None,
+    }
+}
+
 /// Sums that turn unknown with the first unknown part.
 struct Spent {
     tokens: Option<u64>,
@@ -109,7 +122,7 @@ impl Spent {
 
 fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mut Steps), kind: &Kind) {
     match kind {
-        Kind::Started { task, planner, version, rows, layers, inputs } => {
+        Kind::Started { task, planner, version, rows, layers, inputs, before: _ } => {
             start(report, task);
             report.planner = planner.clone();
             report.tunesmith = version.clone();
