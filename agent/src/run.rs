@@ -10,7 +10,7 @@ use serde_json::Value;
 use tunesmith_harness::{
     ask::Ask,
     budget::{Budget, Caps},
-    event::{Event, Kind},
+    event::{Before, Cost, Event, Kind},
     grade::{outcome, too_large},
     log,
     report::Report,
@@ -92,6 +92,17 @@ pub struct Options {
     pub known: Option<PathBuf>,
     /// Starts jobs, confined unless the user says `--sandbox none`, and under the layers that must be there.
     pub jobs: Local,
+    /// What was done for it already; `None` begins with the run itself.
+    pub ahead: Option<Ahead>,
+}
+
+/// What is done for a run before there is one: rows and bases are fetched, and rows are made up.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// Since when the run's time counts.
+    pub since: Instant,
+    /// What the questions for rows cost.
+    pub asked: Cost,
 }
 
 /// Who approves what stays in the run directory and inside the budget.
@@ -106,6 +117,18 @@ pub enum Approve {
 }
 
 impl Options {
+    /// Since when the run's time counts.
+    fn since(&self) -> Instant {
+        self.ahead.map_or_else(Instant::now, |ahead| ahead.since)
+    }
+
+    /// What the log says of what was done before it; less than a second without a question is nothing to speak of.
+    fn before(&self) -> Option<Before> {
+        let Ahead { since, asked } = self.ahead?;
+        let seconds = since.elapsed().as_secs_f64();
+        (seconds >= 1.0 || asked != Cost::NOTHING).then_some(Before { seconds, asked })
+    }
+
     /// What the user has allowed, as it stands in the manifest.
     fn terms(&self) -> Terms {
         Terms {
@@ -154,7 +177,7 @@ pub struct Finished {
 
 /// Does a whole run. An error means that there is no run, or that its log cannot be written.
 pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<Finished, Failure> {
-    let started = Instant::now();
+    let started = options.since();
     met(&options.jobs)?;
     let prepared = prepared(options, started, cancel).await?;
     let journal = begin(options, &prepared, watch)?;
@@ -246,6 +269,7 @@ fn begin<'a>(options: &Options, prepared: &'a Prepared, watch: &'a dyn Watch) ->
         rows: prepared.rows,
         layers,
         inputs: prepared.inputs.clone(),
+        before: options.before(),
     })?;
     journal.sync()?;
     Ok(journal)
@@ -256,7 +280,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     if !matches!(prepare::planner(options)?, Planner::Playbook) {
         return Err(Failure::new(2, "--dry-run shows what the playbook would do; leave out --planner"));
     }
-    let started = Instant::now();
+    let started = options.since();
     met(&options.jobs)?;
     prepare::try_place(&options.dir)?;
     let scratch = scratch()?;
@@ -314,6 +338,17 @@ async fn within<T>(cx: &Cx<'_>, work: impl Future<Output = T>) -> Option<T> {
         () = until(cx.deadline) => None,
         () = cx.cancel.cancelled() => None,
     }
+}
+
+/// What some work comes to before `deadline`; else the run's budget is used up, and `late` says what to do.
+pub(crate) async fn in_time<T>(
+    deadline: Option<Instant>,
+    late: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(deadline) = deadline else { return work.await };
+    let late = |_| Err(Failure::new(Outcome::Budget.exit_code(), late));
+    tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(late)
 }
 
 /// What a run says that nobody approved, with the reason that a person gave.

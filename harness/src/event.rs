@@ -71,6 +71,20 @@ pub struct Cost {
     pub usd: Option<f64>,
 }
 
+impl Cost {
+    /// Nothing was asked.
+    pub const NOTHING: Cost = Cost { tokens: Some(0), usd: Some(0.0) };
+}
+
+/// What was done for a run before its log began: rows that a model made up, what was fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    /// Seconds of the run's time.
+    pub seconds: f64,
+    /// What the questions for rows cost.
+    pub asked: Cost,
+}
+
 /// Why a call did not succeed, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,7 +162,11 @@ pub fn seconds_used(events: &[Event]) -> f64 {
         Kind::Resumed { used, .. } => Some((at, used)),
         _ => None,
     });
-    let (skipped, before) = known.unwrap_or_default();
+    let began = events.first().map_or(0.0, |event| match &event.kind {
+        Kind::Started { before: Some(Before { seconds, .. }), .. } => *seconds,
+        _ => 0.0,
+    });
+    let (skipped, before) = known.unwrap_or((0, began));
     before + between.skip(skipped).sum::<f64>()
 }
 
@@ -172,6 +190,9 @@ pub enum Kind {
         /// The user's files as they were read, the test file included.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         inputs: Vec<Input>,
+        /// What was done before; `None` where that is nothing to speak of, and in logs of early versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<Before>,
     },
     /// A language model was told what to do.
     Briefed {

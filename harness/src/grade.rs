@@ -84,6 +84,11 @@ pub enum GradeError {
     /// A classification without labels.
     #[error("the recipe is a classification but lists no labels; prepare the data again")]
     NoLabels,
+    /// Raw text with changes: those that fail on a row would leave it out of one model's measure alone.
+    #[error(
+        "the recipe changes rows of raw text, which is measured as it stands; prepare the data again without changes"
+    )]
+    Changed,
     /// The base cannot be opened or scored.
     #[error("the base model cannot be scored: {0}")]
     Base(#[source] ModelError),
@@ -97,6 +102,9 @@ pub fn grade(s: &Submission, models: &dyn Models, on: &mut dyn FnMut(GradeProgre
     let classification = s.recipe.kind == JobKind::Classification;
     if classification && s.recipe.labels.is_empty() {
         return Err(GradeError::NoLabels);
+    }
+    if s.recipe.kind == JobKind::Pretraining && !s.recipe.changes.is_empty() {
+        return Err(GradeError::Changed);
     }
     let (seen, refusal) = contamination(s);
     let rows = unseen(s, &seen, &refusal);
@@ -242,11 +250,7 @@ fn of_base(
     let changed = measure(recipe, cases, model, "base", on)?;
     let Some(cases) = unchanged else { return Ok(changed) };
     let plain = measure(recipe, cases, model, "base, rows unchanged", on)?;
-    let better = match less_is_better(recipe.kind.metric()) {
-        true => plain.measured.value < changed.measured.value,
-        false => plain.measured.value > changed.measured.value,
-    };
-    Ok(if better { plain } else { changed })
+    Ok(if plain.measured.value > changed.measured.value { plain } else { changed })
 }
 
 fn baselines_of(recipe: &Recipe, open: &[Row], cases: &Cases) -> Baselines {

@@ -139,10 +139,9 @@ impl Talk {
         let text = self.form.prompt(self.model.encoder(), question)?;
         let prompt = self.model.encoder().tokenizer().encode(&text)?;
         let window = self.model.session().max_length();
-        let room = window.saturating_sub(prompt.len());
-        if room < LEAST_ROOM.min(window / 4) {
+        let Some(room) = room(window, prompt.len()) else {
             return Ok(Said::TooLong { tokens: prompt.len(), window });
-        }
+        };
         let sampling = Sampling {
             max_new_tokens: question.max_tokens.unwrap_or(MOST_TOKENS).clamp(1, room),
             temperature: question.temperature.unwrap_or(TEMPERATURE).max(0.0),
@@ -211,6 +210,12 @@ impl Talk {
     }
 }
 
+/// Tokens that are left for an answer; `None` where they are too few for one.
+fn room(window: usize, prompt: usize) -> Option<usize> {
+    let room = window.saturating_sub(prompt);
+    (room >= LEAST_ROOM.min(window / 4).max(1)).then_some(room)
+}
+
 /// Gives out text as it is written, up to where a call begins.
 struct Speaker {
     mark: String,
@@ -239,6 +244,12 @@ impl Speaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_that_is_full_has_no_room_however_small_it_is() {
+        assert_eq!([room(3, 3), room(0, 1), room(3, 9), room(8, 7)], [None; 4]);
+        assert_eq!([room(3, 2), room(8, 6), room(4_096, 4_000)], [Some(1), Some(2), (96 >= LEAST_ROOM).then_some(96)]);
+    }
 
     #[test]
     fn text_is_told_up_to_a_call_and_never_in_pieces_of_a_character() {

@@ -177,6 +177,10 @@ impl Preparation {
         if self.examples.is_some() && self.rows.is_some() {
             anyhow::bail!("a recipe has examples or rows, not both; leave one out");
         }
+        let raw = self.examples.as_ref().is_some_and(|examples| examples.kind == Kind::Pretraining);
+        if raw && !self.steps.changes().is_empty() {
+            anyhow::bail!("raw text is read and measured as it stands: leave out set, replace and clean");
+        }
         self.steps.check(self.examples.as_ref().map(|examples| examples.target.as_str()))
     }
 

@@ -58,6 +58,7 @@ pub(super) async fn attempt(
         extensions: Extensions::default(),
         known: run::own::list(),
         jobs,
+        ahead: None,
     };
     let terminal = Terminal::progress_only(&task.id);
     let began = Instant::now();

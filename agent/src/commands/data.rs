@@ -5,7 +5,7 @@ use tunesmith_sandbox::Cancel;
 use crate::run::Failure;
 
 mod inspect;
-mod make;
+pub mod make;
 mod overlap;
 mod prepare;
 pub mod teacher;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tunesmith_harness::{
     event::{Event, Kind},
-    figures::percent,
-    grade::Grade,
+    grade::{Grade, Measured, shown},
     log,
     run::Run,
     text::visible,
@@ -52,12 +51,9 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
     if args.json {
         print_json(&json!({"grade": grade, "equals_log": same}))?;
     } else {
-        let tuned = grade.tuned.as_ref().map_or_else(|| "none".to_owned(), |tuned| percent(tuned.value));
-        print(&visible(&format!(
-            "{}: base {}, tuned {tuned}",
-            grade.metric.replace('_', " "),
-            percent(grade.base.value)
-        )));
+        let figure = |measured: &Measured| shown(&grade.metric, measured.value);
+        let (base, tuned) = (figure(&grade.base), grade.tuned.as_ref().map_or_else(|| "none".to_owned(), figure));
+        print(&visible(&format!("{}: base {base}, tuned {tuned}", grade.metric.replace('_', " "))));
         let failed = grade.artifacts.iter().filter_map(|file| Some((&file.path, file.failed.as_ref()?)));
         failed.for_each(|(path, why)| print(&visible(&format!("{path} did not pass: {why}"))));
         print(match same {

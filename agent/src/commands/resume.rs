@@ -170,5 +170,6 @@ pub(super) fn as_before(manifest: Manifest) -> Result<Options, Failure> {
         known: None,
         // A directory does not decide how jobs are confined, and not which hosts are reached.
         jobs: Local::new(),
+        ahead: None,
     })
 }

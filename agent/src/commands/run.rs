@@ -4,11 +4,13 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     path::PathBuf,
     str::FromStr,
+    time::Instant,
 };
 
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use serde::Deserialize;
 use tunesmith_harness::{
+    event::Cost,
     grade::{METRICS, less_is_better},
     task::{Goal, Task},
     text::{visible, visible_lines},
@@ -26,13 +28,15 @@ use super::{
 use crate::{
     config::{Config, Values},
     extensions::Extensions,
-    run::{self, Approve, Failure, Finished, Options},
+    run::{self, Ahead, Approve, Failure, Finished, Options},
     show::Share,
     terminal::Terminal,
 };
 
 mod making;
 mod wished;
+
+use making::Unmade;
 
 const EXAMPLE: &str = "\
 Example:
@@ -105,7 +109,7 @@ pub struct Args {
     sandbox: Sandboxes,
     #[command(flatten)]
     require: Require,
-    /// Show what would be done, without training
+    /// Show what would be done, without training; no model is asked, so rows that it would make up are only counted
     #[arg(long)]
     dry_run: bool,
     /// Print events as JSON lines
@@ -205,18 +209,33 @@ impl Args {
         }
     }
 
-    /// What is asked for, with the base and the rows that have to be fetched first.
+    /// What is asked for, with the base and the rows that have to be there first.
     pub async fn resolve(self, set: Values, cancel: &Cancel) -> Result<Options, Failure> {
-        let teacher = self.teacher.clone();
-        let mut options = self.options(set)?;
-        // A wrong planner is a wrong command line, whatever else is wrong.
-        run::named(&options.planner)?;
-        wished::gather(&mut options, teacher.as_deref(), cancel).await?;
-        if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
-            options.task.base = Some(base.id.to_string());
-            options.base = Some(base.path);
+        let (mut options, unmade) = self.gather(set, cancel).await?;
+        if let Some(unmade) = unmade {
+            unmade.make(&mut options, cancel).await?;
         }
         Ok(options)
+    }
+
+    /// What is asked for, with the base and the rows that had to be fetched, and the rows that are yet to be made up.
+    async fn gather(self, set: Values, cancel: &Cancel) -> Result<(Options, Option<Unmade>), Failure> {
+        let ahead = Ahead { since: Instant::now(), asked: Cost::NOTHING };
+        let teacher = self.teacher.clone();
+        let mut options = Options { ahead: Some(ahead), ..self.options(set)? };
+        // A wrong planner is a wrong command line, whatever else is wrong.
+        run::named(&options.planner)?;
+        let deadline = wished::deadline(&options);
+        let fetching = async {
+            let unmade = wished::gather(&mut options, teacher.as_deref(), cancel).await?;
+            if let Some(base) = hub::download::allowed(options.task.base.as_deref(), &options.allow, cancel).await? {
+                options.task.base = Some(base.id.to_string());
+                options.base = Some(base.path);
+            }
+            Ok(unmade)
+        };
+        let unmade = run::in_time(deadline, wished::LATE, fetching).await?;
+        Ok((options, unmade))
     }
 
     /// What is asked for; what no flag says is taken from the settings.
@@ -250,32 +269,51 @@ impl Args {
             extensions,
             known: run::own::list(),
             jobs,
+            ahead: None,
         })
     }
 }
 
 /// Runs the task; the exit code is the outcome's.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    let (json, dry_run) = (args.json, args.dry_run);
     let config = Config::here()?;
     config.note().iter().for_each(|note| eprintln!("note: {}", visible(note)));
-    let options = args.resolve(config.values, cancel).await?;
-    if dry_run {
-        let terminal = Terminal::progress_only("dry run");
-        let preview = run::dry_run(&options, &terminal, cancel).await;
-        terminal.clear();
-        let preview = preview?;
-        if json {
-            print_json(&preview)?;
-        } else {
-            print(&visible_lines(&preview.to_string()));
-        }
-        return Ok(0);
+    if args.dry_run {
+        return preview(args, config.values, cancel).await;
     }
+    let json = args.json;
+    let options = args.resolve(config.values, cancel).await?;
     let terminal = Terminal::new(json);
     let finished = carry_out(&options, &terminal, cancel).await?;
     // Lost output is worse than any outcome, which the log holds.
     terminal.lost().map_or_else(|| Ok(finished.outcome.exit_code()), Err)
+}
+
+/// Shows what would be done. Rows that are to be made up would take questions to a model, so without them the plan ends.
+async fn preview(args: Args, set: Values, cancel: &Cancel) -> Result<u8, Failure> {
+    let json = args.json;
+    let (mut options, unmade) = args.gather(set, cancel).await?;
+    if let Some(unmade) = unmade {
+        let Some(rows) = unmade.made() else {
+            let planned = unmade.planned()?;
+            match json {
+                true => print_json(&planned)?,
+                false => planned.lines().iter().for_each(|line| print(line)),
+            }
+            return Ok(0);
+        };
+        options.task.files = vec![rows];
+    }
+    let terminal = Terminal::progress_only("dry run");
+    let preview = run::dry_run(&options, &terminal, cancel).await;
+    terminal.clear();
+    let preview = preview?;
+    if json {
+        print_json(&preview)?;
+    } else {
+        print(&visible_lines(&preview.to_string()));
+    }
+    Ok(0)
 }
 
 /// Does the run and shows what came of it.

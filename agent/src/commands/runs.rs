@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tunesmith_harness::{
     event::Event,
-    figures::{counted, percent},
+    figures::counted,
+    grade::shown,
     log,
     report::{Report, Step, mended},
     run::{Run, Summary},
@@ -149,11 +150,12 @@ pub fn print_list(dir: &Path) -> Result<(), Failure> {
 }
 
 fn row(summary: &Summary) -> Vec<String> {
-    let figure = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), percent);
+    let metric = summary.metric.as_deref().unwrap_or(NONE);
+    let figure = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |value| shown(metric, value));
     vec![
         summary.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         state(summary),
-        summary.metric.as_deref().unwrap_or(NONE).replace('_', " "),
+        metric.replace('_', " "),
         figure(summary.base),
         figure(summary.tuned),
         summary.steps.to_string(),

@@ -14,6 +14,9 @@ use super::{
 /// Fields of a request's body that servers may not know; what they say of it names the field.
 pub const OPTIONAL: [&str; 4] = ["stream_options", "response_format", "temperature", "seed"];
 
+/// Calls that a reply may hold.
+const MOST_CALLS: usize = 256;
+
 /// What makes the schemas of tools strict.
 const STRICT: &str = "strict";
 
@@ -223,9 +226,15 @@ impl Gathering {
             // Some servers send the object itself, whole.
             value => value.to_string(),
         };
-        self.grow(arguments.len() + name.len() + id.len())?;
+        let extra = piece.get("extra_content");
+        let marks = extra.map_or(0, |extra| extra.to_string().len());
+        self.grow(arguments.len() + name.len() + id.len() + marks)?;
         let at = match self.calls.iter().rposition(|partial| continues(partial, index, id, name)) {
             Some(at) => at,
+            None if self.calls.len() >= MOST_CALLS => {
+                let message = format!("the reply holds more than {MOST_CALLS} tool calls");
+                return Err(ModelError::new(ErrorKind::Protocol, message));
+            }
             None => {
                 self.calls.push(Partial { index, call: Call { id: id.to_owned(), ..Call::default() } });
                 self.calls.len() - 1
@@ -241,7 +250,7 @@ impl Gathering {
             on(Delta::Call { name });
         }
         call.arguments.push_str(&arguments);
-        if let Some(extra) = piece.get("extra_content") {
+        if let Some(extra) = extra {
             call.extra = Some(extra.clone());
         }
         Ok(())
@@ -324,6 +333,20 @@ mod tests {
         assert_eq!(body_of_openai["tools"], tools(function("fits", &closed)));
         assert_eq!(unknown(&body_of_openai, says), None);
         assert!(!without(&mut body_of_openai, "strict"));
+    }
+
+    #[test]
+    fn a_reply_of_calls_without_end_is_refused() {
+        let mut gathering = Gathering::default();
+        let empty: Vec<Value> = (0..MOST_CALLS).map(|index| json!({"index": index})).collect();
+        let mut take =
+            |calls: &[Value]| gathering.take(&json!({"choices": [{"delta": {"tool_calls": calls}}]}), &mut |_| {});
+        take(&empty).unwrap();
+        // One that is there already goes on.
+        take(&[json!({"index": 7, "function": {"name": "f"}})]).unwrap();
+        let error = take(&[json!({"index": MOST_CALLS})]).unwrap_err();
+        let said = (error.kind, error.message.as_str());
+        assert_eq!(said, (ErrorKind::Protocol, "the reply holds more than 256 tool calls"));
     }
 
     #[test]

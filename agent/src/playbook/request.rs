@@ -258,6 +258,11 @@ impl Wanted {
 
     fn contradictions(&mut self) {
         self.of_name();
+        if self.kinds == [JobKind::Pretraining] && self.goals.iter().any(|goal| goal.metric == "gain") {
+            let question = "what the text shall take: it has no answers to gain points on; name a bound, as in bits per byte of \
+                            at most 1.5 (or --goal 'bits_per_byte<=X')";
+            self.questions.push(question.to_owned());
+        }
         let twice = |goal: &&Goal| self.goals.iter().any(|other| other.metric == goal.metric && other != *goal);
         if let Some(goal) = self.goals.iter().find(twice) {
             let values: Vec<String> = self.goals.iter().map(|goal| goal.bound.value().to_string()).collect();

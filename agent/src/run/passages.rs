@@ -1,6 +1,6 @@
 //! Plain texts, read in passages: a document in one piece could neither be sealed in part nor be measured.
 
-use tunesmith_harness::recipe::Row;
+use tunesmith_harness::{recipe::Row, rows::Batch};
 
 /// Characters below which a paragraph is no passage of its own: a heading goes with what it stands above.
 const SHORT: usize = 60;
@@ -12,13 +12,22 @@ const ENOUGH: usize = 40;
 /// The column of texts.
 const TEXT: &str = "text";
 
-/// Cuts documents into passages, in order. What stands beside their texts is left out.
-pub(super) fn cut(documents: Vec<Row>) -> Vec<Row> {
-    let texts: Vec<&str> = documents.iter().filter_map(|row| row.get(TEXT)?.as_str()).collect();
-    let of = |long: &usize| texts.iter().flat_map(|text| passages(text, *long)).collect::<Vec<String>>();
-    let cut = LONG[..LONG.len() - 1].iter().map(of).find(|cut| cut.len() >= ENOUGH);
-    let cut = cut.unwrap_or_else(|| of(&LONG[LONG.len() - 1]));
-    cut.into_iter().map(|passage| Row::from_iter([(TEXT.to_owned(), passage.into())])).collect()
+/// Cuts documents into passages, in order, all of them as finely as it takes to have enough of the whole. What stands beside
+/// their texts is left out.
+pub(super) fn cut(documents: &mut [Batch]) {
+    let enough = |long: &usize| {
+        let texts = documents.iter().flat_map(|batch| &batch.rows).filter_map(text);
+        texts.flat_map(|text| passages(text, *long)).nth(ENOUGH - 1).is_some()
+    };
+    let long = LONG.into_iter().find(enough).unwrap_or(LONG[LONG.len() - 1]);
+    for batch in documents {
+        let passages = batch.rows.iter().filter_map(text).flat_map(|text| passages(text, long));
+        batch.rows = passages.map(|passage| Row::from_iter([(TEXT.to_owned(), passage.into())])).collect();
+    }
+}
+
+fn text(document: &Row) -> Option<&str> {
+    document.get(TEXT)?.as_str()
 }
 
 fn passages(text: &str, long: usize) -> Vec<String> {
@@ -96,12 +105,21 @@ mod tests {
 
     #[test]
     fn short_texts_are_cut_finer() {
-        let document = |sentences: usize| {
-            let text = "The bees came early that year. ".repeat(sentences);
-            vec![Row::from_iter([("text".to_owned(), text.into())])]
+        let document = |sentences: usize| Batch {
+            file: 0,
+            rows: vec![Row::from_iter([(
+                "text".to_owned(),
+                "The bees came early that year. ".repeat(sentences).into(),
+            )])],
+            lines: vec![1],
+            bad: Vec::new(),
+            bytes: 0,
+            read: 0,
         };
         let most = |sentences| {
-            let passages = cut(document(sentences));
+            let mut batches = [document(sentences)];
+            cut(&mut batches);
+            let passages = &batches[0].rows;
             let lengths = passages.iter().map(|row| row["text"].as_str().map_or(0, str::len));
             (passages.len() >= ENOUGH, lengths.max().unwrap_or(0).div_ceil(150))
         };

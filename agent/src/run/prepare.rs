@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tunesmith_harness::{
     budget::{Caps, Spend},
-    event::Rows,
+    event::{Cost, Rows},
     grade, hash,
     recipe::Row,
     rows,
@@ -219,7 +219,8 @@ impl Prepared {
         let hashes = hashes.map(|(name, hash)| (name.to_owned(), hash)).into_iter().chain(base_files(&base)?).collect();
         let hub = hub(options)?;
         let Parts { open, columns, rows, .. } = parts;
-        let (instruction, sunk) = (None, Spend::NOTHING);
+        let asked = options.ahead.map_or(Cost::NOTHING, |ahead| ahead.asked);
+        let (instruction, sunk) = (None, Spend { steps: 0, tokens: asked.tokens, usd: asked.usd });
         Ok(Prepared {
             run,
             task,
@@ -437,7 +438,8 @@ fn base_files(base: &Path) -> Result<Vec<(String, String)>, Failure> {
 fn goals_fit(goals: &[Goal], kind: JobKind) -> Result<(), ToolError> {
     let Some(goal) = goals.iter().find(|goal| !grade::is_metric(kind, &goal.metric)) else { return Ok(()) };
     let fitting = grade::METRICS.iter().map(|(name, _)| *name).filter(|name| grade::is_metric(kind, name));
-    let fitting: Vec<&str> = fitting.collect();
+    let written = |name: &str| if grade::less_is_better(name) { format!("{name}<=X") } else { name.to_owned() };
+    let fitting: Vec<String> = fitting.map(written).collect();
     let (kind, metric) = (playbook::name(kind), &goal.metric);
     let why = format!("a {kind} has no {metric} to set a goal for; the metrics that work are {}", fitting.join(", "));
     Err(ToolError::Denied(why))

@@ -19,7 +19,7 @@ use tunesmith_tools::hub::{RepoId, publish::Published};
 use super::{
     ELSEWHERE, Failure, Options, Planner, Prepared, Recorder,
     deciding::{Decider, Sender},
-    named,
+    in_time, named,
 };
 use crate::{
     approvals::{self, Flag, Proposal, Verdict},
@@ -96,9 +96,21 @@ impl From<tunesmith_harness::log::LogError> for Stop {
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        let outcome =
-            if failure.exit == Outcome::Cancelled.exit_code() { Outcome::Cancelled } else { Outcome::Blocked };
+        let outcome = match fault(&failure) {
+            Fault::Cancelled => Outcome::Cancelled,
+            Fault::Limit => Outcome::Budget,
+            _ => Outcome::Blocked,
+        };
         Stop::End(outcome, format!("{}; go on with `tunesmith resume`", failure.message))
+    }
+}
+
+/// What kept it from being sent.
+fn fault(failure: &Failure) -> Fault {
+    match failure.exit {
+        exit if exit == Outcome::Cancelled.exit_code() => Fault::Cancelled,
+        exit if exit == Outcome::Budget.exit_code() => Fault::Limit,
+        _ => Fault::Resource,
     }
 }
 
@@ -123,7 +135,7 @@ impl Sending<'_> {
         }
         let step = self.call(&args, journal)?;
         let began = Instant::now();
-        let result = self.send(&shipment).await;
+        let result = self.in_time(shipment.send(self.cancel)).await;
         let output = match &result {
             Ok(sent) => serde_json::to_value(sent).unwrap_or_default(),
             Err(failure) => Value::from(failure.message.clone()),
@@ -136,7 +148,7 @@ impl Sending<'_> {
             output,
             seconds: began.elapsed().as_secs_f64(),
             jobs: Vec::new(),
-            fault: result.is_err().then_some(Fault::Resource),
+            fault: result.as_ref().err().map(fault),
             asked: None,
         })?;
         journal.sync()?;
@@ -155,7 +167,9 @@ impl Sending<'_> {
         };
         let to: RepoId = args.to.parse().map_err(crate::commands::hub::failure)?;
         let run = self.prepared.run.dir();
-        Ok(of_run((&run.join(&adapter.path), &to, args.public), run, self.options, self.cancel).await?)
+        let adapter = run.join(&adapter.path);
+        // The Hub is asked for licences.
+        Ok(self.in_time(of_run((&adapter, &to, args.public), run, self.options, self.cancel)).await?)
     }
 
     /// Asks whether it may be sent; gives the arguments that a person put in place of these.
@@ -188,33 +202,35 @@ impl Sending<'_> {
         }
     }
 
-    /// Logs the call, unless a process died in its middle.
+    /// Logs the call, unless a process died in the middle of the same one.
     fn call(&self, args: &Args, journal: &mut Recorder<'_>) -> Result<u32, Stop> {
-        let mut steps = self.events.iter().filter_map(|event| match &event.kind {
-            Kind::Called { step, tool, .. } => Some((*step, tool == STEP)),
-            _ => None,
-        });
-        let (last, begun) = steps.next_back().unwrap_or_default();
-        let returned =
-            self.events.iter().any(|event| matches!(&event.kind, Kind::Returned { step, .. } if *step == last));
-        if begun && !returned {
-            return Ok(last);
-        }
-        let (id, tool) = (STEP.to_owned(), STEP.to_owned());
         let args = serde_json::to_value(args).unwrap_or_default();
-        journal.record(Kind::Called { step: last + 1, id, tool, args })?;
-        journal.sync()?;
-        Ok(last + 1)
+        let (step, is_logged) = step(self.events.iter().map(|event| &event.kind), &args);
+        if !is_logged {
+            journal.record(Kind::Called { step, id: STEP.to_owned(), tool: STEP.to_owned(), args })?;
+            journal.sync()?;
+        }
+        Ok(step)
     }
 
-    /// Sends it before the run's time is up.
-    async fn send(&self, shipment: &Shipment) -> Result<Published, Failure> {
-        let Some(deadline) = self.deadline else { return shipment.send(self.cancel).await };
-        match tokio::time::timeout_at(deadline.into(), shipment.send(self.cancel)).await {
-            Ok(sent) => sent,
-            Err(_) => Err(Failure::new(Outcome::Budget.exit_code(), "the run's time is up; give it more --minutes")),
+    /// What some work comes to before the run's time is up.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        in_time(self.deadline, "the run's time is up; give it more --minutes", work).await
+    }
+}
+
+/// The number of the step, and whether it stands in the log already: it was called with these very arguments, and nothing
+/// came of it.
+fn step<'a>(kinds: impl Iterator<Item = &'a Kind>, args: &Value) -> (u32, bool) {
+    let (mut last, mut open) = (0, false);
+    for kind in kinds {
+        match kind {
+            Kind::Called { step, tool, args: called, .. } => (last, open) = (*step, tool == STEP && called == args),
+            Kind::Returned { step, .. } if *step == last => open = false,
+            _ => {}
         }
     }
+    if open { (last, true) } else { (last + 1, false) }
 }
 
 /// What this run has sent, if it has.
@@ -223,4 +239,48 @@ fn sent(events: &[Event]) -> Option<Published> {
         Kind::Returned { tool, ok: true, output, .. } if tool == STEP => serde_json::from_value(output.clone()).ok(),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn called(step: u32, tool: &str, args: Value) -> Kind {
+        Kind::Called { step, id: tool.to_owned(), tool: tool.to_owned(), args }
+    }
+
+    fn returned(step: u32) -> Kind {
+        let (id, tool) = (STEP.to_owned(), STEP.to_owned());
+        let (output, jobs, fault) = (Value::Null, Vec::new(), Some(Fault::Resource));
+        Kind::Returned { step, id, tool, ok: false, output, seconds: 0.0, jobs, fault, asked: None }
+    }
+
+    #[test]
+    fn a_call_that_died_is_gone_on_with_only_where_the_same_is_sent() {
+        let (wish, edited) = (json!({"to": "a/b", "public": false}), json!({"to": "a/b", "public": true}));
+        let died = [called(6, "finish", json!({})), called(7, STEP, wish.clone())];
+        assert_eq!(step(died.iter(), &wish), (7, true));
+        assert_eq!(step(died.iter(), &edited), (8, false));
+        let [first, second] = died;
+        assert_eq!(step([&first, &second, &returned(7)].into_iter(), &wish), (8, false));
+        assert_eq!(step([&first].into_iter(), &wish), (7, false));
+        // Of two, the last is what was being sent.
+        assert_eq!(step([&first, &second, &called(8, STEP, edited)].into_iter(), &wish), (9, false));
+    }
+
+    #[test]
+    fn what_kept_it_from_being_sent_is_how_the_run_ends() {
+        let ends = |exit| match Stop::from(Failure::new(exit, "w")) {
+            Stop::End(outcome, _) => Some(outcome),
+            Stop::Log(_) => None,
+        };
+        let faults = [4, 5, 130].map(|exit| fault(&Failure::new(exit, "w")));
+        assert_eq!(faults, [Fault::Limit, Fault::Resource, Fault::Cancelled]);
+        assert_eq!(
+            [4, 5, 2, 130].map(ends),
+            [Outcome::Budget, Outcome::Blocked, Outcome::Blocked, Outcome::Cancelled].map(Some)
+        );
+    }
 }

@@ -49,24 +49,27 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Read, Failure> {
         let path = source.inputs.first().map(|input| input.path.clone()).unwrap_or_default();
         wrong(RowsError { path, problem: Problem::TooLarge(bytes) })
     };
-    let mut held = source.inputs.iter().map(|input| input.bytes).sum();
-    if held > MAX_BYTES {
-        return Err(too_large(held));
+    let stored = source.inputs.iter().map(|input| input.bytes).sum();
+    if stored > MAX_BYTES {
+        return Err(too_large(stored));
     }
     let mut files: Vec<File> = source.inputs.iter().map(File::new).collect::<Result<_, Failure>>()?;
     let texts = source.inputs.iter().all(|input| matches!(input.format, Format::Text | Format::Markdown));
-    let mut rows = Vec::new();
-    held = 0;
+    let (mut batches, mut held) = (Vec::new(), 0);
     for batch in source.batches() {
-        let mut batch = batch.map_err(wrong)?;
-        if texts {
-            batch.rows = passages::cut(batch.rows);
-        }
+        let batch = batch.map_err(wrong)?;
         // A compressed file stands for any number of bytes.
         held += batch.bytes;
         if held > MAX_BYTES {
             return Err(too_large(held));
         }
+        batches.push(batch);
+    }
+    if texts {
+        passages::cut(&mut batches);
+    }
+    let mut rows = Vec::new();
+    for batch in batches {
         files[batch.file].take(&batch);
         rows.extend(batch.rows);
     }
@@ -211,4 +214,28 @@ pub(super) fn notes(input: &Input) -> Vec<String> {
 /// Whether a file is not there or not usable, it is the command line that has to change.
 fn wrong(error: RowsError) -> Failure {
     Failure::new(2, error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn how_finely_texts_are_cut_is_judged_over_all_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let longest = |files: usize| {
+            let folder = dir.path().join(files.to_string());
+            std::fs::create_dir(&folder).unwrap();
+            for at in 0..files {
+                let letter = "The bees came early that year. ".repeat(100);
+                std::fs::write(folder.join(format!("{at}.txt")), letter).unwrap();
+            }
+            let read = read(&[folder]).map_err(|failure| failure.message).unwrap();
+            let lengths = read.rows.iter().map(|row| row["text"].as_str().unwrap().len());
+            (read.inputs().map(|input| input.rows).sum::<usize>() == read.rows.len(), lengths.max().unwrap())
+        };
+        assert_eq!((longest(1), longest(4), longest(100)), ((true, 123), (true, 278), (true, 588)));
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tunesmith_harness::{
     budget::{Caps, Spend},
-    event::{Cost, Event, Fault, Kind, LOST, Rows, paid, seconds_used},
+    event::{Before, Cost, Event, Fault, Kind, LOST, Rows, paid, seconds_used},
     log::{self, Log},
     run::{Run, Terms},
     task::{Outcome, Task},
@@ -93,7 +93,7 @@ pub async fn resume(
     let (recalled, dropped) = history(rest, instruction.is_some());
     let lost = unlogged(&prepared.run, rest);
     prepared.sunk =
-        [sunk(rest), dropped, lost.map_or(Spend::NOTHING, spend)].into_iter().fold(Spend::NOTHING, Spend::plus);
+        [sunk(&events), dropped, lost.map_or(Spend::NOTHING, spend)].into_iter().fold(Spend::NOTHING, Spend::plus);
     prepared.publish = publishing::wish(&options)?;
     let mut journal = Recorder::after(log, &prepared.run, watch, recalled);
     let (steps, terms) = (journal.recalls(), Some(options.terms()));
@@ -118,9 +118,10 @@ pub async fn resume(
 const DEAF: &str =
     "the playbook takes no words in the middle of a run; start another run, or name a language model with --planner";
 
-/// What no recalled event books: turns that the user took back, and what earlier processes found out to be lost.
+/// What no recalled event books: rows that were made up before the log began, turns that the user took back, and what earlier processes found out to be lost.
 fn sunk(events: &[Event]) -> Spend {
     let sunk = events.iter().filter_map(|event| match &event.kind {
+        Kind::Started { before: Some(Before { asked, .. }), .. } => Some(spend(*asked)),
         Kind::Undone { steps, cost, .. } => Some(Spend { steps: *steps, ..spend(*cost) }),
         Kind::Resumed { lost, .. } => lost.map(spend),
         _ => None,

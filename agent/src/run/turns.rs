@@ -129,9 +129,8 @@ fn is_kept(run: &Run, before: &Path) -> bool {
 /// What replies, lost replies and the questions of tools cost; unknown where one of them is. What was taken back before has an
 /// event of its own, which stands.
 fn cost(turn: &[Event]) -> Cost {
-    let nothing = Cost { tokens: Some(0), usd: Some(0.0) };
     let counts = turn.iter().filter(|event| !matches!(event.kind, Kind::Undone { .. }));
-    counts.filter_map(|event| paid(&event.kind)).fold(nothing, |sum, more| Cost {
+    counts.filter_map(|event| paid(&event.kind)).fold(Cost::NOTHING, |sum, more| Cost {
         tokens: sum.tokens.zip(more.tokens).map(|(a, b)| a.saturating_add(b)),
         usd: sum.usd.zip(more.usd).map(|(a, b)| a + b),
     })

@@ -27,7 +27,15 @@ fn started() -> Kind {
         seed: 3,
     };
     let rows = Rows { read: 10, open: 8, sealed: 2, dropped: 0, templated: 0, near_groups: 0 };
-    Kind::Started { task, planner: "p".into(), version: "v".into(), rows, layers: Vec::new(), inputs: Vec::new() }
+    Kind::Started {
+        task,
+        planner: "p".into(),
+        version: "v".into(),
+        rows,
+        layers: Vec::new(),
+        inputs: Vec::new(),
+        before: None,
+    }
 }
 
 fn said(text: &str) -> Kind {

@@ -116,7 +116,8 @@ fn a_directory_from_elsewhere_grants_nothing_that_is_still_to_be_done() {
     let hub = TcpListener::bind("127.0.0.1:0").unwrap();
     hub.set_nonblocking(true).unwrap();
     let run = scripts.path();
-    let mut going = command(scripts.dir.path(), &["resume", run.to_str().unwrap(), "--steps", "9", "--approve", "auto"]);
+    let mut going =
+        command(scripts.dir.path(), &["resume", run.to_str().unwrap(), "--steps", "9", "--approve", "auto"]);
     going.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_TOKEN", "canary");
     let said: Said = going.output().unwrap().into();
     assert_eq!((said.code, scripts.end().0), (3, Outcome::NotMet), "{said:?}");

@@ -1,6 +1,6 @@
 //! `tunesmith hub` against a Hub on loopback, from a search to a model that others download.
 
-use std::{fs, path::Path};
+use std::{fs, net::TcpListener, path::Path};
 
 use serde_json::{Value, json};
 
@@ -323,9 +323,21 @@ fn a_run_takes_rows_and_base_from_the_hub_and_publishes_once_whatever_interrupts
     let before = commits();
     hub.settle();
 
-    // It must be allowed anew, and then it is done, shown whole before.
+    // A Hub that says nothing is waited for as long as the run has time.
     let name = found.file_name().unwrap().to_str().unwrap();
-    let said = on(&hub, dir, &["resume", name]);
+    let report = || -> Value { serde_json::from_slice(&fs::read(found.join("report.json")).unwrap()).unwrap() };
+    let seconds = report()["cost"]["seconds"].as_f64().unwrap() + 20.0;
+    let minutes = (seconds / 60.0).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut silent = command(dir, &["resume", name, "--allow", "publish:org/router", "--minutes", &minutes]);
+    silent.env("HF_ENDPOINT", format!("http://{}", listener.local_addr().unwrap())).env("HF_HOME", dir.join("hf"));
+    let said: Said = silent.output().unwrap().into();
+    assert!(said.code == 4 && said.out.contains("the run's time is up"), "{said:?}");
+    let late = report()["cost"]["seconds"].as_f64().unwrap() - seconds;
+    assert!(late < 2.0, "{late}");
+
+    // It must be allowed anew, and then it is done, shown whole before.
+    let said = on(&hub, dir, &["resume", name, "--minutes", "60"]);
     assert!(said.code == 5 && said.out.contains("--allow publish:org/router"), "{said:?}");
     let resume = ["resume", name, "--allow", "publish:org/router"];
     let said = on(&hub, dir, &resume).ok();

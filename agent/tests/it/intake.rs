@@ -161,6 +161,16 @@ fn python(value: &Value) -> String {
     }
 }
 
+#[test]
+fn marks_without_end_are_read_once_each() {
+    let text = "<tool_call>".repeat((4 << 20) / 11);
+    assert_eq!(calls_in_text(&text, &["a"]), (text.clone(), vec![]));
+    // The next one ends a call that is not closed, though a close comes later.
+    let two = "<tool_call>{\"name\": \"a\"}<tool_call>{\"name\": \"b\"}</tool_call>";
+    let names: Vec<String> = calls_in_text(two, &["a", "b"]).1.into_iter().map(|call| call.name).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
 proptest! {
     #[test]
     fn valid_json_stays_what_it_is(object in json_object(), pretty: bool) {

@@ -1,6 +1,6 @@
 //! Requests without rows, for which a model writes some.
 
-use std::fs;
+use std::{fs, net::TcpListener, path::PathBuf, time::Instant};
 
 use serde_json::{Value, json};
 
@@ -22,33 +22,80 @@ fn rows_that_a_request_wants_made_up_are_written_once_and_planned_with() {
     let dir = place.path();
     let turn = |turn: usize| {
         let rows: Vec<Value> = (0..5).map(|row| json!({"text": text(turn * 5 + row)})).collect();
-        json!({"text": json!({"rows": rows}).to_string()}).to_string() + "\n"
+        let usage = json!({"prompt": 300, "completion": 100});
+        json!({"text": json!({"rows": rows}).to_string(), "usage": usage, "usd": 0.5}).to_string() + "\n"
     };
-    fs::write(dir.join("teacher.jsonl"), (0..60).map(turn).collect::<String>()).unwrap();
     let task = "i run a pizza place and want whatsapps sorted into: order, complaint, opening hours. i have no examples, so make \
                 some up, 60 or so";
     let base = base().to_str().unwrap();
-    let run = |more: &[&str]| tunesmith(dir, &[&["run", task, "--base", base, "--dry-run", "--json"], more].concat());
+    let run = |more: &[&str]| tunesmith(dir, &[&["run", task, "--base", base, "--json"], more].concat());
+    let dry = |more: &[&str]| run(&[&["--dry-run"], more].concat());
     // Without a model that writes there is nothing to plan, and it is said what to add.
-    assert!(run(&[]).refused(5).contains("name a model that does with --teacher"));
+    assert!(dry(&[]).refused(5).contains("name a model that does with --teacher"));
     let teacher = ["--teacher", "scripted:teacher.jsonl"];
-    let said = run(&teacher);
-    assert!(said.err.contains("60 rows written by"), "{said:?}");
-    let plan = said.ok().json();
+
+    // A dry run asks nothing, which a script without turns could not answer: it says what would be asked.
+    fs::write(dir.join("teacher.jsonl"), "").unwrap();
+    let plan = dry(&teacher).ok().json();
+    let plan = &plan["to_make"];
     assert_eq!(
-        (&plan["kind"], &plan["inputs"], &plan["target"]),
-        (&json!("classification"), &json!(["text"]), &json!("label"))
+        [&plan["by"], &plan["columns"], &plan["rows"], &plan["labels"], &plan["questions"]],
+        [
+            &json!("a script"),
+            &json!(["text", "label"]),
+            &json!(60),
+            &json!([["complaint", 20], ["opening hours", 20], ["order", 20]]),
+            &json!(12)
+        ]
     );
-    assert_eq!(plan["rows"]["read"], 60);
-    let made = fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let said = tunesmith(dir, &[&["run", task, "--base", base, "--dry-run"], &teacher[..]].concat()).ok();
+    assert!(said.out.contains("rows of text, label would be written by a script; a dry run asks no model"), "{said:?}");
+    assert!(!dir.join("runs").exists());
+
+    // What was written is paid for by the run that wanted it.
+    fs::write(dir.join("teacher.jsonl"), (0..60).map(turn).collect::<String>()).unwrap();
+    let said = run(&[&teacher[..], &["--approve", "never"]].concat());
+    assert!(said.code == 5 && said.err.contains("60 rows written by"), "{said:?}");
+    let entries = fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path());
+    let (made, runs): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries.partition(|path| path.file_name().unwrap().to_str().unwrap().starts_with("made-"));
     let rows = fs::read_to_string(made[0].join("rows.jsonl")).unwrap();
     let labels = |label: &str| rows.lines().filter(|line| line.contains(&format!("\"label\":\"{label}\""))).count();
     assert_eq!((made.len(), ["order", "complaint", "opening hours"].map(labels)), (1, [20; 3]));
-    // What was written is paid for once.
+    let read = |file: PathBuf| -> Value { serde_json::from_slice(&fs::read(file).unwrap()).unwrap() };
+    let cost = || {
+        let cost = read(runs[0].join("report.json"))["cost"].take();
+        (cost["tokens"].as_u64().unwrap(), cost["usd"].as_f64().unwrap())
+    };
+    let questions = read(made[0].join("manifest.json"))["cost"]["questions"].as_u64().unwrap();
+    assert!(questions >= 12, "{questions}");
+    assert_eq!(cost(), (questions * 400, questions as f64 * 0.5));
+    // Going on with it pays for nothing more, and forgets nothing.
+    let name = runs[0].file_name().unwrap().to_str().unwrap();
+    assert_eq!(tunesmith(dir, &["resume", name, "--approve", "never"]).code, 5);
+    assert_eq!(cost(), (questions * 400, questions as f64 * 0.5));
+
+    // Once they are there, all can be planned with them.
     fs::write(dir.join("teacher.jsonl"), "").unwrap();
-    assert_eq!(run(&teacher).ok().json()["rows"], plan["rows"]);
+    let plan = dry(&teacher).ok().json();
+    assert_eq!(
+        (&plan["kind"], &plan["inputs"], &plan["target"], &plan["rows"]["read"]),
+        (&json!("classification"), &json!(["text"]), &json!("label"), &json!(60))
+    );
     // Beside rows of one's own nothing is made up.
     fs::write(dir.join("rows.csv"), "text,label\na,b\n").unwrap();
-    let both = run(&[&teacher[..], &["--file", "rows.csv"]].concat());
+    let both = dry(&[&teacher[..], &["--file", "rows.csv"]].concat());
     assert!(both.refused(5).contains("only where there are none"));
+}
+
+#[test]
+fn a_teacher_that_never_answers_is_left_at_the_deadline() {
+    let place = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let teacher = format!("url:http://{}/v1#m", listener.local_addr().unwrap());
+    let task = "sort messages into: order, complaint. i have no examples, so make some up, 60 or so";
+    let began = Instant::now();
+    let said = tunesmith(place.path(), &["run", task, "--teacher", &teacher, "--minutes", "0.05", "--approve", "auto"]);
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(said.refused(4).contains("give it more --minutes") && seconds < 5.0, "{seconds} {said:?}");
 }

@@ -63,6 +63,13 @@ fn a_handbook_is_read_on_and_the_gain_is_measured_on_passages_that_nobody_has_se
     assert_eq!((&report["tuned"]["exact_match"], &report["baselines"]["majority"]), (&Value::Null, &Value::Null));
     assert_eq!(number("/base/n"), number("/rows/sealed"));
     assert!(said.out.contains("bits per byte fell from"), "{}", said.out);
+    // No share anywhere: neither in the list of runs nor where it is graded again.
+    let run = run.to_str().unwrap();
+    let (listed, again) = (tunesmith(dir, &["runs", "list"]).ok(), tunesmith(dir, &["grade", run]).ok());
+    let (base, tuned) = (format!("{base:.3}"), format!("{tuned:.3}"));
+    assert!(listed.out.contains(&base) && listed.out.contains(&tuned) && !listed.out.contains('%'), "{}", listed.out);
+    assert!(again.out.contains(&format!("bits per byte: base {base}, tuned {tuned}\n")), "{}", again.out);
+    let run = std::path::Path::new(run);
     let page = fs::read_to_string(run.join("report.md")).unwrap();
     assert!(page.contains("| tuned |") && page.contains("perplexity ≤ 100.000"), "{page}");
 }
@@ -80,9 +87,13 @@ fn raw_text_is_not_taken_for_answers() {
         let said = tunesmith(dir, &["run", task, "--file", "book.txt", "--dry-run"]);
         assert!(said.refused(5).contains("raw text without answers can only be read on"), "{task}: {said:?}");
     }
-    let said = tunesmith(
-        dir,
-        &["run", "continue pretraining on this", "--file", "book.txt", "--goal", "accuracy>=0.9", "--dry-run"],
-    );
-    assert!(said.refused(5).contains("has no accuracy to set a goal for"), "{said:?}");
+    for (goal, metric) in [("accuracy>=0.9", "accuracy"), ("gain>=0.05", "gain")] {
+        let args = ["run", "continue pretraining on this", "--file", "book.txt", "--goal", goal, "--dry-run"];
+        let said = tunesmith(dir, &args);
+        let why =
+            format!("has no {metric} to set a goal for; the metrics that work are bits_per_byte<=X, perplexity<=X");
+        assert!(said.refused(5).contains(&why), "{said:?}");
+    }
+    let said = tunesmith(dir, &["run", "continue pretraining on this, 5 points better", "--file", "book.txt"]);
+    assert!(said.refused(5).contains("bits_per_byte<=X"), "{said:?}");
 }

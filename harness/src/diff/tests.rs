@@ -37,6 +37,7 @@ fn started(task: Task) -> Kind {
         version: "0.1.0".into(),
         rows: Rows { read: 100, open: 80, sealed: 20, dropped: 0, templated: 0, near_groups: 0 },
         layers: vec!["files: enforced".into(), "network: enforced".into()],
+        before: None,
         inputs: Vec::new(),
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn measure(
     let (texts, judged) = generate(recipe, cases, model, name, on)?;
     let n = cases.rows.len();
     let exact: Vec<bool> = cases.spread(judged.iter().map(|j| j.right).collect(), false);
-    let field_accuracy = (recipe.kind == JobKind::Extraction).then(|| fields(&texts, cases));
+    let field_accuracy = (recipe.kind == JobKind::Extraction).then(|| fields(&texts, cases)).flatten();
     let malformed = judged.iter().filter(|j| !j.well_formed).count();
     let (right, got, predicted, macro_f1) = match labels {
         Some(labels) => {
@@ -77,8 +77,9 @@ pub(super) fn measure(
     Ok(Scored { measured, right, got, predicted, bits: Vec::new() })
 }
 
-/// Share of the fields of all expected objects that the generated ones have with the same value.
-fn fields(texts: &[String], cases: &Cases) -> f64 {
+/// Share of the fields of all expected objects that the generated ones have with the same value; `None` where nothing is
+/// expected that has fields.
+fn fields(texts: &[String], cases: &Cases) -> Option<f64> {
     let (mut right, mut all) = (0usize, 0usize);
     for (text, example) in texts.iter().zip(cases.examples()) {
         let Ok(Value::Object(expected)) = serde_json::from_str(example.completion.trim()) else { continue };
@@ -87,7 +88,7 @@ fn fields(texts: &[String], cases: &Cases) -> f64 {
             right += expected.iter().filter(|(name, value)| got.get(*name) == Some(value)).count();
         }
     }
-    right as f64 / all.max(1) as f64
+    (all > 0).then(|| right as f64 / all as f64)
 }
 
 /// What training changed on the rows that both models were scored on.

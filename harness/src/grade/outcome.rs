@@ -16,7 +16,7 @@ pub const METRICS: [(&str, &str); 8] = [
     ("well_formed", "share of generated answers that have the asked-for form"),
     ("bits_per_byte", "bits that the tuned model takes for a byte of sealed text, less is better (pretraining only)"),
     ("perplexity", "e to the tuned model's mean loss of a token of sealed text, less is better (pretraining only)"),
-    ("gain", "what training gained on the headline metric"),
+    ("gain", "what training gained on the headline metric, where that is a share"),
 ];
 
 /// A gain counts as one when the test's p is below this.
@@ -34,7 +34,8 @@ pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
         "well_formed" => tuned?.format_failures.map(|share| 1.0 - share),
         "bits_per_byte" => tuned.map(|t| t.value).filter(|_| grade.metric == metric),
         "perplexity" => tuned?.perplexity,
-        "gain" => grade.gain.as_ref().map(|g| g.value),
+        // Nor are bits that were saved points of anything.
+        "gain" => grade.gain.as_ref().map(|g| g.value).filter(|_| !less_is_better(&grade.metric)),
         _ => None,
     }
 }
@@ -42,7 +43,6 @@ pub fn metric_value(grade: &Grade, metric: &str) -> Option<f64> {
 /// Whether `metric` can be a goal of a job of this kind.
 pub fn is_metric(kind: JobKind, metric: &str) -> bool {
     let fits = match metric {
-        "gain" => true,
         "bits_per_byte" | "perplexity" => kind == JobKind::Pretraining,
         "macro_f1" => kind == JobKind::Classification,
         "field_accuracy" => kind == JobKind::Extraction,
@@ -134,10 +134,8 @@ fn reached(grade: &Grade, goals: &[Goal]) -> (bool, String) {
             Some(got) => {
                 let met = goal.bound.is_met(got);
                 let word = if met { "meets" } else { "misses" };
-                // A gain is one of the headline metric.
-                let unit = if goal.metric == "gain" { &grade.metric } else { &goal.metric };
                 let most = if matches!(goal.bound, Bound::AtMost(_)) { "at most " } else { "" };
-                let (got, bar) = (shown(unit, got), shown(unit, goal.bound.value()));
+                let (got, bar) = (shown(&goal.metric, got), shown(&goal.metric, goal.bound.value()));
                 (met, format!("{} of {got} {word} the goal of {most}{bar}", goal.metric))
             }
             None => (false, format!("{} is not a metric of this result", goal.metric)),

@@ -68,6 +68,7 @@ fn kinds() -> Vec<Kind> {
             version: "0.1.0".into(),
             rows: Rows { read: 10, open: 8, sealed: 2, dropped: 0, templated: 0, near_groups: 0 },
             layers: vec!["landlock".into()],
+            before: None,
             inputs: vec![Input {
                 path: "rows.csv".into(),
                 sha256: "cc".into(),

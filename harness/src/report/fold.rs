@@ -10,7 +10,7 @@ use super::{
     step::{Policy, Step, Steps},
 };
 use crate::{
-    event::{self, Event, Fault, JobRecord, Kind, paid, seconds_used},
+    event::{self, Before, Event, Fault, JobRecord, Kind, paid, seconds_used},
     grade::Grade,
     score::{Score, Verdict},
     task::{Scope, Task},
@@ -29,14 +29,19 @@ pub(super) fn fold(events: &[Event]) -> Report {
     for event in events {
         take(&mut report, &mut hints, (&mut spent, &mut steps), &event.kind);
     }
+    let before = events.first().and_then(before);
     report.cost.seconds = seconds_used(events);
     if let Some(last) = events.last() {
         report.hashes.insert("events".into(), last.prev.clone());
     }
-    // The playbook asks no model, so its cost is known to be nothing.
-    let free = report.planner == "playbook" && !events.is_empty();
-    report.cost.tokens = if free { Some(0) } else { spent.tokens };
-    report.cost.usd = if free { Some(0.0) } else { spent.usd };
+    // The playbook asks no model, so its own cost is known to be nothing.
+    if report.planner == "playbook" && !events.is_empty() {
+        spent = Spent::default();
+    }
+    if let Some(Before { asked, .. }) = before {
+        spent.add((asked.tokens, asked.usd));
+    }
+    (report.cost.tokens, report.cost.usd) = (spent.tokens, spent.usd);
     for artifact in report.artifacts.iter().filter(|artifact| !artifact.sha256.is_empty()) {
         report.hashes.insert(artifact.path.clone(), artifact.sha256.clone());
     }
@@ -82,6 +87,14 @@ fn empty() -> Report {
     }
 }
 
+/// What was done before the log began.
+fn before(first: &Event) -> Option<Before> {
+    match first.kind {
+        Kind::Started { before, .. } => before,
+        _ => None,
+    }
+}
+
 /// Sums that turn unknown with the first unknown part.
 struct Spent {
     tokens: Option<u64>,
@@ -104,7 +117,7 @@ impl Spent {
 fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mut Steps), kind: &Kind) {
     paid(kind).into_iter().for_each(|cost| spent.add((cost.tokens, cost.usd)));
     match kind {
-        Kind::Started { task, planner, version, rows, layers, inputs } => {
+        Kind::Started { task, planner, version, rows, layers, inputs, before: _ } => {
             start(report, task);
             report.planner = planner.clone();
             report.tunesmith = version.clone();

@@ -322,7 +322,12 @@ fn steps(report: &Report) -> Vec<StepView> {
             tool: step.tool.clone(),
             verdict: step.word(),
             change: step.change(),
-            bar: step.metric.as_ref().and_then(|metric| svg::bar(metric.value, metric.best_before)),
+            // A loss is no share of anything, and a longer bar would look better.
+            bar: step
+                .metric
+                .as_ref()
+                .filter(|metric| !metric.less_is_better)
+                .and_then(|metric| svg::bar(metric.value, metric.best_before)),
             took: step.took(),
             notes: step.notes(),
             passed: step.scores.iter().filter(|score| score.verdict == Verdict::Pass).map(score).collect(),

@@ -84,6 +84,7 @@ fn story() -> Vec<Kind> {
             rows,
             layers: Vec::new(),
             inputs: Vec::new(),
+            before: None,
         },
         Kind::Scoped { scope },
         call(1),

@@ -1,7 +1,7 @@
 //! The grader over models that are tables, so that every figure can be told by hand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -11,7 +11,10 @@ use tempfile::TempDir;
 use tunesmith_harness::{
     grade::{Artifact, Grade, GradeError, GradeProgress, Submission, grade, outcome, too_large},
     model::{ChatLanguageModel, Generated, Loglikelihood, Message, ModelError, Models, OnProgress},
-    recipe::{Label, Recipe, Row, changes::Changes},
+    recipe::{
+        Label, Recipe, Row,
+        changes::{Changes, Clean},
+    },
     task::{Bound, Goal, JobKind},
 };
 
@@ -339,6 +342,13 @@ fn raw_text_is_scored_in_bits_per_byte_and_less_is_better() {
     let (met, why) = judged(most("perplexity", 2.5));
     assert!(!met && why.ends_with("misses the goal of at most 2.500"), "{why}");
     assert!(!judged(vec![Goal::at_least("accuracy", 0.1)]).0);
+    // What was saved is more than that, in bits.
+    let (met, why) = judged(vec![Goal::at_least("gain", 0.05)]);
+    assert_eq!((met, why.as_str()), (false, "on 30 sealed rows, gain is not a metric of this result"));
+    // A change of the input could only leave rows out, and of one model alone.
+    s.recipe.changes.clean = BTreeSet::from([Clean::Lower]);
+    let refused = grade(&s, &Zoo, &mut |_| {}).unwrap_err().to_string();
+    assert!(refused.starts_with("the recipe changes rows of raw text, which is measured as it stands"), "{refused}");
 }
 
 #[test]

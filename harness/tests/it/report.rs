@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tunesmith_harness::{
-    event::{Event, Kind, Rows},
+    event::{self, Before, Event, Kind, Rows},
     grade::{Artifact, Baselines, Confusion, Gain, Grade, Measured, WrongRow},
     report::Report,
     run::Input,
@@ -50,7 +50,7 @@ fn started(request: &str) -> Kind {
     };
     let bad = vec!["line 7: 1 fields where the header has 2".to_owned()];
     let inputs = vec![file("tickets.csv", 1500), Input { bad_rows: 3, bad, ..file("more/<b>.jsonl", 380) }];
-    Kind::Started { task, planner: "playbook".into(), version: "0.1.0".into(), rows, layers, inputs }
+    Kind::Started { task, planner: "playbook".into(), version: "0.1.0".into(), rows, layers, inputs, before: None }
 }
 
 fn scoped(base: &str) -> Kind {
@@ -393,6 +393,35 @@ fn the_page_shows_the_plots_of_the_first_look_at_the_rows() {
         let html = page(vec![returned(1, "data_inspect", false, json!({"error": "no"}), 1.0), look(output.clone())]);
         assert!(html.contains("</html>") && !html.contains("laid out"), "{output}: {html}");
     }
+}
+
+#[test]
+fn what_was_done_before_the_log_began_counts_and_its_unknown_cost_stays_unknown() {
+    let cost = |asked: Option<(Option<u64>, Option<f64>)>| {
+        let mut first = started("x");
+        if let Kind::Started { before, .. } = &mut first {
+            *before = asked.map(|(tokens, usd)| Before { seconds: 90.0, asked: event::Cost { tokens, usd } });
+        }
+        Report::fold(&events(vec![first, call(1, "data_inspect", json!({}))])).cost
+    };
+    let plain = cost(None);
+    assert_eq!((plain.tokens, plain.usd), (Some(0), Some(0.0)));
+    let made = cost(Some((Some(500), Some(0.25))));
+    assert_eq!((made.tokens, made.usd, made.seconds), (Some(500), Some(0.25), plain.seconds + 90.0));
+    let unknown = cost(Some((None, Some(0.25))));
+    assert_eq!((unknown.tokens, unknown.usd), (None, Some(0.25)));
+}
+
+#[test]
+fn a_step_has_a_bar_where_its_figure_is_a_share() {
+    let bars = |metric: &str| {
+        let output = json!({"metric": metric, "value": 0.9, "interval": [0.8, 1.0], "n": 50});
+        let kinds = vec![started("x"), call(1, "evaluate", json!({})), returned(1, "evaluate", true, output, 1.0)];
+        let report = Report::fold(&events(kinds));
+        assert!(report.steps[0].metric.is_some());
+        report.html().matches("<svg class=\"bar\"").count()
+    };
+    assert_eq!([bars("accuracy"), bars("bits_per_byte")], [1, 0]);
 }
 
 #[test]

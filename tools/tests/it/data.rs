@@ -334,6 +334,9 @@ async fn steps_that_cannot_be_taken_are_refused_in_words() {
         let args = json!({"kind": "classification", "input": "text", "target": "intent", "steps": steps});
         assert_eq!(place.error("data_prepare", args).await, why, "{steps}");
     }
+    let args = json!({"kind": "pretraining", "input": "text", "target": "text", "steps": {"clean": ["spaces"]}});
+    let why = "raw text is read and measured as it stands: leave out set, replace and clean";
+    assert_eq!(place.error("data_prepare", args).await, why);
     let args = json!({"kind": "classification", "input": "text", "target": "intent", "steps": {"near": 0.2, "clean": ["dirty"]}});
     let said = place.error("data_prepare", args).await;
     assert!(said.contains("/steps/near") && said.contains("/steps/clean/0"), "{said}");

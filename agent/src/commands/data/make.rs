@@ -217,7 +217,8 @@ fn cost(cost: Cost) -> String {
     format!("{}, {most}{} tokens, {usd}", counted(cost.questions as usize, "question"), cost.tokens)
 }
 
-fn previewed(preview: &Preview) -> Vec<String> {
+/// What would be made, line by line.
+pub fn previewed(preview: &Preview) -> Vec<String> {
     let mut lines = vec![format!("{} to make", counted(preview.rows, "row"))];
     lines.extend(preview.labels.iter().map(|(label, rows)| format!("  {}: {rows}", visible(label))));
     if preview.questions > 0 {

@@ -1,15 +1,22 @@
 //! Models and data sets that a request wishes for and that are not here yet.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-use tunesmith_harness::text::visible;
+use tunesmith_harness::{
+    budget::{Budget, Caps},
+    task::Task,
+    text::visible,
+};
 use tunesmith_sandbox::Cancel;
 use tunesmith_tools::{
     bases::{self, Base},
     hub::{Kind, RepoId, download::Choice, search::Filters},
 };
 
-use super::{hub, making};
+use super::{hub, making::Unmade};
 use crate::{
     playbook::{
         request::{self, Wanted},
@@ -25,9 +32,20 @@ fn wanted(options: &Options) -> Result<Option<Wanted>, Failure> {
     Ok(wanted.filter(|wanted| wanted.beyond.is_empty() && wanted.questions.is_empty()))
 }
 
-/// Names the base and fetches the rows that the request wishes for.
-pub async fn gather(options: &mut Options, teacher: Option<&str>, cancel: &Cancel) -> Result<(), Failure> {
-    let Some(wanted) = wanted(options)? else { return Ok(()) };
+/// What to do where what the request wishes for came too late.
+pub const LATE: &str = "the time for the run's steps was over before its base and its rows were there; what has come is kept: \
+                        give it more --minutes";
+
+/// When all of it must be there: a run's time counts from the beginning, and some of it is kept for the grading.
+pub fn deadline(options: &Options) -> Option<Instant> {
+    let minutes = options.task.minutes.or_else(|| request::read(&options.task.request)?.minutes);
+    let caps = Caps::of(&Task { minutes, ..options.task.clone() });
+    Budget::new(caps, options.ahead?.since).deadline_for_steps()
+}
+
+/// Names the base and fetches the rows that the request wishes for; gives those that a model is to make up.
+pub async fn gather(options: &mut Options, teacher: Option<&str>, cancel: &Cancel) -> Result<Option<Unmade>, Failure> {
+    let Some(wanted) = wanted(options)? else { return Ok(None) };
     if options.task.base.is_none() {
         options.task.base = path(&options.task.request)?;
     }
@@ -35,14 +53,12 @@ pub async fn gather(options: &mut Options, teacher: Option<&str>, cancel: &Cance
         Some(base) => options.task.base = Some(among(&wanted, &base)?.unwrap_or(base)),
         None => options.task.base = base(&wanted, options, cancel).await?,
     }
-    if let Some(files) = making::rows(&wanted, options, teacher, cancel).await? {
-        options.task.files = files;
-    }
+    let unmade = Unmade::of(&wanted, options, teacher)?;
     if let Some(id) = &wanted.dataset {
         let files = rows(id, options, cancel).await?;
         options.task.files = files;
     }
-    Ok(())
+    Ok(unmade)
 }
 
 /// A model, or a directory of some, that the request names by its path.

@@ -62,10 +62,11 @@ fn take_blocks(text: &str, open: &str, close: &str, take: &mut dyn FnMut(&str) -
     let mut left = text;
     while let Some(start) = left.find(open) {
         let inside = &left[start + open.len()..];
-        let next = inside.find(open).filter(|_| open != close).unwrap_or(inside.len());
-        let (block, after) = match inside.find(close) {
-            Some(end) if end < next || open == close => (&inside[..end], &inside[end + close.len()..]),
-            _ => inside.split_at(next),
+        let next = if open == close { None } else { inside.find(open) }.unwrap_or(inside.len());
+        // No further than the next one, so that a text of many that are never closed is read once.
+        let (block, after) = match inside[..next].find(close) {
+            Some(end) => (&inside[..end], &inside[end + close.len()..]),
+            None => inside.split_at(next),
         };
         let end = left.len() - after.len();
         rest.push_str(if take(block) { &left[..start] } else { &left[..end] });

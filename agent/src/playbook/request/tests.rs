@@ -101,6 +101,7 @@ fn contradictions_are_asked_about() {
         ("classify them, under 5 MB, at most 10 MB", "which size holds"),
         ("classify them in 10 minutes, within an hour", "which time holds"),
         ("classify them with 90 % accuracy, at least 95 % accuracy", "which target for accuracy holds"),
+        ("continue pretraining on our letters; it should be 5 points better", "what the text shall take"),
         ("classify them and publish it on the Hub", "under which name to publish"),
         ("classify them and publish it privately and publicly as a-b/c-d", "whether to publish privately"),
     ] {

@@ -35,6 +35,8 @@ const OF_NUMBERS: [&str; 4] = ["minimum", "maximum", "exclusiveMinimum", "exclus
 const KINDS: [&str; 6] = ["null", "boolean", "number", "string", "array", "object"];
 /// Nodes that a schema may become.
 const LARGEST: usize = 20_000;
+/// How deep a schema may go, references included: each level takes stack.
+const DEEPEST: usize = 128;
 
 type Object = Map<String, Value>;
 
@@ -59,6 +61,7 @@ struct Reader<'a> {
     builder: &'a mut Builder,
     whole: &'a Value,
     references: HashMap<String, Id>,
+    depth: usize,
 }
 
 /// An error that names the place.
@@ -74,7 +77,7 @@ impl Builder {
 
     /// The node of a schema.
     pub(super) fn schema(&mut self, schema: &Value) -> Result<Id> {
-        let mut reader = Reader { builder: self, whole: schema, references: HashMap::new() };
+        let mut reader = Reader { builder: self, whole: schema, references: HashMap::new(), depth: 0 };
         reader.node(schema, "")
     }
 
@@ -154,6 +157,16 @@ impl Builder {
 
 impl Reader<'_> {
     fn node(&mut self, schema: &Value, at: &str) -> Result<Id> {
+        if self.depth >= DEEPEST {
+            return wrong(at, &format!("schemas that lead to one another more than {DEEPEST} deep are not supported"));
+        }
+        self.depth += 1;
+        let node = self.read(schema, at);
+        self.depth -= 1;
+        node
+    }
+
+    fn read(&mut self, schema: &Value, at: &str) -> Result<Id> {
         let words = match schema {
             Value::Bool(true) => return self.builder.any(),
             Value::Bool(false) => return self.builder.union(Vec::new()),
@@ -299,11 +312,13 @@ impl Reader<'_> {
             None => &none,
         };
         let names = |list: &Value| list.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-        let required: Vec<String> = match words.get("required").map(names) {
+        let mut required: Vec<String> = match words.get("required").map(names) {
             Some(Some(required)) => required,
             Some(None) => return wrong(at, "required is a list of names"),
             None => Vec::new(),
         };
+        let mut seen = HashSet::new();
+        required.retain(|name| seen.insert(name.clone()));
         let (fewest, most) = bounds(words, ("minProperties", "maxProperties"), at)?;
         let others = words.get("additionalProperties").unwrap_or(&Value::Bool(true));
         let place = format!("{at}/additionalProperties");

@@ -382,6 +382,31 @@ fn what_cannot_be_told_byte_by_byte_is_refused_by_name() {
 }
 
 #[test]
+fn a_chain_of_references_is_followed_only_so_far() {
+    let chain = |length: usize| {
+        let link = |at: usize| {
+            let next =
+                if at + 1 < length { json!({"$ref": format!("#/$defs/{}", at + 1)}) } else { json!({"type": "null"}) };
+            (at.to_string(), next)
+        };
+        json!({"$defs": (0..length).map(link).collect::<serde_json::Map<_, _>>(), "$ref": "#/$defs/0"})
+    };
+    assert!(accepts(&mut guide(&chain(100), &vocabulary()), "null"));
+    let said = Grammar::of_schema(&chain(9_000)).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(
+        said.contains("#/$defs/127: schemas that lead to one another more than 128 deep are not supported"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_name_that_is_required_twice_comes_once() {
+    let schema = json!({"type": "object", "required": ["a", "a"], "additionalProperties": {"type": "null"}});
+    let mut guide = guide(&schema, &vocabulary());
+    assert!(accepts(&mut guide, "{\"a\":null}") && !accepts(&mut guide, "{\"a\":null,\"a\":null}"));
+}
+
+#[test]
 fn choices_that_a_constant_tells_apart_may_be_a_one_of() {
     let schema = json!({"oneOf": [
         {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}},
