@@ -119,7 +119,7 @@ impl Unmade {
                 out: out.clone(),
                 resume: out.join(JOURNAL).is_file(),
                 beside: Path::new("."),
-                limits: Limits { usd: options.task.usd, ..Limits::default() },
+                limits: Limits { usd: options.task.usd, tokens: options.task.tokens, ..Limits::default() },
                 teacher: ask.as_deref(),
                 judge: None,
                 jobs: bench.jobs(),
@@ -133,6 +133,9 @@ impl Unmade {
         terminal.clear();
         let made = made?;
         options.ahead = options.ahead.map(|ahead| Ahead { asked: asked(&made), ..ahead });
+        if made.rows == 0 {
+            return Err(no_rows(&name, &made.manifest, &out));
+        }
         options.task.files = vec![out.join(ROWS)];
         let short = made.manifest.why.map_or_else(String::new, |why| format!(" ({})", visible(&why)));
         eprintln!(
@@ -143,6 +146,19 @@ impl Unmade {
         );
         Ok(())
     }
+}
+
+/// A model that wrote no row, because something was used up, or because none of what it wrote could be used.
+fn no_rows(name: &str, manifest: &Manifest, out: &Path) -> Failure {
+    let (name, why) =
+        (visible(name), manifest.why.as_deref().map_or_else(String::new, |why| format!(" ({})", visible(why))));
+    let used_up = manifest.ended == "budget";
+    let (exit, advice) = match used_up {
+        true => (4, "give it more with --usd, --tokens or --minutes"),
+        false => (5, "take another --teacher, or say more of what the rows are like"),
+    };
+    let at = visible(&out.display().to_string()).into_owned();
+    Failure::new(exit, format!("{name} wrote no row that can be used{why}; {advice} (what it said is in {at})"))
 }
 
 /// What the questions cost that were asked now. Where an answer did not say what it took, its tokens are unknown, and its

@@ -123,7 +123,7 @@ impl Builder {
     /// The grammar of all nodes.
     pub(super) fn finish(mut self, root: Id) -> Result<Grammar> {
         self.flatten()?;
-        let endless = "nothing that ends fits it: something that is required needs itself";
+        let endless = "nothing that ends fits it: something that is required needs itself, or is too long or too deep";
         Grammar::new(self.nodes, root).ok_or_else(|| Error::Schema(endless.into()))
     }
 
@@ -401,6 +401,9 @@ fn bounds(words: &Object, (least, most): (&str, &str), at: &str) -> Result<(u32,
     Ok((low, high))
 }
 
+/// Whole numbers up to here are exact wherever JSON is read; a bound beyond it may stand for another one.
+const EXACT: i64 = (1 << 53) - 1;
+
 fn number(whole: bool, words: &Object, at: &str) -> Result<Node> {
     let bound = |word: &str| match words.get(word).map(|value| value.as_f64()) {
         Some(None) => wrong(at, &format!("{word} is a number")),
@@ -424,7 +427,9 @@ fn number(whole: bool, words: &Object, at: &str) -> Result<Node> {
             let down = |(bound, open): (f64, bool)| {
                 (bound.floor() as i64).saturating_sub(i64::from(open && bound.fract() == 0.0))
             };
-            Whole::new(low.map(up), high.map(down)).map(Node::Whole)
+            let (low, high) = (low.map(|low| up(low).max(-EXACT)), high.map(|high| down(high).min(EXACT)));
+            let there = low.is_none_or(|low| low <= EXACT) && high.is_none_or(|high| high >= -EXACT);
+            there.then(|| Whole::new(low, high)).flatten().map(Node::Whole)
         }
         false => Real::new(low, high).map(Node::Real),
     };

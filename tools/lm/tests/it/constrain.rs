@@ -362,14 +362,18 @@ fn what_cannot_be_told_byte_by_byte_is_refused_by_name() {
             json!({"type": "integer", "minimum": 2, "maximum": 1}),
             "#: no number lies between its bounds, or none that can be written",
         ),
+        (
+            json!({"type": "integer", "minimum": 9_007_199_254_740_993u64}),
+            "#: no number lies between its bounds, or none that can be written",
+        ),
         (json!({"type": "text"}), "#: type \"text\" is none"),
         (
             json!({"required": ["a"], "additionalProperties": false}),
-            "nothing that ends fits it: something that is required needs itself",
+            "nothing that ends fits it: something that is required needs itself, or is too long or too deep",
         ),
         (
             json!({"$defs": {"a": {"required": ["b"], "properties": {"b": {"$ref": "#/$defs/a"}}}}, "$ref": "#/$defs/a"}),
-            "nothing that ends fits it: something that is required needs itself",
+            "nothing that ends fits it: something that is required needs itself, or is too long or too deep",
         ),
         (json!(7), "#: a schema is an object, true or false"),
     ];
