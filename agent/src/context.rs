@@ -45,7 +45,7 @@ impl Context {
         Context {
             messages: vec![Message::System(system), Message::User(request)],
             tools,
-            window,
+            window: window.map(|window| window.min(LARGEST)),
             scale: 1.0,
             last: None,
         }
@@ -86,7 +86,7 @@ impl Context {
 
     /// Takes the window that the server has shown to another process of the same run.
     pub fn told(&mut self, window: Option<u64>) {
-        self.window = window.or(self.window);
+        self.window = window.map(|window| window.min(LARGEST)).or(self.window);
     }
 
     /// Characters that a result may have, so that some of them fit together.
@@ -98,6 +98,7 @@ impl Context {
     /// reads the same number of tokens of two requests, of which one is much longer, has one without saying so; it is the
     /// result.
     pub fn learn(&mut self, tokens: u64, read: u64) -> Option<u64> {
+        let read = read.min(LARGEST);
         if tokens < COUNTED {
             return None;
         }
@@ -122,7 +123,7 @@ impl Context {
 
     /// Takes note that a request was too long: for a window that the provider names, or one that is smaller than it.
     pub fn too_long(&mut self, tokens: u64, window: Option<u64>) {
-        let less = tokens - tokens / 8;
+        let (less, window) = (tokens - tokens / 8, window.map(|window| window.min(LARGEST)));
         // What fits a window that is known and was refused all the same was counted wrongly.
         if window.or(self.window).is_some_and(|window| tokens + self.reserve() <= window) {
             self.scale *= 1.25;
@@ -207,10 +208,13 @@ fn shorten(message: &mut Message, most: usize) {
     }
 }
 
+/// The largest window and the most tokens that are believed: what a server says may be any number.
+const LARGEST: u64 = 1 << 40;
+
 /// Characters that a result may have with a window of so many tokens.
 pub fn result_chars(window: Option<u64>) -> usize {
     const MOST: usize = 6_000;
-    window.map_or(MOST, |window| usize::try_from(window * 3 / 8).unwrap_or(MOST).clamp(1_000, MOST))
+    window.map_or(MOST, |window| usize::try_from(window / 8 * 3).unwrap_or(MOST).clamp(1_000, MOST))
 }
 
 fn schema(tool: &ToolSpec) -> u64 {

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::Value;
 use tunesmith_harness::hash::sha256;
 
+use crate::measured::Measurement;
+
 /// The strike that ends a run.
 pub const LAST: u32 = 3;
 
@@ -32,8 +34,8 @@ pub struct Guards {
     calls: VecDeque<(String, String)>,
     /// Of each tool that fails: how it did last, and how often in a row.
     failing: BTreeMap<String, (String, u32)>,
-    /// What was measured, and the best of it: of other rows, or of fewer, nothing can be better.
-    best: Option<(String, f64)>,
+    /// The best of the measurements that can be compared with the last one.
+    best: Option<Measurement>,
     no_better: u32,
     turn: u32,
     /// Of each guard, the turn in which it fired last, and its count then.
@@ -169,13 +171,9 @@ impl Guards {
 
     /// Trained models measured one after the other, none better than the best.
     fn measured(&mut self, seen: &Seen<'_>) -> Option<Strike> {
-        let output = seen.result.ok().filter(|_| seen.tool == "evaluate" && seen.args.get("adapter").is_some())?;
-        let value = output.get("value").and_then(Value::as_f64)?;
-        let of = |value: &Value, name: &str| value.get(name).map(Value::to_string).unwrap_or_default();
-        let what = format!("{} {} {}", of(seen.args, "data"), of(output, "metric"), of(output, "n"));
-        let better = |best: &(String, f64)| best.0 != what || value > best.1;
-        if self.best.as_ref().is_none_or(better) {
-            (self.best, self.no_better) = (Some((what, value)), 0);
+        let measured = Measurement::of(seen.args, seen.result.ok().filter(|_| seen.tool == "evaluate")?)?;
+        if self.best.as_ref().is_none_or(|best| measured.beats(best).unwrap_or(true)) {
+            (self.best, self.no_better) = (Some(measured), 0);
             return None;
         }
         self.no_better += 1;

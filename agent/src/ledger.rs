@@ -9,7 +9,7 @@ use tunesmith_harness::{
     text::truncate_middle,
 };
 
-use crate::show::Share;
+use crate::{measured::Measurement, show::Share};
 
 /// Lines of steps that are kept of a long run, the last ones.
 const LINES: usize = 10;
@@ -27,8 +27,8 @@ pub struct Ledger {
     pub plan: Vec<String>,
     /// One line for each step that came to something, with its number.
     pub steps: Vec<(u32, String)>,
-    /// The best measurement of a trained model: step, what was measured, value.
-    pub best: Option<(u32, String, f64)>,
+    /// The best measurement of a trained model, with its step.
+    pub best: Option<(u32, Measurement)>,
     /// What the user said in the middle of the run.
     pub instructions: Vec<String>,
     /// What was decided on, and by whom.
@@ -115,11 +115,10 @@ impl Ledger {
         let parts: Vec<String> = given.chain(found).filter_map(|(name, value)| said(name, value)).collect();
         let line = format!("{step} {tool} {}", parts.join(", "));
         self.steps.push((step, truncate_middle(line.trim_end(), LINE).into_owned()));
-        let value = output.get("value").and_then(Value::as_f64);
-        if let ("evaluate", Some(adapter), Some(value)) = (tool, args.get("adapter").and_then(Value::as_str), value)
-            && self.best.as_ref().is_none_or(|best| value > best.2)
+        if let ("evaluate", Some(measured)) = (tool, Measurement::of(args, output))
+            && measured.replaces(self.best.as_ref().map(|best| &best.1))
         {
-            self.best = Some((step, adapter.to_owned(), value));
+            self.best = Some((step, measured));
         }
     }
 
@@ -147,7 +146,7 @@ impl Ledger {
             lines.extend(old.iter().filter(kept).map(|line| line.1.clone()));
         }
         lines.extend(new.iter().map(|line| line.1.clone()));
-        if let Some((step, adapter, value)) = &self.best {
+        if let Some((step, Measurement { adapter, value, .. })) = &self.best {
             lines.push(format!("best so far: {adapter} with {} (step {step})", figure(*value)));
         }
         lines.extend(self.decisions.iter().rev().take(4).rev().map(|line| format!("decided: {line}")));

@@ -13,6 +13,7 @@
 //! | [`steps`] | how is a tool called, logged and judged, whoever plans |
 //! | [`context`] | how much is it sent, and what leaves the conversation |
 //! | [`ledger`] | where does the run stand |
+//! | [`measured`] | which trained model is the best so far |
 //! | [`approvals`] | who allows what |
 //! | [`guards`] | does the planner get anywhere |
 //! | [`show`] | what does it see of a step |
@@ -38,6 +39,7 @@ pub mod guards;
 pub mod hub;
 pub mod ledger;
 pub mod mcp;
+pub mod measured;
 pub mod model;
 pub mod planner_loop;
 pub mod playbook;

@@ -1,13 +1,13 @@
 //! The loop in which a language model plans: it asks, runs what is called, answers with results and scores, and ends.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tunesmith_harness::{
     ask::Price,
     budget::{Budget, Spend},
-    event::{Kind, LOST},
+    event::{Cost, Kind, LOST, lost},
     log::LogError,
     redact::redacted,
     task::Outcome,
@@ -149,6 +149,8 @@ pub fn stopped(cx: &Cx<'_>) -> Option<(End, String)> {
     late.then(|| (End::Budget, TIME_UP.to_owned()))
 }
 
+/// How often a reply is asked for whose attempts are paid for one by one.
+const TRIES: u32 = 4;
 const TIME_UP: &str = "the run's time is up";
 
 /// Why there is no reply.
@@ -171,11 +173,13 @@ struct Unanswered {
     stop: Stop,
     /// What it may have cost at most; `None` where it cost nothing.
     lost: Option<Spend>,
+    /// Whether asking again is left to whoever keeps the accounts.
+    again: bool,
 }
 
 impl From<Stop> for Unanswered {
     fn from(stop: Stop) -> Self {
-        Unanswered { stop, lost: None }
+        Unanswered { stop, lost: None, again: false }
     }
 }
 
@@ -254,7 +258,8 @@ impl<'a> Run<'a> {
                     self.context.cut(Cut { dropped: *dropped as usize, result_chars });
                 }
                 Some(Kind::Observed { what, value }) if what == LOST => {
-                    self.planning.budget.book(Spend { usd: value.as_f64(), ..UNKNOWN });
+                    let Cost { tokens, usd } = lost(value);
+                    self.planning.budget.book(Spend { steps: 0, tokens, usd });
                 }
                 Some(Kind::Instructed { text }) => {
                     let text = text.clone();
@@ -320,24 +325,30 @@ impl<'a> Run<'a> {
         }
         let state = self.state(journal);
         let (sent, messages) = (self.context.tokens(&state), self.context.request(&state));
-        let reply = match self.ask(&messages, sent, on).await {
-            Ok(reply) => reply,
-            Err(Unanswered { stop, lost }) => {
-                if let Some(lost) = lost {
-                    // A process that goes on after this one must know.
-                    journal.record(Kind::Observed { what: LOST.to_owned(), value: json!(lost.usd) })?;
+        let mut tries = 1;
+        let reply = loop {
+            let Unanswered { stop, lost, again } = match self.ask(&messages, sent, on).await {
+                Ok(reply) => break reply,
+                Err(unanswered) => unanswered,
+            };
+            if let Some(Spend { tokens, usd, .. }) = lost {
+                // A process that goes on after this one must know.
+                journal.record(Kind::Observed { what: LOST.to_owned(), value: json!(Cost { tokens, usd }) })?;
+            }
+            match stop {
+                Stop::Model(error) if again && error.spent && error.is_transient() && tries < TRIES => {
+                    self.wait(&error, tries, on).await?;
+                    tries += 1;
                 }
-                return Err(match stop {
-                    Stop::Model(error) if error.kind == ErrorKind::ContextTooLong => {
-                        let before = self.context.window();
-                        self.context.too_long(sent, error.window);
-                        if self.context.window() != before {
-                            self.note_window(journal)?;
-                        }
-                        Stop::TooLong(error)
+                Stop::Model(error) if error.kind == ErrorKind::ContextTooLong => {
+                    let before = self.context.window();
+                    self.context.too_long(sent, error.window);
+                    if self.context.window() != before {
+                        self.note_window(journal)?;
                     }
-                    stop => stop,
-                });
+                    return Err(Stop::TooLong(error));
+                }
+                stop => return Err(stop),
             }
         };
         journal.record(Kind::Said {
@@ -386,48 +397,68 @@ impl<'a> Run<'a> {
             // What never cost anything is nothing; what an attempt cost that brought nothing is at most what was set aside for
             // it, or unknown.
             Err(Stop::Model(error)) if !error.spent => (Spend::NOTHING, None),
-            Err(_) => match self.free() {
-                Some(usd) => (Spend { usd: Some(usd), ..UNKNOWN }, None),
-                None => {
-                    let lost = Spend { usd: form.max_tokens.and(most.usd), ..UNKNOWN };
-                    (lost, Some(lost))
-                }
-            },
+            Err(_) => {
+                let limited = form.max_tokens.and(Some(most));
+                let tokens = limited.and_then(|most| most.tokens);
+                let lost = Spend { steps: 0, tokens, usd: self.free().or(limited.and_then(|most| most.usd)) };
+                (lost, (tokens.is_some() || self.free().is_none()).then_some(lost))
+            }
         };
         budget.reconcile(reserved, spent);
-        reply.map_err(|stop| Unanswered { stop, lost })
+        reply.map_err(|stop| Unanswered { stop, lost, again: form.once })
     }
 
-    /// What a reply may cost at most, and how long it may be for that: where money is limited and tokens have a price, the
-    /// reply is kept as short as what is left pays for.
+    /// What a reply may cost at most, and how long it may be for that: where money or tokens are limited, the reply is kept as
+    /// short as what is left pays for, and is asked for once at a time.
     fn most(&self, sent: u64) -> Result<(Spend, Form<'static>), Stop> {
         const LEAST: u64 = 256;
         let Planning { budget, price, .. } = self.planning;
-        let (Some(cap), Some(price), Some(spent)) = (budget.caps().usd, price, budget.spent().usd) else {
-            return Ok((Spend::NOTHING, Form::default()));
+        let (caps, spent) = (budget.caps(), budget.spent());
+        let over = |why: String| {
+            Stop::End(End::Budget, format!("{why} are used, and the next reply could take more than the rest"))
         };
-        if price.read <= 0.0 && price.written <= 0.0 {
-            return Ok((Spend::NOTHING, Form::default()));
-        }
-        let left = cap - spent - sent as f64 * price.read;
-        let paid = if price.written > 0.0 { (left / price.written).floor() } else { f64::MAX };
-        if left < 0.0 || paid < LEAST as f64 {
-            let why = format!("${spent:.2} of ${cap:.2} are used, and the next reply could cost more than the rest");
-            return Err(Stop::End(End::Budget, why));
-        }
         // What is counted here may be a little less than what the server counts.
-        let room = |window: u64| window.saturating_sub(sent + sent / 16).max(LEAST) as f64;
-        let window = self.context.window().map_or(f64::MAX, room);
-        let most = self.planning.longest.map_or(4_096.0, |longest| longest as f64);
-        let longest = paid.min(window).min(most) as u64;
-        let usd = sent as f64 * price.read + longest as f64 * price.written;
-        Ok((Spend { usd: Some(usd), ..Spend::NOTHING }, Form { max_tokens: Some(longest), ..Form::default() }))
+        let counted = sent + sent / 16;
+        let mut longest = None;
+        if let (Some(cap), Some(price), Some(spent)) = (caps.usd, price.filter(|price| !is_free(price)), spent.usd) {
+            let left = cap - spent - counted as f64 * price.read;
+            let paid = if price.written > 0.0 { (left / price.written).floor() } else { f64::MAX };
+            if left < 0.0 || paid < LEAST as f64 {
+                return Err(over(format!("${spent:.2} of ${cap:.2}")));
+            }
+            longest = Some(paid as u64);
+        }
+        if let (Some(cap), Some(spent)) = (caps.tokens, spent.tokens) {
+            let left = cap.saturating_sub(spent).saturating_sub(counted);
+            if left < LEAST {
+                return Err(over(format!("{spent} of {cap} tokens")));
+            }
+            longest = Some(longest.map_or(left, |longest| left.min(longest)));
+        }
+        let Some(longest) = longest else { return Ok((Spend::NOTHING, Form::default())) };
+        let window = self.context.window().map_or(u64::MAX, |window| window.saturating_sub(counted).max(LEAST));
+        let longest = longest.min(window).min(self.planning.longest.unwrap_or(4_096));
+        let usd = price.map(|price| counted as f64 * price.read + longest as f64 * price.written);
+        let most = Spend { steps: 0, tokens: Some(counted + longest), usd };
+        Ok((most, Form { max_tokens: Some(longest), once: true, ..Form::default() }))
+    }
+
+    /// Waits before the same is asked again; time and cancel end it.
+    async fn wait(&self, error: &ModelError, tries: u32, on: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<(), Stop> {
+        let cx = self.planning.cx;
+        let wait = Duration::from_secs(1 << (tries - 1));
+        on(Delta::Again { error, wait });
+        tokio::select! {
+            biased;
+            () = cx.cancel.cancelled() => Err(Stop::End(End::Cancelled, "cancelled".to_owned())),
+            () = until(cx.deadline) => Err(Stop::End(End::Budget, TIME_UP.to_owned())),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
     }
 
     /// What nothing costs where asking is free.
     fn free(&self) -> Option<f64> {
-        let free = |price: &Price| price.read <= 0.0 && price.written <= 0.0;
-        self.planning.price.as_ref().is_some_and(free).then_some(0.0)
+        self.planning.price.as_ref().is_some_and(is_free).then_some(0.0)
     }
 
     /// Takes a reply in and does what it asks for.
@@ -600,7 +631,9 @@ pub(crate) const ANEW: &str = "guards anew";
 /// The guard that speaks, and what is logged of the window, when a server reads less than it was sent.
 pub(crate) const WINDOW: &str = "window";
 
-const UNKNOWN: Spend = Spend { steps: 0, tokens: None, usd: None };
+fn is_free(price: &Price) -> bool {
+    price.read <= 0.0 && price.written <= 0.0
+}
 
 /// A reply as the log holds it.
 fn recalled(event: &Kind) -> Option<Reply> {

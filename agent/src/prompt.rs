@@ -93,6 +93,7 @@ pub fn request(task: &Task, base: &str, data: &Dataset<'_>, share: Share) -> Str
         task.minutes.map(|minutes| format!("{minutes} minutes")),
         task.steps.map(|steps| format!("{steps} tool calls")),
         task.usd.map(|usd| format!("{usd} US dollars for your own replies")),
+        task.tokens.map(|tokens| format!("{tokens} tokens read and written")),
         task.disk.map(|most| format!("{} of disk", bytes(most))),
     ];
     let limits: Vec<String> = limits.into_iter().flatten().collect();

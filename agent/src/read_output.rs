@@ -70,6 +70,12 @@ pub fn keep(dir: &Path, step: u32, text: &str) -> io::Result<()> {
     write_atomically(&place(dir, step), text.as_bytes()).map_err(io::Error::other)
 }
 
+/// Removes what was kept of a step that does not count any more.
+pub fn forget(dir: &Path, step: u32) -> io::Result<()> {
+    let removed = fs::remove_file(place(dir, step));
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
 fn place(dir: &Path, step: u32) -> PathBuf {
     dir.join(format!("step-{step}.json"))
 }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tunesmith_harness::{
     ask::Ask,
-    budget::Budget,
+    budget::{Budget, Caps},
     event::{Before, Cost, Event, Kind},
     grade::{outcome, too_large},
     log,
@@ -25,13 +25,13 @@ use tunesmith_tools::{
 
 use crate::{
     approvals::{self, Decide, Decision, Proposal, Verdict},
-    commands::require::met,
+    commands::{require::met, stop::CANCELLED},
     context,
     extensions::Extensions,
     grading::{self, Graded, Submitted},
     model::{ChatModel, Delta, asker::Asker},
     planner_loop::{self, End, LoopEnd, Planning},
-    playbook::{self, Playbook},
+    playbook::{self, Playbook, request},
     prompt,
     read_output::ReadOutput,
     show::Share,
@@ -43,6 +43,7 @@ mod beat;
 mod chats;
 mod deciding;
 mod failure;
+pub mod own;
 mod passages;
 mod prepare;
 mod publishing;
@@ -58,7 +59,7 @@ use beat::Beat;
 use deciding::Decider;
 pub use failure::Failure;
 pub(crate) use failure::{ELSEWHERE, TMPDIR, plain, scratch};
-pub use prepare::{DISK, Planner, Prepared, named};
+pub use prepare::{DISK, Planner, Prepared, STEPS, named};
 use recorder::Recorder;
 pub use replay::{Difference, Replayed, replay};
 pub use resume::{Further, last_terms, resume};
@@ -87,6 +88,8 @@ pub struct Options {
     pub allow: Vec<String>,
     /// Tools that the user has added.
     pub extensions: Extensions,
+    /// The list of the runs that were begun here; `None` keeps none.
+    pub known: Option<PathBuf>,
     /// Starts jobs, confined unless the user says `--sandbox none`, and under the layers that must be there.
     pub jobs: Local,
     /// What was done for it already; `None` begins with the run itself.
@@ -176,11 +179,27 @@ pub struct Finished {
 pub async fn run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> Result<Finished, Failure> {
     let started = options.since();
     met(&options.jobs)?;
-    let prepared = Prepared::new(options)?;
+    let prepared = prepared(options, started, cancel).await?;
     let journal = begin(options, &prepared, watch)?;
     prepared.unbegun.keep();
     prepared.notes(options).iter().for_each(|line| watch.note(line));
     work(options, &prepared, journal, started, cancel).await
+}
+
+/// Prepares a run, unless its time or the user ends that: then what is under way comes to nothing.
+async fn prepared(options: &Options, started: Instant, cancel: &Cancel) -> Result<Prepared, Failure> {
+    let told = options.task.minutes.or_else(|| request::read(&options.task.request)?.minutes);
+    let wall = Caps::of(&Task { minutes: told, ..options.task.clone() }).wall;
+    let owned = options.clone();
+    let reading = tokio::task::spawn_blocking(move || Prepared::new(&owned));
+    tokio::select! {
+        prepared = reading => prepared.map_err(|error| Failure::new(70, error))?,
+        () = cancel.cancelled() => Err(Failure::new(CANCELLED, "cancelled while the rows were read; there is no run")),
+        () = until(wall.and_then(|wall| started.checked_add(wall))) => {
+            let why = "the time was up while the rows were read, so there is no run; give it more with --minutes";
+            Err(Failure::new(Outcome::Budget.exit_code(), why))
+        }
+    }
 }
 
 /// The run itself, from wherever its log is.
@@ -224,10 +243,13 @@ async fn work(
         hosts: &hosts,
         on: &on,
     };
-    let end = plan(options, prepared, &cx, &budget, &mut journal).await?;
-    journal.whole()?;
-    let ended = judge(&end, prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
-    let (outcome, why) = publishing::publish((options, prepared), ended, &mut journal, (&budget, cancel)).await?;
+    let worked = async {
+        let end = plan(options, prepared, &cx, &budget, &mut journal).await?;
+        journal.whole()?;
+        let ended = judge(&end, prepared, jobs, (&budget, cancel), &mut journal, &on).await?;
+        publishing::publish((options, prepared), ended, &mut journal, (&budget, cancel)).await
+    };
+    let (outcome, why) = beat.during(worked).await?;
     beat.end();
     finish(&prepared.run, journal, outcome, why)
 }
@@ -237,6 +259,9 @@ fn begin<'a>(options: &Options, prepared: &'a Prepared, watch: &'a dyn Watch) ->
     let mut journal = Recorder::new(prepared.run.create_log()?, &prepared.run, watch);
     let layers = prepare::layers(&options.jobs);
     prepared.write_manifest(options, &layers)?;
+    if let Some(Err(error)) = options.known.as_deref().map(|list| own::remember(list, &prepared.run)) {
+        watch.note(&format!("the run will be taken for somebody else's when it goes on: {error}"));
+    }
     journal.record(Kind::Started {
         task: prepared.task.clone(),
         planner: options.planner.clone(),
@@ -260,7 +285,7 @@ pub async fn dry_run(options: &Options, watch: &dyn Watch, cancel: &Cancel) -> R
     prepare::try_place(&options.dir)?;
     let scratch = scratch()?;
     let options = Options { dir: scratch.path().to_owned(), ..options.clone() };
-    let prepared = Prepared::new(&options)?;
+    let prepared = prepared(&options, started, cancel).await?;
     let mut journal = Recorder::new(prepared.run.create_log()?, &prepared.run, &Silent);
     let budget = Budget::new(prepared.caps(), started);
     let dir = Workdir::open(&prepared.run.work()).map_err(|e| Failure::new(70, e))?;

@@ -85,6 +85,7 @@ pub async fn main() -> Result<u8, Failure> {
                 Ok(false) => return Ok(0),
                 Err(failure) => eprintln!("error: {}", visible(&failure.message)),
             },
+            Line::Unread => eprintln!("error: the line has bytes that are no UTF-8; type it again"),
             Line::Stop if session.stopped.is_none() => print("no run is at work; Ctrl-D leaves"),
             Line::Stop => session.stop(),
             Line::End => {
@@ -194,6 +195,7 @@ impl Session {
         self.set.minutes = further.minutes.or(self.set.minutes);
         self.set.usd = further.usd.or(self.set.usd);
         self.set.disk = further.disk.or(self.set.disk);
+        self.set.tokens = further.tokens.and_then(std::num::NonZeroU64::new).or(self.set.tokens);
         self.set.steps = further.steps.and_then(std::num::NonZeroU32::new).or(self.set.steps);
         if self.stopped.is_some() {
             self.further = further.or(self.further);
@@ -315,9 +317,11 @@ impl Session {
             return Ok(());
         }
         let question = format!("May {} see some rows of the data? y, n [n] ", visible_lines(self.planner()));
-        let answer = self.editor.answer(&question).await;
-        self.set.share = Some(match answer.as_deref() {
-            Some("y" | "yes") => commands::run::Shares::Samples,
+        let Some(answer) = self.editor.answer(&question).await else {
+            return Err(Failure::new(commands::stop::CANCELLED, "nothing was begun"));
+        };
+        self.set.share = Some(match answer.as_str() {
+            "y" | "yes" => commands::run::Shares::Samples,
             _ => commands::run::Shares::None,
         });
         Ok(())

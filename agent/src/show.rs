@@ -168,7 +168,7 @@ pub fn result(step: &Step, share: Share, note: Option<&str>, most: usize) -> Sho
         shown.insert("scores".into(), step.scores.iter().map(|score| judged(score, share)).collect());
     }
     if let Some(edited) = &step.edited {
-        shown.insert("the_user_changed_the_arguments_to".into(), edited.clone());
+        shown.insert("the_user_changed_the_arguments_to".into(), tunesmith_harness::redact::value(edited.clone()));
     }
     if let Some(note) = note {
         shown.insert("note".into(), note.into());

@@ -337,6 +337,7 @@ impl Watch for Terminal {
         }
         let waiting = Waiting::default();
         let waited = waiting.seen();
+        typed::forget();
         let asked = move || question::ask(&proposal, &mut || typed::line(&waited), &mut io::stderr());
         Box::pin(async move {
             let decision = tokio::task::spawn_blocking(asked).await.ok();

@@ -19,7 +19,7 @@ pub struct Caps {
     pub wall: Option<Duration>,
     /// Steps (tool calls).
     pub steps: Option<u32>,
-    /// The planner's tokens.
+    /// Tokens that language models read and write: the planner, and those that tools ask.
     pub tokens: Option<u64>,
     /// The planner's cost in US dollars.
     pub usd: Option<f64>,
@@ -32,7 +32,7 @@ impl Caps {
     pub fn of(task: &Task) -> Caps {
         // What is no duration (negative, not a number) was refused where the task was read; no time is the safe reading.
         let wall = task.minutes.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(Duration::ZERO));
-        Caps { wall, steps: task.steps, tokens: None, usd: task.usd, disk: task.disk }
+        Caps { wall, steps: task.steps, tokens: task.tokens, usd: task.usd, disk: task.disk }
     }
 }
 

@@ -129,8 +129,46 @@ pub enum Approver {
     Flag,
 }
 
-/// What is observed of a reply that was lost on the way: the dollars that it cost at most, or null.
+/// What is observed of a reply that was lost on the way: the [`Cost`] that it had at most.
 pub const LOST: &str = "lost reply";
+
+/// What this event says was paid for questions; `None` where it says nothing of it.
+pub fn paid(event: &Kind) -> Option<Cost> {
+    match event {
+        Kind::Said { tokens, usd, .. } => Some(Cost { tokens: *tokens, usd: *usd }),
+        Kind::Returned { asked, .. } => *asked,
+        Kind::Observed { what, value } if what == LOST => Some(lost(value)),
+        Kind::Undone { cost, .. } => Some(*cost),
+        Kind::Resumed { lost, .. } => *lost,
+        _ => None,
+    }
+}
+
+/// The value of an observation of [`LOST`]; what it does not say is unknown.
+pub fn lost(value: &Value) -> Cost {
+    // Early versions wrote the dollars alone.
+    serde_json::from_value(value.clone()).unwrap_or(Cost { tokens: None, usd: value.as_f64() })
+}
+
+/// Seconds in which a process was at work on a run with these events, up to the last of them.
+pub fn seconds_used(events: &[Event]) -> f64 {
+    let between = events.windows(2).map(|pair| match pair[1].kind {
+        // Nobody was at work before it; what a process did after its last event is in `used` of the event itself.
+        Kind::Resumed { .. } => 0.0,
+        Kind::Undone { used, .. } => used,
+        _ => pair[1].at.duration_since(pair[0].at).as_secs_f64().max(0.0),
+    });
+    let known = events.iter().enumerate().rev().find_map(|(at, event)| match event.kind {
+        Kind::Resumed { used, .. } => Some((at, used)),
+        _ => None,
+    });
+    let began = events.first().map_or(0.0, |event| match &event.kind {
+        Kind::Started { before: Some(Before { seconds, .. }), .. } => *seconds,
+        _ => 0.0,
+    });
+    let (skipped, before) = known.unwrap_or((0, began));
+    before + between.skip(skipped).sum::<f64>()
+}
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -175,6 +213,9 @@ pub enum Kind {
         /// What the user allows from now on; `None` in logs of early versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         terms: Option<Terms>,
+        /// What a tool had paid for questions when its process died, as its journal knows and the log does not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<Cost>,
     },
     /// The user said something to the planner in the middle of the run: a turn of its own begins.
     Instructed {
@@ -189,6 +230,9 @@ pub enum Kind {
         steps: u32,
         /// What its replies and its tools' questions cost.
         cost: Cost,
+        /// Seconds that it took.
+        #[serde(default)]
+        used: f64,
     },
     /// Something was measured that a decision of the planner's depends on.
     Observed {

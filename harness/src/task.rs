@@ -31,6 +31,9 @@ pub struct Task {
     pub steps: Option<u32>,
     /// Most money the planner may cost, in US dollars.
     pub usd: Option<f64>,
+    /// Most tokens that the planner's model, and models that tools ask, may read and write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
     /// Most bytes that the run's directory may hold; `None` is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<u64>,

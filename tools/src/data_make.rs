@@ -44,8 +44,8 @@ pub mod write;
 use asking::Asking;
 use check::Checker;
 use intake::Intake;
-pub use journal::Spent;
 use journal::{Header, Journal};
+pub use journal::{Spent, spent_in};
 use make::Maker;
 use purse::{Cost, Limits, dollars};
 use spec::{Seeds, Spec};
@@ -235,6 +235,9 @@ fn tidy(out: &Path) {
     }
 }
 
+/// How the directories begin that the tool makes.
+const MADE: &str = "made-";
+
 impl Tool for DataMake {
     const NAME: &'static str = "data_make";
     type Args = Args;
@@ -272,7 +275,7 @@ impl Tool for DataMake {
         }
         let spec = whole(spec, &mut intake).map_err(wrong)?;
         // The same spec goes on with the same rows, and another one has a place of its own.
-        let rel = format!("made-{}", &spec.hash()[..8]);
+        let rel = format!("{MADE}{}", &spec.hash()[..8]);
         let order = Order {
             out: inside(cx.dir, "/spec", &rel)?,
             spec,

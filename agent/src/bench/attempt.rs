@@ -44,6 +44,7 @@ pub(super) async fn attempt(
             minutes: Some(args.minutes.unwrap_or(task.minutes)),
             steps: None,
             usd: None,
+            tokens: None,
             disk: None,
             seed,
         },
@@ -55,6 +56,7 @@ pub(super) async fn attempt(
         approve: Approve::Auto,
         allow: Vec::new(),
         extensions: Extensions::default(),
+        known: run::own::list(),
         jobs,
         ahead: None,
     };

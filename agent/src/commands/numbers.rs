@@ -16,7 +16,7 @@ pub fn positive(text: &str) -> Result<f64, String> {
 
 /// An amount of money.
 pub fn amount(text: &str) -> Result<f64, String> {
-    number(text, |x| x >= 0.0, "must be a number, 0 or more")
+    number(text, |x| x >= 0.0 && x.is_sign_positive(), "must be a number, 0 or more")
 }
 
 /// A peak learning rate.

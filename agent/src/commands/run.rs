@@ -1,6 +1,11 @@
 //! `tunesmith run`: a task in plain words becomes a run.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Instant};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    str::FromStr,
+    time::Instant,
+};
 
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use serde::Deserialize;
@@ -11,6 +16,7 @@ use tunesmith_harness::{
     text::{visible, visible_lines},
 };
 use tunesmith_sandbox::{Cancel, Local};
+use tunesmith_tools::hub::RepoId;
 
 use super::{
     hub,
@@ -68,6 +74,9 @@ pub struct Args {
     /// Most that the planner's model may cost, in US dollars [default: no limit]
     #[arg(long, value_name = "N", value_parser = amount)]
     usd: Option<f64>,
+    /// Most tokens that the planner's model may read and write [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    tokens: Option<u64>,
     /// Most steps [default: no limit for the playbook, 100 for a language model]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
@@ -183,6 +192,7 @@ impl Args {
             dir: None,
             minutes: None,
             usd: None,
+            tokens: None,
             steps: None,
             disk: None,
             seed: 0,
@@ -244,6 +254,7 @@ impl Args {
             minutes: self.minutes.or(set.minutes),
             steps: self.steps.or(set.steps.map(NonZeroU32::get)),
             usd: self.usd.or(set.usd),
+            tokens: self.tokens.or(set.tokens.map(NonZeroU64::get)),
             disk: self.disk.or(set.disk),
             seed: self.seed,
         };
@@ -256,6 +267,7 @@ impl Args {
             approve: self.approve.or(set.approve).unwrap_or(Approves::Ask).into(),
             allow: if self.allow.is_empty() { set.allow } else { self.allow },
             extensions,
+            known: run::own::list(),
             jobs,
             ahead: None,
         })
@@ -345,9 +357,7 @@ pub(crate) fn capability(text: &str) -> Result<String, String> {
     let good = match text.split_once(':') {
         None => text == "scope",
         Some(("network", host)) => tunesmith_sandbox::allows([host], host),
-        Some(("publish", id)) => {
-            id.split_once('/').is_some_and(|(org, name)| !org.is_empty() && !name.is_empty() && !name.contains('/'))
-        }
+        Some(("publish", id)) => RepoId::from_str(id).is_ok(),
         Some(_) => false,
     };
     if good { Ok(text.to_owned()) } else { Err("use scope, network:HOST or publish:ORG/NAME".into()) }

@@ -240,7 +240,7 @@ fn lines(run: &Run, shown: &Shown) -> Vec<String> {
     if let Some(why) = summary.why.as_ref().filter(|why| !report.sentence().contains(why.as_str())) {
         lines.push(visible(why).into_owned());
     }
-    if summary.outcome.is_none() {
+    if summary.outcome.is_none() && shown.log.broken.is_none() {
         lines.push(if summary.running {
             "a process is working on this run now".to_owned()
         } else {

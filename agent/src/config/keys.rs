@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::Value;
 
-use crate::commands::sandbox::size;
+use crate::{commands::sandbox::size, run::STEPS};
 
 /// A key of the settings.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ const fn key(
 }
 
 /// All of them, in the order in which they are shown.
-pub const KEYS: [Key; 14] = [
+pub const KEYS: [Key; 15] = [
     key("planner", Some("TUNESMITH_PLANNER"), Kind::Text, Some("playbook"), Rule::Trusted),
     key("share", Some("TUNESMITH_SHARE"), Kind::Text, Some("none"), Rule::Trusted),
     key("approve", Some("TUNESMITH_APPROVE"), Kind::Text, Some("ask"), Rule::Trusted),
@@ -67,6 +67,7 @@ pub const KEYS: [Key; 14] = [
     key("dir", Some("TUNESMITH_DIR"), Kind::Text, Some("runs"), Rule::Inside),
     key("minutes", Some("TUNESMITH_MINUTES"), Kind::Number, None, Rule::Lower),
     key("usd", Some("TUNESMITH_USD"), Kind::Number, None, Rule::Lower),
+    key("tokens", Some("TUNESMITH_TOKENS"), Kind::Number, None, Rule::Lower),
     key("steps", Some("TUNESMITH_STEPS"), Kind::Number, None, Rule::Lower),
     key("disk", Some("TUNESMITH_DISK"), Kind::Text, Some("32G"), Rule::Lower),
     key("goals", Some("TUNESMITH_GOALS"), Kind::List, None, Rule::Free),
@@ -106,7 +107,9 @@ impl Key {
             Rule::Free => true,
             Rule::Trusted => false,
             Rule::Lower => {
-                let most = before.and_then(number).or_else(|| number(&self.kind.read(self.default?)));
+                // What a language model may take where nobody says anything.
+                let steps = (self.name == "steps").then(|| f64::from(STEPS));
+                let most = before.and_then(number).or(steps).or_else(|| number(&self.kind.read(self.default?)));
                 number(value).is_some_and(|new| most.is_none_or(|most| new <= most))
             }
             Rule::Inside => value.as_str().is_some_and(|text| {

@@ -1,6 +1,11 @@
 //! The values with their types, read the same way from a file and from a variable.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer, de::Error};
 use tunesmith_harness::task::Goal;
@@ -36,6 +41,8 @@ pub struct Values {
     /// Most that a planner's model may cost in a run, in US dollars.
     #[serde(deserialize_with = "usd")]
     pub usd: Option<f64>,
+    /// Most tokens that a planner's model may read and write in a run.
+    pub tokens: Option<NonZeroU64>,
     /// Most bytes that a run's directory may hold.
     #[serde(deserialize_with = "disk")]
     pub disk: Option<u64>,

@@ -101,6 +101,17 @@ fn measurements_none_of_which_is_better_are_no_progress() {
 }
 
 #[test]
+fn fewer_bits_for_a_byte_are_progress() {
+    let mut guards = Guards::default();
+    for n in 0..20 {
+        let args = json!({"adapter": format!("train-{n}")});
+        let output = json!({"metric": "bits_per_byte", "value": 3.0 - 0.1 * f64::from(n), "n": 90});
+        guards.turn();
+        assert_eq!(guards.called(seen("evaluate", &args, Ok(&output))), None);
+    }
+}
+
+#[test]
 fn a_guard_fires_once_in_a_reply_because_only_then_it_is_heard() {
     let mut guards = Guards::default();
     let (args, output) = (json!({}), json!("same"));

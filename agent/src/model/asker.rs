@@ -44,7 +44,7 @@ impl Ask for Asker<'_> {
             let Some(budget) = self.budget else { return self.asked(&question).await.0 };
             if let (Some(cap), None) = (budget.caps().usd, most.usd) {
                 return Err(AskError::Budget(format!(
-                    "what {} costs is unknown, so the limit of ${cap:.2} cannot be kept; limit tokens instead of money",
+                    "what {} costs is unknown, so the limit of ${cap:.2} cannot be kept; limit --tokens instead of --usd",
                     self.name
                 )));
             }
@@ -188,7 +188,7 @@ mod tests {
     async fn an_unknown_price_is_never_nothing() {
         let caps = Caps { usd: Some(1.0), ..Caps::default() };
         let (answers, _) = asked(caps, None, vec![reply(None)]).await;
-        let refused = "what m costs is unknown, so the limit of $1.00 cannot be kept; limit tokens instead of money";
+        let refused = "what m costs is unknown, so the limit of $1.00 cannot be kept; limit --tokens instead of --usd";
         assert_eq!(answers[0], Err(AskError::Budget(refused.into())));
         let (answers, spent) = asked(Caps::default(), None, vec![reply(None)]).await;
         assert_eq!(answers[0], Ok(Answer { text: "yes".into(), cut: false, tokens: None, usd: None }));

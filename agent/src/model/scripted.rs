@@ -87,11 +87,17 @@ impl Scripted {
         let source = path.display().to_string();
         let unread = |error| ModelError::new(ErrorKind::Protocol, format!("cannot read recording {source}: {error}"));
         let text = files::read_small(&path, LARGEST).map_err(unread)?;
-        let mut turns = VecDeque::new();
+        let mut turns: Vec<(u64, Turn)> = Vec::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let wrong = |error| no_turn(number, &source, &error);
             let mut fields: Map<String, Value> = serde_json::from_str(line).map_err(wrong)?;
+            let event = |name: &str| fields.get(name).and_then(Value::as_u64);
+            let seq = event("seq").unwrap_or_default();
             if let Some(kind) = fields.get("kind") {
+                // What the user took back is not said again.
+                if let ("undone", Some(from)) = (kind.as_str().unwrap_or_default(), event("from")) {
+                    turns.retain(|(seq, _)| *seq < from);
+                }
                 if kind != "said" {
                     continue;
                 }
@@ -99,8 +105,9 @@ impl Scripted {
                     .retain(|name, value| ["text", "calls", "finish", "opaque"].contains(&&**name) && !value.is_null());
             }
             let turn: Turn = serde_json::from_value(fields.into()).map_err(wrong)?;
-            turns.push_back(Turn { usage: None, usd: None, ..turn });
+            turns.push((seq, Turn { usage: None, usd: None, ..turn }));
         }
+        let turns: VecDeque<Turn> = turns.into_iter().map(|(_, turn)| turn).collect();
         if turns.iter().all(|turn| turn.calls.is_empty() && !turn.text.contains('{')) {
             let message = format!("{source} holds no replies of a language model; name a run that one has planned");
             return Err(ModelError::new(ErrorKind::Protocol, message));

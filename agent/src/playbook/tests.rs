@@ -121,6 +121,7 @@ fn task() -> Task {
         minutes: None,
         steps: None,
         usd: None,
+        tokens: None,
         disk: None,
         seed: 0,
     }

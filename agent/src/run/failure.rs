@@ -60,7 +60,8 @@ impl From<LogError> for Failure {
             LogError::Io { path, error } => Failure::unwritten(path, error, ELSEWHERE),
             LogError::Full { .. } => Failure::new(Outcome::Blocked.exit_code(), error),
             LogError::Busy(_) => Failure::new(Outcome::Blocked.exit_code(), error),
-            LogError::Broken { .. } | LogError::Diverged { .. } | LogError::Unwritable { .. } => {
+            LogError::Broken { .. } => Failure::new(2, error),
+            LogError::Diverged { .. } | LogError::Unwritable { .. } => {
                 Failure::new(Outcome::Internal.exit_code(), error)
             }
         }

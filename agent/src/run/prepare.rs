@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// Most tool calls of a planner that is a language model, where the user sets no limit: nobody may be watching.
-const STEPS: u32 = 100;
+pub const STEPS: u32 = 100;
 
 /// Most bytes of a run's directory, where the user sets no limit.
 pub const DISK: u64 = 32 << 30;
@@ -344,7 +344,9 @@ impl Prepared {
         if rows.templated > 0 {
             notes.push(format!("{} rows are so alike that near-copies may stand on both sides", rows.templated));
         }
-        if self.model.is_some() && !["scripted:", "local:"].iter().any(|here| options.planner.starts_with(here)) {
+        if self.model.is_some()
+            && !["scripted:", "replay:", "local:"].iter().any(|here| options.planner.starts_with(here))
+        {
             let what = match options.share {
                 crate::show::Share::None => "columns, label names of the target, counts and scores, but no row",
                 crate::show::Share::Samples => "columns, counts, scores and sample rows",

@@ -65,7 +65,7 @@ pub async fn replay(
     let events = log::read(&run.log())?;
     let (rows, task, rest) = resume::begun(&events)
         .ok_or_else(|| Failure::new(2, "the run had not begun, so there is nothing to play again"))?;
-    let was = resume::history(rest, false);
+    let (was, _) = resume::history(rest, false);
     if was.iter().any(|kind| matches!(kind, Kind::Instructed { .. })) {
         return Err(Failure::new(2, STEERED));
     }

@@ -9,12 +9,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tunesmith_harness::{
     budget::{Caps, Spend},
-    event::{Before, Event, Fault, Kind, LOST, Rows},
+    event::{Before, Cost, Event, Fault, Kind, LOST, Rows, paid, seconds_used},
     log::{self, Log},
     run::{Run, Terms},
     task::{Outcome, Task},
 };
 use tunesmith_sandbox::Cancel;
+use tunesmith_tools::{
+    data_make::{self, DataMake},
+    tool::Tool,
+};
 
 use super::{Failure, Finished, Options, Prepared, Recorder, Watch, beat, prepare, publishing, turns, work};
 use crate::{commands::require::met, planner_loop};
@@ -26,6 +30,8 @@ pub struct Further {
     pub minutes: Option<f64>,
     /// Steps of the whole run.
     pub steps: Option<u32>,
+    /// Tokens of the whole run.
+    pub tokens: Option<u64>,
     /// Dollars of the whole run.
     pub usd: Option<f64>,
     /// Bytes in the run's directory.
@@ -38,6 +44,7 @@ impl Further {
         Further {
             minutes: self.minutes.or(other.minutes),
             steps: self.steps.or(other.steps),
+            tokens: self.tokens.or(other.tokens),
             usd: self.usd.or(other.usd),
             disk: self.disk.or(other.disk),
         }
@@ -48,6 +55,7 @@ impl Further {
         Task {
             minutes: self.minutes.or(task.minutes),
             steps: self.steps.or(task.steps),
+            tokens: self.tokens.or(task.tokens),
             usd: self.usd.or(task.usd),
             disk: self.disk.or(task.disk),
             ..task
@@ -67,7 +75,7 @@ pub async fn resume(
     let log = Log::open(&run.log())?;
     let events = log::read(&run.log())?;
     turns::finish_undoing(&run, &events)?;
-    let used = used(&events, beat::last_seen(&run).and_then(|at| Timestamp::try_from(at).ok()));
+    let used = used(&events, beat::last_seen(&run));
     let (rows, task, rest) = begun(&events)
         .ok_or_else(|| Failure::new(2, "the run had not begun, so there is nothing to go on with; start it again"))?;
     let task = further.of(task);
@@ -82,16 +90,25 @@ pub async fn resume(
     }
     let mut prepared = Prepared::of_run(run, &options, rows, model)?;
     prepared.instruction = instruction.map(str::to_owned);
-    prepared.sunk = sunk(&events);
+    let (recalled, dropped) = history(rest, instruction.is_some());
+    let lost = unlogged(&prepared.run, rest);
+    prepared.sunk =
+        [sunk(&events), dropped, lost.map_or(Spend::NOTHING, spend)].into_iter().fold(Spend::NOTHING, Spend::plus);
     prepared.publish = publishing::wish(&options)?;
-    let mut journal = Recorder::after(log, &prepared.run, watch, history(rest, instruction.is_some()));
+    let mut journal = Recorder::after(log, &prepared.run, watch, recalled);
     let (steps, terms) = (journal.recalls(), Some(options.terms()));
     if instruction.is_some()
-        && let Err(error) = turns::keep(&prepared.run, journal.seq())
+        && let Err(error) = turns::keep(&prepared.run, journal.seq(), options.task.disk.unwrap_or(prepare::DISK))
     {
         watch.note(&format!("this turn cannot be taken back later: {error}"));
     }
-    journal.announce(Kind::Resumed { version: env!("CARGO_PKG_VERSION").to_owned(), used, task: changed, terms })?;
+    journal.announce(Kind::Resumed {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        used,
+        task: changed,
+        terms,
+        lost,
+    })?;
     watch.note(&format!("going on after {}", tunesmith_harness::figures::counted(steps, "step")));
     let used = Duration::try_from_secs_f64(used).unwrap_or_default();
     let started = Instant::now().checked_sub(used).unwrap_or_else(Instant::now);
@@ -101,15 +118,36 @@ pub async fn resume(
 const DEAF: &str =
     "the playbook takes no words in the middle of a run; start another run, or name a language model with --planner";
 
-/// What no step is paid with: rows that were made up before the log began, and turns that the user took back.
+/// What no recalled event books: rows that were made up before the log began, turns that the user took back, and what earlier processes found out to be lost.
 fn sunk(events: &[Event]) -> Spend {
-    let sunk = events.iter().filter_map(|event| match event.kind {
-        Kind::Started { before: Some(Before { asked, .. }), .. } => Some((0, asked)),
-        Kind::Undone { steps, cost, .. } => Some((steps, cost)),
+    let sunk = events.iter().filter_map(|event| match &event.kind {
+        Kind::Started { before: Some(Before { asked, .. }), .. } => Some(spend(*asked)),
+        Kind::Undone { steps, cost, .. } => Some(Spend { steps: *steps, ..spend(*cost) }),
+        Kind::Resumed { lost, .. } => lost.map(spend),
         _ => None,
     });
-    let sunk = sunk.map(|(steps, cost)| Spend { steps, tokens: cost.tokens, usd: cost.usd });
     sunk.fold(Spend::NOTHING, Spend::plus)
+}
+
+fn spend(Cost { tokens, usd }: Cost) -> Spend {
+    Spend { steps: 0, tokens, usd }
+}
+
+/// What `data_make` had paid for when a process died, as its journals know and the log does not.
+fn unlogged(run: &Run, events: &[Event]) -> Option<Cost> {
+    let logged = events.iter().filter_map(|event| match &event.kind {
+        Kind::Returned { tool, asked, .. } if tool == DataMake::NAME => *asked,
+        Kind::Resumed { lost, .. } => *lost,
+        _ => None,
+    });
+    let (tokens, usd) = logged.fold((0u64, 0.0), |(tokens, usd), cost| {
+        (tokens.saturating_add(cost.tokens.unwrap_or(0)), usd + cost.usd.unwrap_or(0.0))
+    });
+    let known = data_make::spent_in(&run.work());
+    let more = |paid: f64| if paid > 1e-9 { paid } else { 0.0 };
+    let lost =
+        Cost { tokens: Some(known.tokens.saturating_sub(tokens)), usd: known.usd.map(|known| more(known - usd)) };
+    (lost != Cost { tokens: Some(0), usd: Some(0.0) }).then_some(lost)
 }
 
 /// What the user allowed when a process last went on with the run; `None` where none did.
@@ -163,7 +201,8 @@ fn may_go_on(events: &[Event], task: &Task, used: f64) -> Result<(), Failure> {
 /// run was stopped in their middle.
 ///
 /// What the user stopped in order to say something was stopped for good, and stays; `instructed` says whether they do now.
-pub(super) fn history(events: &[Event], instructed: bool) -> Vec<Kind> {
+/// Beside it, what was paid for what is left out.
+pub(super) fn history(events: &[Event], instructed: bool) -> (Vec<Kind>, Spend) {
     let mut lives: Vec<Vec<Kind>> = vec![Vec::new()];
     let mut graded = false;
     for event in events {
@@ -181,10 +220,12 @@ pub(super) fn history(events: &[Event], instructed: bool) -> Vec<Kind> {
     }
     let mut heard: Vec<bool> = lives.iter().skip(1).map(|life| begins_with_words(life)).collect();
     heard.push(instructed);
+    let mut dropped = Vec::new();
     for (life, _) in lives.iter_mut().zip(heard).filter(|(_, heard)| !heard) {
-        without_stop(life);
+        dropped.extend(without_stop(life));
     }
-    lives.concat()
+    let paid = dropped.iter().filter_map(paid).map(spend).fold(Spend::NOTHING, Spend::plus);
+    (lives.concat(), paid)
 }
 
 /// Whether the user said something to a run that went on, before anything else was done.
@@ -195,15 +236,13 @@ fn begins_with_words(life: &[Kind]) -> bool {
 
 /// Takes out what came of the stop, and not of the work: a last call that was cancelled, or ended by a limit or for want of
 /// something, an approval that nobody gave, and what was seen of a clock that has been set anew.
-fn without_stop(life: &mut Vec<Kind>) {
+fn without_stop(life: &mut Vec<Kind>) -> Vec<Kind> {
     let stopped = |kind: &Kind| {
         matches!(kind, Kind::Returned { fault: Some(Fault::Cancelled | Fault::Limit | Fault::Resource), .. })
     };
     let last =
         life.iter().rposition(|kind| matches!(kind, Kind::Returned { .. } | Kind::Called { .. } | Kind::Told { .. }));
-    if let Some(at) = last.filter(|at| stopped(&life[*at])) {
-        life.truncate(at);
-    }
+    let mut dropped = last.filter(|at| stopped(&life[*at])).map_or_else(Vec::new, |at| life.split_off(at));
     let told = |kind: &Kind| match kind {
         Kind::Approved { granted, .. } => !granted,
         // What was lost may have been paid for, and what was learnt stays so.
@@ -213,25 +252,13 @@ fn without_stop(life: &mut Vec<Kind>) {
         _ => false,
     };
     while life.last().is_some_and(told) {
-        life.pop();
+        dropped.extend(life.pop());
     }
+    dropped
 }
 
-/// Seconds in which a process was at work on the run.
-fn used(events: &[Event], seen: Option<Timestamp>) -> f64 {
-    let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64().max(0.0);
-    let between = events.windows(2).map(|pair| match pair[1].kind {
-        // Nobody was at work before it; what a process did after its last event is in `used` of the event itself.
-        Kind::Resumed { .. } | Kind::Undone { .. } => 0.0,
-        _ => seconds(pair[0].at, pair[1].at),
-    });
-    let known = events.iter().rposition(|event| matches!(event.kind, Kind::Resumed { .. }));
-    let before = events.get(known.unwrap_or(0)).map_or(0.0, |event| match event.kind {
-        Kind::Resumed { used, .. } => used,
-        Kind::Started { before: Some(Before { seconds, .. }), .. } => seconds,
-        _ => 0.0,
-    });
-    let after = between.skip(known.unwrap_or(0)).sum::<f64>();
-    let last = events.last().zip(seen).map_or(0.0, |(last, seen)| seconds(last.at, seen));
-    before + after + last
+/// Seconds in which a process was at work on the run, which was `seen` alive last after its last event.
+pub(super) fn used(events: &[Event], seen: Option<Timestamp>) -> f64 {
+    let after = |(last, seen): (&Event, Timestamp)| seen.duration_since(last.at).as_secs_f64().max(0.0);
+    seconds_used(events) + events.last().zip(seen).map_or(0.0, after)
 }

@@ -8,13 +8,15 @@ use std::{
 
 use jiff::Timestamp;
 use tunesmith_harness::{
-    event::{Cost, Event, Kind, LOST},
+    event::{Cost, Event, Kind, paid, seconds_used},
+    figures::bytes,
     log::{self, Log},
     run::Run,
 };
 use tunesmith_tools::files::open_regular;
 
-use super::{Failure, prepare};
+use super::{Failure, beat, prepare, resume};
+use crate::read_output;
 
 /// What was taken back.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +29,23 @@ pub struct Undone {
     pub files: bool,
 }
 
-/// Keeps the workdir as it is before the turn whose first event has this number.
-pub(super) fn keep(run: &Run, seq: u64) -> io::Result<()> {
+/// Bytes of a workdir that is copied: more would keep the user waiting.
+const LARGEST: u64 = 2 << 30;
+
+/// Turns that can be taken back, the last ones: each takes a copy of the workdir.
+const TURNS: usize = 3;
+
+/// Keeps the workdir as it is before the turn whose first event has this number, in a run's directory that may hold `most` bytes.
+pub(super) fn keep(run: &Run, seq: u64, most: u64) -> io::Result<()> {
+    let names = fs::read_dir(run.before()).into_iter().flatten().flatten();
+    let mut turns: Vec<u64> = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    turns.sort_unstable();
+    turns.iter().rev().skip(TURNS - 1).try_for_each(|turn| remove(&kept(run, *turn)))?;
+    // Holes of a file are filled in its copy. Half of what is left stays with the run.
+    let size = length(&run.work())?;
+    if size > (most.saturating_sub(run.bytes()) / 2).min(LARGEST) {
+        return Err(io::Error::other(format!("a copy of the workdir would take {}", bytes(size))));
+    }
     let (to, half) = (kept(run, seq), run.before().join(".part"));
     remove(&half)?;
     remove(&to)?;
@@ -44,24 +61,31 @@ pub fn undo(run: &Run) -> Result<Option<Undone>, Failure> {
     let mut log = Log::open(&run.log())?;
     let events = log::read(&run.log())?;
     finish_undoing(run, &events)?;
+    let said = events.iter().enumerate().rev().find_map(|(at, event)| match &event.kind {
+        Kind::Instructed { text } => Some((at, text.clone())),
+        _ => None,
+    });
+    let Some((at, text)) = said else { return Ok(None) };
     if events.iter().any(|event| matches!(event.kind, Kind::Graded { .. })) {
         return Err(Failure::new(
             2,
             "the run was graded on its sealed rows, so nothing of it is taken back; start another",
         ));
     }
-    let said = events.iter().enumerate().rev().find_map(|(at, event)| match &event.kind {
-        Kind::Instructed { text } => Some((at, text.clone())),
-        _ => None,
-    });
-    let Some((at, text)) = said else { return Ok(None) };
     // A turn begins with its process.
     let began = events[..at].iter().rposition(|event| matches!(event.kind, Kind::Resumed { .. })).unwrap_or(at);
     let (from, turn) = (events[began].seq, &events[began..]);
     let steps = turn.iter().filter(|event| matches!(event.kind, Kind::Called { .. })).count();
     let steps = u32::try_from(steps).unwrap_or(u32::MAX);
     let files = is_kept(run, &kept(run, from));
-    let undone = log.append(Kind::Undone { from, steps, cost: cost(turn) }, Timestamp::now())?;
+    // Steps to come have the same numbers.
+    for step in
+        turn.iter().filter_map(|event| if let Kind::Called { step, .. } = event.kind { Some(step) } else { None })
+    {
+        read_output::forget(&run.outputs(), step).map_err(|error| prepare::unwritten(&run.outputs(), &error))?;
+    }
+    let used = resume::used(&events, beat::last_seen(run)) - seconds_used(&events[..began]) - undone_before(turn);
+    let undone = log.append(Kind::Undone { from, steps, cost: cost(turn), used: used.max(0.0) }, Timestamp::now())?;
     log.sync()?;
     finish_undoing(run, &[undone])?;
     Ok(Some(Undone { text, steps, files }))
@@ -84,7 +108,11 @@ fn put_back(run: &Run, before: &Path) -> io::Result<()> {
         remove(&entry?.path())?;
     }
     copy(before, &run.work())?;
-    remove(before)
+    // Half removed, it would be put back again.
+    let gone = run.before().join(".gone");
+    remove(&gone)?;
+    fs::rename(before, &gone)?;
+    remove(&gone)
 }
 
 /// Where the workdir is kept as it was before the turn that begins with this event.
@@ -98,19 +126,29 @@ fn is_kept(run: &Run, before: &Path) -> bool {
     is_dir(&run.before()) && is_dir(&run.work()) && is_dir(before)
 }
 
-/// What replies, lost replies and the questions of tools cost; unknown where one of them is.
+/// What replies, lost replies and the questions of tools cost; unknown where one of them is. What was taken back before has an
+/// event of its own, which stands.
 fn cost(turn: &[Event]) -> Cost {
-    turn.iter().fold(Cost::NOTHING, |sum, event| {
-        let (tokens, usd) = match &event.kind {
-            Kind::Said { tokens, usd, .. } => (*tokens, *usd),
-            Kind::Returned { asked: Some(Cost { tokens, usd }), .. } => (*tokens, *usd),
-            Kind::Observed { what, value } if what == LOST => (None, value.as_f64()),
-            _ => return sum,
-        };
-        Cost {
-            tokens: sum.tokens.zip(tokens).map(|(a, b)| a.saturating_add(b)),
-            usd: sum.usd.zip(usd).map(|(a, b)| a + b),
-        }
+    let counts = turn.iter().filter(|event| !matches!(event.kind, Kind::Undone { .. }));
+    counts.filter_map(|event| paid(&event.kind)).fold(Cost::NOTHING, |sum, more| Cost {
+        tokens: sum.tokens.zip(more.tokens).map(|(a, b)| a.saturating_add(b)),
+        usd: sum.usd.zip(more.usd).map(|(a, b)| a + b),
+    })
+}
+
+/// Seconds of the turns in this one that were taken back before.
+fn undone_before(turn: &[Event]) -> f64 {
+    let used = |event: &Event| if let Kind::Undone { used, .. } = event.kind { used } else { 0.0 };
+    turn.iter().map(used).sum()
+}
+
+/// Bytes of all files in a directory.
+fn length(dir: &Path) -> io::Result<u64> {
+    fs::read_dir(dir)?.try_fold(0u64, |sum, entry| {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        let more = if found.is_dir() { length(&entry.path())? } else { found.len() };
+        Ok(sum.saturating_add(more))
     })
 }
 
@@ -181,7 +219,7 @@ mod tests {
     }
 
     fn resumed() -> Kind {
-        Kind::Resumed { version: "1".into(), used: 0.0, task: None, terms: None }
+        Kind::Resumed { version: "1".into(), used: 0.0, task: None, terms: None, lost: None }
     }
 
     fn instructed(text: &str) -> Kind {
@@ -216,7 +254,7 @@ mod tests {
             ],
         );
         let before = files(&run.work());
-        keep(&run, 2).unwrap();
+        keep(&run, 2, u64::MAX).unwrap();
         put(&run, "kept", "new");
         put(&run, "adapters/a/model", "weights");
         fs::remove_file(run.work().join("data/train.jsonl")).unwrap();
@@ -227,7 +265,8 @@ mod tests {
         assert_eq!(files(&run.before()), BTreeMap::new());
         let events = log::read(&run.log()).unwrap();
         let cost = Cost { tokens: Some(5), usd: Some(0.5) };
-        assert_eq!(events.last().unwrap().kind, Kind::Undone { from: 2, steps: 2, cost });
+        let Kind::Undone { used, .. } = events.last().unwrap().kind else { panic!("{events:?}") };
+        assert_eq!(events.last().unwrap().kind, Kind::Undone { from: 2, steps: 2, cost, used });
         assert_eq!((events.len(), undo(&run).unwrap()), (3, None));
     }
 
@@ -250,12 +289,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
         put(&run, "kept", "old");
-        keep(&run, 0).unwrap();
+        keep(&run, 0, u64::MAX).unwrap();
         let cost = Cost { tokens: Some(0), usd: Some(0.0) };
-        log_of(&run, vec![resumed(), instructed("a"), Kind::Undone { from: 0, steps: 0, cost }]);
+        log_of(&run, vec![resumed(), instructed("a"), Kind::Undone { from: 0, steps: 0, cost, used: 0.0 }]);
         fs::remove_file(run.work().join("kept")).unwrap();
         finish_undoing(&run, &log::read(&run.log()).unwrap()).unwrap();
         assert_eq!(files(&run.work()), BTreeMap::from([("kept".to_owned(), "old".to_owned())]));
+    }
+
+    #[test]
+    fn an_undo_that_dies_after_it_put_the_files_back_puts_none_back_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
+        put(&run, "kept", "old");
+        keep(&run, 0, u64::MAX).unwrap();
+        let cost = Cost { tokens: Some(0), usd: Some(0.0) };
+        log_of(&run, vec![resumed(), instructed("a"), Kind::Undone { from: 0, steps: 0, cost, used: 0.0 }]);
+        let events = log::read(&run.log()).unwrap();
+        finish_undoing(&run, &events).unwrap();
+        // What died while it removed the copy left a part of it.
+        fs::create_dir_all(run.before().join(".gone/half")).unwrap();
+        put(&run, "kept", "newer");
+        finish_undoing(&run, &events).unwrap();
+        assert_eq!(files(&run.work()), BTreeMap::from([("kept".to_owned(), "newer".to_owned())]));
+    }
+
+    #[test]
+    fn copies_of_the_last_turns_are_kept_where_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path(), "x", Timestamp::UNIX_EPOCH).unwrap();
+        put(&run, "weights", &"w".repeat(1 << 20));
+        (0..5).for_each(|seq| keep(&run, seq * 10, u64::MAX).unwrap());
+        let mut left: Vec<_> = fs::read_dir(run.before()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["20", "30", "40"]);
+        let refused = keep(&run, 50, 5 << 20).unwrap_err().to_string();
+        assert!(refused.starts_with("a copy of the workdir would take 1"), "{refused}");
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Commands of a session: what begins with a slash.
 
-use std::path::PathBuf;
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use clap::ValueEnum;
 use tunesmith_harness::task::Goal;
@@ -37,7 +41,7 @@ pub enum Command {
 /// The commands, each with what it takes and does.
 pub const HELP: [&str; 14] = [
     "/plan                             where the last run stands: scope, plan, steps, best result",
-    "/budget [minutes N|usd N|steps N|disk SIZE] what runs may use, and what the last one used",
+    "/budget [minutes N|usd N|tokens N|steps N|disk SIZE] what runs may use, and what the last one used",
     "/model [SPEC]                     who plans: playbook, openai:MODEL, ollama:MODEL, url:BASE#MODEL, ...",
     "/approve [ask|auto|never|scope|network:HOST|publish:ORG/NAME]  who approves, and what is allowed",
     "/undo                             take back what you said last to a run, and all that came of it",
@@ -112,17 +116,19 @@ fn budget(text: &str) -> Result<Further, Failure> {
             "minutes" => further.minutes = Some(positive(value).map_err(number)?),
             "disk" => further.disk = Some(size(value).map_err(number)?),
             "usd" => further.usd = Some(amount(value).map_err(number)?),
-            "steps" => {
-                let steps = value.parse().ok().filter(|steps| *steps > 0);
-                further.steps = Some(steps.ok_or_else(|| number("must be a whole number above 0".into()))?);
-            }
+            "steps" => further.steps = Some(whole::<NonZeroU32>(value).map_err(number)?.get()),
+            "tokens" => further.tokens = Some(whole::<NonZeroU64>(value).map_err(number)?.get()),
             other => return Err(wrong(format!("there is no budget of {other}; {BUDGET}"))),
         }
     }
     Ok(further)
 }
 
-const BUDGET: &str = "write /budget minutes N, usd N, steps N or disk SIZE";
+fn whole<T: FromStr>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| "must be a whole number above 0".to_owned())
+}
+
+const BUDGET: &str = "write /budget minutes N, usd N, tokens N, steps N or disk SIZE";
 
 fn approve(value: Option<String>) -> Result<Command, Failure> {
     let Some(value) = value else { return Ok(Command::Approve(None, None)) };
@@ -172,8 +178,9 @@ mod tests {
 
     #[test]
     fn commands_are_read_with_their_values() {
-        let further = Further { minutes: Some(10.0), steps: Some(4), usd: Some(0.5), disk: Some(2 << 30) };
-        assert_eq!(known("/budget minutes 10 usd 0.5 steps 4 disk 2G"), Command::Budget(further));
+        let further =
+            Further { minutes: Some(10.0), steps: Some(4), tokens: Some(9_000), usd: Some(0.5), disk: Some(2 << 30) };
+        assert_eq!(known("/budget minutes 10 usd 0.5 tokens 9000 steps 4 disk 2G"), Command::Budget(further));
         assert_eq!(known("/approve auto"), Command::Approve(Some(Approves::Auto), None));
         assert_eq!(known("/approve network:a.test"), Command::Approve(None, Some("network:a.test".into())));
         assert_eq!(known("/share samples"), Command::Share(Some(Shares::Samples)));
@@ -196,11 +203,11 @@ mod tests {
         assert_eq!(why("/xyz"), "there is no command /xyz; /help lists them");
         assert_eq!(
             why("/budget minutes"),
-            "minutes has no number; write /budget minutes N, usd N, steps N or disk SIZE"
+            "minutes has no number; write /budget minutes N, usd N, tokens N, steps N or disk SIZE"
         );
         assert_eq!(
             why("/budget hours 2"),
-            "there is no budget of hours; write /budget minutes N, usd N, steps N or disk SIZE"
+            "there is no budget of hours; write /budget minutes N, usd N, tokens N, steps N or disk SIZE"
         );
         assert_eq!(why("/budget steps 0"), "steps 0: must be a whole number above 0");
         assert_eq!(why("/approve maybe"), "maybe: use ask, auto or never, or scope, network:HOST or publish:ORG/NAME");

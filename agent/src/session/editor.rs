@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -22,6 +22,8 @@ use crate::{config::Places, run::Failure};
 
 /// Lines that are kept.
 const KEPT: usize = 1_000;
+/// Bytes of a history that is read.
+const LARGEST: u64 = 4 << 20;
 
 /// What was typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Line {
     Words(String),
     /// Ctrl-C.
     Stop,
+    /// What was typed cannot be read.
+    Unread,
     /// Ctrl-D, or the terminal is gone.
     End,
 }
@@ -58,7 +62,9 @@ impl Editor {
         let env = |name: &str| std::env::var(name).ok();
         let history = Places::of(&env, None).state.and_then(|state| Some(state.parent()?.join("history")));
         // A first session has none.
-        history.iter().for_each(|path| drop(inner.load_history(path)));
+        let readable =
+            |path: &&PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() < LARGEST);
+        history.iter().filter(readable).for_each(|path| drop(inner.load_history(path)));
         Ok(Editor { inner: Some(inner), history })
     }
 
@@ -80,6 +86,7 @@ impl Editor {
         match line {
             Ok(line) => Line::Words(line),
             Err(ReadlineError::Interrupted) => Line::Stop,
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => Line::Unread,
             Err(_) => Line::End,
         }
     }
@@ -141,7 +148,7 @@ fn values(command: &str) -> Vec<String> {
     let words: &[&str] = match command {
         "/approve" => &["ask", "auto", "never", "scope", "network:", "publish:"],
         "/share" => &["none", "samples"],
-        "/budget" => &["minutes", "usd", "steps", "disk"],
+        "/budget" => &["minutes", "usd", "tokens", "steps", "disk"],
         "/model" => &["playbook", "openai:", "anthropic:", "gemini:", "hf:", "together:", "ollama:", "vllm:", "url:"],
         "/goal" => &["none"],
         _ => &[],

@@ -1,13 +1,14 @@
 //! Ctrl-C in a session: once stops the turn, twice the run, three times the session. SIGTERM ends all of it.
 
 use std::{
-    process,
+    io, process,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tunesmith_sandbox::Cancel;
 
@@ -18,6 +19,8 @@ use crate::commands::stop::CANCELLED;
 pub struct Keys {
     state: Mutex<State>,
     leave: AtomicBool,
+    /// The terminal as it was before a line editor had it.
+    terminal: Option<Termios>,
 }
 
 #[derive(Default)]
@@ -31,7 +34,7 @@ struct State {
 impl Keys {
     /// Listens from now on.
     pub fn watch() -> Arc<Self> {
-        let keys = Arc::new(Keys::default());
+        let keys = Arc::new(Keys { terminal: tcgetattr(io::stdin()).ok(), ..Keys::default() });
         if let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         {
@@ -77,9 +80,17 @@ impl Keys {
         match state.pressed {
             1 => eprintln!("stopping this turn; Ctrl-C again ends the run"),
             2 => eprintln!("ending the run; Ctrl-C again leaves at once"),
-            _ => process::exit(CANCELLED.into()),
+            _ => self.exit(),
         }
         cancel.cancel();
+    }
+
+    /// Leaves at once, with the terminal as it was.
+    fn exit(&self) {
+        if let Some(terminal) = &self.terminal {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, terminal);
+        }
+        process::exit(CANCELLED.into());
     }
 
     /// With a run at work it is stopped first, so that its log has an end.
@@ -87,7 +98,7 @@ impl Keys {
         let second = self.leave.swap(true, Ordering::Relaxed);
         match (&self.state().cancel, second) {
             (Some(cancel), false) => cancel.cancel(),
-            _ => process::exit(CANCELLED.into()),
+            _ => self.exit(),
         }
     }
 }

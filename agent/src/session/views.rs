@@ -81,12 +81,14 @@ pub fn goals(goals: &[Goal]) -> String {
 pub fn budget(set: &Values) -> String {
     let minutes = set.minutes.map_or_else(|| "no limit of time".to_owned(), |minutes| format!("{minutes} minutes"));
     let usd = set.usd.map_or_else(|| "no limit of money".to_owned(), |usd| format!("${usd}"));
+    let tokens =
+        set.tokens.map_or_else(|| "any number of tokens".to_owned(), |most| format!("{} tokens", count(most.get())));
     let steps = set.steps.map_or_else(
         || "no limit of steps (100 for a language model)".to_owned(),
         |steps| counted(steps.get() as usize, "step"),
     );
     let disk = bytes(set.disk.unwrap_or(run::DISK));
-    format!("a run may use: {minutes}, {usd}, {steps}, {disk} of disk")
+    format!("a run may use: {minutes}, {usd}, {tokens}, {steps}, {disk} of disk")
 }
 
 /// What a run has used.

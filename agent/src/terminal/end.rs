@@ -50,7 +50,7 @@ pub(super) fn lines(finished: &Finished) -> Vec<String> {
 fn going_on(finished: &Finished) -> Option<String> {
     let more = match finished.outcome {
         Outcome::Cancelled => "",
-        Outcome::Budget => ", with more --minutes, --steps, --usd or --disk",
+        Outcome::Budget => ", with more --minutes, --steps, --usd, --tokens or --disk",
         _ => return None,
     };
     let dir = finished.dir.display().to_string();

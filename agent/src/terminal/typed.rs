@@ -11,6 +11,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, read},
+    termios::{QueueSelector, tcflush},
 };
 
 /// How long it may take until a reader notices that nobody waits for it.
@@ -35,6 +36,12 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+/// Drops what was typed by now: it was no answer to a question that is only asked now.
+pub fn forget() {
+    // Nothing is typed ahead where there is no terminal.
+    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
 }
 
 /// The next line of the terminal on standard input, without its end; `None` at its end and as soon as nobody waits.

@@ -21,6 +21,7 @@ fn started() -> Kind {
         minutes: None,
         steps: None,
         usd: None,
+        tokens: None,
         disk: None,
         max_bytes: None,
         seed: 3,

@@ -116,7 +116,8 @@ fn a_directory_from_elsewhere_grants_nothing_that_is_still_to_be_done() {
     let hub = TcpListener::bind("127.0.0.1:0").unwrap();
     hub.set_nonblocking(true).unwrap();
     let run = scripts.path();
-    let mut going = command(scripts.dir.path(), &["resume", run.to_str().unwrap(), "--steps", "9"]);
+    let mut going =
+        command(scripts.dir.path(), &["resume", run.to_str().unwrap(), "--steps", "9", "--approve", "auto"]);
     going.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_TOKEN", "canary");
     let said: Said = going.output().unwrap().into();
     assert_eq!((said.code, scripts.end().0), (3, Outcome::NotMet), "{said:?}");
@@ -193,4 +194,40 @@ fn a_replay_that_fails_leaves_nothing_and_runs_are_looked_for_where_the_settings
     tunesmith(dir, &["runs", "rm", name, "--yes"]).ok();
     assert_eq!(fs::read_dir(dir.join("kept")).unwrap().count(), 0);
     assert!(log::read(&runs[0].dir.join("events.jsonl")).is_err());
+}
+
+/// A run that was begun in another home, by a planner that never answers; the listener has heard all that it was asked.
+fn strange() -> (Scripts, TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let planner = format!("url:http://{}/v1#m", listener.local_addr().unwrap());
+    let scripts = Scripts::new(&[]);
+    let mut begun = scripts.command(&["--planner", &planner, "--minutes", "0.02"]);
+    let said: Said = begun.env("HOME", scripts.dir.path().join("elsewhere")).output().unwrap().into();
+    assert_eq!(said.code, 4, "{said:?}");
+    listener.set_nonblocking(true).unwrap();
+    while listener.accept().is_ok() {}
+    (scripts, listener, planner)
+}
+
+#[test]
+fn a_run_begun_elsewhere_gets_no_key_before_the_user_has_named_its_planner() {
+    let (scripts, listener, planner) = strange();
+    let run = scripts.path();
+    let resume = |more: &[&str]| -> Said {
+        let args = [&["resume", run.to_str().unwrap(), "--minutes", "0.06"], more].concat();
+        command(scripts.dir.path(), &args).env("TUNESMITH_API_KEY", "key").output().unwrap().into()
+    };
+    let refused = resume(&[]);
+    assert_eq!(
+        refused.refused(5),
+        format!(
+            "error: the run was not begun here, and {planner} would plan it, with your key; allow that with --planner {planner}\n"
+        )
+    );
+    assert!(listener.accept().is_err(), "it was asked all the same");
+    let allowed = resume(&["--planner", &planner]);
+    assert!(allowed.err.contains("note: the run was not begun here, so what it may do and share is what your flags"));
+    // Nobody is there to approve the plan.
+    assert_eq!(allowed.code, 5, "{allowed:?}");
+    assert!(listener.accept().is_err(), "it was asked before it was approved");
 }

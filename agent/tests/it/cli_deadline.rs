@@ -98,6 +98,16 @@ fn long_grading(seconds: f64) -> Case {
     case.with(&["--file", "open.jsonl", "--test", "test.jsonl", "--base", "nano"])
 }
 
+/// More rows than can be read and set aside in the time.
+fn long_reading(seconds: f64) -> Case {
+    let case = case("reading of rows", seconds, &[finish()]);
+    let rows =
+        (0..400_000).map(|n| format!("hello world number {n} and {} more words here,{}\n", n * 7919 % 10_007, n % 4));
+    let text: String = std::iter::once("text,label\n".to_owned()).chain(rows).collect();
+    fs::write(case.scripts.dir.path().join("many.csv"), text).unwrap();
+    case.with(&["--file", "many.csv"])
+}
+
 fn hung_command(seconds: f64) -> Case {
     let call = ("shell", json!({"command": "trap '' TERM INT; sleep 600 & wait; wait", "timeout": 600}));
     case("a command that hangs", seconds, &[call, ("finish", json!({"summary": "s"}))])
@@ -153,8 +163,17 @@ fn playbook(seconds: f64) -> Case {
 
 /// All that can hang, with a deadline after so many seconds.
 fn cases(seconds: f64) -> Vec<Case> {
-    let makers =
-        [long_training, long_grading, hung_command, hung_program, hung_schema, hung_planner, endless_model, playbook];
+    let makers = [
+        long_reading,
+        long_training,
+        long_grading,
+        hung_command,
+        hung_program,
+        hung_schema,
+        hung_planner,
+        endless_model,
+        playbook,
+    ];
     makers.into_iter().map(|make| make(seconds)).collect()
 }
 
@@ -172,7 +191,14 @@ fn play(cases: &[Case]) -> Vec<String> {
 
 #[test]
 fn whatever_hangs_the_run_has_left_within_two_seconds_of_its_deadline() {
-    let mut all = vec![long_training(8.0), hung_command(1.0), hung_schema(2.0), hung_planner(3.0), endless_model(5.0)];
+    let mut all = vec![
+        long_reading(1.0),
+        long_training(8.0),
+        hung_command(1.0),
+        hung_schema(2.0),
+        hung_planner(3.0),
+        endless_model(5.0),
+    ];
     all.push(long_grading(20.0));
     assert_eq!(play(&all), Vec::<String>::new());
 }

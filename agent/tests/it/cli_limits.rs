@@ -30,7 +30,7 @@ fn a_run_that_fills_its_disk_ends_with_what_it_held_and_what_to_do_and_goes_on_w
     let held = why.strip_prefix("the run's directory came to ").unwrap_or_else(|| panic!("{why}"));
     assert!(held.ends_with(" MB of the 52.4 MB that it may hold; give it more with --disk"), "{why}");
     let said = format!("{}{}", said.out, said.err);
-    assert!(said.contains("with more --minutes, --steps, --usd or --disk"), "{said}");
+    assert!(said.contains("with more --minutes, --steps, --usd, --tokens or --disk"), "{said}");
     // The limit is in the log and in the report, and so is what was seen.
     let report: Value = serde_json::from_slice(&std::fs::read(scripts.path().join("report.json")).unwrap()).unwrap();
     assert_eq!(report["cost"]["disk_limit"], json!(50 << 20));

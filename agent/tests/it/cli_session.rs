@@ -136,7 +136,7 @@ fn a_person_types_a_task_watches_it_and_leaves() {
     person.sees("error: there is no command /mod; did you mean /model?");
     person.sees("> ");
     person.presses("/bu\t steps 40\r");
-    person.sees("a run may use: no limit of time, no limit of money, 40 steps");
+    person.sees("a run may use: no limit of time, no limit of money, any number of tokens, 40 steps");
     person.types("Route these messages to the right team @tickets.csv. My key is hf_abcdefghijklmnopqrstuvwxyz012345");
     person.sees("files: tickets.csv");
     person.sees("data_inspect  ");

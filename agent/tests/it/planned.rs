@@ -48,6 +48,7 @@ async fn a_model_plans_a_run_through_a_429_a_cut_stream_and_a_malformed_call() {
 
     let runs = dir.path().join("runs");
     let mut run = Command::new(env!("CARGO_BIN_EXE_tunesmith"));
+    run.env("XDG_STATE_HOME", dir.path().join("state"));
     run.args(["run", &task.request, "--approve", "auto", "--json", "--planner"]);
     run.arg(format!("url:{}#m", server.base)).arg("--file").arg(&file).arg("--dir").arg(&runs);
     run.env("TUNESMITH_API_KEY", "sk-secret-of-the-test").env("OPENAI_API_KEY", "sk-of-another-provider");
@@ -98,6 +99,7 @@ async fn a_model_plans_a_run_through_a_429_a_cut_stream_and_a_malformed_call() {
 
     // The recording plans the same run again, without a server.
     let mut again = Command::new(env!("CARGO_BIN_EXE_tunesmith"));
+    again.env("XDG_STATE_HOME", dir.path().join("state"));
     again.args(["run", &task.request, "--approve", "auto", "--json", "--planner"]);
     again.arg(format!("replay:{}", summary.dir.display())).arg("--file").arg(&file);
     again.arg("--dir").arg(dir.path().join("again"));

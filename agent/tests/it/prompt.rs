@@ -60,6 +60,7 @@ fn rows_are_told_only_where_they_may_be_shared() {
         minutes: Some(10.0),
         steps: Some(30),
         usd: None,
+        tokens: None,
         disk: None,
         seed: 0,
     };

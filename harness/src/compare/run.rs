@@ -28,8 +28,11 @@ pub(super) fn load(dir: &Path, cluster: Option<&str>) -> Result<Results, Compare
     json::lines(&log, |line, event| {
         let event: Event = serde_json::from_value(event)
             .map_err(|e| wrong(&log, format!("line {line} is not an event that this version knows ({e})")))?;
-        if let Kind::Graded { grade: found, .. } = event.kind {
-            grade = Some(found);
+        match event.kind {
+            Kind::Graded { grade: found, .. } => grade = Some(found),
+            // A run that went on has another result, or none yet.
+            Kind::Resumed { .. } => grade = None,
+            _ => {}
         }
         Ok(())
     })?;

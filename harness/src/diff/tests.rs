@@ -23,6 +23,7 @@ fn task() -> Task {
         minutes: Some(10.0),
         steps: None,
         usd: None,
+        tokens: None,
         disk: None,
         max_bytes: None,
         seed: 1,

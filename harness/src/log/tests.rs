@@ -34,6 +34,7 @@ fn task() -> Task {
         minutes: Some(10.0),
         steps: None,
         usd: None,
+        tokens: None,
         disk: None,
         seed: u64::MAX,
     }
@@ -109,7 +110,7 @@ fn kinds() -> Vec<Kind> {
         Kind::Told { step: Some(1), content: "{}".into() },
         Kind::Observed { what: "time left".into(), value: json!({"run": null}) },
         Kind::Instructed { text: "less".into() },
-        Kind::Undone { from: 1_000, steps: 2, cost: Cost { tokens: None, usd: Some(0.5) } },
+        Kind::Undone { from: 1_000, steps: 2, cost: Cost { tokens: None, usd: Some(0.5) }, used: 60.5 },
         Kind::Resumed {
             version: "0.1.0".into(),
             used: 2.5,
@@ -120,6 +121,7 @@ fn kinds() -> Vec<Kind> {
                 allow: vec!["scope".into()],
                 sandbox: "on".into(),
             }),
+            lost: Some(Cost { tokens: Some(9), usd: None }),
         },
         Kind::Guarded { guard: "repeat".into(), why: "the same call three times".into() },
         Kind::Compacted { dropped: 4, tokens: (900, 400), result_chars: None },
@@ -305,7 +307,7 @@ fn a_full_disk_leaves_whole_lines_and_says_so() {
 fn what_was_taken_back_stays_in_the_file_and_out_of_what_is_read() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("events.jsonl");
-    let undone = |from| Kind::Undone { from, steps: 1, cost: Cost { tokens: Some(7), usd: None } };
+    let undone = |from| Kind::Undone { from, steps: 1, cost: Cost { tokens: Some(7), usd: None }, used: 1.0 };
     let mut log = Log::create(&path).unwrap();
     let all = ["a", "b", "c"].map(said).into_iter().chain([undone(1), said("d"), undone(4), undone(0), said("e")]);
     all.enumerate().for_each(|(n, kind)| drop(log.append(kind, at(n as i64)).unwrap()));

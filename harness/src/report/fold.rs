@@ -10,7 +10,7 @@ use super::{
     step::{Policy, Step, Steps},
 };
 use crate::{
-    event::{Before, Event, Fault, JobRecord, Kind, LOST},
+    event::{self, Before, Event, Fault, JobRecord, Kind, paid, seconds_used},
     grade::Grade,
     score::{Score, Verdict},
     task::{Scope, Task},
@@ -30,14 +30,8 @@ pub(super) fn fold(events: &[Event]) -> Report {
         take(&mut report, &mut hints, (&mut spent, &mut steps), &event.kind);
     }
     let before = events.first().and_then(before);
-    if let (Some(first), Some(last)) = (events.first(), events.last()) {
-        // Nobody was at work between the end of one process and the beginning of the next.
-        let resumed = events.iter().rev().find_map(|event| match event.kind {
-            Kind::Resumed { used, .. } => Some((event.at, used)),
-            _ => None,
-        });
-        let (since, used) = resumed.unwrap_or((first.at, before.map_or(0.0, |before| before.seconds)));
-        report.cost.seconds = used + last.at.duration_since(since).as_secs_f64().max(0.0);
+    report.cost.seconds = seconds_used(events);
+    if let Some(last) = events.last() {
         report.hashes.insert("events".into(), last.prev.clone());
     }
     // The playbook asks no model, so its own cost is known to be nothing.
@@ -121,6 +115,7 @@ impl Spent {
 }
 
 fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mut Steps), kind: &Kind) {
+    paid(kind).into_iter().for_each(|cost| spent.add((cost.tokens, cost.usd)));
     match kind {
         Kind::Started { task, planner, version, rows, layers, inputs, before: _ } => {
             start(report, task);
@@ -133,18 +128,16 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
         Kind::Scoped { scope } => freeze(report, scope),
         Kind::Said { tokens, usd, repairs, .. } => {
             repairs.iter().for_each(|what| *report.repairs.entry(what.clone()).or_default() += 1);
-            spent.add((*tokens, *usd));
             steps.said(*tokens, *usd);
         }
         Kind::Called { step, tool, args, .. } => {
             hints.called(tool, args);
             report.steps.push(steps.called(*step, tool, args));
         }
-        Kind::Returned { step, tool, ok, output, seconds, jobs, fault, .. } => {
+        Kind::Returned { step, tool, ok, output, seconds, jobs, fault, asked, .. } => {
             let most = jobs.iter().filter_map(|job| job.disk_bytes).max();
             report.cost.disk_bytes = report.cost.disk_bytes.max(most);
-            spent.add(steps.asked(tool, *fault, output));
-            returned(report, steps, (*step, tool, *ok), (output, *seconds), (*fault, jobs));
+            returned(report, steps, (*step, tool, *ok), (output, *seconds), (*fault, jobs, *asked));
             if *ok {
                 hints.returned(*step, tool, output);
                 if tool == "data_inspect" && report.data.is_none() {
@@ -168,10 +161,12 @@ fn take(report: &mut Report, hints: &mut Hints, (spent, steps): (&mut Spent, &mu
             touched(report, Policy::Guarded { guard: guard.clone() });
             report.guards.push(Guard { guard: guard.clone(), why: why.clone() });
         }
-        Kind::Observed { what, value } if what == LOST => spent.add((None, value.as_f64())),
-        Kind::Compacted { .. } | Kind::Briefed { .. } | Kind::Told { .. } | Kind::Observed { .. } => {}
+        Kind::Compacted { .. }
+        | Kind::Briefed { .. }
+        | Kind::Told { .. }
+        | Kind::Observed { .. }
+        | Kind::Undone { .. } => {}
         Kind::Instructed { text } => report.instructions.push(text.clone()),
-        Kind::Undone { cost, .. } => spent.add((cost.tokens, cost.usd)),
         // What the run had come to before is not what it ends as.
         Kind::Resumed { task, .. } => {
             unended(report);
@@ -209,7 +204,7 @@ fn returned(
     steps: &mut Steps,
     (step, tool, ok): (u32, &str, bool),
     (output, seconds): (&Value, f64),
-    how: (Option<Fault>, &[JobRecord]),
+    how: (Option<Fault>, &[JobRecord], Option<event::Cost>),
 ) {
     if entry(report, step).is_none() {
         report.steps.push(steps.called(step, tool, &Value::Null));

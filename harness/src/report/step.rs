@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    event::{Approver, Capability, Fault, JobRecord},
+    event::{Approver, Capability, Cost, Fault, JobRecord},
     figures::{bytes, duration, percent},
     grade::less_is_better,
     score::{Score, Verdict},
@@ -282,28 +282,11 @@ impl Steps {
         }
     }
 
-    /// What a step asked of a model itself: tokens and dollars. Where it failed, that is unknown.
-    pub fn asked(&self, tool: &str, fault: Option<Fault>, output: &Value) -> (Option<u64>, Option<f64>) {
-        let asks =
-            tool == "data_make" && (self.args["spec"]["teacher"].is_object() || self.args["spec"]["verify"].is_array());
-        match fault {
-            None if asks => {
-                let spent = &output["spent"];
-                let tokens = spent["tokens"].as_u64().filter(|_| spent["exact"] == true);
-                (tokens, spent["usd"].as_f64())
-            }
-            // What was refused has asked nothing.
-            Some(Fault::Invalid | Fault::Denied) => (Some(0), Some(0.0)),
-            Some(_) if asks => (None, None),
-            _ => (Some(0), Some(0.0)),
-        }
-    }
-
-    /// Books what a step returned: its kind of failure, what its jobs took, and its figures. `metric` is the run's.
+    /// Books what a step returned: its kind of failure, what its jobs and questions took, and its figures. `metric` is the run's.
     pub fn returned(
         &mut self,
         entry: &mut Step,
-        (fault, jobs): (Option<Fault>, &[JobRecord]),
+        (fault, jobs, asked): (Option<Fault>, &[JobRecord], Option<Cost>),
         output: &Value,
         metric: Option<&str>,
     ) {
@@ -312,7 +295,7 @@ impl Steps {
             (Some(true), _) => Some(true),
             (_, fault) => fault.map(|fault| fault != Fault::Invalid),
         };
-        let (tokens, usd) = self.asked(&entry.tool, fault, output);
+        let (tokens, usd) = asked.map_or((Some(0), Some(0.0)), |cost| (cost.tokens, cost.usd));
         entry.cost.tokens = entry.cost.tokens.zip(tokens).map(|(a, b)| a.saturating_add(b));
         entry.cost.usd = entry.cost.usd.zip(usd).map(|(a, b)| a + b);
         entry.cost.cpu_seconds = sum(jobs.iter().map(|job| job.cpu_seconds));

@@ -71,7 +71,7 @@ impl Sink {
         match memchr::memchr(0, bytes).filter(|_| self.nul) {
             Some(at) => {
                 let (line, offset) = place(at);
-                Err(Problem::Nul { line, offset })
+                Err(Problem::Nul { line, offset, byte: 0 })
             }
             None => Ok(text),
         }

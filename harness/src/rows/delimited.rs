@@ -30,7 +30,7 @@ impl Header {
             .map_err(|e| Problem::NotUtf8 { line: chunk.line, offset: chunk.offset + e.valid_up_to() as u64 })?;
         if let Some(at) = memchr::memchr(0, text.as_bytes()) {
             let line = chunk.line + memchr::memchr_iter(b'\n', &text.as_bytes()[..at]).count() as u64;
-            return Err(Problem::Nul { line, offset: chunk.offset + at as u64 });
+            return Err(Problem::Nul { line, offset: chunk.offset + at as u64, byte: 0 });
         }
         reader(text.as_bytes(), delimiter).read_record(&mut record).map_err(|e| Problem::Io(e.into()))?;
         if record.len() > MAX_COLUMNS {

@@ -204,7 +204,7 @@ fn binary(head: &[u8]) -> Result<(), Problem> {
     }
     let offset = memchr::memchr(0, head).or_else(|| head.iter().position(control)).unwrap_or(0);
     let line = 1 + memchr::memchr_iter(b'\n', &head[..offset]).count() as u64;
-    Err(Problem::Nul { line, offset: offset as u64 })
+    Err(Problem::Nul { line, offset: offset as u64, byte: head.get(offset).copied().unwrap_or_default() })
 }
 
 #[cfg(test)]

@@ -66,13 +66,15 @@ pub enum Problem {
         /// The encoding.
         encoding: &'static str,
     },
-    /// A NUL byte.
-    #[error("line {line}: byte {offset} of the file is NUL, so it is not text; check how the file was made")]
+    /// A byte that no text has.
+    #[error("line {line}: byte {offset} of the file is {}, so it is not text; check how the file was made", control(*byte))]
     Nul {
         /// The line, from 1.
         line: u64,
         /// Offset in the file, from 0.
         offset: u64,
+        /// The byte.
+        byte: u8,
     },
     /// Two columns of one name.
     #[error("the header names {name:?} twice (columns {first} and {second}); rename one")]
@@ -170,3 +172,7 @@ impl fmt::Display for RowsError {
 }
 
 impl std::error::Error for RowsError {}
+
+fn control(byte: u8) -> String {
+    if byte == 0 { "NUL".into() } else { format!("a control character (0x{byte:02x})") }
+}

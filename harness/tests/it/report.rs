@@ -33,6 +33,7 @@ fn started(request: &str) -> Kind {
         minutes: Some(10.0),
         steps: None,
         usd: None,
+        tokens: None,
         disk: None,
         seed: 7,
     };

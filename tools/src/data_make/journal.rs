@@ -2,16 +2,16 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions, TryLockError},
-    io,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use tunesmith_harness::{ask::Answer, run::append_line};
 
-use super::purse::Cost;
-use crate::files::read_small;
+use super::{MADE, purse::Cost, write::JOURNAL};
+use crate::files::{open_regular, read_small};
 
 /// Largest journal that is read, in bytes: its answers are held.
 const MOST_BYTES: u64 = 2 << 30;
@@ -206,8 +206,7 @@ impl Journal {
     /// What was spent so far, with what is under way. It is no part of what is made: what was lost depends on when a process
     /// died.
     pub fn spent(&self) -> Spent {
-        let lost = self.state.asked.values().flatten().copied().fold(Cost::NONE, Cost::plus);
-        Spent { lost, ..self.state.spent }
+        self.state.all_spent()
     }
 
     /// This question is about to be asked.
@@ -240,7 +239,31 @@ impl Journal {
     }
 }
 
+/// What was spent on all data sets that the tool makes in `dir`, with what a kill has lost, as their journals have it. Whatever
+/// is no journal says nothing.
+pub fn spent_in(dir: &Path) -> Cost {
+    let journals = fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| {
+        let made = entry.file_name().to_string_lossy().starts_with(MADE) && entry.file_type().ok()?.is_dir();
+        made.then(|| entry.path().join(JOURNAL))
+    });
+    journals.filter_map(|path| open_regular(&path).ok()).fold(Cost::NONE, |sum, file| {
+        let lines = BufReader::new(file.take(MOST_BYTES)).split(b'\n').map_while(Result::ok);
+        let mut state = State::default();
+        lines.map_while(|line| serde_json::from_slice(&line).ok()).for_each(|line| {
+            state.take(line);
+            // What was said is not needed here.
+            state.replies.clear();
+        });
+        sum.plus(state.all_spent().all())
+    })
+}
+
 impl State {
+    fn all_spent(&self) -> Spent {
+        let lost = self.asked.values().flatten().copied().fold(Cost::NONE, Cost::plus);
+        Spent { lost, ..self.spent }
+    }
+
     fn take(&mut self, line: Line) {
         match line {
             Line::Begun(header) => self.begun = Some(header),

@@ -165,16 +165,20 @@ fn soak_folding_takes_little_for_each_step() {
 }
 
 #[test]
-fn what_a_step_asks_of_a_model_itself_is_its_cost_and_unknown_where_it_failed() {
-    let taught = json!({"spec": {"teacher": {"instructions": "write"}}});
-    let spent = |exact: bool| Ok(json!({"spent": {"questions": 3, "tokens": 500, "usd": 0.25, "exact": exact}}));
+fn what_a_step_asks_of_a_model_itself_is_its_cost() {
+    let asked = |n, end, cost| {
+        let [called, returned] = step(n, "data_make", json!({}), end);
+        let Kind::Returned { step, id, tool, ok, output, seconds, jobs, fault, .. } = returned else { unreachable!() };
+        vec![called, Kind::Returned { step, id, tool, ok, output, seconds, jobs, fault, asked: cost }]
+    };
+    let cost = |tokens, usd| Some(Cost { tokens, usd });
     let kinds = [
         vec![said(Some(100))],
-        step(1, "data_make", taught.clone(), spent(true)).into(),
-        step(2, "data_make", taught.clone(), spent(false)).into(),
-        step(3, "data_make", taught.clone(), Err(Fault::Resource)).into(),
-        step(4, "data_make", taught, Err(Fault::Denied)).into(),
-        step(5, "data_make", json!({"spec": {"templates": []}}), Err(Fault::Failed)).into(),
+        asked(1, Ok(json!({})), cost(Some(500), Some(0.25))),
+        asked(2, Ok(json!({})), cost(None, Some(0.25))),
+        asked(3, Err(Fault::Resource), cost(None, None)),
+        asked(4, Err(Fault::Denied), None),
+        asked(5, Ok(json!({})), None),
     ];
     let costs: Vec<_> = fold(kinds.concat()).into_iter().map(|step| (step.cost.tokens, step.cost.usd)).collect();
     let nothing = (Some(0), Some(0.0));
