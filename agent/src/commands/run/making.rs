@@ -119,7 +119,7 @@ impl Unmade {
                 out: out.clone(),
                 resume: out.join(JOURNAL).is_file(),
                 beside: Path::new("."),
-                limits: Limits { usd: options.task.usd, ..Limits::default() },
+                limits: Limits { usd: options.task.usd, tokens: options.task.tokens, ..Limits::default() },
                 teacher: ask.as_deref(),
                 judge: None,
                 jobs: bench.jobs(),
