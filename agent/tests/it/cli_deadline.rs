@@ -101,8 +101,8 @@ fn long_grading(seconds: f64) -> Case {
 /// More rows than can be read and set aside in the time.
 fn long_reading(seconds: f64) -> Case {
     let case = case("reading of rows", seconds, &[finish()]);
-    let rows =
-        (0..400_000).map(|n| format!("hello world number {n} and {} more words here,{}\n", n * 7919 % 10_007, n % 4));
+    let rows = (0..400_000_u64)
+        .map(|n| format!("hello world number {n} and {} more words here,{}\n", n * 7919 % 10_007, n % 4));
     let text: String = std::iter::once("text,label\n".to_owned()).chain(rows).collect();
     fs::write(case.scripts.dir.path().join("many.csv"), text).unwrap();
     case.with(&["--file", "many.csv"])

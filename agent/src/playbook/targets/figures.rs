@@ -14,7 +14,7 @@ pub(super) struct Figure {
     pub to: usize,
 }
 
-/// Shares of a whole: `90 %`, `0.9`, `nine out of ten`.
+/// Shares of a whole: `90 %`, `0.9`, `nine out of ten`, `5 points better`.
 pub(super) fn shares(words: &Words) -> Vec<Figure> {
     let mut found = Vec::new();
     for (at, word) in words.list.iter().enumerate() {
@@ -23,6 +23,9 @@ pub(super) fn shares(words: &Words) -> Vec<Figure> {
         let percent = |n: usize| match (next(n), next(n + 1)) {
             ("%" | "percent" | "percents" | "pct", _) => Some(n + 1),
             ("per", "cent") => Some(n + 2),
+            // Of what, the words behind say.
+            ("points" | "point", "better" | "higher" | "more") => Some(n),
+            ("percentage", "points" | "point") => Some(n + 1),
             _ => None,
         };
         // "9 out of 10", "nine in ten", "9 times out of 10".
