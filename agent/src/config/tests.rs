@@ -78,6 +78,7 @@ fn with_nothing_set_every_key_has_its_default() {
         ("dir", text("runs")),
         ("minutes", None),
         ("usd", None),
+        ("tokens", None),
         ("steps", None),
         ("disk", text("32G")),
         ("goals", None),

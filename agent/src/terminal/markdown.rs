@@ -6,6 +6,9 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::commands::table::table;
 
+/// Bytes of a block that is waited for: it is looked at again with each piece.
+const LONGEST: usize = 64 << 10;
+
 /// Words that arrive in pieces: whole blocks are shown as soon as they have ended.
 #[derive(Default)]
 pub(super) struct Words {
@@ -19,7 +22,10 @@ impl Words {
     pub fn push(&mut self, piece: &str, look: Look) -> Vec<String> {
         self.stream.push(piece);
         let rest = &self.stream.shown()[self.given..];
-        let whole = blocks_end(rest);
+        let whole = match blocks_end(rest) {
+            0 if rest.len() > LONGEST => rest.rfind('\n').map_or(0, |at| at + 1),
+            whole => whole,
+        };
         let lines = self.lines(&rest[..whole], look);
         self.given += whole;
         lines

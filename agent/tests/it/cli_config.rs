@@ -36,6 +36,7 @@ base             \"nano\"      default
 dir              \"runs\"      default
 minutes          20          ~/tunesmith.toml
 usd              –           default
+tokens           –           default
 steps            9           TUNESMITH_STEPS
 disk             \"32G\"       default
 goals            –           default

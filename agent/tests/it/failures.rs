@@ -220,6 +220,9 @@ fn a_run_says_all_that_it_was_made_of_and_leaves_nothing_but_itself() {
     let before = paths(dir, "runs");
     let mut command = scripts.command(&["--seed", "11"]);
     command.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap())).env("HF_TOKEN", "canary");
+    // Where the list of one's own runs is.
+    let state = tempfile::tempdir().unwrap();
+    command.env("XDG_STATE_HOME", state.path());
     let said: Said = command.output().unwrap().into();
     assert!([0, 3].contains(&said.code), "{said:?}");
     // No card, no collection, no trace: nobody was spoken to, and nothing was written beside the run.

@@ -373,11 +373,16 @@ fn contents(messages: &[Message]) -> Vec<Value> {
 async fn tokens_and_dollars_end_the_run_when_they_are_used_up() {
     let look = Fake::new("look", |args| Ok(args.clone()));
     let mut play = Play::new(&[&look]);
-    let replies = || (0..9).map(|n| Ok(reply("look", &format!("{{\"n\":{n}}}")))).collect();
-    play.caps = Caps { tokens: Some(100), ..Caps::default() };
-    // The second reply reaches the limit, so its call is not made.
+    let replies = || (0..40).map(|n| Ok(reply("look", &format!("{{\"n\":{n}}}")))).collect();
+    play.caps = Caps { tokens: Some(1_000), ..Caps::default() };
+    // Nothing is asked that could pass the limit: what is sent counts as well as what may be answered.
     let (ended, _) = play.run_with(&Talker::new(replies())).await;
-    assert_eq!((ended.end, ended.spent.steps, ended.why.as_str()), (End::Budget, 1, "100 of 100 tokens are used"));
+    assert!(ended.spent.tokens.is_some_and(|tokens| (300..=744).contains(&tokens)), "{ended:?}");
+    let why = format!(
+        "{} of 1000 tokens are used, and the next reply could take more than the rest",
+        ended.spent.tokens.unwrap()
+    );
+    assert_eq!((ended.end, ended.why), (End::Budget, why));
     play.caps = Caps { usd: Some(0.25), ..Caps::default() };
     let (ended, _) = play.run_with(&Talker::new(replies())).await;
     assert_eq!((ended.end, ended.spent.steps, ended.why.as_str()), (End::Budget, 2, "$0.30 of $0.25 are used"));
