@@ -180,7 +180,7 @@ async fn write(socket: &mut TcpStream, answer: Answer) {
     }
     for piece in answer.pieces.iter().filter(|piece| !piece.is_empty()) {
         let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
-        socket.write_all(if answer.raw { piece } else { &chunk }).await.unwrap();
+        socket.write_all(if answer.raw { piece } else { &chunk }).await.ok();
         socket.flush().await.unwrap();
     }
     if answer.hold {
