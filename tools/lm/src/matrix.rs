@@ -7,6 +7,7 @@ use half::{bf16, f16};
 use crate::storage::Mapped;
 
 mod blocks;
+pub(crate) mod dots;
 
 pub(crate) use blocks::{Q4_K, Q6_K, Q8_0};
 
@@ -197,6 +198,19 @@ impl Matrix {
     /// The same where its numbers can be used where they are, else [`Matrix::decoded`].
     pub(crate) fn in_place(self) -> Self {
         if self.plain().is_some() { self } else { self.decoded() }
+    }
+
+    /// `y[o] (+)= Σ x[i] w[o, i]` for the rows `w` from row `first` on, as many as `y` has numbers, each as long as `x`.
+    pub fn dots(&self, first: usize, x: &[f32], y: &mut [f32], add: bool) {
+        let range = first * x.len()..(first + y.len()) * x.len();
+        match (self.plain(), &self.0) {
+            (Some(values), _) => dots::plain(&values[range], x, y, add),
+            (None, Data::Stored { bytes, stored, .. }) => {
+                let (size, width) = stored.block();
+                dots::dots(*stored, &bytes.get()[range.start / size * width..range.end / size * width], x, y, add);
+            }
+            (None, Data::Plain(_)) => {}
+        }
     }
 
     /// Calls `f` with the numbers in parts of `part`, which is a multiple of the block.

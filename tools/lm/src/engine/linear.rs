@@ -1,11 +1,13 @@
 //! A linear layer with its adapter: forward, and a backward written by hand.
 
+use rayon::prelude::*;
+
 use super::{
     dropout::Dropout,
     math::{self, nn, nt, tn},
     params::{LayerSlots, LinearSlot, LoraSlot},
 };
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, dots};
 
 /// Numbers that are decoded at a time where a weight is not f32: small enough to stay in a core's cache.
 const TILE: usize = 1 << 16;
@@ -28,6 +30,9 @@ impl<'a> From<&'a Matrix> for Weight<'a> {
 impl Weight<'_> {
     /// `y (+)= x Wᵀ`, with W `[out, in]` and y `[rows, out]`.
     pub fn forward(self, (rows, out, inp): (usize, usize, usize), y: &mut [f32], x: &[f32], add: bool) {
+        if rows == 1 {
+            return self.row(y, x, add);
+        }
         match self {
             Weight::Plain(w) => nt((rows, out, inp), y, x, w, add, 1.0),
             Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
@@ -36,6 +41,17 @@ impl Weight<'_> {
                 math::product((rows, n, inp), y, (x, s), (w, t), (add, 1.0));
             }),
         }
+    }
+
+    /// The same for a single row, as each step of a generation has it: every number of the weight is read once, where it is. All
+    /// threads share the outputs; each sum is made by one of them, so that their number changes nothing.
+    fn row(self, y: &mut [f32], x: &[f32], add: bool) {
+        let least = TILE.div_ceil(x.len().max(1));
+        let part = y.len().div_ceil(rayon::current_num_threads()).max(least);
+        y.par_chunks_mut(part).enumerate().for_each(|(n, y)| match self {
+            Weight::Plain(w) => dots::plain(&w[n * part * x.len()..][..y.len() * x.len()], x, y, add),
+            Weight::Stored(matrix) => matrix.dots(n * part, x, y, add),
+        });
     }
 
     /// `dx += dy W`.
@@ -292,15 +308,15 @@ mod tests {
         weights::Dtype,
     };
 
-    /// `[out, in]` numbers stored in every way, with what the library decodes them to.
-    fn stored(values: &[f32], (out, inp): (usize, usize)) -> Vec<(Stored, Matrix, Vec<f32>)> {
-        let tensor = Tensor::from_slice(values, (out, inp), &Device::Cpu).unwrap();
-        let blocks = [(Stored::Q8_0, GgmlDType::Q8_0), (Stored::Q4K, GgmlDType::Q4K), (Stored::Q6K, GgmlDType::Q6K)];
-        let blocks = blocks.map(|(stored, dtype)| {
-            let quantized = QTensor::quantize(&tensor, dtype).unwrap();
-            let decoded = quantized.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            (stored, quantized.data().unwrap().into_owned(), decoded)
-        });
+    /// A kind, numbers stored in it, and what they are decoded to.
+    type Kept = (Stored, Matrix, Vec<f32>);
+
+    fn kept((stored, bytes, decoded): (Stored, Vec<u8>, Vec<f32>)) -> Kept {
+        (stored, Matrix::stored(Bytes::Owned(bytes.into()), stored, decoded.len()).unwrap(), decoded)
+    }
+
+    /// Numbers stored as floats of every width.
+    fn floats(values: &[f32]) -> Vec<Kept> {
         let f16 = |x: &f32| half::f16::from_f32(*x).to_f32();
         let bf16 = |x: &f32| half::bf16::from_f32(*x).to_f32();
         let plain = [
@@ -308,11 +324,19 @@ mod tests {
             (Stored::F16, to_bytes(values, Dtype::F16), values.iter().map(f16).collect()),
             (Stored::BF16, to_bytes(values, Dtype::BF16), values.iter().map(bf16).collect()),
         ];
-        let matrix = |(stored, bytes, decoded): (Stored, Vec<u8>, Vec<f32>)| {
-            let matrix = Matrix::stored(Bytes::Owned(bytes.into()), stored, out * inp).unwrap();
-            (stored, matrix, decoded)
-        };
-        blocks.into_iter().chain(plain).map(matrix).collect()
+        plain.into_iter().map(kept).collect()
+    }
+
+    /// `[out, in]` numbers stored in every way, with what the library decodes them to.
+    fn stored(values: &[f32], (out, inp): (usize, usize)) -> Vec<Kept> {
+        let tensor = Tensor::from_slice(values, (out, inp), &Device::Cpu).unwrap();
+        let blocks = [(Stored::Q8_0, GgmlDType::Q8_0), (Stored::Q4K, GgmlDType::Q4K), (Stored::Q6K, GgmlDType::Q6K)];
+        let blocks = blocks.map(|(stored, dtype)| {
+            let quantized = QTensor::quantize(&tensor, dtype).unwrap();
+            let decoded = quantized.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            kept((stored, quantized.data().unwrap().into_owned(), decoded))
+        });
+        blocks.into_iter().chain(floats(values)).collect()
     }
 
     #[test]
@@ -332,6 +356,30 @@ mod tests {
             };
             let (got, want) = (run(Weight::Stored(&matrix)), run(Weight::Plain(&decoded)));
             assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-3), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_single_row_is_multiplied_where_the_weight_is_and_has_the_same_bits_on_any_number_of_threads() {
+        // More outputs than one thread takes, and widths that fill no lanes.
+        for (out, inp, blocks) in [(700, 512, true), (2_000, 77, false)] {
+            let mut rng = Rng::new(1, "weights");
+            let mut random = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f32>>();
+            let (values, x) = (random(out * inp), random(inp));
+            let kinds = if blocks { stored(&values, (out, inp)) } else { floats(&values) };
+            for (kind, matrix, decoded) in kinds {
+                let run = |weight: Weight<'_>, threads: usize| {
+                    let mut y = vec![1.0; out];
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    pool.install(|| weight.forward((1, out, inp), &mut y, &x, true));
+                    y
+                };
+                let got = run(Weight::Stored(&matrix), 2);
+                let sum = |row: &[f32]| row.iter().zip(&x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>();
+                let want = decoded.chunks(inp).map(|row| 1.0 + sum(row));
+                assert!(got.iter().zip(want).all(|(y, want)| (f64::from(*y) - want).abs() < 1e-3), "{kind:?}");
+                assert!(got == run(Weight::Stored(&matrix), 1) && got == run(Weight::Plain(&decoded), 2), "{kind:?}");
+            }
         }
     }
 

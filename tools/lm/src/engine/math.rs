@@ -131,7 +131,7 @@ pub fn tn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], ad
 /// Runs `f` compiled for the best instruction set of this machine, provided that `f` is marked `#[inline(always)]`: a
 /// closure that is called instead keeps the baseline's instructions.
 #[inline(always)]
-fn dispatch<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
     ARCH.get_or_init(pulp::Arch::new).dispatch(f)
 }

@@ -20,11 +20,13 @@ pub(super) fn decode<const B: usize, const N: usize>(
     blocks.iter().zip(outs).for_each(|(bytes, out)| block(bytes, out));
 }
 
+#[inline(always)]
 fn half(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
 /// `x = d q`.
+#[inline(always)]
 pub(super) fn q8_0(bytes: &[u8; Q8_0], out: &mut [f32; 32]) {
     let d = half(bytes, 0);
     for (x, q) in out.iter_mut().zip(&bytes[2..]) {
@@ -34,6 +36,7 @@ pub(super) fn q8_0(bytes: &[u8; Q8_0], out: &mut [f32; 32]) {
 
 /// `x = (d s) q - (dmin m)` with a 6-bit `s` and `m` for each 32 numbers. 64 numbers share 32 bytes: the first half are
 /// their low nibbles, the second half their high ones.
+#[inline(always)]
 pub(super) fn q4_k(bytes: &[u8; Q4_K], out: &mut [f32; 256]) {
     let (d, dmin) = (half(bytes, 0), half(bytes, 2));
     let scales = &bytes[4..16];
@@ -55,6 +58,7 @@ pub(super) fn q4_k(bytes: &[u8; Q4_K], out: &mut [f32; 256]) {
 
 /// `x = d s (q - 32)` with a signed `s` for each 16 numbers. 128 numbers share 64 bytes of nibbles and 32 bytes of high
 /// bits: number `l` of quarter `k` has its nibble in byte `l + 32 (k mod 2)`, low for the first two quarters.
+#[inline(always)]
 pub(super) fn q6_k(bytes: &[u8; Q6_K], out: &mut [f32; 256]) {
     let d = half(bytes, 208);
     for (h, out) in out.chunks_exact_mut(128).enumerate() {
