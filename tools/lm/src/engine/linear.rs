@@ -1,13 +1,14 @@
 //! A linear layer with its adapter: forward, and a backward written by hand.
 
-use rayon::prelude::*;
-
 use super::{
     dropout::Dropout,
     math::{self, nn, nt, tn},
     params::{LayerSlots, LinearSlot, LoraSlot},
 };
-use crate::matrix::{Matrix, dots};
+use crate::{
+    kernels::{Isa, few},
+    matrix::{Matrix, Stored},
+};
 
 /// Numbers that are decoded at a time where a weight is not f32: small enough to stay in a core's cache.
 const TILE: usize = 1 << 16;
@@ -30,9 +31,6 @@ impl<'a> From<&'a Matrix> for Weight<'a> {
 impl Weight<'_> {
     /// `y (+)= x Wᵀ`, with W `[out, in]` and y `[rows, out]`.
     pub fn forward(self, (rows, out, inp): (usize, usize, usize), y: &mut [f32], x: &[f32], add: bool) {
-        if rows == 1 {
-            return self.row(y, x, add);
-        }
         match self {
             Weight::Plain(w) => nt((rows, out, inp), y, x, w, add, 1.0),
             Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
@@ -43,15 +41,14 @@ impl Weight<'_> {
         }
     }
 
-    /// The same for a single row, as each step of a generation has it: every number of the weight is read once, where it is. All
-    /// threads share the outputs; each sum is made by one of them, so that their number changes nothing.
-    fn row(self, y: &mut [f32], x: &[f32], add: bool) {
-        let least = TILE.div_ceil(x.len().max(1));
-        let part = y.len().div_ceil(rayon::current_num_threads()).max(least);
-        y.par_chunks_mut(part).enumerate().for_each(|(n, y)| match self {
-            Weight::Plain(w) => dots::plain(&w[n * part * x.len()..][..y.len() * x.len()], x, y, add),
-            Weight::Stored(matrix) => matrix.dots(n * part, x, y, add),
-        });
+    /// The same for the rows of a step, straight from how the weight is stored, on all threads: a row has the same bits
+    /// whatever rows come with it.
+    pub fn step(self, rows: usize, y: &mut [f32], x: &[f32], adding: (bool, f32)) {
+        let raw = match self {
+            Weight::Plain(w) => (Stored::F32, bytemuck::cast_slice(w)),
+            Weight::Stored(matrix) => matrix.raw(),
+        };
+        few::multiply(Isa::best(), raw, (rows, x), y, adding);
     }
 
     /// `dx += dy W`.
@@ -94,6 +91,8 @@ pub struct Linear<'a> {
     pub inp: usize,
     /// The adapter.
     pub lora: Option<Lora<'a>>,
+    /// Whether its rows are those of a step of generation, see [`Weight::step`].
+    pub steps: bool,
 }
 
 /// An adapter in place.
@@ -142,7 +141,7 @@ impl Linear<'_> {
     /// `y = forward(x)`.
     pub fn forward(&self, rows: usize, x: &[f32], y: &mut Vec<f32>, kept: &mut Kept, dropout: &Dropout<'_>) {
         y.resize(rows * self.out, 0.0);
-        self.weight.forward((rows, self.out, self.inp), y, x, false);
+        self.weigh(rows, y, x, false);
         self.add_rest(rows, x, y, kept, dropout);
     }
 
@@ -153,8 +152,24 @@ impl Linear<'_> {
             self.forward(rows, x, &mut part, kept, dropout);
             return add(y, &part);
         }
-        self.weight.forward((rows, self.out, self.inp), y, x, true);
+        self.weigh(rows, y, x, true);
         self.add_rest(rows, x, y, kept, dropout);
+    }
+
+    /// `y (+)= x Wᵀ`.
+    fn weigh(&self, rows: usize, y: &mut [f32], x: &[f32], add: bool) {
+        match self.steps {
+            true => self.weight.step(rows, y, x, (add, 1.0)),
+            false => self.weight.forward((rows, self.out, self.inp), y, x, add),
+        }
+    }
+
+    /// `y (+)= scale · x mᵀ` with a matrix of the adapter.
+    fn adapt(&self, dims: (usize, usize, usize), y: &mut [f32], x: &[f32], m: &[f32], (add, scale): (bool, f32)) {
+        match self.steps {
+            true => Weight::Plain(m).step(dims.0, y, x, (add, scale)),
+            false => nt(dims, y, x, m, add, scale),
+        }
     }
 
     /// Adds the adapter and the bias. With DoRA, `y` holds `x Wᵀ` alone.
@@ -163,9 +178,9 @@ impl Linear<'_> {
             let dropped = dropout.apply(x, self.inp);
             let x = dropped.as_deref().unwrap_or(x);
             kept.low.resize(rows * lora.r, 0.0);
-            nt((rows, lora.r, self.inp), &mut kept.low, x, lora.a, false, 1.0);
+            self.adapt((rows, lora.r, self.inp), &mut kept.low, x, lora.a, (false, 1.0));
             match &lora.dora {
-                None => nt((rows, self.out, lora.r), y, &kept.low, lora.b, true, lora.scaling),
+                None => self.adapt((rows, self.out, lora.r), y, &kept.low, lora.b, (true, lora.scaling)),
                 Some((gain, _)) => self.magnify(rows, (lora, gain), dropped.as_deref(), y, kept),
             }
         }
@@ -192,11 +207,11 @@ impl Linear<'_> {
             }
             Some(x) => {
                 before.resize(rows * self.out, 0.0);
-                self.weight.forward((rows, self.out, self.inp), before, x, false);
+                self.weigh(rows, before, x, false);
                 y.iter_mut().zip(before.iter()).for_each(|(y, u)| *y -= u);
             }
         }
-        nt((rows, self.out, lora.r), before, &kept.low, lora.b, true, lora.scaling);
+        self.adapt((rows, self.out, lora.r), before, &kept.low, lora.b, (true, lora.scaling));
         for (y, before) in y.chunks_exact_mut(self.out).zip(before.chunks_exact(self.out)) {
             for ((y, before), gain) in y.iter_mut().zip(before).zip(gain) {
                 *y = if dropped.is_some() { *y } else { 0.0 } + gain * before;
@@ -356,30 +371,6 @@ mod tests {
             };
             let (got, want) = (run(Weight::Stored(&matrix)), run(Weight::Plain(&decoded)));
             assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-3), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn a_single_row_is_multiplied_where_the_weight_is_and_has_the_same_bits_on_any_number_of_threads() {
-        // More outputs than one thread takes, and widths that fill no lanes.
-        for (out, inp, blocks) in [(700, 512, true), (2_000, 77, false)] {
-            let mut rng = Rng::new(1, "weights");
-            let mut random = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f32>>();
-            let (values, x) = (random(out * inp), random(inp));
-            let kinds = if blocks { stored(&values, (out, inp)) } else { floats(&values) };
-            for (kind, matrix, decoded) in kinds {
-                let run = |weight: Weight<'_>, threads: usize| {
-                    let mut y = vec![1.0; out];
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    pool.install(|| weight.forward((1, out, inp), &mut y, &x, true));
-                    y
-                };
-                let got = run(Weight::Stored(&matrix), 2);
-                let sum = |row: &[f32]| row.iter().zip(&x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>();
-                let want = decoded.chunks(inp).map(|row| 1.0 + sum(row));
-                assert!(got.iter().zip(want).all(|(y, want)| (f64::from(*y) - want).abs() < 1e-3), "{kind:?}");
-                assert!(got == run(Weight::Stored(&matrix), 1) && got == run(Weight::Plain(&decoded), 2), "{kind:?}");
-            }
         }
     }
 
