@@ -7,7 +7,7 @@ use gemm::Parallelism;
 
 use crate::{
     config::{Activation, Config},
-    kernels::dispatch,
+    kernels::{self, dispatch},
 };
 
 /// Row and column stride of a matrix in a slice.
@@ -79,7 +79,7 @@ fn multiply(
     // The conjugate of a real number is the number, but only the general loops know conjugates. What calls this function
     // for all types leaves that argument out, so it is called directly, as there: with the transposed operands where
     // the result is stored by rows.
-    let product = gemm_f32::gemm::f32::get_gemm_fn();
+    let product = kernels::gemm::best();
     let flip = |s: Strides| Strides(s.1, s.0);
     let ((m, n), ds, (a, sa), (b, sb)) = match ds.1 < ds.0 {
         true => ((n, m), flip(ds), (b, flip(sb)), (a, flip(sa))),
