@@ -1,0 +1,309 @@
+//! Numbers to the bytes of a tensor. A block depends on its own numbers alone and every sum is made in one order, so that
+//! any machine and any number of threads gives the same bytes.
+//!
+//! What is minimised is the sum of squared differences. Each run of numbers that shares a scale is rounded under a row of
+//! steps near the one that just spans it; for each, least squares say which scale (and minimum) fits those whole numbers
+//! best and what difference is left. Sixteen runs are fitted side by side, one in each lane, so that the loops vectorise
+//! and no sum goes across lanes. Everything is done in units of the run's own range: tiny numbers lose nothing.
+
+use half::{f16, slice::HalfFloatSliceExt};
+
+use crate::matrix::{Q4_K, Q6_K, Q8_0, Stored};
+
+/// Writes `values`, which are whole blocks, into `out`, which has just the bytes that they take.
+pub(super) fn encode(stored: Stored, values: &[f32], out: &mut [u8]) {
+    let each = |out: &mut [u8], to: fn(f32) -> [u8; 2]| {
+        out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, x)| *out = to(*x));
+    };
+    match stored {
+        Stored::F32 => out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_le_bytes()),
+        Stored::BF16 => each(out, |x| half::bf16::from_f32(x).to_le_bytes()),
+        Stored::F16 => halves(values, out),
+        Stored::Q8_0 => dispatch(
+            #[inline(always)]
+            || blocks(values, out, q8_0),
+        ),
+        Stored::Q4K => dispatch(
+            #[inline(always)]
+            || {
+                let (pairs, rest) = values.as_chunks();
+                let (outs, rest_out) = out.split_at_mut(pairs.len() * 2 * Q4_K);
+                for (x, out) in pairs.iter().zip(outs.chunks_exact_mut(2 * Q4_K)) {
+                    q4_k(x, out);
+                }
+                if !rest.is_empty() {
+                    let mut padded = [0.0; 2 * BLOCK];
+                    padded[..rest.len()].copy_from_slice(rest);
+                    q4_k(&padded, rest_out);
+                }
+            },
+        ),
+        Stored::Q6K => dispatch(
+            #[inline(always)]
+            || blocks(values, out, q6_k),
+        ),
+    }
+}
+
+/// The largest magnitude; NaN and infinity are larger than any number.
+pub(super) fn largest(values: &[f32]) -> f32 {
+    let bits = dispatch(
+        #[inline(always)]
+        || values.iter().fold(0, |most: u32, x| most.max(x.to_bits() & 0x7fff_ffff)),
+    );
+    f32::from_bits(bits)
+}
+
+/// Numbers of a block of Q4_K and Q6_K.
+const BLOCK: usize = 256;
+/// Runs that are fitted side by side.
+const LANES: usize = 16;
+/// One number of each run.
+type Lanes = [f32; LANES];
+/// What all numbers of a run are within is nothing in a block, whose f16 scales cannot say it.
+const NOTHING: f32 = 1e-20;
+
+/// Runs `f` compiled for the best instruction set of this machine, provided that `f` is marked `#[inline(always)]`.
+#[inline(always)]
+fn dispatch<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+#[inline(always)]
+fn blocks<const N: usize, const B: usize>(values: &[f32], out: &mut [u8], block: impl Fn(&[f32; N], &mut [u8; B])) {
+    values.as_chunks().0.iter().zip(out.as_chunks_mut().0).for_each(|(x, out)| block(x, out));
+}
+
+fn halves(values: &[f32], out: &mut [u8]) {
+    let mut part = [f16::ZERO; BLOCK];
+    for (values, out) in values.chunks(BLOCK).zip(out.chunks_mut(2 * BLOCK)) {
+        part[..values.len()].convert_from_f32_slice(values);
+        out.as_chunks_mut().0.iter_mut().zip(part).for_each(|(out, x)| *out = x.to_le_bytes());
+    }
+}
+
+/// Adding it to a number below 2^22 leaves the number, rounded to even, in the lowest bits.
+const MAGIC: f32 = 12_582_912.0;
+
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    (x + MAGIC) - MAGIC
+}
+
+/// The low byte of a small whole number.
+#[inline(always)]
+fn byte(x: f32) -> u8 {
+    (x + MAGIC).to_bits() as u8
+}
+
+#[inline(always)]
+fn clamp(x: f32, low: f32, high: f32) -> f32 {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
+}
+
+/// 1/x, and 0 for what has none.
+#[inline(always)]
+fn inverse(x: f32) -> f32 {
+    if x.abs() > NOTHING { 1.0 / x } else { 0.0 }
+}
+
+/// A number as f16 in `out`, and what it says there.
+#[inline(always)]
+fn half(x: f32, out: &mut [u8]) -> f32 {
+    let half = f16::from_f32(x);
+    out.copy_from_slice(&half.to_le_bytes());
+    half.to_f32()
+}
+
+/// One scale for 32 signed bytes: the largest is 127. Halves are rounded away from 0, as llama.cpp does.
+#[inline(always)]
+fn q8_0(x: &[f32; 32], out: &mut [u8; Q8_0]) {
+    let largest = x.iter().fold(0, |most: u32, x| most.max(x.to_bits() & 0x7fff_ffff));
+    let step = f32::from_bits(largest) / 127.0;
+    let to = inverse(step);
+    half(step, &mut out[..2]);
+    for (q, x) in out[2..].iter_mut().zip(x) {
+        *q = byte((x * to).round());
+    }
+}
+
+/// Two blocks of eight runs: each run of 32 has a scale and a minimum, of 6 bits each in units of the block's.
+#[inline(always)]
+fn q4_k(x: &[f32; 2 * BLOCK], out: &mut [u8]) {
+    let (scales, minima) = span(&lanes::<32>(x));
+    let halves = x.as_chunks::<BLOCK>().0.iter().zip(scales.as_chunks::<8>().0.iter().zip(minima.as_chunks::<8>().0));
+    for ((x, (scales, minima)), out) in halves.zip(out.as_chunks_mut::<Q4_K>().0) {
+        let most = |of: &[f32; 8]| of.iter().fold(0f32, |most, x| if *x > most { *x } else { most });
+        let d = half(most(scales) / 63.0, &mut out[..2]);
+        let dmin = half(most(minima) / 63.0, &mut out[2..4]);
+        let small = |x: f32, unit: f32| clamp(nearest(x * inverse(unit)), 0.0, 63.0);
+        let (mut q, mut packed) = ([0u8; BLOCK], [0u8; 12]);
+        for (j, (x, q)) in x.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<32>().0).enumerate() {
+            let (scale, minimum) = (small(scales[j], d), small(minima[j], dmin));
+            let (to, minimum_is) = (inverse(scale * d), minimum * dmin);
+            for (q, x) in q.iter_mut().zip(x) {
+                *q = byte(clamp(nearest((x + minimum_is) * to), 0.0, 15.0));
+            }
+            let (scale, minimum) = (byte(scale), byte(minimum));
+            // The first four have six bits to themselves; the others' high bits are in the first bytes' two that are left.
+            match j {
+                0..4 => (packed[j], packed[j + 4]) = (scale, minimum),
+                _ => {
+                    packed[j + 4] = (scale & 15) | (minimum & 15) << 4;
+                    packed[j - 4] |= scale >> 4 << 6;
+                    packed[j] |= minimum >> 4 << 6;
+                }
+            }
+        }
+        out[4..16].copy_from_slice(&packed);
+        for (q, out) in q.as_chunks::<64>().0.iter().zip(out[16..].as_chunks_mut::<32>().0) {
+            let (low, high) = q.split_at(32);
+            out.iter_mut().zip(low.iter().zip(high)).for_each(|(out, (low, high))| *out = low | high << 4);
+        }
+    }
+}
+
+/// Sixteen runs of 16, each with a signed scale of 8 bits in units of the block's.
+#[inline(always)]
+fn q6_k(x: &[f32; BLOCK], out: &mut [u8; Q6_K]) {
+    let scales = swing(&lanes::<16>(x));
+    let most = scales.iter().fold(0f32, |most, x| if x.abs() > most.abs() { *x } else { most });
+    let d = half(most / -128.0, &mut out[208..]);
+    let (unit, mut q) = (inverse(d), [0u8; BLOCK]);
+    for (j, (x, q)) in x.as_chunks::<16>().0.iter().zip(q.as_chunks_mut::<16>().0).enumerate() {
+        let scale = clamp(nearest(scales[j] * unit), -128.0, 127.0);
+        let to = inverse(scale * d);
+        for (q, x) in q.iter_mut().zip(x) {
+            *q = byte(clamp(nearest(x * to), -32.0, 31.0) + 32.0);
+        }
+        out[192 + j] = byte(scale);
+    }
+    for (h, q) in q.as_chunks::<128>().0.iter().enumerate() {
+        for i in 0..32 {
+            let [a, b, c, d] = [q[i], q[i + 32], q[i + 64], q[i + 96]];
+            out[64 * h + i] = (a & 15) | (c & 15) << 4;
+            out[64 * h + 32 + i] = (b & 15) | (d & 15) << 4;
+            out[128 + 32 * h + i] = a >> 4 | b >> 4 << 2 | c >> 4 << 4 | d >> 4 << 6;
+        }
+    }
+}
+
+/// Runs of `N` numbers that follow each other, each in a lane of its own.
+#[inline(always)]
+fn lanes<const N: usize>(x: &[f32]) -> [Lanes; N] {
+    let mut rows = [[0.0; LANES]; N];
+    for (lane, run) in x.as_chunks::<N>().0.iter().enumerate() {
+        for (row, x) in rows.iter_mut().zip(run) {
+            row[lane] = *x;
+        }
+    }
+    rows
+}
+
+/// `x ≈ scale q - minimum` with whole `q` from 0 to 15 and no minimum below 0, for each lane.
+#[inline(always)]
+fn span(rows: &[Lanes; 32]) -> (Lanes, Lanes) {
+    const N: f32 = 32.0;
+    let (mut low, mut high) = ([0f32; LANES], rows[0]);
+    for row in rows {
+        for l in 0..LANES {
+            low[l] = if row[l] < low[l] { row[l] } else { low[l] };
+            high[l] = if row[l] > high[l] { row[l] } else { high[l] };
+        }
+    }
+    // In units in which the lowest number is 0 and the highest 15; `zero` is where 0 is.
+    let (mut unit, mut zero) = ([0f32; LANES], [0f32; LANES]);
+    for l in 0..LANES {
+        unit[l] = 15.0 * inverse(high[l] - low[l]);
+        zero[l] = -low[l] * unit[l];
+    }
+    let mut scaled = *rows;
+    let (mut sum, mut squares) = ([0f32; LANES], [0f32; LANES]);
+    for row in &mut scaled {
+        for l in 0..LANES {
+            row[l] = (row[l] - low[l]) * unit[l];
+            sum[l] += row[l];
+            squares[l] += row[l] * row[l];
+        }
+    }
+    let (mut best, mut slope, mut start) = ([f32::INFINITY; LANES], [0f32; LANES], [0f32; LANES]);
+    for step in 0..=20 {
+        let factor = (14.0 + step as f32 * 0.1) / 15.0;
+        let (mut q_sum, mut q_squares, mut products) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        for row in &scaled {
+            for l in 0..LANES {
+                let q = nearest(row[l] * factor);
+                let q = if q > 15.0 { 15.0 } else { q };
+                q_sum[l] += q;
+                q_squares[l] += q * q;
+                products[l] += q * row[l];
+            }
+        }
+        for l in 0..LANES {
+            let a = (N * products[l] - sum[l] * q_sum[l]) / (N * q_squares[l] - q_sum[l] * q_sum[l]);
+            let b = (sum[l] - a * q_sum[l]) / N;
+            let b = if b > zero[l] { zero[l] } else { b };
+            let rest = products[l] - b * q_sum[l];
+            let a = rest / q_squares[l];
+            let error = squares[l] - 2.0 * b * sum[l] + N * b * b - a * rest;
+            let better = error < best[l];
+            best[l] = if better { error } else { best[l] };
+            slope[l] = if better { a } else { slope[l] };
+            start[l] = if better { b } else { start[l] };
+        }
+    }
+    let mut minima = [0f32; LANES];
+    for l in 0..LANES {
+        let back = (high[l] - low[l]) / 15.0;
+        slope[l] *= back;
+        let minimum = -(low[l] + start[l] * back);
+        minima[l] = if minimum > 0.0 { minimum } else { 0.0 };
+    }
+    (slope, minima)
+}
+
+/// `x ≈ scale q` with whole `q` from -32 to 31, for each lane.
+#[inline(always)]
+fn swing(rows: &[Lanes; 16]) -> Lanes {
+    let mut most = [0f32; LANES];
+    for row in rows {
+        for l in 0..LANES {
+            most[l] = if row[l].abs() > most[l].abs() { row[l] } else { most[l] };
+        }
+    }
+    // In units in which the number farthest from 0 is -32, where there is one whole number more.
+    let mut unit = [0f32; LANES];
+    for l in 0..LANES {
+        unit[l] = -32.0 * inverse(most[l]);
+    }
+    let mut scaled = *rows;
+    for row in &mut scaled {
+        for l in 0..LANES {
+            row[l] *= unit[l];
+        }
+    }
+    let (mut best, mut slope) = ([0f32; LANES], [0f32; LANES]);
+    for step in -9..=9 {
+        let factor = (32.0 + step as f32 * 0.1) / 32.0;
+        let (mut q_squares, mut products) = ([0f32; LANES], [0f32; LANES]);
+        for row in &scaled {
+            for l in 0..LANES {
+                let q = clamp(nearest(row[l] * factor), -32.0, 31.0);
+                q_squares[l] += q * q;
+                products[l] += q * row[l];
+            }
+        }
+        for l in 0..LANES {
+            let a = products[l] / q_squares[l];
+            let explained = a * products[l];
+            let better = explained > best[l];
+            best[l] = if better { explained } else { best[l] };
+            slope[l] = if better { a } else { slope[l] };
+        }
+    }
+    for l in 0..LANES {
+        slope[l] *= most[l] / -32.0;
+    }
+    slope
+}
