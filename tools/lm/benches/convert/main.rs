@@ -148,7 +148,10 @@ fn report(shape: &Shape, threads: usize, work: &[Measured]) -> Result<(), String
         config.parameters(),
         mib(largest as f64)
     );
-    println!("{:8} {:>10} {:>12} {:>8} {:>9} {:>11} {:>8}", "", "seconds", "llama.cpp's", "times", "peak MiB", "llama.cpp's", "file MiB");
+    println!(
+        "{:8} {:>10} {:>12} {:>8} {:>9} {:>11} {:>8}",
+        "", "seconds", "llama.cpp's", "times", "peak MiB", "llama.cpp's", "file MiB"
+    );
     let said = |met: bool| if met { "met" } else { "MISSED" };
     let mut goals = Vec::new();
     for Measured { quant, allowed, ours, theirs } in work {

@@ -70,14 +70,8 @@ fn offset(config: &Config, name: &str) -> f32 {
 }
 
 /// What tensors are written as and can stay, by the format's numbers.
-const TYPES: [(u32, Stored); 6] = [
-    (0, Stored::F32),
-    (1, Stored::F16),
-    (8, Stored::Q8_0),
-    (12, Stored::Q4K),
-    (14, Stored::Q6K),
-    (30, Stored::BF16),
-];
+const TYPES: [(u32, Stored); 6] =
+    [(0, Stored::F32), (1, Stored::F16), (8, Stored::Q8_0), (12, Stored::Q4K), (14, Stored::Q6K), (30, Stored::BF16)];
 
 /// The format's number of a way to store numbers.
 fn number(stored: Stored) -> u32 {
@@ -108,7 +102,8 @@ mod tests {
 
     #[test]
     fn permuting_back_gives_the_same_rows() {
-        let there: Vec<usize> = [0, 8].into_iter().flat_map(|head| (0..8).map(move |row| head + source_row(row, 8))).collect();
+        let there: Vec<usize> =
+            [0, 8].into_iter().flat_map(|head| (0..8).map(move |row| head + source_row(row, 8))).collect();
         assert_eq!(there[..8], [0, 4, 1, 5, 2, 6, 3, 7]);
         let rows: Vec<usize> = there.iter().flat_map(|row| [3 * row, 3 * row + 1, 3 * row + 2]).collect();
         assert_eq!(permute_back(&rows, 8, 3), (0..48).collect::<Vec<_>>());

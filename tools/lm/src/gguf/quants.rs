@@ -60,6 +60,10 @@ const BLOCK: usize = 256;
 const LANES: usize = 16;
 /// One number of each run.
 type Lanes = [f32; LANES];
+/// Steps that are tried, from a number less to one more in the run's range.
+const STEPS: usize = 15;
+/// Times that the best fit is rounded to and fitted again: other numbers may be nearest then.
+const AGAIN: usize = 3;
 /// What all numbers of a run are within is nothing in a block, whose f16 scales cannot say it.
 const NOTHING: f32 = 1e-20;
 
@@ -88,6 +92,13 @@ const MAGIC: f32 = 12_582_912.0;
 #[inline(always)]
 fn nearest(x: f32) -> f32 {
     (x + MAGIC) - MAGIC
+}
+
+/// The whole number at or below.
+#[inline(always)]
+fn below(x: f32) -> f32 {
+    let n = nearest(x);
+    if n > x { n - 1.0 } else { n }
 }
 
 /// The low byte of a small whole number.
@@ -121,7 +132,7 @@ fn half(x: f32, out: &mut [u8]) -> f32 {
 fn q8_0(x: &[f32; 32], out: &mut [u8; Q8_0]) {
     let largest = x.iter().fold(0, |most: u32, x| most.max(x.to_bits() & 0x7fff_ffff));
     let step = f32::from_bits(largest) / 127.0;
-    let to = inverse(step);
+    let to = if step < f32::MIN_POSITIVE { 0.0 } else { 1.0 / step };
     half(step, &mut out[..2]);
     for (q, x) in out[2..].iter_mut().zip(x) {
         *q = byte((x * to).round());
@@ -131,21 +142,26 @@ fn q8_0(x: &[f32; 32], out: &mut [u8; Q8_0]) {
 /// Two blocks of eight runs: each run of 32 has a scale and a minimum, of 6 bits each in units of the block's.
 #[inline(always)]
 fn q4_k(x: &[f32; 2 * BLOCK], out: &mut [u8]) {
-    let (scales, minima) = span(&lanes::<32>(x));
-    let halves = x.as_chunks::<BLOCK>().0.iter().zip(scales.as_chunks::<8>().0.iter().zip(minima.as_chunks::<8>().0));
-    for ((x, (scales, minima)), out) in halves.zip(out.as_chunks_mut::<Q4_K>().0) {
-        let most = |of: &[f32; 8]| of.iter().fold(0f32, |most, x| if *x > most { *x } else { most });
-        let d = half(most(scales) / 63.0, &mut out[..2]);
-        let dmin = half(most(minima) / 63.0, &mut out[2..4]);
-        let small = |x: f32, unit: f32| clamp(nearest(x * inverse(unit)), 0.0, 63.0);
+    let rows = lanes::<32>(x);
+    let (scales, minima) = span(&rows);
+    let mut units = [[0f32; LANES]; 2];
+    for (half, out) in out.as_chunks_mut::<Q4_K>().0.iter_mut().enumerate() {
+        let of = 8 * half..8 * half + 8;
+        let most = |all: &Lanes| all[of.clone()].iter().fold(0f32, |most, x| if *x > most { *x } else { most });
+        let (d, dmin) = (most(&scales) / 63.0, most(&minima) / 63.0);
+        units[0][of.clone()].fill(self::half(d, &mut out[..2]));
+        units[1][of].fill(self::half(dmin, &mut out[2..4]));
+    }
+    let [scales, minima] = six_bits(&rows, [scales, minima], units);
+    for (half, (x, out)) in x.as_chunks::<BLOCK>().0.iter().zip(out.as_chunks_mut::<Q4_K>().0).enumerate() {
         let (mut q, mut packed) = ([0u8; BLOCK], [0u8; 12]);
         for (j, (x, q)) in x.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<32>().0).enumerate() {
-            let (scale, minimum) = (small(scales[j], d), small(minima[j], dmin));
-            let (to, minimum_is) = (inverse(scale * d), minimum * dmin);
+            let lane = 8 * half + j;
+            let (to, minimum) = (inverse(scales[lane] * units[0][lane]), minima[lane] * units[1][lane]);
             for (q, x) in q.iter_mut().zip(x) {
-                *q = byte(clamp(nearest((x + minimum_is) * to), 0.0, 15.0));
+                *q = byte(clamp(nearest((x + minimum) * to), 0.0, 15.0));
             }
-            let (scale, minimum) = (byte(scale), byte(minimum));
+            let (scale, minimum) = (byte(scales[lane]), byte(minima[lane]));
             // The first four have six bits to themselves; the others' high bits are in the first bytes' two that are left.
             match j {
                 0..4 => (packed[j], packed[j + 4]) = (scale, minimum),
@@ -162,6 +178,38 @@ fn q4_k(x: &[f32; 2 * BLOCK], out: &mut [u8]) {
             out.iter_mut().zip(low.iter().zip(high)).for_each(|(out, (low, high))| *out = low | high << 4);
         }
     }
+}
+
+/// Scales and minima as whole numbers of their units, 0 to 63. Both neighbours of each are tried: where the runs of a
+/// block differ much, the nearest is not always the best.
+#[inline(always)]
+fn six_bits(rows: &[Lanes; 32], [scales, minima]: [Lanes; 2], [d, dmin]: [Lanes; 2]) -> [Lanes; 2] {
+    let (mut best, mut chosen) = ([f32::INFINITY; LANES], [[0f32; LANES]; 2]);
+    for (up, up_min) in [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)] {
+        let (mut scale, mut minimum) = ([0f32; LANES], [0f32; LANES]);
+        let (mut step, mut to, mut shift) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        for l in 0..LANES {
+            scale[l] = clamp(below(scales[l] * inverse(d[l])) + up, 0.0, 63.0);
+            minimum[l] = clamp(below(minima[l] * inverse(dmin[l])) + up_min, 0.0, 63.0);
+            (step[l], shift[l]) = (scale[l] * d[l], minimum[l] * dmin[l]);
+            to[l] = inverse(step[l]);
+        }
+        let mut error = [0f32; LANES];
+        for row in rows {
+            for l in 0..LANES {
+                let x = row[l] + shift[l];
+                let left = x - step[l] * clamp(nearest(x * to[l]), 0.0, 15.0);
+                error[l] += left * left;
+            }
+        }
+        for l in 0..LANES {
+            let better = error[l] < best[l];
+            best[l] = if better { error[l] } else { best[l] };
+            chosen[0][l] = if better { scale[l] } else { chosen[0][l] };
+            chosen[1][l] = if better { minimum[l] } else { chosen[1][l] };
+        }
+    }
+    chosen
 }
 
 /// Sixteen runs of 16, each with a signed scale of 8 bits in units of the block's.
@@ -228,22 +276,27 @@ fn span(rows: &[Lanes; 32]) -> (Lanes, Lanes) {
         }
     }
     let (mut best, mut slope, mut start) = ([f32::INFINITY; LANES], [0f32; LANES], [0f32; LANES]);
-    for step in 0..=20 {
-        let factor = (14.0 + step as f32 * 0.1) / 15.0;
+    for step in 0..STEPS + AGAIN {
+        let (mut first, mut to) = ([0f32; LANES], [(14.0 + 2.0 * step as f32 / (STEPS - 1) as f32) / 15.0; LANES]);
+        if step >= STEPS {
+            for l in 0..LANES {
+                (first[l], to[l]) = (start[l], inverse(slope[l]));
+            }
+        }
         let (mut q_sum, mut q_squares, mut products) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
         for row in &scaled {
             for l in 0..LANES {
-                let q = nearest(row[l] * factor);
-                let q = if q > 15.0 { 15.0 } else { q };
+                let q = clamp(nearest((row[l] - first[l]) * to[l]), 0.0, 15.0);
                 q_sum[l] += q;
                 q_squares[l] += q * q;
                 products[l] += q * row[l];
             }
         }
         for l in 0..LANES {
-            let a = (N * products[l] - sum[l] * q_sum[l]) / (N * q_squares[l] - q_sum[l] * q_sum[l]);
-            let b = (sum[l] - a * q_sum[l]) / N;
-            let b = if b > zero[l] { zero[l] } else { b };
+            // Sums of whole numbers are exact: 0 where all are the same one, which says nothing of where 0 is.
+            let spread = N * q_squares[l] - q_sum[l] * q_sum[l];
+            let b = (sum[l] - (N * products[l] - sum[l] * q_sum[l]) / spread * q_sum[l]) / N;
+            let b = if spread > 0.0 && b < zero[l] { b } else { zero[l] };
             let rest = products[l] - b * q_sum[l];
             let a = rest / q_squares[l];
             let error = squares[l] - 2.0 * b * sum[l] + N * b * b - a * rest;
@@ -284,12 +337,17 @@ fn swing(rows: &[Lanes; 16]) -> Lanes {
         }
     }
     let (mut best, mut slope) = ([0f32; LANES], [0f32; LANES]);
-    for step in -9..=9 {
-        let factor = (32.0 + step as f32 * 0.1) / 32.0;
+    for step in 0..STEPS + AGAIN {
+        let mut to = [(31.0 + 2.0 * step as f32 / (STEPS - 1) as f32) / 32.0; LANES];
+        if step >= STEPS {
+            for l in 0..LANES {
+                to[l] = inverse(slope[l]);
+            }
+        }
         let (mut q_squares, mut products) = ([0f32; LANES], [0f32; LANES]);
         for row in &scaled {
             for l in 0..LANES {
-                let q = clamp(nearest(row[l] * factor), -32.0, 31.0);
+                let q = clamp(nearest(row[l] * to[l]), -32.0, 31.0);
                 q_squares[l] += q * q;
                 products[l] += q * row[l];
             }

@@ -129,7 +129,8 @@ pub(super) fn write(out: &mut (impl Write + Send), parts: &[Part<'_>], model: &M
             begins
         });
         let piece = &tasks[at..at + piece.count()];
-        let (written, refusal) = rayon::join(|| out.write_all(&full), || convert(piece, model.config.head_dim, &mut next));
+        let (written, refusal) =
+            rayon::join(|| out.write_all(&full), || convert(piece, model.config.head_dim, &mut next));
         written?;
         if refusal.is_some() {
             return Ok(refusal);

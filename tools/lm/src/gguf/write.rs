@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::{Config, RopeScaling},
+    engine::params::shapes,
     error::{Error, Result},
     matrix::Stored,
     model::Model,
@@ -54,6 +55,25 @@ impl Quant {
             Quant::Q8_0 => 7,
             Quant::Q4KM => 15,
         }
+    }
+
+    /// Bytes that the numbers of a model of this shape take.
+    pub fn bytes(self, config: &Config) -> usize {
+        let bytes = |name: &str, (rows, columns): (usize, usize)| {
+            self.stored(config, name, columns).0.bytes(columns).unwrap_or(0) * rows
+        };
+        let ends = [("token_embd.weight", true), ("output.weight", !config.tie_word_embeddings)];
+        let ends = ends.into_iter().filter(|(_, there)| *there);
+        let mut all: usize = ends.map(|(name, _)| bytes(name, (config.vocab_size, config.hidden_size))).sum();
+        let (names, shapes) = (layer(config), shapes(config));
+        // Four linears stand behind the first norm, three behind the second.
+        let linears: Vec<_> = names[1..5].iter().chain(&names[6..9]).map(|(name, _)| name).zip(shapes).collect();
+        for i in 0..config.num_hidden_layers {
+            all += linears.iter().map(|(name, shape)| bytes(&format!("blk.{i}.{name}"), *shape)).sum::<usize>();
+        }
+        let matrices = shapes.iter().map(|(rows, columns)| rows * columns).sum::<usize>() * config.num_hidden_layers
+            + config.vocab_size * config.hidden_size * if config.tie_word_embeddings { 1 } else { 2 };
+        all + (config.parameters() - matrices) * 4
     }
 
     /// How a matrix is stored, and whether that is what this format means it to be. Rows that are no whole blocks take
@@ -283,4 +303,42 @@ fn values(model: &Model, quant: Quant) -> Result<Values> {
         values.string("tokenizer.chat_template", chat.source());
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// As llama-quantize says of models of these shapes.
+    #[test]
+    fn the_mix_is_that_of_llama_quantize() {
+        let config = |layers: usize, hidden: usize, tied: bool| {
+            Config::from_json(&format!(
+                r#"{{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+                "hidden_size": {hidden}, "intermediate_size": 1536, "num_hidden_layers": {layers},
+                "num_attention_heads": 4, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e4,
+                "vocab_size": 512, "tie_word_embeddings": {tied}}}"#
+            ))
+            .unwrap()
+        };
+        let spared = |config: &Config, part: &str| -> Vec<usize> {
+            let stored = |i: &usize| Quant::Q4KM.stored(config, &format!("blk.{i}.{part}.weight"), 1536).0;
+            (0..config.num_hidden_layers).filter(|i| stored(i) == Stored::Q6K).collect()
+        };
+        let thirty = [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29];
+        assert_eq!(spared(&config(30, 512, true), "ffn_down"), thirty);
+        assert_eq!(spared(&config(30, 512, true), "attn_v"), thirty);
+        assert_eq!(spared(&config(24, 512, true), "ffn_down"), [0, 1, 2, 5, 8, 11, 14, 17, 20, 21, 22, 23]);
+        assert_eq!(spared(&config(2, 512, true), "ffn_down"), [1]);
+        assert_eq!(spared(&config(24, 512, true), "attn_q"), [0; 0]);
+        let ends = |tied: bool, columns: usize| {
+            ["token_embd.weight", "output.weight"]
+                .map(|name| Quant::Q4KM.stored(&config(2, 512, tied), name, columns).0)
+        };
+        assert_eq!(ends(true, 512)[0], Stored::Q6K);
+        assert_eq!(ends(false, 512), [Stored::Q4K, Stored::Q6K]);
+        assert_eq!(ends(false, 288), [Stored::Q8_0, Stored::Q8_0]);
+        assert_eq!(ends(false, 72), [Stored::F16, Stored::F16]);
+    }
 }
