@@ -152,7 +152,7 @@ impl Session {
         let mut scores: Vec<Vec<Scored>> = Vec::new();
         let mut logits = Vec::new();
         for (rows, (_, continuations)) in hidden.iter().zip(group.iter().copied()) {
-            self.decoder.head().logits(&rows[rows.len() - width..], &mut logits);
+            self.decoder.head().next(&rows[rows.len() - width..], &mut logits);
             let (lse, best) = log_sum_exp(&mut logits, None);
             let first = |c: &Vec<u32>| Scored {
                 sum: f64::from(logits[c[0] as usize] - lse),
@@ -292,7 +292,7 @@ impl Session {
         let width = self.decoder.config().hidden_size;
         let last: Vec<f32> = hidden.iter().flat_map(|rows| &rows[rows.len() - width..]).copied().collect();
         let mut logits = Vec::new();
-        self.decoder.head().logits(&last, &mut logits);
+        self.decoder.head().next(&last, &mut logits);
         for (sequence, row) in active.iter_mut().zip(logits.chunks_exact(self.decoder.config().vocab_size)) {
             let token = match (guide.as_deref_mut(), sequence.state) {
                 (Some(guide), Some(state)) => {

@@ -7,6 +7,7 @@
 //! | [`matrix`] | how is one weight stored |
 //! | [`rows`] | what do rows of data train |
 //! | [`lora`] | what did training change |
+//! | [`kernels`] | products and loops for the processor at hand |
 //! | [`engine`] | the arithmetic of the decoder, forward and backward |
 //! | [`train`] | the loop, its checkpoints and what it tells |
 //! | [`cost`], [`events`] | what a step costs, TensorBoard's files |
@@ -26,6 +27,7 @@ pub mod error;
 pub mod events;
 pub mod generate;
 pub mod gguf;
+pub mod kernels;
 pub mod lora;
 pub mod matrix;
 pub mod model;

@@ -2,13 +2,9 @@
 
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
-use half::{bf16, f16};
+use crate::{kernels::stored::decode, storage::Mapped};
 
-use crate::storage::Mapped;
-
-mod blocks;
-
-pub(crate) use blocks::{Q4_K, Q6_K, Q8_0};
+pub(crate) use crate::kernels::stored::{Q4_K, Q6_K, Q8_0};
 
 /// Numbers that are decoded at a time where all are looked at: whole blocks of every kind.
 const PART: usize = 1 << 16;
@@ -74,24 +70,6 @@ impl Stored {
     pub fn bytes(self, numbers: usize) -> Option<usize> {
         let (size, bytes) = self.block();
         numbers.is_multiple_of(size).then(|| (numbers / size).checked_mul(bytes))?
-    }
-
-    fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        match self {
-            Stored::F32 => each(bytes, out, |b: [u8; 4]| f32::from_le_bytes(b)),
-            Stored::F16 => each(bytes, out, |b: [u8; 2]| f16::from_le_bytes(b).to_f32()),
-            Stored::BF16 => each(bytes, out, |b: [u8; 2]| bf16::from_le_bytes(b).to_f32()),
-            Stored::Q8_0 => blocks::decode(bytes, out, blocks::q8_0),
-            Stored::Q4K => blocks::decode(bytes, out, blocks::q4_k),
-            Stored::Q6K => blocks::decode(bytes, out, blocks::q6_k),
-        }
-    }
-}
-
-fn each<const N: usize>(bytes: &[u8], out: &mut [f32], to: impl Fn([u8; N]) -> f32) {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    for (out, bytes) in out.iter_mut().zip(chunks) {
-        *out = to(*bytes);
     }
 }
 
@@ -171,7 +149,7 @@ impl Matrix {
             Data::Plain(values) => out.copy_from_slice(&values[range]),
             Data::Stored { bytes, stored, .. } => {
                 let (size, width) = stored.block();
-                stored.decode(&bytes.get()[range.start / size * width..range.end.div_ceil(size) * width], out);
+                decode(*stored, &bytes.get()[range.start / size * width..range.end.div_ceil(size) * width], out);
             }
         }
     }
@@ -197,6 +175,14 @@ impl Matrix {
     /// The same where its numbers can be used where they are, else [`Matrix::decoded`].
     pub(crate) fn in_place(self) -> Self {
         if self.plain().is_some() { self } else { self.decoded() }
+    }
+
+    /// The bytes of all its numbers, and how they are stored.
+    pub fn raw(&self) -> (Stored, &[u8]) {
+        match &self.0 {
+            Data::Plain(values) => (Stored::F32, bytemuck::cast_slice(values)),
+            Data::Stored { bytes, stored, .. } => (*stored, bytes.get()),
+        }
     }
 
     /// Calls `f` with the numbers in parts of `part`, which is a multiple of the block.

@@ -44,13 +44,26 @@ pub struct HeadGrads<'a> {
 }
 
 impl Head<'_> {
-    /// Logits of row `x`, `[vocab]`.
+    /// Logits of the rows of `x`, `[rows, vocab]`.
     pub fn logits(&self, x: &[f32], out: &mut Vec<f32>) {
         let (rows, hidden) = (x.len() / self.norm.len(), self.norm.len());
-        let (mut normed, mut inverse) = (vec![0.0; x.len()], vec![0.0; rows]);
-        self.rms.forward(x, self.norm, &mut normed, &mut inverse);
+        let normed = self.normed(x);
         out.resize(rows * self.vocab, 0.0);
         self.weight.forward((rows, self.vocab, hidden), out, &normed, false);
+    }
+
+    /// The same for rows that are each a step of a generation: on all threads, straight from how the weight is stored, and with
+    /// the same bits whatever rows come with a row.
+    pub fn next(&self, x: &[f32], out: &mut Vec<f32>) {
+        let rows = x.len() / self.norm.len();
+        out.resize(rows * self.vocab, 0.0);
+        self.weight.step(rows, out, &self.normed(x), (false, 1.0));
+    }
+
+    fn normed(&self, x: &[f32]) -> Vec<f32> {
+        let (mut normed, mut inverse) = (vec![0.0; x.len()], vec![0.0; x.len() / self.norm.len()]);
+        self.rms.forward(x, self.norm, &mut normed, &mut inverse);
+        normed
     }
 
     /// For each group of rows of `x` and tokens that may follow: the log-probability of each token, and whether it is the

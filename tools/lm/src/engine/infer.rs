@@ -1,6 +1,7 @@
 //! The whole model with a key/value cache: what generation and scoring run on.
 
 mod branches;
+mod steps;
 
 use rayon::prelude::*;
 
@@ -8,7 +9,7 @@ pub use branches::Run;
 
 use super::{
     attention,
-    batch::shards,
+    batch::{SHARDS, shards},
     head::Head,
     layer::{Layer, RowNorms, Saved, Segment, Shape, all_row_norms},
     math::RmsNorm,
@@ -45,6 +46,9 @@ pub struct Cache {
     layers: Vec<(Vec<f32>, Vec<f32>)>,
     len: usize,
 }
+
+/// The next tokens of a sequence, its cache, and where its hidden rows go.
+type Fed<'a> = (&'a [u32], &'a mut Cache, &'a mut Vec<f32>);
 
 /// Queries, keys and values of all rows of a layer.
 type Projected<'a> = (&'a [f32], &'a [f32], &'a [f32]);
@@ -109,17 +113,38 @@ impl Decoder {
     }
 
     /// Feeds each sequence its next tokens and appends to its cache. Returns the hidden rows of each sequence,
-    /// `[tokens, hidden]`, before the last norm. Threads share the sequences, so the order of sums is fixed.
+    /// `[tokens, hidden]`, before the last norm. They have the same bits whatever sequences come along, and on any number of
+    /// threads.
     pub fn forward(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Result<Vec<Vec<f32>>> {
         let costs = self.costs(sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)))?;
-        let mut rest = sequences;
+        let mut hidden = vec![Vec::new(); costs.len()];
+        let (mut steps, mut texts): (Vec<Fed<'_>>, Vec<Fed<'_>>) = (Vec::new(), Vec::new());
+        for ((tokens, cache), hidden) in sequences.iter_mut().zip(&mut hidden) {
+            cache.layers.resize_with(self.weights.layers.len(), Default::default);
+            match tokens.len() {
+                0 => {}
+                1 => steps.push((tokens, cache, hidden)),
+                _ => texts.push((tokens, cache, hidden)),
+            }
+        }
+        self.steps(&mut steps);
+        if texts.len() < SHARDS {
+            for (tokens, cache, hidden) in texts {
+                let (start, end) = (cache.len, cache.len + tokens.len());
+                *hidden = self.branches(cache, &[Run { start, tokens }], end)?;
+            }
+            return Ok(hidden);
+        }
+        let costs: Vec<usize> = texts.iter().map(|text| text.0.len()).collect();
+        let mut rest = texts.as_mut_slice();
         let mut parts = Vec::new();
         for shard in shards(&costs) {
             let (part, tail) = rest.split_at_mut(shard.len());
             parts.push(part);
             rest = tail;
         }
-        Ok(parts.into_par_iter().map(|part| self.forward_shard(part)).collect::<Vec<_>>().concat())
+        parts.into_par_iter().for_each(|part| self.texts(part));
+        Ok(hidden)
     }
 
     /// The same for sequences that end here: many may go on from one cache, which stays as it is; one layer
@@ -149,19 +174,17 @@ impl Decoder {
             .collect()
     }
 
-    fn forward_shard(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Vec<Vec<f32>> {
-        for (_, cache) in sequences.iter_mut() {
-            cache.layers.resize_with(self.weights.layers.len(), Default::default);
-        }
-        let fed: Vec<(&[u32], usize)> = sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)).collect();
+    /// Sequences of several tokens each, on this thread.
+    fn texts(&self, texts: &mut [Fed<'_>]) {
+        let fed: Vec<(&[u32], usize)> = texts.iter().map(|(tokens, cache, _)| (*tokens, cache.len)).collect();
         let mut p = Vec::new();
-        let hidden = self.layers(&fed, &mut |layer, index, segment, qkv, out| {
-            self.attend((layer, true), segment, &mut sequences[index].1.layers[layer], qkv, out, &mut p);
+        let rows = self.layers(&fed, &mut |layer, index, segment, qkv, out| {
+            self.attend(layer, segment, &mut texts[index].1.layers[layer], qkv, out, &mut p);
         });
-        for (tokens, cache) in sequences.iter_mut() {
+        for ((tokens, cache, hidden), rows) in texts.iter_mut().zip(rows) {
             cache.len += tokens.len();
+            **hidden = rows;
         }
-        hidden
     }
 
     fn forward_last_shard(&self, sequences: &[(&[u32], &Cache)]) -> Vec<Vec<f32>> {
@@ -174,7 +197,7 @@ impl Decoder {
                 joined.0.extend_from_slice(keys);
                 joined.1.extend_from_slice(values);
             }
-            self.attend((layer, false), segment, &mut joined, qkv, out, &mut p);
+            self.attend(layer, segment, &mut joined, qkv, out, &mut p);
         })
     }
 
@@ -203,11 +226,10 @@ impl Decoder {
         segments.iter().map(|s| x[s.rows.start * hidden..s.rows.end * hidden].to_vec()).collect()
     }
 
-    /// Appends the segment's keys and values to its cache and attends over all of it. `for_speed` lets a single row have
-    /// other bits than it would have among others.
+    /// Appends the segment's keys and values to its cache and attends over all of it.
     fn attend(
         &self,
-        (layer, for_speed): (usize, bool),
+        layer: usize,
         Segment { rows, start }: &Segment,
         (keys, values): &mut (Vec<f32>, Vec<f32>),
         (q, k, v): Projected<'_>,
@@ -219,10 +241,7 @@ impl Decoder {
         let (wide, narrow) = (part(heads.q * heads.dim), part(heads.kv * heads.dim));
         keys.extend_from_slice(&k[narrow.clone()]);
         values.extend_from_slice(&v[narrow]);
-        let (inputs, out) = ((&q[wide.clone()], keys.as_slice(), values.as_slice()), &mut out[wide]);
-        match (rows.len(), for_speed) {
-            (1, true) => attention::step(heads, *start, inputs, out, p),
-            (len, _) => attention::forward(heads, (len, *start), inputs, out, p),
-        }
+        let inputs = (&q[wide.clone()], keys.as_slice(), values.as_slice());
+        attention::forward(heads, (rows.len(), *start), inputs, &mut out[wide], p);
     }
 }

@@ -158,6 +158,7 @@ impl<'a> Layer<'a> {
                 out,
                 inp,
                 lora: slot.lora.as_ref().map(|slot| Lora::new(slot, theta, &norms[i])),
+                steps: false,
             }
         });
         let norm = |i: usize, frozen: &'a [f32]| slots.norms[i].clone().map_or(frozen, |range| &theta[range]);
@@ -174,6 +175,12 @@ impl<'a> Layer<'a> {
             qk_norms: weights.qk_norms.as_ref().map(|[q, k]| [norm(2, q), norm(3, k)]),
             post_norms: weights.post_norms.as_ref().map(|[attn, ffn]| [norm(4, attn), norm(5, ffn)]),
         }
+    }
+
+    /// The same for rows that are each a step of a generation.
+    pub fn for_steps(mut self) -> Self {
+        self.linears.iter_mut().for_each(|linear| linear.steps = true);
+        self
     }
 
     /// Sizes of its attention block.

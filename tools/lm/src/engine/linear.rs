@@ -5,7 +5,10 @@ use super::{
     math::{self, nn, nt, tn},
     params::{LayerSlots, LinearSlot, LoraSlot},
 };
-use crate::matrix::Matrix;
+use crate::{
+    kernels::{Isa, few},
+    matrix::{Matrix, Stored},
+};
 
 /// Numbers that are decoded at a time where a weight is not f32: small enough to stay in a core's cache.
 const TILE: usize = 1 << 16;
@@ -36,6 +39,16 @@ impl Weight<'_> {
                 math::product((rows, n, inp), y, (x, s), (w, t), (add, 1.0));
             }),
         }
+    }
+
+    /// The same for the rows of a step, straight from how the weight is stored, on all threads: a row has the same bits
+    /// whatever rows come with it.
+    pub fn step(self, rows: usize, y: &mut [f32], x: &[f32], adding: (bool, f32)) {
+        let raw = match self {
+            Weight::Plain(w) => (Stored::F32, bytemuck::cast_slice(w)),
+            Weight::Stored(matrix) => matrix.raw(),
+        };
+        few::multiply(Isa::best(), raw, (rows, x), y, adding);
     }
 
     /// `dx += dy W`.
@@ -78,6 +91,8 @@ pub struct Linear<'a> {
     pub inp: usize,
     /// The adapter.
     pub lora: Option<Lora<'a>>,
+    /// Whether its rows are those of a step of generation, see [`Weight::step`].
+    pub steps: bool,
 }
 
 /// An adapter in place.
@@ -126,7 +141,7 @@ impl Linear<'_> {
     /// `y = forward(x)`.
     pub fn forward(&self, rows: usize, x: &[f32], y: &mut Vec<f32>, kept: &mut Kept, dropout: &Dropout<'_>) {
         y.resize(rows * self.out, 0.0);
-        self.weight.forward((rows, self.out, self.inp), y, x, false);
+        self.weigh(rows, y, x, false);
         self.add_rest(rows, x, y, kept, dropout);
     }
 
@@ -137,8 +152,24 @@ impl Linear<'_> {
             self.forward(rows, x, &mut part, kept, dropout);
             return add(y, &part);
         }
-        self.weight.forward((rows, self.out, self.inp), y, x, true);
+        self.weigh(rows, y, x, true);
         self.add_rest(rows, x, y, kept, dropout);
+    }
+
+    /// `y (+)= x Wᵀ`.
+    fn weigh(&self, rows: usize, y: &mut [f32], x: &[f32], add: bool) {
+        match self.steps {
+            true => self.weight.step(rows, y, x, (add, 1.0)),
+            false => self.weight.forward((rows, self.out, self.inp), y, x, add),
+        }
+    }
+
+    /// `y (+)= scale · x mᵀ` with a matrix of the adapter.
+    fn adapt(&self, dims: (usize, usize, usize), y: &mut [f32], x: &[f32], m: &[f32], (add, scale): (bool, f32)) {
+        match self.steps {
+            true => Weight::Plain(m).step(dims.0, y, x, (add, scale)),
+            false => nt(dims, y, x, m, add, scale),
+        }
     }
 
     /// Adds the adapter and the bias. With DoRA, `y` holds `x Wᵀ` alone.
@@ -147,9 +178,9 @@ impl Linear<'_> {
             let dropped = dropout.apply(x, self.inp);
             let x = dropped.as_deref().unwrap_or(x);
             kept.low.resize(rows * lora.r, 0.0);
-            nt((rows, lora.r, self.inp), &mut kept.low, x, lora.a, false, 1.0);
+            self.adapt((rows, lora.r, self.inp), &mut kept.low, x, lora.a, (false, 1.0));
             match &lora.dora {
-                None => nt((rows, self.out, lora.r), y, &kept.low, lora.b, true, lora.scaling),
+                None => self.adapt((rows, self.out, lora.r), y, &kept.low, lora.b, (true, lora.scaling)),
                 Some((gain, _)) => self.magnify(rows, (lora, gain), dropped.as_deref(), y, kept),
             }
         }
@@ -176,11 +207,11 @@ impl Linear<'_> {
             }
             Some(x) => {
                 before.resize(rows * self.out, 0.0);
-                self.weight.forward((rows, self.out, self.inp), before, x, false);
+                self.weigh(rows, before, x, false);
                 y.iter_mut().zip(before.iter()).for_each(|(y, u)| *y -= u);
             }
         }
-        nt((rows, self.out, lora.r), before, &kept.low, lora.b, true, lora.scaling);
+        self.adapt((rows, self.out, lora.r), before, &kept.low, lora.b, (true, lora.scaling));
         for (y, before) in y.chunks_exact_mut(self.out).zip(before.chunks_exact(self.out)) {
             for ((y, before), gain) in y.iter_mut().zip(before).zip(gain) {
                 *y = if dropped.is_some() { *y } else { 0.0 } + gain * before;
@@ -292,15 +323,15 @@ mod tests {
         weights::Dtype,
     };
 
-    /// `[out, in]` numbers stored in every way, with what the library decodes them to.
-    fn stored(values: &[f32], (out, inp): (usize, usize)) -> Vec<(Stored, Matrix, Vec<f32>)> {
-        let tensor = Tensor::from_slice(values, (out, inp), &Device::Cpu).unwrap();
-        let blocks = [(Stored::Q8_0, GgmlDType::Q8_0), (Stored::Q4K, GgmlDType::Q4K), (Stored::Q6K, GgmlDType::Q6K)];
-        let blocks = blocks.map(|(stored, dtype)| {
-            let quantized = QTensor::quantize(&tensor, dtype).unwrap();
-            let decoded = quantized.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            (stored, quantized.data().unwrap().into_owned(), decoded)
-        });
+    /// A kind, numbers stored in it, and what they are decoded to.
+    type Kept = (Stored, Matrix, Vec<f32>);
+
+    fn kept((stored, bytes, decoded): (Stored, Vec<u8>, Vec<f32>)) -> Kept {
+        (stored, Matrix::stored(Bytes::Owned(bytes.into()), stored, decoded.len()).unwrap(), decoded)
+    }
+
+    /// Numbers stored as floats of every width.
+    fn floats(values: &[f32]) -> Vec<Kept> {
         let f16 = |x: &f32| half::f16::from_f32(*x).to_f32();
         let bf16 = |x: &f32| half::bf16::from_f32(*x).to_f32();
         let plain = [
@@ -308,11 +339,19 @@ mod tests {
             (Stored::F16, to_bytes(values, Dtype::F16), values.iter().map(f16).collect()),
             (Stored::BF16, to_bytes(values, Dtype::BF16), values.iter().map(bf16).collect()),
         ];
-        let matrix = |(stored, bytes, decoded): (Stored, Vec<u8>, Vec<f32>)| {
-            let matrix = Matrix::stored(Bytes::Owned(bytes.into()), stored, out * inp).unwrap();
-            (stored, matrix, decoded)
-        };
-        blocks.into_iter().chain(plain).map(matrix).collect()
+        plain.into_iter().map(kept).collect()
+    }
+
+    /// `[out, in]` numbers stored in every way, with what the library decodes them to.
+    fn stored(values: &[f32], (out, inp): (usize, usize)) -> Vec<Kept> {
+        let tensor = Tensor::from_slice(values, (out, inp), &Device::Cpu).unwrap();
+        let blocks = [(Stored::Q8_0, GgmlDType::Q8_0), (Stored::Q4K, GgmlDType::Q4K), (Stored::Q6K, GgmlDType::Q6K)];
+        let blocks = blocks.map(|(stored, dtype)| {
+            let quantized = QTensor::quantize(&tensor, dtype).unwrap();
+            let decoded = quantized.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            kept((stored, quantized.data().unwrap().into_owned(), decoded))
+        });
+        blocks.into_iter().chain(floats(values)).collect()
     }
 
     #[test]

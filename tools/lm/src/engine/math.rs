@@ -5,7 +5,10 @@ use std::sync::OnceLock;
 
 use gemm::Parallelism;
 
-use crate::config::{Activation, Config};
+use crate::{
+    config::{Activation, Config},
+    kernels::dispatch,
+};
 
 /// Row and column stride of a matrix in a slice.
 #[derive(Clone, Copy, Debug)]
@@ -126,14 +129,6 @@ pub fn nn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], ad
 pub fn tn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
     let (m, n, _) = dims;
     product(dims, (dst, Strides(n, 1)), (a, Strides(1, m)), (b, Strides(n, 1)), (add, scale));
-}
-
-/// Runs `f` compiled for the best instruction set of this machine, provided that `f` is marked `#[inline(always)]`: a
-/// closure that is called instead keeps the baseline's instructions.
-#[inline(always)]
-fn dispatch<R>(f: impl FnOnce() -> R) -> R {
-    static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
-    ARCH.get_or_init(pulp::Arch::new).dispatch(f)
 }
 
 /// e^x to about 2 units in the last place, without branches so that loops over it vectorise (range reduction by ln 2

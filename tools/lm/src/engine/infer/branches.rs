@@ -136,7 +136,7 @@ impl Decoder {
         for segment in &part.segments {
             joined.0.truncate(segment.start * width);
             joined.1.truncate(segment.start * width);
-            self.attend((layer, false), segment, &mut joined, part.saved.projected(), out, &mut p);
+            self.attend(layer, segment, &mut joined, part.saved.projected(), out, &mut p);
         }
     }
 }
