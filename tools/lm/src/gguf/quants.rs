@@ -8,7 +8,10 @@
 
 use half::{f16, slice::HalfFloatSliceExt};
 
-use crate::matrix::{Q4_K, Q6_K, Q8_0, Stored};
+use crate::{
+    kernels::dispatch,
+    matrix::{Q4_K, Q6_K, Q8_0, Stored},
+};
 
 /// Writes `values`, which are whole blocks, into `out`, which has just the bytes that they take.
 pub(super) fn encode(stored: Stored, values: &[f32], out: &mut [u8]) {
@@ -66,12 +69,6 @@ const STEPS: usize = 15;
 const AGAIN: usize = 3;
 /// What all numbers of a run are within is nothing in a block, whose f16 scales cannot say it.
 const NOTHING: f32 = 1e-20;
-
-/// Runs `f` compiled for the best instruction set of this machine, provided that `f` is marked `#[inline(always)]`.
-#[inline(always)]
-fn dispatch<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
 
 #[inline(always)]
 fn blocks<const N: usize, const B: usize>(values: &[f32], out: &mut [u8], block: impl Fn(&[f32; N], &mut [u8; B])) {

@@ -27,7 +27,7 @@ fn opened(name: &str) -> Model {
 }
 
 /// Every matrix with its name.
-fn matrices(model: &Model) -> Vec<(String, &Matrix)> {
+pub fn matrices(model: &Model) -> Vec<(String, &Matrix)> {
     let named = model.weights.named(&model.config);
     let matrix = |(name, _, numbers)| match numbers {
         Numbers::Matrix(matrix) => Some((name, matrix)),
@@ -37,7 +37,7 @@ fn matrices(model: &Model) -> Vec<(String, &Matrix)> {
 }
 
 /// Root of the mean squared difference.
-fn difference(a: &Matrix, b: &Matrix) -> f64 {
+pub fn difference(a: &Matrix, b: &Matrix) -> f64 {
     let (a, b) = (a.floats(), b.floats());
     let squares = a.iter().zip(b.iter()).map(|(a, b)| f64::from(a - b).powi(2));
     (squares.sum::<f64>() / a.len() as f64).sqrt()
