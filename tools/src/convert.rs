@@ -75,6 +75,8 @@ pub enum Quant {
     F16,
     #[serde(rename = "q8_0")]
     Q8,
+    #[serde(rename = "q4_k_m")]
+    Q4,
 }
 
 impl Quant {
@@ -83,6 +85,7 @@ impl Quant {
             Quant::F32 => gguf::Quant::F32,
             Quant::F16 => gguf::Quant::F16,
             Quant::Q8 => gguf::Quant::Q8_0,
+            Quant::Q4 => gguf::Quant::Q4KM,
         }
     }
 
@@ -92,6 +95,7 @@ impl Quant {
             Quant::F32 => 1e-3,
             Quant::F16 => 0.2,
             Quant::Q8 => 2.0,
+            Quant::Q4 => 8.0,
         }
     }
 }
@@ -121,7 +125,7 @@ pub struct Output {
     pub prompts: usize,
     /// Largest difference of a logit after these prompts; null where none was compared.
     pub max_logit_difference: Option<f64>,
-    /// Tensors that had to stay f16.
+    /// Matrices that take more bits than asked for, because their rows are no whole blocks.
     pub not_quantized: usize,
     /// Ollama's template of the model, where its own is of a form that can be written so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,7 +158,7 @@ impl Tool for Convert {
     type Output = Output;
 
     async fn call(&self, cx: &Cx<'_>, args: Args) -> Result<Output, ToolError> {
-        if args.to == Format::Safetensors && args.quant == Quant::Q8 {
+        if args.to == Format::Safetensors && matches!(args.quant, Quant::Q8 | Quant::Q4) {
             let message = "safetensors takes f32 or f16".to_owned();
             return Err(ToolError::Invalid(vec![FieldError { pointer: "/quant".into(), message }]));
         }
@@ -245,7 +249,10 @@ const COMPARED: (usize, usize) = (16, 32);
 impl Job {
     /// Merges, writes, opens again and compares.
     pub fn run(&self, live: &mut Live<'_>) -> anyhow::Result<Output> {
-        let mut model = Model::open(&self.base).context("the base cannot be used")?;
+        // What is only copied into a GGUF file is read once, and checked while it is.
+        let copied = self.adapter.is_none() && self.to == Format::Gguf;
+        let open = if copied { Model::open_once } else { Model::open };
+        let mut model = open(&self.base).context("the base cannot be used")?;
         let mut adapter_sha256 = None;
         if let Some(dir) = &self.adapter {
             check_origin(dir, &model)?;
@@ -262,6 +269,7 @@ impl Job {
             Format::Safetensors => self.directory(&model).map(|()| 0)?,
         };
         live.progress("write", 1, 1);
+        model.weights = model.weights.fitting(&model.config);
         let written = Model::open(&self.out).context("what was written cannot be opened again")?;
         let compared = self.compare(&model, &written, live)?;
         let (ollama_template, stop) = ollama(&model)?.map_or((None, Vec::new()), |(t, stop)| (Some(t), vec![stop]));
@@ -287,7 +295,7 @@ impl Job {
         let dtype = match self.quant {
             Quant::F32 => Dtype::F32,
             Quant::F16 => Dtype::F16,
-            Quant::Q8 => bail!("safetensors takes f32 or f16"),
+            Quant::Q8 | Quant::Q4 => bail!("safetensors takes f32 or f16"),
         };
         model_files::write(&self.base, model, &self.out, dtype)
     }

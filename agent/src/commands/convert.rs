@@ -37,7 +37,7 @@ pub struct Args {
     /// The format
     #[arg(long, value_enum)]
     to: To,
-    /// How numbers are stored; q8_0 is for gguf
+    /// How numbers are stored; q8_0 and q4_k_m are for gguf
     #[arg(long, value_enum, default_value_t = Stored::F16)]
     quant: Stored,
     /// New file (gguf) or directory (safetensors)
@@ -62,12 +62,14 @@ enum Stored {
     F16,
     #[value(name = "q8_0")]
     Q8,
+    #[value(name = "q4_k_m")]
+    Q4,
 }
 
 /// Converts.
 pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
-    if args.to == To::Safetensors && args.quant == Stored::Q8 {
-        return Err(usage("safetensors takes f32 or f16; use --to gguf for q8_0"));
+    if args.to == To::Safetensors && matches!(args.quant, Stored::Q8 | Stored::Q4) {
+        return Err(usage("safetensors takes f32 or f16; use --to gguf for q8_0 and q4_k_m"));
     }
     let bench = Bench::new(&args.require, cancel)?;
     let base = bench.model(&args.model).await?;
@@ -84,6 +86,7 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
             Stored::F32 => Quant::F32,
             Stored::F16 => Quant::F16,
             Stored::Q8 => Quant::Q8,
+            Stored::Q4 => Quant::Q4,
         },
         out: out.path().to_owned(),
         examples: None,
@@ -95,6 +98,9 @@ pub async fn main(args: Args, cancel: &Cancel) -> Result<u8, Failure> {
         print_json(&made)?;
     } else {
         print(&format!("{}  {}  sha256 {}", visible(&made.path), bytes(made.bytes), made.sha256));
+        if made.not_quantized > 0 {
+            print(&format!("{} matrices take more bits: their rows are no whole blocks of so few", made.not_quantized));
+        }
         print(&match made.agreement.zip(made.max_logit_difference) {
             Some((agreement, difference)) => format!(
                 "checked: {} of {} greedy answers equal the source's, logits differ by at most {difference:.2e}",

@@ -160,7 +160,7 @@ pub const ASKED: &str =
     "answer|answers|answering|ask|asks|asked|question|questions|faq|quiz|chatbot|chat|reply|replies|summar*|translat*";
 
 /// What the playbook does not do. Denied words ("no ONNX") ask for nothing.
-pub const BEYOND: [(&str, &str); 90] = [
+pub const BEYOND: [(&str, &str); 89] = [
     ("prefers|favours .. good|better|chosen|liked|over", PAIRS),
     ("chosen|chose|liked|good|better .. rejected|disliked", PAIRS),
     ("more like .. less like", PAIRS),
@@ -182,8 +182,7 @@ pub const BEYOND: [(&str, &str); 90] = [
     ("exl2", "EXL2 quantisation"),
     ("q2_*|iq2_*", "2-bit quantisation"),
     ("q3_*|iq3_*", "3-bit quantisation"),
-    ("q4_*|q4|int4|4bit", "4-bit quantisation"),
-    ("4|four bit|bits", "4-bit quantisation"),
+    ("q4_0|q4_1|q4_k_s|iq4_*", "4-bit quantisation other than Q4_K_M"),
     ("q5_*", "5-bit quantisation"),
     ("q6_*", "6-bit quantisation"),
     ("dpo", "DPO"),
@@ -303,10 +302,12 @@ pub const EXPORTS: [(&str, &str); 9] = [
 ];
 
 /// How numbers may be stored.
-pub const QUANTS: [(&str, &str); 7] = [
+pub const QUANTS: [(&str, &str); 9] = [
     ("q8_0|q8", "q8_0"),
     ("8 bit|bits", "q8_0"),
     ("8bit|int8", "q8_0"),
+    ("q4_k_m|q4_k|q4|int4|4bit", "q4_k_m"),
+    ("4|four bit|bits", "q4_k_m"),
     ("f16|fp16|float16", "f16"),
     ("16 bit", "f16"),
     ("f32|fp32|float32", "f32"),

@@ -168,10 +168,14 @@ fn exports(words: &Words) -> Vec<Export> {
             formats.push(format);
         }
     }
+    // Nothing but a GGUF file has four bits a number.
+    if formats.is_empty() && quants.contains(&"q4_k_m") {
+        formats.push("gguf");
+    }
     let mut exports = Vec::new();
     for format in formats {
-        let fitting: Vec<&'static str> =
-            quants.iter().copied().filter(|quant| format == "gguf" || *quant != "q8_0").collect();
+        let fits = |quant: &&str| format == "gguf" || !["q8_0", "q4_k_m"].contains(quant);
+        let fitting: Vec<&'static str> = quants.iter().copied().filter(fits).collect();
         let default = if format == "gguf" { "q8_0" } else { "f16" };
         let chosen = if fitting.is_empty() { vec![default] } else { fitting };
         exports.extend(chosen.into_iter().map(|quant| Export { format, quant }));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tunesmith_harness::{figures::bytes, task::Task, text::visible};
-use tunesmith_lm::config::Config;
+use tunesmith_lm::{config::Config, gguf::Quant};
 use tunesmith_tools::{
     bases::{Base, NANO},
     hub::{
@@ -15,8 +15,8 @@ use tunesmith_tools::{
 
 use super::request::Wanted;
 
-/// Bytes of a number as each format stores it: Q8_0 has 34 bytes for 32.
-const BYTES: [(&str, f64); 3] = [("f32", 4.0), ("f16", 2.0), ("q8_0", 34.0 / 32.0)];
+/// The ways to store numbers, from the largest to the smallest. Formats that are not GGUF take as many bytes.
+const QUANTS: [Quant; 4] = [Quant::F32, Quant::F16, Quant::Q8_0, Quant::Q4KM];
 /// How far a base's size may be from the one that is wished for, as a factor.
 const ABOUT: f64 = 2.0;
 /// Most bytes of a model card that are read.
@@ -27,8 +27,8 @@ const CARD: usize = 1 << 16;
 pub fn fill(wanted: &Wanted, task: &mut Task, (allow, asked): (&[String], bool)) -> Result<(), String> {
     if !wanted.beyond.is_empty() {
         return Err(format!(
-            "the playbook cannot do {}; leave it out of the request (it trains LoRA adapters and writes GGUF in F32, F16 or \
-             Q8_0), or let a language model plan with --planner",
+            "the playbook cannot do {}; leave it out of the request (it trains LoRA adapters and writes GGUF in F32, F16, \
+             Q8_0 or Q4_K_M), or let a language model plan with --planner",
             wanted.beyond.join(", ")
         ));
     }
@@ -58,7 +58,8 @@ pub fn fill(wanted: &Wanted, task: &mut Task, (allow, asked): (&[String], bool))
 
 /// Refuses a base that is not the one wished for, or from which nothing small enough can be made.
 pub fn check(wanted: &Wanted, name: &str, base: &Base) -> Result<(), String> {
-    let (parameters, terms) = (parameters(base), terms(base));
+    let (config, terms) = (config(base), terms(base));
+    let parameters = config.as_ref().and_then(|config| u64::try_from(config.parameters()).ok());
     let place = match base {
         Base::Nano => NANO.to_owned(),
         Base::Path(path) => format!("{name} {}", path.display()),
@@ -99,20 +100,19 @@ pub fn check(wanted: &Wanted, name: &str, base: &Base) -> Result<(), String> {
             ));
         }
     }
-    size(wanted, name, parameters)
+    size(wanted, name, config.as_ref())
 }
 
 /// Refuses exports that cannot be as small as they shall be.
-fn size(wanted: &Wanted, name: &str, parameters: Option<u64>) -> Result<(), String> {
-    let (Some(most), Some(parameters)) = (wanted.max_bytes, parameters) else { return Ok(()) };
-    let takes =
-        |quant: &str| BYTES.iter().find(|(name, _)| *name == quant).map(|(_, each)| (parameters as f64 * each) as u64);
+fn size(wanted: &Wanted, name: &str, config: Option<&Config>) -> Result<(), String> {
+    let (Some(most), Some(config)) = (wanted.max_bytes, config) else { return Ok(()) };
+    let takes = |quant: &str| QUANTS.iter().find(|known| known.name() == quant).map(|known| known.bytes(config) as u64);
     let over = wanted.exports.iter().find(|export| takes(export.quant).is_some_and(|size| size > most));
     let Some(over) = over else { return Ok(()) };
     let size = takes(over.quant).map_or_else(String::new, bytes);
-    let smaller = BYTES.iter().find(|(quant, _)| *quant != over.quant && takes(quant).is_some_and(|size| size <= most));
-    let advice = match smaller {
-        Some((quant, _)) => format!("ask for {quant}, or give a smaller base with --base"),
+    let fits = |quant: &&Quant| quant.name() != over.quant && quant.bytes(config) as u64 <= most;
+    let advice = match QUANTS.iter().find(fits) {
+        Some(quant) => format!("ask for {}, or give a smaller base with --base", quant.name()),
         None => "give a smaller base with --base".to_owned(),
     };
     Err(format!(
@@ -125,12 +125,15 @@ fn size(wanted: &Wanted, name: &str, parameters: Option<u64>) -> Result<(), Stri
 
 /// Numbers of a base; `None` for what is no directory in Hugging Face's format.
 pub fn parameters(base: &Base) -> Option<u64> {
+    u64::try_from(config(base)?.parameters()).ok()
+}
+
+fn config(base: &Base) -> Option<Config> {
     let config = match base {
         Base::Nano => nano::FILES.iter().find(|(name, _)| *name == "config.json")?.1.to_vec(),
         Base::Path(path) => std::fs::read(path.join("config.json")).ok()?,
     };
-    let config = Config::from_json(std::str::from_utf8(&config).ok()?).ok()?;
-    u64::try_from(config.parameters()).ok()
+    Config::from_json(std::str::from_utf8(&config).ok()?).ok()
 }
 
 /// What may be done with a base: as its download says, else as its card does.

@@ -13,8 +13,9 @@ use crate::{
     config::Config,
     error::{Error, Result},
     gguf,
+    storage::Files,
     tokens::Tokenizer,
-    weights::{self, Weights},
+    weights::{self, Keep, Weights},
 };
 
 /// Everything that is needed to run a model.
@@ -32,6 +33,8 @@ pub struct Model {
     pub path: PathBuf,
     /// SHA-256 in hex: of a GGUF file, or of the `sha256sum` lines of a directory's [`FILES`] and tensors.
     pub sha256: String,
+    /// The files of a model that [`Model::open_once`] opened; of others none.
+    pub files: Files,
 }
 
 /// The files besides the tensors that define a model, as far as they are there, in the order they are hashed.
@@ -52,7 +55,22 @@ impl Model {
         check_vocabulary(&tokenizer, &config)?;
         let chat = ChatTemplate::from_dir(path)?;
         let (weights, sha256) = rayon::join(|| Weights::load(path, &config), || hash_dir(path));
-        Ok(Self { weights: weights?, config, tokenizer, chat, path: path.into(), sha256: sha256? })
+        let files = Files::default();
+        Ok(Self { weights: weights?, config, tokenizer, chat, path: path.into(), sha256: sha256?, files })
+    }
+
+    /// Opens a model of which each number is read once, as [`gguf::write`] does, which checks them: no number is looked at,
+    /// all stay in their files, and `sha256` is empty.
+    pub fn open_once(path: &Path) -> Result<Self> {
+        if path.is_file() {
+            return gguf::read_as(path, Some(Keep::Unread));
+        }
+        let config = Config::from_dir(path)?;
+        let tokenizer = Tokenizer::from_dir(path)?;
+        check_vocabulary(&tokenizer, &config)?;
+        let chat = ChatTemplate::from_dir(path)?;
+        let (weights, files) = Weights::open(path, &config, Keep::Unread)?;
+        Ok(Self { weights, config, tokenizer, chat, path: path.into(), sha256: String::new(), files })
     }
 }
 

@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView, View};
 use crate::{
     error::{Error, Result},
     matrix::{self, Bytes, Matrix},
-    weights::{Dtype, Numbers},
+    weights::{Dtype, Keep, Numbers},
 };
 
 /// A file in memory, paged in when read.
@@ -45,6 +45,23 @@ impl Mapped {
     }
 }
 
+/// Files that a model's weights are in, which are read once: what was read need not stay in memory.
+#[derive(Clone, Default)]
+pub struct Files(pub(crate) Vec<Arc<Mapped>>);
+
+impl Files {
+    /// Lets the pages go that were read so far; whoever reads them again gets them from the file again.
+    pub(crate) fn let_go(&self) {
+        #[cfg(unix)]
+        for map in &self.0 {
+            // SAFETY: nothing is ever written to the map, so that its pages hold what the file holds, and the next access
+            // brings them back. A failure leaves the pages where they are, which is no harm.
+            #[allow(unsafe_code)]
+            let _ = unsafe { map.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+}
+
 /// A tensor's numbers in f32; an error says what is wrong without naming it.
 pub(crate) fn to_f32(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>, String> {
     if view.shape() != shape {
@@ -64,7 +81,7 @@ pub(crate) fn to_f32(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>,
 }
 
 /// A tensor that stays in its file; an error says what is wrong without naming it.
-pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize]) -> Result<Matrix, String> {
+pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize], keep: Keep) -> Result<Matrix, String> {
     let stored = match view.dtype() {
         Stored::F32 => matrix::Stored::F32,
         Stored::F16 => matrix::Stored::F16,
@@ -77,7 +94,7 @@ pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize]) 
     let start = view.data().as_ptr() as usize - map.bytes().as_ptr() as usize;
     let bytes = Bytes::Mapped(map.clone(), start..start + view.data().len());
     let matrix = Matrix::stored(bytes, stored, shape.iter().product())?;
-    match matrix.is_finite() {
+    match keep == Keep::Unread || matrix.is_finite() {
         true => Ok(matrix),
         false => Err("holds a number that is not finite".into()),
     }

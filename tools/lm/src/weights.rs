@@ -14,7 +14,7 @@ use crate::{
     engine::params::{LINEARS, norm_names, shapes},
     error::{Error, Result},
     matrix::Matrix,
-    storage::{self, Item, Mapped, printable},
+    storage::{self, Files, Item, Mapped, printable},
 };
 
 /// All tensors of a model, row-major, with Hugging Face's shapes (`[out, in]`).
@@ -98,6 +98,8 @@ pub enum Keep {
     Decoded,
     /// They stay in the file as they are stored, and are decoded part by part in each use.
     Stored,
+    /// The same, and whether their numbers are finite is left to who reads each of them once, as [`crate::gguf::write`] does.
+    Unread,
 }
 
 impl Keep {
@@ -129,6 +131,11 @@ impl Weights {
 
     /// The same, deciding whether matrices are decoded.
     pub fn load_as(dir: &Path, config: &Config, keep: Keep) -> Result<Self> {
+        Ok(Self::open(dir, config, keep)?.0)
+    }
+
+    /// The same, with the files that they are in.
+    pub(crate) fn open(dir: &Path, config: &Config, keep: Keep) -> Result<(Self, Files)> {
         let files = files(dir)?;
         let maps =
             files.iter().map(|path| Ok((path.clone(), Arc::new(Mapped::open(path)?)))).collect::<Result<Vec<_>>>()?;
@@ -150,10 +157,12 @@ impl Weights {
             let (file, map) = tensors.get(name).ok_or_else(|| fail("is missing".into()))?;
             let view = file.tensor(name).map_err(|e| fail(e.to_string()))?;
             match keep {
-                Keep::Stored if shape.len() == 2 => storage::mapped(&view, map, shape).map_err(fail),
+                Keep::Stored | Keep::Unread if shape.len() == 2 => {
+                    storage::mapped(&view, map, shape, keep).map_err(fail)
+                }
                 Keep::Decoded if shape.len() == 2 && view.dtype() == safetensors::Dtype::F32 => {
                     // Numbers that do not begin at a multiple of four bytes cannot be used in place.
-                    Ok(storage::mapped(&view, map, shape).map_err(fail)?.in_place())
+                    Ok(storage::mapped(&view, map, shape, keep).map_err(fail)?.in_place())
                 }
                 _ => Ok(storage::to_f32(&view, shape).map_err(fail)?.into()),
             }
@@ -169,7 +178,18 @@ impl Weights {
             }
             weights.head = None;
         }
-        Ok(weights)
+        drop(opened);
+        Ok((weights, Files(maps.into_iter().map(|(_, map)| map).collect())))
+    }
+
+    /// The same weights, decoded where [`Keep::fitting`] says so.
+    pub fn fitting(mut self, config: &Config) -> Self {
+        if Keep::fitting(config) == Keep::Decoded {
+            let linears = self.layers.iter_mut().flat_map(LayerWeights::linears_mut);
+            let all = linears.chain([&mut self.embed]).chain(&mut self.head);
+            all.for_each(|matrix| *matrix = matrix.decoded());
+        }
+        self
     }
 
     /// Writes `model.safetensors` into `dir`, whole or not at all.

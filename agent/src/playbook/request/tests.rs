@@ -56,7 +56,8 @@ fn kinds_are_understood_without_jargon() {
 fn what_the_playbook_does_not_do_is_named() {
     for (request, want) in [
         ("classify these and give me an ONNX file", vec!["an ONNX file"]),
-        ("classify these as a Q4_K_M gguf", vec!["4-bit quantisation"]),
+        ("classify these as a Q4_K_M gguf", vec![]),
+        ("classify these as a Q4_0 gguf", vec!["4-bit quantisation other than Q4_K_M"]),
         ("full fine-tuning with DPO, no LoRA", vec!["DPO", "full fine-tuning"]),
         ("Do not train anything, just classify", vec!["anything but training"]),
         ("route support tickets to departments and adopt a tone; no ONNX please", vec![]),
@@ -75,6 +76,9 @@ fn files_to_ship_are_read_with_how_they_store_numbers() {
     };
     assert_eq!(of("classify them; I run it in Ollama"), [("gguf", "q8_0")]);
     assert_eq!(of("classify them; a GGUF in F16 and one in Q8_0"), [("gguf", "q8_0"), ("gguf", "f16")]);
+    assert_eq!(of("classify them; a Q4_K_M gguf"), [("gguf", "q4_k_m")]);
+    assert_eq!(of("classify them, quantised to 4 bits"), [("gguf", "q4_k_m")]);
+    assert_eq!(of("classify them; safetensors, and a 4-bit gguf"), [("gguf", "q4_k_m"), ("safetensors", "f16")]);
     assert_eq!(of("classify them; safetensors and llama.cpp"), [("gguf", "q8_0"), ("safetensors", "f16")]);
     assert_eq!(of("classify them, in a file under 5 MB"), [("gguf", "q8_0")]);
     assert!(of("classify them, I need no gguf").is_empty());

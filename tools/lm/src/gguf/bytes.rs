@@ -237,3 +237,60 @@ impl<'a> Reader<'a> {
         Ok(Value::Array { kind, count, bytes: &self.bytes[start..self.at] })
     }
 }
+
+/// The keys and values of the header, as bytes.
+#[derive(Default)]
+pub(super) struct Values {
+    pub(super) count: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Values {
+    fn key(&mut self, key: &str, kind: u32) {
+        self.count += 1;
+        string(&mut self.bytes, key);
+        self.bytes.extend_from_slice(&kind.to_le_bytes());
+    }
+
+    pub(super) fn u32(&mut self, key: &str, value: u32) {
+        self.key(key, kind::U32);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(super) fn f32(&mut self, key: &str, value: f32) {
+        self.key(key, kind::F32);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(super) fn bool(&mut self, key: &str, value: bool) {
+        self.key(key, kind::BOOL);
+        self.bytes.push(value.into());
+    }
+
+    pub(super) fn string(&mut self, key: &str, value: &str) {
+        self.key(key, kind::STRING);
+        string(&mut self.bytes, value);
+    }
+
+    pub(super) fn strings(&mut self, key: &str, items: &[String]) {
+        self.array(key, kind::STRING, items.len());
+        items.iter().for_each(|item| string(&mut self.bytes, item));
+    }
+
+    pub(super) fn i32s(&mut self, key: &str, items: &[i32]) {
+        self.array(key, kind::I32, items.len());
+        items.iter().for_each(|item| self.bytes.extend_from_slice(&item.to_le_bytes()));
+    }
+
+    fn array(&mut self, key: &str, kind: u32, count: usize) {
+        self.key(key, kind::ARRAY);
+        self.bytes.extend_from_slice(&kind.to_le_bytes());
+        self.bytes.extend_from_slice(&(count as u64).to_le_bytes());
+    }
+}
+
+/// A text as the format has it: its length, then its bytes.
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}

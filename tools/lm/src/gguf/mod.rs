@@ -2,11 +2,13 @@
 //! that [`crate::config::FAMILIES`] name.
 
 mod bytes;
+mod quants;
 mod read;
+mod stream;
 mod vocab;
 mod write;
 
-use crate::config::Config;
+use crate::{config::Config, matrix::Stored};
 
 pub use read::{context_length, read, read_as};
 pub use write::{Quant, Written, preflight, write};
@@ -67,13 +69,27 @@ fn offset(config: &Config, name: &str) -> f32 {
     if config.norm_offset && name.ends_with("norm.weight") { 1.0 } else { 0.0 }
 }
 
-/// Puts the rows of each head into llama.cpp's order, or back. A row is `columns` items: numbers, or bytes of blocks.
-fn permute<T: Copy>(values: &[T], head_dim: usize, columns: usize, back: bool) -> Vec<T> {
+/// What tensors are written as and can stay, by the format's numbers.
+const TYPES: [(u32, Stored); 6] =
+    [(0, Stored::F32), (1, Stored::F16), (8, Stored::Q8_0), (12, Stored::Q4K), (14, Stored::Q6K), (30, Stored::BF16)];
+
+/// The format's number of a way to store numbers.
+fn number(stored: Stored) -> u32 {
+    TYPES.iter().find(|(_, known)| *known == stored).map_or(0, |(number, _)| *number)
+}
+
+/// The row of a head in transformers that is row `row` of it in llama.cpp.
+fn source_row(row: usize, head_dim: usize) -> usize {
+    row % 2 * (head_dim / 2) + row / 2
+}
+
+/// Puts the rows of each head, which are in llama.cpp's order, back. A row is `columns` items: numbers, or bytes of blocks.
+fn permute_back<T: Copy>(values: &[T], head_dim: usize, columns: usize) -> Vec<T> {
     let half = head_dim / 2;
     let mut out = Vec::with_capacity(values.len());
     for head in values.chunks_exact(head_dim * columns) {
         for row in 0..head_dim {
-            let from = if back { row % half * 2 + row / half } else { row % 2 * half + row / 2 };
+            let from = row % half * 2 + row / half;
             out.extend_from_slice(&head[from * columns..(from + 1) * columns]);
         }
     }
@@ -82,13 +98,14 @@ fn permute<T: Copy>(values: &[T], head_dim: usize, columns: usize, back: bool) -
 
 #[cfg(test)]
 mod tests {
-    use super::permute;
+    use super::{permute_back, source_row};
 
     #[test]
     fn permuting_back_gives_the_same_rows() {
-        let rows: Vec<f32> = (0..48).map(|x| x as f32).collect();
-        let there = permute(&rows, 8, 3, false);
-        assert_eq!(there[..12], [0., 1., 2., 12., 13., 14., 3., 4., 5., 15., 16., 17.]);
-        assert_eq!(permute(&there, 8, 3, true), rows);
+        let there: Vec<usize> =
+            [0, 8].into_iter().flat_map(|head| (0..8).map(move |row| head + source_row(row, 8))).collect();
+        assert_eq!(there[..8], [0, 4, 1, 5, 2, 6, 3, 7]);
+        let rows: Vec<usize> = there.iter().flat_map(|row| [3 * row, 3 * row + 1, 3 * row + 2]).collect();
+        assert_eq!(permute_back(&rows, 8, 3), (0..48).collect::<Vec<_>>());
     }
 }

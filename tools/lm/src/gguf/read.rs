@@ -8,9 +8,9 @@ use candle_core::{
 };
 
 use super::{
-    LLAMA3_KEYS, ROPE_FREQS, Rows,
+    LLAMA3_KEYS, ROPE_FREQS, Rows, TYPES,
     bytes::{File, Info},
-    layer, offset, permute, vocab,
+    layer, offset, permute_back, vocab,
 };
 use crate::{
     chat::ChatTemplate,
@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     matrix::{Bytes, Matrix, Stored},
     model::{Model, check_vocabulary},
-    storage::{Mapped, printable},
+    storage::{Files, Mapped, printable},
     tokens::Tokenizer,
     weights::{Keep, Weights},
 };
@@ -44,8 +44,10 @@ pub fn read_as(path: &Path, keep: Option<Keep>) -> Result<Model> {
     let config = config(&file, family, &tokenizer)?;
     check_vocabulary(&tokenizer, &config)?;
     let chat = chat(&file, &tokenizer)?;
-    let weights = weights(&file, (&map, keep.unwrap_or(Keep::fitting(&config))), &config)?;
-    Ok(Model { config, weights, tokenizer, chat, path: path.into(), sha256: String::new() })
+    let keep = keep.unwrap_or(Keep::fitting(&config));
+    let weights = weights(&file, (&map, keep), &config)?;
+    let files = if keep == Keep::Unread { Files(vec![map]) } else { Files::default() };
+    Ok(Model { config, weights, tokenizer, chat, path: path.into(), sha256: String::new(), files })
 }
 
 /// Longest sequence of the model in a GGUF file, of which only the header is read.
@@ -223,7 +225,7 @@ fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) 
         }
         let offset = offset(config, &name);
         let matrix = match stored(info) {
-            Some(dtype) if keep == Keep::Stored && shape.len() == 2 => {
+            Some(dtype) if keep != Keep::Decoded && shape.len() == 2 => {
                 kept((info, dtype), map, (rows, config.head_dim))
             }
             _ => decode(info).map(|mut values| match rows {
@@ -231,11 +233,11 @@ fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) 
                     values.iter_mut().for_each(|x| *x -= offset);
                     values.into()
                 }
-                Rows::Rotated => permute(&values, config.head_dim, shape.get(1).copied().unwrap_or(1), true).into(),
+                Rows::Rotated => permute_back(&values, config.head_dim, shape.get(1).copied().unwrap_or(1)).into(),
             }),
         };
         match matrix.map_err(fail)? {
-            matrix if matrix.is_finite() => Ok(matrix),
+            matrix if keep == Keep::Unread || matrix.is_finite() => Ok(matrix),
             _ => Err(fail("holds a number that is not finite".into())),
         }
     })
@@ -243,15 +245,7 @@ fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) 
 
 /// How a tensor can stay as it is stored.
 fn stored(info: &Info<'_>) -> Option<Stored> {
-    Some(match info.dtype {
-        0 => Stored::F32,
-        1 => Stored::F16,
-        8 => Stored::Q8_0,
-        12 => Stored::Q4K,
-        14 => Stored::Q6K,
-        30 => Stored::BF16,
-        _ => return None,
-    })
+    TYPES.iter().find(|(number, _)| *number == info.dtype).map(|(_, stored)| *stored)
 }
 
 /// A matrix as it is stored: in the file, or in memory where its rows stand in another order.
@@ -269,7 +263,7 @@ fn kept(
             let start = bytes.as_ptr() as usize - map.bytes().as_ptr() as usize;
             Bytes::Mapped(map.clone(), start..start + bytes.len())
         }
-        Rows::Rotated => Bytes::Owned(Arc::new(permute(bytes, head_dim, row, true))),
+        Rows::Rotated => Bytes::Owned(Arc::new(permute_back(bytes, head_dim, row))),
     };
     Matrix::stored(bytes, dtype, numbers)
 }

@@ -1,30 +1,26 @@
-//! Writing: header first, then one tensor after the other, so that memory holds one converted tensor at a time.
+//! Writing: which tensors a file has, how each is stored, and the header. [`super::stream`] writes what follows it.
 
 use std::{
-    borrow::Cow,
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::Path,
 };
 
-use candle_core::{
-    Device, Tensor,
-    quantized::{GgmlDType, QTensor},
-};
-use half::f16;
-
 use super::{
     LLAMA3_KEYS, ROPE_FREQS, Rows,
-    bytes::{ALIGNMENT, MAGIC, kind},
-    layer, offset, permute, vocab,
+    bytes::{ALIGNMENT, MAGIC, Values, string},
+    layer, number, offset,
+    stream::{self, Part, Source},
+    vocab,
 };
 use crate::{
     config::{Config, RopeScaling},
+    engine::params::shapes,
     error::{Error, Result},
+    matrix::Stored,
     model::Model,
     storage,
     tokens::Tokenizer,
-    weights::{Dtype, Numbers},
 };
 
 /// How the matrices of a GGUF file are stored; norms are always f32.
@@ -36,6 +32,8 @@ pub enum Quant {
     F16,
     /// Blocks of 32 signed bytes with one f16 scale.
     Q8_0,
+    /// Blocks of 256 4-bit numbers, and of 6-bit ones for the matrices that llama.cpp's mix of this name spares.
+    Q4KM,
 }
 
 impl Quant {
@@ -45,30 +43,67 @@ impl Quant {
             Quant::F32 => "f32",
             Quant::F16 => "f16",
             Quant::Q8_0 => "q8_0",
+            Quant::Q4KM => "q4_k_m",
         }
     }
 
     /// The number of this format in `general.file_type`.
     pub fn file_type(self) -> u32 {
-        self.numbers().0
-    }
-
-    /// Number of the file type and of the tensor type: the same for these three but for Q8_0.
-    fn numbers(self) -> (u32, u32) {
         match self {
-            Quant::F32 => (0, 0),
-            Quant::F16 => (1, 1),
-            Quant::Q8_0 => (7, 8),
+            Quant::F32 => 0,
+            Quant::F16 => 1,
+            Quant::Q8_0 => 7,
+            Quant::Q4KM => 15,
         }
     }
 
-    fn bytes(self, numbers: usize) -> usize {
-        match self {
-            Quant::F32 => numbers * 4,
-            Quant::F16 => numbers * 2,
-            Quant::Q8_0 => numbers / 32 * 34,
+    /// Bytes that the numbers of a model of this shape take.
+    pub fn bytes(self, config: &Config) -> usize {
+        let bytes = |name: &str, (rows, columns): (usize, usize)| {
+            self.stored(config, name, columns).0.bytes(columns).unwrap_or(0) * rows
+        };
+        let ends = [("token_embd.weight", true), ("output.weight", !config.tie_word_embeddings)];
+        let ends = ends.into_iter().filter(|(_, there)| *there);
+        let mut all: usize = ends.map(|(name, _)| bytes(name, (config.vocab_size, config.hidden_size))).sum();
+        let (names, shapes) = (layer(config), shapes(config));
+        // Four linears stand behind the first norm, three behind the second.
+        let linears: Vec<_> = names[1..5].iter().chain(&names[6..9]).map(|(name, _)| name).zip(shapes).collect();
+        for i in 0..config.num_hidden_layers {
+            all += linears.iter().map(|(name, shape)| bytes(&format!("blk.{i}.{name}"), *shape)).sum::<usize>();
         }
+        let matrices = shapes.iter().map(|(rows, columns)| rows * columns).sum::<usize>() * config.num_hidden_layers
+            + config.vocab_size * config.hidden_size * if config.tie_word_embeddings { 1 } else { 2 };
+        all + (config.parameters() - matrices) * 4
     }
+
+    /// How a matrix is stored, and whether that is what this format means it to be. Rows that are no whole blocks take
+    /// smaller blocks of more bits, or none. (llama.cpp takes Q5_0 where this takes Q8_0 instead of Q4_K; that is not
+    /// computed with as it is stored here.)
+    fn stored(self, config: &Config, name: &str, columns: usize) -> (Stored, bool) {
+        let meant = match self {
+            Quant::F32 => Stored::F32,
+            Quant::F16 => Stored::F16,
+            Quant::Q8_0 => Stored::Q8_0,
+            Quant::Q4KM if spared(config, name) => Stored::Q6K,
+            Quant::Q4KM => Stored::Q4K,
+        };
+        let fits = |stored: &Stored| columns.is_multiple_of(stored.block().0);
+        let stored = [meant, Stored::Q8_0].into_iter().find(fits).unwrap_or(Stored::F16);
+        (stored, stored == meant)
+    }
+}
+
+/// The matrices that llama.cpp's Q4_K_M stores as Q6_K: the output layer, and what errors come through most in the first
+/// and the last eighth of the layers and in each third one between.
+fn spared(config: &Config, name: &str) -> bool {
+    let (layers, tied) = (config.num_hidden_layers, config.tie_word_embeddings);
+    if name == "output.weight" || tied && name == "token_embd.weight" {
+        return true;
+    }
+    let Some((layer, part)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else { return false };
+    let eighth = layers / 8;
+    let more = |layer: usize| layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2;
+    ["attn_v.weight", "ffn_down.weight"].contains(&part) && layer.parse().is_ok_and(more)
 }
 
 /// What was written.
@@ -76,68 +111,32 @@ impl Quant {
 pub struct Written {
     /// Size of the file.
     pub bytes: u64,
-    /// Matrices that were stored as f16 because their rows are no multiple of a block.
+    /// Matrices that take more bits than asked for, because their rows are no whole blocks of so few: Q8_0 where rows are
+    /// multiples of 32, else F16.
     pub not_quantized: Vec<String>,
 }
 
-/// One tensor on its way into the file.
-struct Part<'a> {
-    name: String,
-    shape: Vec<usize>,
-    values: Source<'a>,
-    quant: Quant,
-    rows: Rows,
-}
-
-/// Where the numbers of a tensor come from; those of a file are decoded when they are written.
-enum Source<'a> {
-    Model(Numbers<'a>),
-    Made(Vec<f32>),
-}
-
-impl Source<'_> {
-    fn floats(&self) -> Cow<'_, [f32]> {
-        match self {
-            Source::Model(numbers) => numbers.floats(),
-            Source::Made(values) => values.into(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Source::Model(numbers) => numbers.len(),
-            Source::Made(values) => values.len(),
-        }
-    }
-}
-
-/// Writes `model`, its adapter already merged, to `path`: whole or not at all. Same model, same bytes.
+/// Writes `model`, its adapter already merged, to `path`: whole or not at all. Same model, same bytes, with any number of
+/// threads. Memory holds a few pieces of the model at a time.
 pub fn write(path: &Path, model: &Model, quant: Quant) -> Result<Written> {
     model.weights.check(&model.config)?;
     check_expressible(&model.config)?;
     let parts = parts(model, quant);
     let header = header(model, quant, &parts)?;
-    for part in parts.iter().filter(|part| part.quant != Quant::F32) {
-        if part.values.floats().iter().any(|x| f16::from_f32(*x).is_infinite()) {
-            return Err(Error::Gguf(format!("{} has numbers too large for {}; use f32", part.name, quant.name())));
-        }
-    }
-    storage::atomic(path, |temporary| {
-        let mut out = BufWriter::new(File::create(temporary)?);
+    let mut refused = None;
+    let done = storage::atomic(path, |temporary| {
+        let mut out = File::create(temporary)?;
         out.write_all(&header)?;
-        for part in &parts {
-            let bytes = encode(part, model.config.head_dim).map_err(io::Error::other)?;
-            out.write_all(&bytes)?;
-            out.write_all(&vec![0; bytes.len().next_multiple_of(ALIGNMENT) - bytes.len()])?;
-        }
-        out.flush()
-    })?;
+        refused = stream::write(&mut out, &parts, model)?;
+        if refused.is_some() { Err(io::Error::other("refused")) } else { Ok(()) }
+    });
+    if let Some(why) = refused {
+        return Err(Error::Gguf(why));
+    }
+    done?;
     let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot read", path, e))?;
-    let fell_back = |part: &&Part<'_>| part.quant == Quant::F16 && quant == Quant::Q8_0;
-    Ok(Written {
-        bytes: meta.len(),
-        not_quantized: parts.iter().filter(fell_back).map(|part| part.name.clone()).collect(),
-    })
+    let not_quantized = parts.into_iter().filter(|part| !part.meant).map(|part| part.name).collect();
+    Ok(Written { bytes: meta.len(), not_quantized })
 }
 
 fn parts(model: &Model, quant: Quant) -> Vec<Part<'_>> {
@@ -156,16 +155,15 @@ fn parts(model: &Model, quant: Quant) -> Vec<Part<'_>> {
             Some(_) => ("output.weight".to_string(), Rows::Plain),
         };
         let columns = shape.last().copied().unwrap_or(0);
-        let quant = match quant {
-            _ if shape.len() == 1 => Quant::F32,
-            Quant::Q8_0 if !columns.is_multiple_of(32) => Quant::F16,
-            other => other,
+        let (stored, meant) = match shape.len() {
+            1 => (Stored::F32, true),
+            _ => quant.stored(&model.config, &name, columns),
         };
         let values = match offset(&model.config, &name) {
             0.0 => Source::Model(numbers),
             offset => Source::Made(numbers.floats().iter().map(|x| x + offset).collect()),
         };
-        Part { name, shape, values, quant, rows }
+        Part { name, shape, values, stored, meant, rows }
     });
     factors.into_iter().chain(named).collect()
 }
@@ -175,7 +173,8 @@ fn rope_factors(config: &Config) -> Option<Part<'_>> {
     let RopeScaling::Llama3(scaling) = config.rope_scaling else { return None };
     let values = scaling.divisors(config.head_dim, config.rope_theta);
     let shape = vec![values.len()];
-    Some(Part { name: ROPE_FREQS.into(), shape, values: Source::Made(values), quant: Quant::F32, rows: Rows::Plain })
+    let (values, stored) = (Source::Made(values), Stored::F32);
+    Some(Part { name: ROPE_FREQS.into(), shape, values, stored, meant: true, rows: Rows::Plain })
 }
 
 /// Whether a model of this shape and with this tokenizer can be written, without its weights.
@@ -217,23 +216,6 @@ fn implied_window(config: &Config) -> Option<usize> {
     (implied.sliding == config.sliding).then_some(window)
 }
 
-fn encode(part: &Part<'_>, head_dim: usize) -> candle_core::Result<Vec<u8>> {
-    let columns = part.shape.get(1).copied().unwrap_or(1);
-    let values = match part.rows {
-        Rows::Plain => part.values.floats(),
-        Rows::Rotated => permute(&part.values.floats(), head_dim, columns, false).into(),
-    };
-    let values = values.as_ref();
-    Ok(match part.quant {
-        Quant::F32 => storage::to_bytes(values, Dtype::F32),
-        Quant::F16 => storage::to_bytes(values, Dtype::F16),
-        Quant::Q8_0 => {
-            let tensor = Tensor::from_slice(values, part.shape.as_slice(), &Device::Cpu)?;
-            QTensor::quantize(&tensor, GgmlDType::Q8_0)?.data()?.into_owned()
-        }
-    })
-}
-
 fn header(model: &Model, quant: Quant, parts: &[Part<'_>]) -> Result<Vec<u8>> {
     let values = values(model, quant)?;
     let mut out = Vec::new();
@@ -249,9 +231,9 @@ fn header(model: &Model, quant: Quant, parts: &[Part<'_>]) -> Result<Vec<u8>> {
         for size in part.shape.iter().rev() {
             out.extend_from_slice(&(*size as u64).to_le_bytes());
         }
-        out.extend_from_slice(&part.quant.numbers().1.to_le_bytes());
+        out.extend_from_slice(&number(part.stored).to_le_bytes());
         out.extend_from_slice(&offset.to_le_bytes());
-        offset += part.quant.bytes(part.values.len()).next_multiple_of(ALIGNMENT) as u64;
+        offset += part.bytes().next_multiple_of(ALIGNMENT) as u64;
     }
     out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
     Ok(out)
@@ -265,7 +247,7 @@ fn values(model: &Model, quant: Quant) -> Result<Values> {
     let architecture = model.config.family.gguf;
     values.string("general.architecture", architecture);
     values.string("general.type", "model");
-    values.u32("general.file_type", quant.numbers().0);
+    values.u32("general.file_type", quant.file_type());
     values.u32("general.quantization_version", 2);
     let c = &model.config;
     for (key, size) in [
@@ -323,58 +305,40 @@ fn values(model: &Model, quant: Quant) -> Result<Values> {
     Ok(values)
 }
 
-/// The keys and values of the header, as bytes.
-#[derive(Default)]
-struct Values {
-    count: u64,
-    bytes: Vec<u8>,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
 
-impl Values {
-    fn key(&mut self, key: &str, kind: u32) {
-        self.count += 1;
-        string(&mut self.bytes, key);
-        self.bytes.extend_from_slice(&kind.to_le_bytes());
+    /// As llama-quantize says of models of these shapes.
+    #[test]
+    fn the_mix_is_that_of_llama_quantize() {
+        let config = |layers: usize, hidden: usize, tied: bool| {
+            Config::from_json(&format!(
+                r#"{{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+                "hidden_size": {hidden}, "intermediate_size": 1536, "num_hidden_layers": {layers},
+                "num_attention_heads": 4, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e4,
+                "vocab_size": 512, "tie_word_embeddings": {tied}}}"#
+            ))
+            .unwrap()
+        };
+        let spared = |config: &Config, part: &str| -> Vec<usize> {
+            let stored = |i: &usize| Quant::Q4KM.stored(config, &format!("blk.{i}.{part}.weight"), 1536).0;
+            (0..config.num_hidden_layers).filter(|i| stored(i) == Stored::Q6K).collect()
+        };
+        let thirty = [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29];
+        assert_eq!(spared(&config(30, 512, true), "ffn_down"), thirty);
+        assert_eq!(spared(&config(30, 512, true), "attn_v"), thirty);
+        assert_eq!(spared(&config(24, 512, true), "ffn_down"), [0, 1, 2, 5, 8, 11, 14, 17, 20, 21, 22, 23]);
+        assert_eq!(spared(&config(2, 512, true), "ffn_down"), [1]);
+        assert_eq!(spared(&config(24, 512, true), "attn_q"), [0; 0]);
+        let ends = |tied: bool, columns: usize| {
+            ["token_embd.weight", "output.weight"]
+                .map(|name| Quant::Q4KM.stored(&config(2, 512, tied), name, columns).0)
+        };
+        assert_eq!(ends(true, 512)[0], Stored::Q6K);
+        assert_eq!(ends(false, 512), [Stored::Q4K, Stored::Q6K]);
+        assert_eq!(ends(false, 288), [Stored::Q8_0, Stored::Q8_0]);
+        assert_eq!(ends(false, 72), [Stored::F16, Stored::F16]);
     }
-
-    fn u32(&mut self, key: &str, value: u32) {
-        self.key(key, kind::U32);
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn f32(&mut self, key: &str, value: f32) {
-        self.key(key, kind::F32);
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn bool(&mut self, key: &str, value: bool) {
-        self.key(key, kind::BOOL);
-        self.bytes.push(value.into());
-    }
-
-    fn string(&mut self, key: &str, value: &str) {
-        self.key(key, kind::STRING);
-        string(&mut self.bytes, value);
-    }
-
-    fn strings(&mut self, key: &str, items: &[String]) {
-        self.array(key, kind::STRING, items.len());
-        items.iter().for_each(|item| string(&mut self.bytes, item));
-    }
-
-    fn i32s(&mut self, key: &str, items: &[i32]) {
-        self.array(key, kind::I32, items.len());
-        items.iter().for_each(|item| self.bytes.extend_from_slice(&item.to_le_bytes()));
-    }
-
-    fn array(&mut self, key: &str, kind: u32, count: usize) {
-        self.key(key, kind::ARRAY);
-        self.bytes.extend_from_slice(&kind.to_le_bytes());
-        self.bytes.extend_from_slice(&(count as u64).to_le_bytes());
-    }
-}
-
-fn string(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
 }

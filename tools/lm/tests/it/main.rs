@@ -15,6 +15,7 @@ mod hostile;
 mod memory;
 mod methods;
 mod peers;
+mod quants;
 mod resume;
 mod rows;
 mod text;
