@@ -143,7 +143,8 @@ mod tests {
         for (m, n, k) in [(1, 1, 1), (2, 3, 5), (17, 33, 65), (48, 16, 300), (5, 100, 7)] {
             let (a, b): (Vec<f32>, Vec<f32>) =
                 ((0..m * k * 2).map(|_| rng.normal()).collect(), (0..k * n).map(|_| rng.normal()).collect());
-            let want = |i: usize, j: usize| (0..k).map(|p| f64::from(a[(i * k + p) * 2]) * f64::from(b[j * k + p])).sum();
+            let want =
+                |i: usize, j: usize| (0..k).map(|p| f64::from(a[(i * k + p) * 2]) * f64::from(b[j * k + p])).sum();
             for product in &sets {
                 let mut got = vec![1.0f32; m * n];
                 // SAFETY: the strides reach m·n numbers of `got`, 2·m·k of `a` and n·k of `b`, which they have.
