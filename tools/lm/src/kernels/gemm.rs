@@ -143,8 +143,9 @@ mod tests {
         for (m, n, k) in [(1, 1, 1), (2, 3, 5), (17, 33, 65), (48, 16, 300), (5, 100, 7)] {
             let (a, b): (Vec<f32>, Vec<f32>) =
                 ((0..m * k * 2).map(|_| rng.normal()).collect(), (0..k * n).map(|_| rng.normal()).collect());
-            let want =
-                |i: usize, j: usize| (0..k).map(|p| f64::from(a[(i * k + p) * 2]) * f64::from(b[j * k + p])).sum();
+            let want = |i: usize, j: usize| -> f64 {
+                (0..k).map(|p| f64::from(a[(i * k + p) * 2]) * f64::from(b[j * k + p])).sum()
+            };
             for product in &sets {
                 let mut got = vec![1.0f32; m * n];
                 // SAFETY: the strides reach m·n numbers of `got`, 2·m·k of `a` and n·k of `b`, which they have.
@@ -156,7 +157,7 @@ mod tests {
                     product(m, n, k, to, 1, t, true, a, 2, 2 * s, b, s, 1, 1.0, 0.5, true, false, false, none);
                 }
                 for (at, got) in got.iter().enumerate() {
-                    let want: f64 = 1.0 + 0.5 * want(at / n, at % n);
+                    let want = 1.0 + 0.5 * want(at / n, at % n);
                     assert!((f64::from(*got) - want).abs() < 1e-4, "{m} {n} {k}: {got} for {want}");
                 }
             }
