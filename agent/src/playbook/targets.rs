@@ -49,7 +49,7 @@ pub fn bytes(words: &Words) -> Vec<u64> {
 /// The minutes that there are; each that is named.
 pub fn minutes(words: &Words) -> Vec<f64> {
     const UNITS: [(&str, f64); 2] = [("minute|minutes|min|mins", 1.0), ("hour|hours|hr|hrs|h", 60.0)];
-    const CUES: [&str; 7] = [
+    const CUES: [&str; 8] = [
         "in|within|under|below|max|maximum|only|budget|limit",
         "at most",
         "less|more|longer|over than",
@@ -57,6 +57,7 @@ pub fn minutes(words: &Words) -> Vec<f64> {
         "up to",
         "budget|limit of|is",
         "done|finish*|ready",
+        "pass|exceed|exceeds|surpass",
     ];
     let mut found: Vec<f64> = Vec::new();
     for figure in measured(words, &UNITS) {

@@ -90,6 +90,7 @@ fn times_bound_the_run() {
     assert_eq!(of("f1>=.9, <20MB, 10min, gguf"), [10.0]);
     assert_eq!(of("20 min wall clock."), [20.0]);
     assert_eq!(of("you have half an hour"), [30.0]);
+    assert_eq!(of("the learning must not pass half an hour"), [30.0]);
     assert_eq!(of("i only got a quarter of an hour before the raid"), [15.0]);
     assert_eq!(of("don't take longer than an hour and a half"), [90.0]);
     assert_eq!(of("within a quarter of an hour"), [15.0]);
