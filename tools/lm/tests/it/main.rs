@@ -18,6 +18,7 @@ mod peers;
 mod quants;
 mod resume;
 mod rows;
+mod steps;
 mod text;
 mod train;
 
