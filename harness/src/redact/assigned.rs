@@ -16,7 +16,7 @@ type Form = (&'static str, Regex, fn(&str) -> bool);
 
 struct Forms {
     /// The group is the value.
-    values: [Form; 5],
+    values: [Form; 6],
     /// Names that each of these begins with, or holds.
     name: Regex,
 }
@@ -26,8 +26,10 @@ static FORMS: LazyLock<Option<Forms>> = LazyLock::new(|| {
     let word = "passw(?:or)?d|passphrase|pwd";
     let name = format!("(?:{key}|secret|token|{word})");
     let (gap, space) = ("[ \t]{0,8}", "[ \t]{1,8}");
-    // The end of the name: `"]` of `os.environ["API_KEY"]`, and a type.
-    let typed = format!(r#"(?:\\{{0,4}}["'`]\]?)?(?:{gap}:{gap}[&A-Za-z][&A-Za-z0-9_<>\[\]|' ]{{0,40}})?"#);
+    // The end of the name: `"]` of `os.environ["API_KEY"]`. A type behind it.
+    let end = r#"(?:\\{0,4}["'`]\]?)?"#;
+    let of = format!(r"{gap}:{gap}[&A-Za-z][&A-Za-z0-9_<>\[\]|' ]{{0,40}}");
+    let typed = format!("{end}(?:{of})?");
     let sign = format!("{gap}(?:=>|[=:>]){gap}");
     let quote = r#"[bru]?\\{0,4}["'`]"#;
     let long = "([A-Za-z0-9_.~+/=-]{16,})";
@@ -35,8 +37,10 @@ static FORMS: LazyLock<Option<Forms>> = LazyLock::new(|| {
     let form = |kind, form: String, holds| Some((kind, Regex::new(&form).ok()?, holds));
     Some(Forms {
         values: [
-            // api_key = "…", "api_key": "…", api_key: &str = "…", os.environ["API_KEY"] = "…", <apiKey>…, ?token=…
-            form("secret", format!("(?i){name}{typed}{sign}(?:{quote})?{long}"), is_random as fn(&str) -> bool)?,
+            // api_key = "…", "api_key": "…", os.environ["API_KEY"] = "…", <apiKey>…, ?token=…
+            form("secret", format!("(?i){name}{end}{sign}(?:{quote})?{long}"), is_random as fn(&str) -> bool)?,
+            // api_key: &str = "…". A form of its own: what looks like a type may be a value with something behind it.
+            form("secret", format!("(?i){name}{end}{of}{gap}={gap}(?:{quote})?{long}"), is_random)?,
             // ("api_key", "…")
             form("secret", format!(r#"(?i){name}\\{{0,4}}["']{gap},{gap}{quote}{long}"#), is_random)?,
             // Kaggle's file, --api-key …, ENV API_KEY …, a netrc file, W&B's command

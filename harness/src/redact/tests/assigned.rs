@@ -16,7 +16,7 @@ fn values() -> [String; 6] {
 }
 
 /// Text before a value, and after it.
-const BESIDE: [(&str, &str); 40] = [
+const BESIDE: [(&str, &str); 42] = [
     ("{\"api_key\": \"", "\"}"),
     ("{\"api_key\":\"", "\",\"model\":\"m\"}"),
     ("{\\\"api_key\\\": \\\"", "\\\"}"),
@@ -46,6 +46,8 @@ const BESIDE: [(&str, &str); 40] = [
     ("https://host/v1?access_token=", "&q=1"),
     ("https://host/v1?api_key=", ""),
     ("curl -H 'X-Auth-Token: ", "' https://host"),
+    ("curl -H 'X-Auth-Token: ", "' https://api.example.com/v1/models"),
+    ("curl -H 'X-Auth-Token: ", "' host?setting=some-longer-value"),
     ("PRIVATE-TOKEN: ", "\r\n"),
     ("--api-key ", " --model m"),
     ("--token=", " upload"),
