@@ -5,7 +5,7 @@
 //! | [`lanes`] | sixteen numbers side by side: what kernels are written in, and the portable set |
 //! | `x86` | AVX-512 and AVX2 |
 //! | [`stored`] | how numbers that are stored in fewer bits become f32 |
-//! | [`gemm`] | the library's product for that set: many rows
+//! | [`gemm`] | the library's product for that set: many rows |
 //! | [`few`] | a few rows times a weight that stays as it is stored: each step of a generation |
 //!
 //! Each sum of [`few`] is made by one thread in an order that depends on its length alone: how many rows there are, and how

@@ -23,9 +23,12 @@ mod peer;
 mod process;
 #[path = "../train/shapes.rs"]
 mod shapes;
+#[path = "../shared/mod.rs"]
+mod shared;
 
-use process::{Sample, again, median};
+use process::{Sample, again};
 use shapes::Shape;
+use shared::median;
 use tunesmith_lm::{
     gguf::{self, Quant},
     model::Model,
@@ -35,25 +38,14 @@ use tunesmith_lm::{
 const WORK: [(Quant, f64); 3] = [(Quant::F16, 0.5), (Quant::Q8_0, 1.2), (Quant::Q4KM, 1.2)];
 
 fn main() -> ExitCode {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let all = arguments.len();
-    arguments.retain(|argument| argument != "--bench");
-    if arguments.len() == all && !arguments.iter().any(|argument| argument == "--child") {
-        println!("skipped: `cargo test` runs no benchmark, `cargo bench` does");
-        return ExitCode::SUCCESS;
-    }
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("error: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    shared::start(run)
 }
 
 fn run(arguments: &[String]) -> Result<(), String> {
     match arguments {
-        [child, make, name, dir] if child == "--child" && make == "make" => made::make(find(name)?, Path::new(dir)),
+        [child, make, name, dir] if child == "--child" && make == "make" => {
+            made::make(shapes::find(name)?, Path::new(dir))
+        }
         [child, quant, from, to] if child == "--child" => convert(quant, Path::new(from), Path::new(to)),
         _ => {
             let options = Options::parse(arguments)?;
@@ -70,12 +62,6 @@ fn convert(quant: &str, from: &Path, to: &Path) -> Result<(), String> {
     gguf::write(to, &model, quant).map(drop).map_err(|e| e.to_string())
 }
 
-fn find(name: &str) -> Result<&'static Shape, String> {
-    let names: Vec<&str> = shapes::ALL.iter().map(|shape| shape.name).collect();
-    let found = shapes::ALL.iter().find(|shape| shape.name == name);
-    found.ok_or_else(|| format!("unknown shape {name}; there are {}", names.join(" and ")))
-}
-
 /// What the command line asks for.
 struct Options {
     shapes: Vec<&'static Shape>,
@@ -86,16 +72,11 @@ struct Options {
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut options = Options { shapes: shapes::ALL.iter().collect(), rounds: 5, threads: 2 };
-        for pair in arguments.chunks(2) {
-            let [name, value] = pair else { return Err(format!("{} needs a value", pair[0])) };
-            let number = || match value.parse() {
-                Ok(n) if n > 0 => Ok(n),
-                _ => Err(format!("{name} is {value}, it must be a number above 0")),
-            };
-            match name.as_str() {
-                "--shape" => options.shapes = vec![find(value)?],
-                "--rounds" => options.rounds = number()?,
-                "--threads" => options.threads = number()?,
+        for option @ (name, value) in shared::pairs(arguments)? {
+            match name {
+                "--shape" => options.shapes = vec![shapes::find(value)?],
+                "--rounds" => options.rounds = shared::number(option)?,
+                "--threads" => options.threads = shared::number(option)?,
                 _ => return Err(format!("unknown option {name}; there are --shape, --rounds and --threads")),
             }
         }

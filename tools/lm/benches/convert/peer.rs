@@ -7,7 +7,10 @@ use std::{
 
 use tunesmith_lm::gguf::Quant;
 
-use crate::process::{Sample, measure};
+use crate::{
+    process::{Sample, measure},
+    shared::peer,
+};
 
 /// What is there of llama.cpp.
 pub struct Peers {
@@ -20,15 +23,8 @@ pub struct Peers {
 impl Peers {
     /// What the environment names.
     pub fn find() -> Self {
-        let named = |name: &str| {
-            let path = std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-            if path.is_none() {
-                eprintln!("{name} is not set: that side is left out");
-            }
-            path
-        };
-        let converter = named("TUNESMITH_PEER_PYTHON").zip(named("TUNESMITH_PEER_CONVERTER"));
-        Peers { converter, programs: named("TUNESMITH_PEER_LLAMA") }
+        let converter = peer("TUNESMITH_PEER_PYTHON").zip(peer("TUNESMITH_PEER_CONVERTER"));
+        Peers { converter, programs: peer("TUNESMITH_PEER_LLAMA") }
     }
 
     /// Makes `out` of the model `from` in a process of its own; `None` where that peer is not there.

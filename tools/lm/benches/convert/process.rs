@@ -61,14 +61,3 @@ fn wait(mut child: std::process::Child) -> Result<(i32, f64, String), String> {
     // Linux counts it in KiB.
     Ok((status, usage.ru_maxrss as f64 * 1024.0, String::from_utf8_lossy(&said).into_owned()))
 }
-
-/// The middle of some figures.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[middle],
-        _ => (values[middle - 1] + values[middle]) / 2.0,
-    }
-}

@@ -22,10 +22,13 @@ mod ours;
 mod peer;
 #[path = "../train/shapes.rs"]
 mod shapes;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use peer::Peers;
 use serde::{Deserialize, Serialize};
 use shapes::Shape;
+use shared::median;
 use tunesmith_lm::gguf::Quant;
 
 /// Tokens of the prompt.
@@ -48,20 +51,7 @@ pub struct Speed {
 }
 
 fn main() -> ExitCode {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let all = arguments.len();
-    arguments.retain(|argument| argument != "--bench");
-    if arguments.len() == all && !arguments.iter().any(|argument| argument == "--child") {
-        println!("skipped: `cargo test` runs no benchmark, `cargo bench` does");
-        return ExitCode::SUCCESS;
-    }
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("error: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    shared::start(run)
 }
 
 fn run(arguments: &[String]) -> Result<(), String> {
@@ -90,25 +80,16 @@ pub struct Options {
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut options = Options { shapes: shapes::ALL.iter().collect(), rounds: 5, tokens: 32, threads: 2 };
-        for pair in arguments.chunks(2) {
-            let [name, value] = pair else { return Err(format!("{} needs a value", pair[0])) };
-            let number = || match value.parse() {
-                Ok(n) if n > 0 => Ok(n),
-                _ => Err(format!("{name} is {value}, it must be a number above 0")),
-            };
-            match name.as_str() {
-                "--shape" => options.shapes.retain(|shape| shape.name == value),
-                "--rounds" => options.rounds = number()?,
-                "--tokens" => options.tokens = number()?,
-                "--threads" => options.threads = number()?,
+        for option @ (name, value) in shared::pairs(arguments)? {
+            match name {
+                "--shape" => options.shapes = vec![shapes::find(value)?],
+                "--rounds" => options.rounds = shared::number(option)?,
+                "--tokens" => options.tokens = shared::number(option)?,
+                "--threads" => options.threads = shared::number(option)?,
                 _ => return Err(format!("unknown option {name}; there are --shape, --rounds, --tokens and --threads")),
             }
         }
-        let names: Vec<&str> = shapes::ALL.iter().map(|shape| shape.name).collect();
-        match options.shapes.is_empty() {
-            true => Err(format!("unknown shape; there are {}", names.join(" and "))),
-            false => Ok(options),
-        }
+        Ok(options)
     }
 }
 
@@ -152,7 +133,8 @@ fn report(shape: &Shape, options: &Options, sides: &[Side]) {
     println!("{:24} {:>12} {:>12} {:>12}", "", "prompt 512", "one stream", "16 streams");
     for Side { name, speeds } in sides {
         let of = |of: fn(&Speed) -> Option<f64>| {
-            median(speeds.iter().filter_map(of).collect()).map_or("-".into(), |x| format!("{x:.1}"))
+            let figures: Vec<f64> = speeds.iter().filter_map(of).collect();
+            if figures.is_empty() { "-".into() } else { format!("{:.1}", median(figures)) }
         };
         println!("{name:24} {:>12} {:>12} {:>12}", of(|s| Some(s.prompt)), of(|s| Some(s.one)), of(|s| s.many));
     }
@@ -167,20 +149,12 @@ fn report(shape: &Shape, options: &Options, sides: &[Side]) {
         let find = |name: &str| sides.iter().find(|side| side.name == name);
         let (Some(ours), Some(theirs)) = (find(ours), find(theirs)) else { continue };
         let pairs = ours.speeds.iter().zip(&theirs.speeds).filter_map(|(a, b)| Some(of(a)? / of(b)?));
-        let Some(ratio) = median(pairs.collect()) else { continue };
+        let ratio = median(pairs.collect());
+        if ratio.is_nan() {
+            continue;
+        }
         let said = if ratio >= wanted { "met" } else { "MISSED" };
         println!("{what}: {} is {ratio:.2} times {} (wanted: at least {wanted:.2}: {said})", ours.name, theirs.name);
-    }
-}
-
-/// The middle of some figures.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
     }
 }
 

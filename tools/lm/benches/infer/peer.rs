@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use crate::{Options, PROMPT, STREAMS, Speed, output, parse, shapes::Shape};
+use crate::{Options, PROMPT, STREAMS, Speed, output, parse, shapes::Shape, shared::peer};
 
 /// What is there of the peers.
 pub struct Peers {
@@ -16,14 +16,7 @@ pub struct Peers {
 impl Peers {
     /// What the environment names.
     pub fn find() -> Self {
-        let named = |name: &str| {
-            let path = std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-            if path.is_none() {
-                eprintln!("{name} is not set: that side is left out");
-            }
-            path
-        };
-        Peers { llama: named("TUNESMITH_PEER_LLAMA"), python: named("TUNESMITH_PEER_PYTHON") }
+        Peers { llama: peer("TUNESMITH_PEER_LLAMA"), python: peer("TUNESMITH_PEER_PYTHON") }
     }
 
     /// llama.cpp on the same file; it warms up by itself.

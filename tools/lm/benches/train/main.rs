@@ -19,6 +19,8 @@ mod ours;
 mod peer;
 mod sample;
 mod shapes;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use floor::Floor;
 use sample::{Sample, Samples};
@@ -33,20 +35,7 @@ pub const LENGTH: usize = 256;
 pub const RANK: usize = 16;
 
 fn main() -> ExitCode {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let all = arguments.len();
-    arguments.retain(|argument| argument != "--bench");
-    if arguments.len() == all && !arguments.iter().any(|argument| argument == "--child") {
-        println!("skipped: `cargo test` runs no benchmark, `cargo bench` does");
-        return ExitCode::SUCCESS;
-    }
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("error: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    shared::start(run)
 }
 
 fn run(arguments: &[String]) -> Result<(), String> {
@@ -80,18 +69,13 @@ struct Options {
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut options = Options { shape: None, rounds: 3, steps: 4, threads: 2, child: None };
-        for pair in arguments.chunks(2) {
-            let [name, value] = pair else { return Err(format!("{} needs a value", pair[0])) };
-            let number = || match value.parse() {
-                Ok(n) if n > 0 => Ok(n),
-                _ => Err(format!("{name} is {value}, it must be a number above 0")),
-            };
-            match name.as_str() {
-                "--shape" => options.shape = Some(value.clone()),
-                "--rounds" => options.rounds = number()?,
-                "--steps" => options.steps = number()?.max(2),
-                "--threads" => options.threads = number()?,
-                "--child" => options.child = Some(value.clone()),
+        for option @ (name, value) in shared::pairs(arguments)? {
+            match name {
+                "--shape" => options.shape = Some(value.to_owned()),
+                "--rounds" => options.rounds = shared::number(option)?,
+                "--steps" => options.steps = shared::number(option)?.max(2),
+                "--threads" => options.threads = shared::number(option)?,
+                "--child" => options.child = Some(value.to_owned()),
                 _ => return Err(format!("unknown option {name}; there are --shape, --rounds, --steps and --threads")),
             }
         }
@@ -100,9 +84,7 @@ impl Options {
 
     fn shapes(&self) -> Result<Vec<&'static Shape>, String> {
         let Some(name) = &self.shape else { return Ok(shapes::ALL.iter().collect()) };
-        let names: Vec<&str> = shapes::ALL.iter().map(|shape| shape.name).collect();
-        let found = shapes::ALL.iter().find(|shape| shape.name == name);
-        Ok(vec![found.ok_or_else(|| format!("unknown shape {name}; there are {}", names.join(" and ")))?])
+        Ok(vec![shapes::find(name)?])
     }
 
     /// Starts this program again as `child`.

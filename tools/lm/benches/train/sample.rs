@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LENGTH, ROWS};
+use crate::{LENGTH, ROWS, shared::median};
 
 /// One process's figures, printed as one line of JSON.
 #[derive(Serialize, Deserialize)]
@@ -55,28 +55,17 @@ impl Samples {
 
     /// Of the median step.
     pub fn tokens_per_second(&self) -> f64 {
-        (ROWS * LENGTH) as f64 / median(&self.seconds)
+        (ROWS * LENGTH) as f64 / median(self.seconds.clone())
     }
 
     /// Seconds of computing per token in the median step.
     pub fn cpu_per_token(&self) -> f64 {
-        median(&self.cpu) / (ROWS * LENGTH) as f64
+        median(self.cpu.clone()) / (ROWS * LENGTH) as f64
     }
 
     /// Median of the processes' peaks.
     pub fn peak_bytes(&self) -> f64 {
-        median(&self.peaks)
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[middle],
-        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        median(self.peaks.clone())
     }
 }
 

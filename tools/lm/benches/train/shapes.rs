@@ -28,6 +28,13 @@ pub const ALL: [Shape; 2] = [
     },
 ];
 
+/// The shape of that name.
+pub fn find(name: &str) -> Result<&'static Shape, String> {
+    let names: Vec<&str> = ALL.iter().map(|shape| shape.name).collect();
+    let found = ALL.iter().find(|shape| shape.name == name);
+    found.ok_or_else(|| format!("unknown shape {name}; there are {}", names.join(" and ")))
+}
+
 impl Shape {
     /// Its configuration.
     pub fn config(&self) -> Result<Config, String> {

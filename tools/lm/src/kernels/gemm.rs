@@ -1,5 +1,7 @@
 //! The library's matrix product for the instruction set that was chosen: by itself it takes the best that the machine has.
 
+use std::sync::OnceLock;
+
 use gemm::Parallelism;
 
 use super::Isa;
@@ -27,21 +29,17 @@ pub type Product = unsafe fn(
     Parallelism,
 );
 
-/// That for [`Isa::best`].
+/// That for [`Isa::best`], chosen once.
 pub fn best() -> Product {
-    match Isa::best() {
+    static BEST: OnceLock<Product> = OnceLock::new();
+    *BEST.get_or_init(|| match Isa::best() {
+        // The library asks for a little more than these sets; what it finds missing it leaves out by itself.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) if lowered() => narrow::product,
+        Isa::Avx2(_) if narrow::is_there() => narrow::product,
         #[cfg(target_arch = "x86_64")]
-        Isa::Portable(_) if lowered() => plain::product,
+        Isa::Portable(_) if plain::is_there() => plain::product,
         _ => gemm_f32::gemm::f32::get_gemm_fn(),
-    }
-}
-
-/// Whether the machine has more than may be used.
-#[cfg(target_arch = "x86_64")]
-fn lowered() -> bool {
-    Isa::all().first().is_some_and(|first| first.name() != Isa::best().name())
+    })
 }
 
 /// The library's loops for one instruction set, which it keeps behind its own choice.
@@ -53,6 +51,13 @@ macro_rules! loops {
             use gemm_common::simd::{MixedSimd, $set};
             use gemm_f32::microkernel::$kernels::f32::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
 
+            /// Whether the library takes this machine for one that has the set.
+            pub fn is_there() -> bool {
+                <$set as MixedSimd<f32, f32, f32, f32>>::try_new().is_some()
+            }
+
+            /// Does nothing where the set is not there.
+            ///
             /// # Safety
             /// As `gemm::gemm`.
             #[allow(unsafe_code, clippy::too_many_arguments)]
@@ -137,7 +142,7 @@ mod tests {
     fn every_set_gives_the_product() {
         let mut rng = Rng::new(1, "numbers");
         let mut sets: Vec<Product> = vec![gemm_f32::gemm::f32::get_gemm_fn(), plain::product];
-        if pulp::x86::V3::try_new().is_some() {
+        if narrow::is_there() {
             sets.push(narrow::product);
         }
         for (m, n, k) in [(1, 1, 1), (2, 3, 5), (17, 33, 65), (48, 16, 300), (5, 100, 7)] {
