@@ -269,7 +269,6 @@ impl Job {
             Format::Safetensors => self.directory(&model).map(|()| 0)?,
         };
         live.progress("write", 1, 1);
-        model.weights = model.weights.fitting(&model.config);
         let written = Model::open(&self.out).context("what was written cannot be opened again")?;
         let compared = self.compare(&model, &written, live)?;
         let (ollama_template, stop) = ollama(&model)?.map_or((None, Vec::new()), |(t, stop)| (Some(t), vec![stop]));

@@ -173,8 +173,8 @@ impl Matrix {
     }
 
     /// The same where its numbers can be used where they are, else [`Matrix::decoded`].
-    pub(crate) fn in_place(self) -> Self {
-        if self.plain().is_some() { self } else { self.decoded() }
+    pub(crate) fn in_place(&self) -> Self {
+        if self.plain().is_some() { self.clone() } else { self.decoded() }
     }
 
     /// The bytes of all its numbers, and how they are stored.

@@ -15,7 +15,7 @@ use crate::{
     gguf,
     storage::Files,
     tokens::Tokenizer,
-    weights::{self, Keep, Weights},
+    weights::{self, Check, Weights},
 };
 
 /// Everything that is needed to run a model.
@@ -63,13 +63,13 @@ impl Model {
     /// all stay in their files, and `sha256` is empty.
     pub fn open_once(path: &Path) -> Result<Self> {
         if path.is_file() {
-            return gguf::read_as(path, Some(Keep::Unread));
+            return gguf::read_as(path, Check::Later);
         }
         let config = Config::from_dir(path)?;
         let tokenizer = Tokenizer::from_dir(path)?;
         check_vocabulary(&tokenizer, &config)?;
         let chat = ChatTemplate::from_dir(path)?;
-        let (weights, files) = Weights::open(path, &config, Keep::Unread)?;
+        let (weights, files) = Weights::open(path, &config, Check::Later)?;
         Ok(Self { weights, config, tokenizer, chat, path: path.into(), sha256: String::new(), files })
     }
 }

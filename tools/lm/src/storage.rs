@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView, View};
 use crate::{
     error::{Error, Result},
     matrix::{self, Bytes, Matrix},
-    weights::{Dtype, Keep, Numbers},
+    weights::{Check, Dtype, Numbers},
 };
 
 /// A file in memory, paged in when read.
@@ -81,7 +81,7 @@ pub(crate) fn to_f32(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>,
 }
 
 /// A tensor that stays in its file; an error says what is wrong without naming it.
-pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize], keep: Keep) -> Result<Matrix, String> {
+pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize], check: Check) -> Result<Matrix, String> {
     let stored = match view.dtype() {
         Stored::F32 => matrix::Stored::F32,
         Stored::F16 => matrix::Stored::F16,
@@ -94,7 +94,7 @@ pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize], 
     let start = view.data().as_ptr() as usize - map.bytes().as_ptr() as usize;
     let bytes = Bytes::Mapped(map.clone(), start..start + view.data().len());
     let matrix = Matrix::stored(bytes, stored, shape.iter().product())?;
-    match keep == Keep::Unread || matrix.is_finite() {
+    match check == Check::Later || matrix.is_finite() {
         true => Ok(matrix),
         false => Err("holds a number that is not finite".into()),
     }

@@ -91,26 +91,17 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// Whether the matrices of a model are decoded to f32 when it is opened.
+/// Whether the numbers of matrices are looked at when a model is opened. They stay in the file as they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// They are: fastest, four bytes a number. What the file has as f32 is used where it is.
-    Decoded,
-    /// They stay in the file as they are stored, and are decoded part by part in each use.
-    Stored,
-    /// The same, and whether their numbers are finite is left to who reads each of them once, as [`crate::gguf::write`] does.
-    Unread,
+pub enum Check {
+    /// Each is: one that is not finite is an error.
+    Finite,
+    /// It is left to who reads each of them once, as [`crate::gguf::write`] does.
+    Later,
 }
 
-impl Keep {
-    /// Models above this many weights stay as they are stored.
-    const LARGEST_DECODED: usize = 1 << 28;
-
-    /// What fits a model of this shape. It depends on nothing else, so that results do not.
-    pub fn fitting(config: &Config) -> Self {
-        if config.parameters() <= Self::LARGEST_DECODED { Keep::Decoded } else { Keep::Stored }
-    }
-}
+/// Models of more weights are trained as they are stored.
+const LARGEST_DECODED: usize = 1 << 28;
 
 /// How numbers are stored in a safetensors file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,16 +117,11 @@ pub enum Dtype {
 impl Weights {
     /// Reads every tensor of the model in `dir`, which may be split over several files.
     pub fn load(dir: &Path, config: &Config) -> Result<Self> {
-        Self::load_as(dir, config, Keep::fitting(config))
-    }
-
-    /// The same, deciding whether matrices are decoded.
-    pub fn load_as(dir: &Path, config: &Config, keep: Keep) -> Result<Self> {
-        Ok(Self::open(dir, config, keep)?.0)
+        Ok(Self::open(dir, config, Check::Finite)?.0)
     }
 
     /// The same, with the files that they are in.
-    pub(crate) fn open(dir: &Path, config: &Config, keep: Keep) -> Result<(Self, Files)> {
+    pub(crate) fn open(dir: &Path, config: &Config, check: Check) -> Result<(Self, Files)> {
         let files = files(dir)?;
         let maps =
             files.iter().map(|path| Ok((path.clone(), Arc::new(Mapped::open(path)?)))).collect::<Result<Vec<_>>>()?;
@@ -156,14 +142,8 @@ impl Weights {
             let fail = |e: String| Error::Weights(format!("{name} {e}"));
             let (file, map) = tensors.get(name).ok_or_else(|| fail("is missing".into()))?;
             let view = file.tensor(name).map_err(|e| fail(e.to_string()))?;
-            match keep {
-                Keep::Stored | Keep::Unread if shape.len() == 2 => {
-                    storage::mapped(&view, map, shape, keep).map_err(fail)
-                }
-                Keep::Decoded if shape.len() == 2 && view.dtype() == safetensors::Dtype::F32 => {
-                    // Numbers that do not begin at a multiple of four bytes cannot be used in place.
-                    Ok(storage::mapped(&view, map, shape, keep).map_err(fail)?.in_place())
-                }
+            match shape.len() {
+                2 => storage::mapped(&view, map, shape, check).map_err(fail),
                 _ => Ok(storage::to_f32(&view, shape).map_err(fail)?.into()),
             }
         };
@@ -182,13 +162,17 @@ impl Weights {
         Ok((weights, Files(maps.into_iter().map(|(_, map)| map).collect())))
     }
 
-    /// The same weights, decoded where [`Keep::fitting`] says so.
-    pub fn fitting(mut self, config: &Config) -> Self {
-        if Keep::fitting(config) == Keep::Decoded {
-            let linears = self.layers.iter_mut().flat_map(LayerWeights::linears_mut);
-            let all = linears.chain([&mut self.embed]).chain(&mut self.head);
-            all.for_each(|matrix| *matrix = matrix.decoded());
-        }
+    /// The same weights as they are best trained: decoded to f32, but for those of a model that would take a gigabyte and more
+    /// so. It depends on nothing else, so that results do not. What is f32 already is used where it is.
+    pub fn for_training(self, config: &Config) -> Self {
+        if config.parameters() <= LARGEST_DECODED { self.decoded() } else { self }
+    }
+
+    /// The same weights in f32.
+    pub fn decoded(mut self) -> Self {
+        let linears = self.layers.iter_mut().flat_map(LayerWeights::linears_mut);
+        let all = linears.chain([&mut self.embed]).chain(&mut self.head);
+        all.for_each(|matrix| *matrix = matrix.in_place());
         self
     }
 

@@ -20,16 +20,16 @@ use crate::{
     model::{Model, check_vocabulary},
     storage::{Files, Mapped, printable},
     tokens::Tokenizer,
-    weights::{Keep, Weights},
+    weights::{Check, Weights},
 };
 
 /// Reads a GGUF file; its `sha256` is left to [`Model::open`].
 pub fn read(path: &Path) -> Result<Model> {
-    read_as(path, None)
+    read_as(path, Check::Finite)
 }
 
-/// The same, deciding whether matrices are decoded.
-pub fn read_as(path: &Path, keep: Option<Keep>) -> Result<Model> {
+/// The same, deciding whether numbers are looked at.
+pub fn read_as(path: &Path, check: Check) -> Result<Model> {
     let map = Arc::new(Mapped::open(path)?);
     let file = File::parse(map.bytes()).map_err(|e| Error::Gguf(format!("{}: {e}", path.display())))?;
     let architecture = file.string("general.architecture").map_err(Error::Gguf)?;
@@ -44,9 +44,8 @@ pub fn read_as(path: &Path, keep: Option<Keep>) -> Result<Model> {
     let config = config(&file, family, &tokenizer)?;
     check_vocabulary(&tokenizer, &config)?;
     let chat = chat(&file, &tokenizer)?;
-    let keep = keep.unwrap_or(Keep::fitting(&config));
-    let weights = weights(&file, (&map, keep), &config)?;
-    let files = if keep == Keep::Unread { Files(vec![map]) } else { Files::default() };
+    let weights = weights(&file, (&map, check), &config)?;
+    let files = if check == Check::Later { Files(vec![map]) } else { Files::default() };
     Ok(Model { config, weights, tokenizer, chat, path: path.into(), sha256: String::new(), files })
 }
 
@@ -201,7 +200,7 @@ fn chat(file: &File<'_>, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> 
     Ok(Some(template.with_token("pad_token", &text(tokenizer.pad))))
 }
 
-fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) -> Result<Weights> {
+fn weights(file: &File<'_>, (map, check): (&Arc<Mapped>, Check), config: &Config) -> Result<Weights> {
     let (parts, mut names) = (layer(config), vec![("token_embd.weight".to_string(), Rows::Plain)]);
     for layer in 0..config.num_hidden_layers {
         names.extend(parts.iter().map(|(part, rows)| (format!("blk.{layer}.{part}"), *rows)));
@@ -225,7 +224,7 @@ fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) 
         }
         let offset = offset(config, &name);
         let matrix = match stored(info) {
-            Some(dtype) if keep != Keep::Decoded && shape.len() == 2 => {
+            Some(dtype) if shape.len() == 2 => {
                 kept((info, dtype), map, (rows, config.head_dim))
             }
             _ => decode(info).map(|mut values| match rows {
@@ -237,7 +236,7 @@ fn weights(file: &File<'_>, (map, keep): (&Arc<Mapped>, Keep), config: &Config) 
             }),
         };
         match matrix.map_err(fail)? {
-            matrix if keep == Keep::Unread || matrix.is_finite() => Ok(matrix),
+            matrix if check == Check::Later || matrix.is_finite() => Ok(matrix),
             _ => Err(fail("holds a number that is not finite".into())),
         }
     })

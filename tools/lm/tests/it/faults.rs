@@ -26,7 +26,7 @@ use tunesmith_lm::{
         memory::Memory,
         train,
     },
-    weights::{Keep, Weights},
+    weights::Weights,
 };
 
 use crate::{
@@ -462,7 +462,7 @@ fn clean_runs_of_every_method_and_objective_have_no_finding() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("base.gguf");
     gguf::write(&path, &model, Quant::Q8_0).unwrap();
-    let quantised = gguf::read_as(&path, Some(Keep::Stored)).unwrap().weights;
+    let quantised = Model::open(&path).unwrap().weights;
     let mut count = 0;
     for Clean { name, method, spec, weights, rows } in clean_runs(&model, &quantised) {
         let base = (&model.config, &weights);

@@ -14,7 +14,7 @@ use tunesmith_lm::{
     lora::Adapter,
     matrix::Stored,
     model::Model,
-    weights::{Dtype, Keep, Weights},
+    weights::Dtype,
 };
 
 use crate::{chat, golden, methods, quants};
@@ -82,21 +82,19 @@ fn a_base_that_llama_cpp_quantised_trains_as_its_decoded_numbers_do() {
     let (made, whole, quantised) = (dir.path().join("made"), dir.path().join("f16.gguf"), dir.path().join("q4.gguf"));
     run(&python, "make_k_quants.py", &[&made]);
     let model = Model::open(&made).unwrap();
-    let load = |keep| Model { weights: Weights::load_as(&made, &model.config, keep).unwrap(), ..model.clone() };
-    methods::same_gradients(&load(Keep::Decoded), &load(Keep::Stored), Stored::BF16);
+    methods::same_gradients(&methods::decoded(&model), &model, Stored::BF16);
     gguf::write(&whole, &model, Quant::F16).unwrap();
     let quantize = Path::new(&llama).join("llama-quantize");
     let output = Command::new(quantize).args([&whole, &quantised]).arg("Q4_K_M").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let open = |keep| gguf::read_as(&quantised, Some(keep)).unwrap();
-    let stored = open(Keep::Stored);
+    let stored = Model::open(&quantised).unwrap();
     let kinds: BTreeSet<String> =
         stored.weights.layers.iter().flat_map(|layer| layer.linears().map(|m| format!("{:?}", m.dtype()))).collect();
     assert!(kinds.iter().eq(["Some(Q4K)", "Some(Q6K)"]), "{kinds:?}");
-    methods::same_gradients(&open(Keep::Decoded), &stored, Stored::Q4K);
+    methods::same_gradients(&methods::decoded(&stored), &stored, Stored::Q4K);
     let ours = dir.path().join("ours.gguf");
     assert_eq!(gguf::write(&ours, &model, Quant::Q4KM).unwrap().not_quantized, Vec::<String>::new());
-    let ours = gguf::read_as(&ours, Some(Keep::Stored)).unwrap();
+    let ours = Model::open(&ours).unwrap();
     for ((name, source), (ours, theirs)) in
         quants::matrices(&model).into_iter().zip(quants::matrices(&ours).into_iter().zip(quants::matrices(&stored)))
     {

@@ -9,7 +9,7 @@ use tunesmith_lm::{
     matrix::{Matrix, Stored},
     model::Model,
     rng::Rng,
-    weights::{Keep, Numbers},
+    weights::Numbers,
 };
 
 use crate::golden;
@@ -19,11 +19,11 @@ fn written(model: &Model, quant: Quant) -> (Written, Model) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
     let written = gguf::write(&path, model, quant).unwrap();
-    (written, gguf::read_as(&path, Some(Keep::Stored)).unwrap())
+    (written, Model::open(&path).unwrap())
 }
 
 fn opened(name: &str) -> Model {
-    gguf::read_as(&golden("quants").join(name), Some(Keep::Stored)).unwrap()
+    Model::open(&golden("quants").join(name)).unwrap()
 }
 
 /// Every matrix with its name.
