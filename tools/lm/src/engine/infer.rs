@@ -116,6 +116,11 @@ impl Decoder {
     /// `[tokens, hidden]`, before the last norm. They have the same bits whatever sequences come along, and on any number of
     /// threads.
     pub fn forward(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Result<Vec<Vec<f32>>> {
+        // From a thread outside the pool each product of a step would be a message to it and back.
+        rayon::scope(|_| self.forward_inside(sequences))
+    }
+
+    fn forward_inside(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Result<Vec<Vec<f32>>> {
         let costs = self.costs(sequences.iter().map(|(tokens, cache)| (*tokens, cache.len)))?;
         let mut hidden = vec![Vec::new(); costs.len()];
         let (mut steps, mut texts): (Vec<Fed<'_>>, Vec<Fed<'_>>) = (Vec::new(), Vec::new());
