@@ -7,10 +7,12 @@
 //! | [`stored`] | how numbers that are stored in fewer bits become f32 |
 //! | [`gemm`] | the library's product for that set: many rows |
 //! | [`few`] | a few rows times a weight that stays as it is stored: each step of a generation |
+//! | [`attend`] | attention of one row: each step of a generation |
 //!
 //! Each sum of [`few`] is made by one thread in an order that depends on its length alone: how many rows there are, and how
 //! many threads, changes no bit. AVX-512 and AVX2 give the same bits; the portable set rounds twice where they round once.
 
+pub mod attend;
 pub mod few;
 pub mod gemm;
 pub mod lanes;

@@ -81,7 +81,12 @@ pub(crate) fn to_f32(view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>,
 }
 
 /// A tensor that stays in its file; an error says what is wrong without naming it.
-pub(crate) fn mapped(view: &TensorView<'_>, map: &Arc<Mapped>, shape: &[usize], check: Check) -> Result<Matrix, String> {
+pub(crate) fn mapped(
+    view: &TensorView<'_>,
+    map: &Arc<Mapped>,
+    shape: &[usize],
+    check: Check,
+) -> Result<Matrix, String> {
     let stored = match view.dtype() {
         Stored::F32 => matrix::Stored::F32,
         Stored::F16 => matrix::Stored::F16,

@@ -2,7 +2,13 @@
 
 use std::ops::Range;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    kernels::{
+        Isa,
+        attend::{Rows, Scores, Values},
+    },
+};
 
 use super::math::{Strides, causal_softmax, product, product_by_rows, softmax_backward};
 
@@ -108,22 +114,17 @@ pub fn forward(
 /// The same for one new row after `start` earlier ones, as each step of a generation has it: faster, in another order of
 /// sums.
 pub fn step(heads: Heads, start: usize, (q, k, v): (&[f32], &[f32], &[f32]), out: &mut [f32], p: &mut Vec<f32>) {
-    let (sk, dim) = (heads.kv * heads.dim, heads.dim);
+    let (stride, dim, isa) = (heads.kv * heads.dim, heads.dim, Isa::best());
     let unseen = heads.window.map_or(0, |window| (start + 1).saturating_sub(window));
-    let total = start + 1 - unseen;
-    p.resize(total, 0.0);
-    for (h, (q, out)) in q.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
-        let first = unseen * sk + heads.group(h) * dim;
-        let (wide, tall) = (Strides(dim, 1), Strides(sk, 1));
-        product(
-            (1, total, dim),
-            (p, Strides(total, 1)),
-            (q, wide),
-            (&k[first..], Strides(1, sk)),
-            (false, heads.scale),
-        );
-        causal_softmax(p, total, total - 1, None);
-        product((1, dim, total), (out, wide), (p, Strides(total, 1)), (&v[first..], tall), (false, 1.0));
+    let count = start + 1 - unseen;
+    let shared = heads.q / heads.kv;
+    p.resize(shared * count, 0.0);
+    for (group, (q, out)) in q.chunks_exact(shared * dim).zip(out.chunks_exact_mut(shared * dim)).enumerate() {
+        let rows = |numbers| Rows { numbers, stride, count };
+        let first = unseen * stride + group * dim;
+        isa.run(Scores { q, dim, keys: rows(&k[first..]), scale: heads.scale, scores: p });
+        p.chunks_exact_mut(count).for_each(|p| causal_softmax(p, count, count - 1, None));
+        isa.run(Values { p, values: rows(&v[first..]), dim, out });
     }
 }
 

@@ -209,9 +209,9 @@ impl<'a> Layer<'a> {
         let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
         let [kept_q, kept_k, kept_v, ..] = &mut s.kept;
         self.norm(0, x, &mut s.normed[0], &mut s.inverse[0]);
-        self.linears[Q].forward(rows, &s.normed[0], &mut s.q, kept_q, &drop(Q));
-        self.linears[K].forward(rows, &s.normed[0], &mut s.k, kept_k, &drop(K));
-        self.linears[V].forward(rows, &s.normed[0], &mut s.v, kept_v, &drop(V));
+        let [q, k, v, ..] = &self.linears;
+        let to = [(&mut s.q, kept_q, drop(Q)), (&mut s.k, kept_k, drop(K)), (&mut s.v, kept_v, drop(V))];
+        Linear::together([q, k, v], (rows, &s.normed[0]), to);
         if let Some([q_norm, k_norm]) = self.qk_norms {
             self.norm_rows(q_norm, &mut s.q, &mut s.raw[0], &mut s.head_inverse[0]);
             self.norm_rows(k_norm, &mut s.k, &mut s.raw[1], &mut s.head_inverse[1]);
@@ -237,8 +237,9 @@ impl<'a> Layer<'a> {
         add(&mut s.middle, x);
 
         self.norm(1, &s.middle, &mut s.normed[1], &mut s.inverse[1]);
-        self.linears[GATE].forward(rows, &s.normed[1], &mut s.gate, kept_gate, &drop(GATE));
-        self.linears[UP].forward(rows, &s.normed[1], &mut s.up, kept_up, &drop(UP));
+        let [.., gate, up, _] = &self.linears;
+        let to = [(&mut s.gate, kept_gate, drop(GATE)), (&mut s.up, kept_up, drop(UP))];
+        Linear::together([gate, up], (rows, &s.normed[1]), to);
         s.act.resize(rows * shape.inner, 0.0);
         math::glu(shape.activation, &s.gate, &s.up, &mut s.act);
         match self.post_norms {

@@ -28,7 +28,7 @@ impl<'a> From<&'a Matrix> for Weight<'a> {
     }
 }
 
-impl Weight<'_> {
+impl<'a> Weight<'a> {
     /// `y (+)= x Wᵀ`, with W `[out, in]` and y `[rows, out]`.
     pub fn forward(self, (rows, out, inp): (usize, usize, usize), y: &mut [f32], x: &[f32], add: bool) {
         match self {
@@ -44,11 +44,19 @@ impl Weight<'_> {
     /// The same for the rows of a step, straight from how the weight is stored, on all threads: a row has the same bits
     /// whatever rows come with it.
     pub fn step(self, rows: usize, y: &mut [f32], x: &[f32], adding: (bool, f32)) {
-        let raw = match self {
+        few::multiply(Isa::best(), (rows, x), &mut [self.product(y)], adding);
+    }
+
+    /// The weight as it is stored, and where its products go.
+    fn product<'b>(self, y: &'b mut [f32]) -> few::Product<'b>
+    where
+        'a: 'b,
+    {
+        let (stored, w) = match self {
             Weight::Plain(w) => (Stored::F32, bytemuck::cast_slice(w)),
             Weight::Stored(matrix) => matrix.raw(),
         };
-        few::multiply(Isa::best(), raw, (rows, x), y, adding);
+        few::Product { stored, w, y }
     }
 
     /// `dx += dy W`.
@@ -143,6 +151,27 @@ impl Linear<'_> {
         y.resize(rows * self.out, 0.0);
         self.weigh(rows, y, x, false);
         self.add_rest(rows, x, y, kept, dropout);
+    }
+
+    /// [`Linear::forward`] of several layers with the same input; of steps all at once.
+    pub fn together<const N: usize>(
+        linears: [&Linear<'_>; N],
+        (rows, x): (usize, &[f32]),
+        mut to: [(&mut Vec<f32>, &mut Kept, Dropout<'_>); N],
+    ) {
+        for (linear, (y, ..)) in linears.iter().zip(&mut to) {
+            y.resize(rows * linear.out, 0.0);
+        }
+        if linears.iter().all(|linear| linear.steps) {
+            let each = linears.iter().zip(&mut to);
+            let mut products: Vec<_> = each.map(|(linear, (y, ..))| linear.weight.product(y)).collect();
+            few::multiply(Isa::best(), (rows, x), &mut products, (false, 1.0));
+        } else {
+            linears.iter().zip(&mut to).for_each(|(linear, (y, ..))| linear.weigh(rows, y, x, false));
+        }
+        for (linear, (y, kept, dropout)) in linears.into_iter().zip(to) {
+            linear.add_rest(rows, x, y, kept, &dropout);
+        }
     }
 
     /// `y += forward(x)`.

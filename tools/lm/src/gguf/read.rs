@@ -224,9 +224,7 @@ fn weights(file: &File<'_>, (map, check): (&Arc<Mapped>, Check), config: &Config
         }
         let offset = offset(config, &name);
         let matrix = match stored(info) {
-            Some(dtype) if shape.len() == 2 => {
-                kept((info, dtype), map, (rows, config.head_dim))
-            }
+            Some(dtype) if shape.len() == 2 => kept((info, dtype), map, (rows, config.head_dim)),
             _ => decode(info).map(|mut values| match rows {
                 Rows::Plain => {
                     values.iter_mut().for_each(|x| *x -= offset);

@@ -10,62 +10,68 @@ use super::{
 };
 use crate::matrix::Stored;
 
-/// Numbers of the weight that a thread takes at least: fewer are multiplied sooner than they are handed over.
+/// Numbers of a weight that a thread takes at least: fewer are multiplied sooner than they are handed over.
 const LEAST: usize = 1 << 15;
 
 /// Rows of the weight that are worked on together.
 const W: usize = 4;
 
-/// `y[row, o] (+)= scale · Σ x[row, i] w[o, i]` for every row of `x`. `w` holds one row after the other as `stored` says, each
-/// as long as a row of `x`, of which there are `rows`.
-pub fn multiply(
-    isa: Isa,
-    (stored, w): (Stored, &[u8]),
-    (rows, x): (usize, &[f32]),
-    y: &mut [f32],
-    (add, scale): (bool, f32),
-) {
-    let (inp, out) = (x.len() / rows.max(1), y.len() / rows.max(1));
-    let Some(bytes) = stored.bytes(inp).filter(|_| inp > 0 && out > 0) else { return };
-    let (x, w) = (padded(x, inp), &w[..out * bytes]);
-    let mut sums = vec![0.0; out * rows];
-    let shares = (out * inp / LEAST).clamp(1, 2 * rayon::current_num_threads());
-    let share = out.div_ceil(shares).next_multiple_of(W);
-    let part = |(sums, w): (&mut [f32], &[u8])| isa.run(Part { stored, w, bytes, inp, rows, x: &x, sums });
-    match shares {
-        1 => part((&mut sums, w)),
-        _ => sums.par_chunks_mut(share * rows).zip(w.par_chunks(share * bytes)).for_each(part),
+/// A weight and where its products go.
+pub struct Product<'a> {
+    /// How its numbers are stored.
+    pub stored: Stored,
+    /// One row after the other, each as long as a row of the input.
+    pub w: &'a [u8],
+    /// `[rows, out]`.
+    pub y: &'a mut [f32],
+}
+
+/// `y[row, o] (+)= scale · Σ x[row, i] w[o, i]` for every row of `x`, of which there are `rows`, and every product. Threads are
+/// handed the parts of all products at once.
+pub fn multiply(isa: Isa, (rows, x): (usize, &[f32]), products: &mut [Product<'_>], adding: (bool, f32)) {
+    let inp = x.len() / rows.max(1);
+    if inp == 0 {
+        return;
     }
-    for (row, y) in y.chunks_exact_mut(out).enumerate() {
-        for (y, sums) in y.iter_mut().zip(sums.chunks_exact(rows)) {
-            *y = if add { *y + scale * sums[row] } else { scale * sums[row] };
+    let numbers = products.iter().map(|product| product.y.len() / rows * inp).sum::<usize>();
+    let share = (numbers / (2 * rayon::current_num_threads())).max(LEAST).div_ceil(inp).next_multiple_of(W);
+    let x = padded(x, inp);
+    let mut parts = Vec::new();
+    for Product { stored, w, y } in products {
+        let Some(bytes) = stored.bytes(inp).filter(|_| !y.is_empty()) else { continue };
+        let out = y.len() / rows;
+        let mut rest: Vec<&mut [f32]> = y.chunks_exact_mut(out).collect();
+        for w in w[..out * bytes].chunks(share * bytes) {
+            let y = rest.iter_mut().filter_map(|row| row.split_off_mut(..w.len() / bytes)).collect();
+            parts.push(Part { stored: *stored, w, bytes, inp, x: &x, y, adding });
         }
+    }
+    match parts.len() {
+        1 => parts.into_iter().for_each(|part| isa.run(part)),
+        _ => parts.into_par_iter().for_each(|part| isa.run(part)),
     }
 }
 
 /// Rows of `inp` numbers, each with zeros up to a multiple of [`LANES`].
 fn padded(x: &[f32], inp: usize) -> Vec<[f32; LANES]> {
-    let rows = x.chunks_exact(inp.max(1));
-    rows.flat_map(|row| {
-        row.chunks(LANES).map(|part| {
-            let mut lanes = [0.0; LANES];
-            lanes[..part.len()].copy_from_slice(part);
-            lanes
-        })
-    })
-    .collect()
+    let mut all = vec![[0.0; LANES]; x.len() / inp * inp.div_ceil(LANES)];
+    for (to, row) in all.chunks_exact_mut(inp.div_ceil(LANES)).zip(x.chunks_exact(inp)) {
+        to.as_flattened_mut()[..inp].copy_from_slice(row);
+    }
+    all
 }
 
-/// Some rows of the weight with all rows of the input; `sums` holds `rows` numbers for each.
+/// Some rows of a weight with all rows of the input.
 struct Part<'a> {
     stored: Stored,
     w: &'a [u8],
     /// Bytes of a row of the weight, and its numbers.
     bytes: usize,
     inp: usize,
-    rows: usize,
     x: &'a [[f32; LANES]],
-    sums: &'a mut [f32],
+    /// For each row of the input where the products with these rows of the weight go.
+    y: Vec<&'a mut [f32]>,
+    adding: (bool, f32),
 }
 
 impl Kernel for Part<'_> {
@@ -84,29 +90,54 @@ impl<S: Lanes> Reader for PartWith<'_, S> {
 
     #[inline(always)]
     fn run<R: Read<B>, const B: usize>(self) {
-        let PartWith(Part { w, bytes, inp, rows, x, sums, .. }, set) = self;
+        let PartWith(Part { w, bytes, inp, x, mut y, adding, .. }, set) = self;
+        let rows = y.len();
         let mut scratch = if rows == 1 { Vec::new() } else { vec![[0.0; LANES]; W * inp.div_ceil(LANES)] };
-        for (w, sums) in w.chunks(W * bytes).zip(sums.chunks_mut(W * rows)) {
+        for i in 0..w.len().div_ceil(W * bytes) {
+            let (w, next) = w[i * W * bytes..].split_at((w.len() - i * W * bytes).min(W * bytes));
+            let count = w.len() / bytes;
+            let mut to = To { y: &mut y, first: i * W, count, adding };
             if rows > 1 {
-                several::<S, R, B>(set, (w, bytes, inp), (rows, x), sums, &mut scratch);
-            } else if sums.len() == W {
-                one::<S, R, B, W>(set, (w, bytes, inp), x, sums);
+                several::<S, R, B>(set, (w, bytes, inp), x, &mut to, &mut scratch);
+            } else if count == W {
+                one::<S, R, B, W>(set, (w, next, bytes, inp), x, &mut to);
             } else {
-                for (w, sums) in w.chunks_exact(bytes).zip(sums.chunks_mut(1)) {
-                    one::<S, R, B, 1>(set, (w, bytes, inp), x, sums);
+                for w in w.chunks_exact(bytes) {
+                    one::<S, R, B, 1>(set, (w, next, bytes, inp), x, &mut to);
+                    to.first += 1;
                 }
             }
         }
     }
 }
 
-/// `N` rows of the weight with one row.
+/// Where sums go: those of `count` rows of the weight from `first` on.
+struct To<'a, 'b> {
+    y: &'a mut [&'b mut [f32]],
+    first: usize,
+    count: usize,
+    adding: (bool, f32),
+}
+
+impl To<'_, '_> {
+    /// The sum of `lanes` for row `o` of these and row `row` of the input.
+    #[inline(always)]
+    fn put(&mut self, o: usize, row: usize, lanes: [f32; LANES]) {
+        let (add, scale) = self.adding;
+        let y = &mut self.y[row][self.first + o];
+        let product = scale * total(lanes);
+        *y = if add { *y + product } else { product };
+    }
+}
+
+/// `N` rows of the weight with one row. The rows that come next are fetched meanwhile: the processor foresees one stream of
+/// reading, but not several that are close to each other.
 #[inline(always)]
 fn one<S: Lanes, R: Read<B>, const B: usize, const N: usize>(
     set: S,
-    (w, bytes, inp): (&[u8], usize, usize),
+    (w, next, bytes, inp): (&[u8], &[u8], usize, usize),
     x: &[[f32; LANES]],
-    sums: &mut [f32],
+    to: &mut To<'_, '_>,
 ) {
     let mut lanes = [set.splat(0.0); N];
     let count = inp / R::NUMBERS;
@@ -117,6 +148,9 @@ fn one<S: Lanes, R: Read<B>, const B: usize, const N: usize>(
     let (whole, last) = x.split_at(count * (R::NUMBERS / LANES));
     for (i, x) in whole.chunks_exact(R::NUMBERS / LANES).enumerate() {
         for row in 0..N {
+            if let Some(soon) = next.get(row * bytes + i * B) {
+                set.fetch(soon);
+            }
             let mut sum = lanes[row];
             R::block(
                 set,
@@ -135,17 +169,17 @@ fn one<S: Lanes, R: Read<B>, const B: usize, const N: usize>(
         }
     }
     for row in 0..N {
-        sums[row] = total(set.array(lanes[row]));
+        to.put(row, 0, set.array(lanes[row]));
     }
 }
 
-/// Up to [`W`] rows of the weight with `rows` rows: decoded once, in the cache.
+/// Up to [`W`] rows of the weight with all rows of the input: decoded once, in the cache.
 #[inline(always)]
 fn several<S: Lanes, R: Read<B>, const B: usize>(
     set: S,
     (w, bytes, inp): (&[u8], usize, usize),
-    (rows, x): (usize, &[[f32; LANES]]),
-    sums: &mut [f32],
+    x: &[[f32; LANES]],
+    to: &mut To<'_, '_>,
     scratch: &mut [[f32; LANES]],
 ) {
     let count = inp.div_ceil(LANES);
@@ -154,43 +188,42 @@ fn several<S: Lanes, R: Read<B>, const B: usize>(
     }
     // Where there are fewer rows than `W`, the others are an earlier weight's, and their sums are dropped.
     if S::WIDE {
-        columns::<S, W>(set, (scratch, count), (rows, x), sums);
+        columns::<S, W>(set, (scratch, count), x, to, 0);
     } else {
         let (upper, lower) = scratch.split_at(W / 2 * count);
-        let (above, below) = sums.split_at_mut((W / 2 * rows).min(sums.len()));
-        columns::<S, { W / 2 }>(set, (upper, count), (rows, x), above);
-        columns::<S, { W / 2 }>(set, (lower, count), (rows, x), below);
+        columns::<S, { W / 2 }>(set, (upper, count), x, to, 0);
+        columns::<S, { W / 2 }>(set, (lower, count), x, to, W / 2);
     }
 }
 
-/// `N` rows of numbers with all rows, three at a time.
+/// `N` rows of numbers, the first of them row `above` of `to`, with all rows of the input, three at a time.
 #[inline(always)]
 fn columns<S: Lanes, const N: usize>(
     set: S,
     w: (&[[f32; LANES]], usize),
-    (rows, x): (usize, &[[f32; LANES]]),
-    sums: &mut [f32],
+    x: &[[f32; LANES]],
+    to: &mut To<'_, '_>,
+    above: usize,
 ) {
-    let mut first = 0;
-    while first < rows {
+    let rows = to.y.len();
+    for first in (0..rows).step_by(3) {
         let x = &x[first * w.1..];
         match rows - first {
-            1 => tile::<S, N, 1>(set, w, x, sums, (first, rows)),
-            2 => tile::<S, N, 2>(set, w, x, sums, (first, rows)),
-            _ => tile::<S, N, 3>(set, w, x, sums, (first, rows)),
+            1 => tile::<S, N, 1>(set, w, x, to, (above, first)),
+            2 => tile::<S, N, 2>(set, w, x, to, (above, first)),
+            _ => tile::<S, N, 3>(set, w, x, to, (above, first)),
         }
-        first += 3;
     }
 }
 
-/// `N` rows of numbers with `X` rows, whose sums stand in `sums` from `first` on in each row of `rows`.
+/// `N` rows of numbers with `X` rows of the input, from row `first` on.
 #[inline(always)]
 fn tile<S: Lanes, const N: usize, const X: usize>(
     set: S,
     (w, count): (&[[f32; LANES]], usize),
     x: &[[f32; LANES]],
-    sums: &mut [f32],
-    (first, rows): (usize, usize),
+    to: &mut To<'_, '_>,
+    (above, first): (usize, usize),
 ) {
     let mut ws: [&[[f32; LANES]]; N] = [&[]; N];
     let mut xs: [&[[f32; LANES]]; X] = [&[]; X];
@@ -209,9 +242,9 @@ fn tile<S: Lanes, const N: usize, const X: usize>(
             }
         }
     }
-    for (sums, lanes) in sums.chunks_exact_mut(rows).zip(lanes) {
+    for (row, lanes) in lanes.iter().enumerate().take(to.count.saturating_sub(above)) {
         for column in 0..X {
-            sums[first + column] = total(set.array(lanes[column]));
+            to.put(above + row, first + column, set.array(lanes[column]));
         }
     }
 }
@@ -273,8 +306,13 @@ mod tests {
             let want = expected(&decoded, &x, inp);
             for isa in Isa::all() {
                 let run = |x: &[f32], rows: usize| {
-                    let mut y = vec![1.0; out * rows];
-                    multiply(isa, (stored, &w), (rows, x), &mut y, (true, 0.5));
+                    // The second weight is a part of the first.
+                    let (mut y, mut z) = (vec![1.0; out * rows], vec![1.0; out.div_ceil(2) * rows]);
+                    let part = &w[..stored.bytes(out.div_ceil(2) * inp).unwrap()];
+                    let mut products = [Product { stored, w: &w, y: &mut y }, Product { stored, w: part, y: &mut z }];
+                    multiply(isa, (rows, x), &mut products, (true, 0.5));
+                    let halves = y.chunks_exact(out).flat_map(|row| &row[..out.div_ceil(2)]);
+                    assert!(halves.eq(&z), "{} {stored:?}: the second product differs", isa.name());
                     y
                 };
                 let got = run(&x, rows);
@@ -295,7 +333,8 @@ mod tests {
         let run = |isa: Isa, threads: usize| {
             let mut y = vec![0.0; 3 * out];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| multiply(isa, (Stored::F16, &w), (3, &x), &mut y, (false, 1.0)));
+            let mut product = [Product { stored: Stored::F16, w: &w, y: &mut y }];
+            pool.install(|| multiply(isa, (3, &x), &mut product, (false, 1.0)));
             y
         };
         let wide: Vec<Isa> = Isa::all().into_iter().filter(|isa| isa.name() != "portable").collect();

@@ -34,6 +34,9 @@ pub trait Lanes: Copy + Send + Sync {
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Back to memory.
     fn array(self, v: Self::V) -> [f32; LANES];
+    /// Has the processor fetch what will be read soon. It changes nothing.
+    #[inline(always)]
+    fn fetch(self, _soon: &u8) {}
     /// Runs `kernel` compiled for this set.
     fn with<K: Kernel>(self, kernel: K) -> K::Output;
 }

@@ -1,7 +1,7 @@
 //! AVX-512 in one register, AVX2 in two. `pulp` hands out an instruction only with the proof that the processor has it, so that
 //! nothing here is unsafe.
 
-use std::arch::x86_64::__m128i;
+use std::arch::x86_64::{__m128i, _MM_HINT_T0};
 
 use pulp::{
     NullaryFnOnce, Simd, cast, f32x8, f32x16,
@@ -87,6 +87,11 @@ impl Lanes for V4 {
     #[inline(always)]
     fn array(self, v: f32x16) -> [f32; LANES] {
         cast(v)
+    }
+
+    #[inline(always)]
+    fn fetch(self, soon: &u8) {
+        self.sse._mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(soon).cast());
     }
 
     #[inline(always)]
@@ -194,6 +199,11 @@ impl Lanes for V3 {
     #[inline(always)]
     fn array(self, v: Two) -> [f32; LANES] {
         cast(v)
+    }
+
+    #[inline(always)]
+    fn fetch(self, soon: &u8) {
+        self.sse._mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(soon).cast());
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@ use tunesmith_lm::{
     matrix::Stored,
     model::Model,
     rng::Rng,
-    weights::Dtype,
+    weights::{Dtype, Weights},
 };
 
 use crate::engine::{Golden, floats, furthest, golden, relative, row};
