@@ -50,14 +50,14 @@ fn error(error: Error) -> ModelError {
     ModelError(error.to_string())
 }
 
-/// A model that is open, with its adapter merged.
+/// A model that is open, with its adapter.
 pub struct LmModel {
     session: Session,
     encoder: Encoder,
 }
 
 impl LmModel {
-    /// Opens a base, or a base with an adapter merged onto it.
+    /// Opens a base, or a base with an adapter applied to it.
     pub fn open(base: &Path, adapter: Option<&Path>) -> Result<Self, Error> {
         let model = Model::open(base)?;
         let adapter = adapter.map(|dir| Adapter::load(dir, &model.config)).transpose()?;

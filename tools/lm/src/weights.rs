@@ -1,4 +1,4 @@
-//! A model's tensors in f32, read from and written to safetensors.
+//! A model's tensors, as they are stored or in f32, read from and written to safetensors.
 
 use std::{
     borrow::Cow,
@@ -91,7 +91,7 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// Whether the numbers of matrices are looked at when a model is opened. They stay in the file as they are stored.
+/// Whether the numbers of matrices are looked at when a model is opened. They stay as they are stored, most of them in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// Each is: one that is not finite is an error.
@@ -162,8 +162,8 @@ impl Weights {
         Ok((weights, Files(maps.into_iter().map(|(_, map)| map).collect())))
     }
 
-    /// The same weights as they are best trained: decoded to f32, but for those of a model that would take a gigabyte and more
-    /// so. It depends on nothing else, so that results do not. What is f32 already is used where it is.
+    /// The same weights as they are best trained: decoded to f32, unless there are more than 2^28 of them, a gigabyte in f32. It
+    /// depends on nothing else, so that results do not. What is f32 already is used where it is.
     pub fn for_training(self, config: &Config) -> Self {
         if config.parameters() <= LARGEST_DECODED { self.decoded() } else { self }
     }

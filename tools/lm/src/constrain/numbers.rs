@@ -267,21 +267,18 @@ fn endings(at: RealAt) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// Every number of at most `longest` bytes that is read to an end.
-    fn all(read: &dyn Fn(&str) -> Option<bool>, longest: usize) -> Vec<String> {
-        let (mut found, mut open) = (Vec::new(), vec![String::new()]);
-        while let Some(text) = open.pop() {
-            for byte in "-0123456789.e".chars() {
+    /// Every text of at most five of `bytes` that is read from `start` to an end.
+    fn all<S: Copy>(bytes: &str, start: S, read: impl Fn(S, u8) -> Option<S>, ends: impl Fn(S) -> bool) -> Vec<String> {
+        let (mut found, mut open) = (Vec::new(), vec![(String::new(), start)]);
+        while let Some((text, at)) = open.pop() {
+            for byte in bytes.chars() {
+                let Some(next) = read(at, byte as u8) else { continue };
                 let more = format!("{text}{byte}");
-                match read(&more) {
-                    Some(whole) => {
-                        found.extend(whole.then(|| more.clone()));
-                        open.extend((more.len() < longest).then_some(more));
-                    }
-                    None => continue,
-                }
+                found.extend(ends(next).then(|| more.clone()));
+                open.extend((more.len() < 5).then_some((more, next)));
             }
         }
+        found.sort();
         found
     }
 
@@ -289,11 +286,9 @@ mod tests {
     fn whole_numbers_are_those_between_their_bounds() {
         for (low, high) in [(-12, 7), (0, 0), (5, 120), (-120, -5), (99, 101), (1, 1000)] {
             let whole = Whole::new(Some(low), Some(high)).unwrap();
-            let read = |text: &str| {
-                let at = text.bytes().try_fold(WholeAt::default(), |at, byte| whole.read(at, byte))?;
-                Some(whole.accepts(at))
-            };
-            let mut found: Vec<i64> = all(&read, 5).iter().map(|text| text.parse().unwrap()).collect();
+            let found =
+                all("-0123456789.e", WholeAt::default(), |at, byte| whole.read(at, byte), |at| whole.accepts(at));
+            let mut found: Vec<i64> = found.iter().map(|text| text.parse().unwrap()).collect();
             found.sort_unstable();
             assert_eq!(found, (low..=high).collect::<Vec<_>>());
             let shortest = (low..=high).map(|number| number.to_string().len()).min();
@@ -304,6 +299,8 @@ mod tests {
 
     #[test]
     fn other_numbers_with_few_digits_are_found_where_they_lie_within_their_bounds() {
+        // Powers are bounded otherwise, so that they are left out.
+        const PLAIN: &str = "-0123456789.";
         let cases = [
             ((0.25, false), (1.0, true)),
             ((-1.5, true), (0.5, false)),
@@ -315,24 +312,11 @@ mod tests {
         ];
         for (low, high) in cases {
             let real = Real::new(Some(low), Some(high)).unwrap();
-            let read = |text: &str| {
-                let at = text.bytes().try_fold(RealAt::start(), |at, byte| real.read(at, byte))?;
-                Some(real.accepts(at))
-            };
-            let free = |text: &str| {
-                let (phase, _) =
-                    text.bytes().try_fold((Phase::Start, 0), |(phase, count), byte| phase.read(count, byte))?;
-                Some(phase.is_number())
-            };
-            // Powers are bounded otherwise, so that they are left out.
-            let plain = |mut texts: Vec<String>| {
-                texts.retain(|text| !text.contains('e'));
-                texts.sort();
-                texts
-            };
-            let mut expected = plain(all(&|text| free(text).filter(|_| !text.contains('e')), 5));
+            let found = all(PLAIN, RealAt::start(), |at, byte| real.read(at, byte), |at| real.accepts(at));
+            let free = |(phase, count): (Phase, _), byte| phase.read(count, byte);
+            let mut expected = all(PLAIN, (Phase::Start, 0), free, |(phase, _)| phase.is_number());
             expected.retain(|text| real.allows(text));
-            assert_eq!(plain(all(&|text| read(text).filter(|_| !text.contains('e')), 5)), expected, "{low:?} {high:?}");
+            assert_eq!(found, expected, "{low:?} {high:?}");
         }
         assert!(Real::new(Some((1.0, true)), Some((1.0, false))).is_none());
         let real = Real::new(Some((1e-20, false)), Some((1e-19, false))).unwrap();

@@ -1,5 +1,5 @@
-//! Attention of one row, as each step of a generation has it. Keys and values are read once for all query heads that share
-//! them.
+//! Attention of one row, as each step of a generation has it. Keys and values are read once for up to four query heads that
+//! share them. Each sum is made in an order that depends on its length alone.
 
 use super::{
     Kernel,

@@ -10,11 +10,17 @@ use super::{
 };
 use crate::matrix::Stored;
 
-/// Numbers of a weight that a thread takes at least: fewer are multiplied sooner than they are handed over.
+/// Numbers of the weights that are worth a thread: fewer are multiplied sooner than they are handed over.
 const LEAST: usize = 1 << 15;
 
-/// Rows of the weight that are worked on together.
-const W: usize = 4;
+/// Bytes that the processor fetches at a time.
+const LINE: usize = 64;
+
+/// Rows of the weight that are worked on together for one row of the input: as many as there are chains of sums.
+const ALONE: usize = 4;
+
+/// The same for several rows of the input. They fit the nearest cache, decoded, with the rows of the input that a tile takes.
+const TOGETHER: usize = 8;
 
 /// A weight and where its products go.
 pub struct Product<'a> {
@@ -30,11 +36,11 @@ pub struct Product<'a> {
 /// handed the parts of all products at once.
 pub fn multiply(isa: Isa, (rows, x): (usize, &[f32]), products: &mut [Product<'_>], adding: (bool, f32)) {
     let inp = x.len() / rows.max(1);
-    if inp == 0 {
+    if inp == 0 || rows == 0 {
         return;
     }
     let numbers = products.iter().map(|product| product.y.len() / rows * inp).sum::<usize>();
-    let share = (numbers / (2 * rayon::current_num_threads())).max(LEAST).div_ceil(inp).next_multiple_of(W);
+    let share = (numbers / (2 * rayon::current_num_threads())).max(LEAST).div_ceil(inp).next_multiple_of(TOGETHER);
     let x = padded(x, inp);
     let mut parts = Vec::new();
     for Product { stored, w, y } in products {
@@ -46,9 +52,9 @@ pub fn multiply(isa: Isa, (rows, x): (usize, &[f32]), products: &mut [Product<'_
             parts.push(Part { stored: *stored, w, bytes, inp, x: &x, y, adding });
         }
     }
-    match parts.len() {
-        1 => parts.into_iter().for_each(|part| isa.run(part)),
-        _ => parts.into_par_iter().for_each(|part| isa.run(part)),
+    match numbers < 2 * LEAST {
+        true => parts.into_iter().for_each(|part| isa.run(part)),
+        false => parts.into_par_iter().for_each(|part| isa.run(part)),
     }
 }
 
@@ -91,16 +97,18 @@ impl<S: Lanes> Reader for PartWith<'_, S> {
     #[inline(always)]
     fn run<R: Read<B>, const B: usize>(self) {
         let PartWith(Part { w, bytes, inp, x, mut y, adding, .. }, set) = self;
-        let rows = y.len();
-        let mut scratch = if rows == 1 { Vec::new() } else { vec![[0.0; LANES]; W * inp.div_ceil(LANES)] };
-        for i in 0..w.len().div_ceil(W * bytes) {
-            let (w, next) = w[i * W * bytes..].split_at((w.len() - i * W * bytes).min(W * bytes));
+        let group = if y.len() > 1 { TOGETHER } else { ALONE };
+        let mut scratch = if y.len() > 1 { vec![[0.0; LANES]; TOGETHER * inp.div_ceil(LANES)] } else { Vec::new() };
+        let (mut rest, mut first) = (w, 0);
+        while !rest.is_empty() {
+            let (w, next) = rest.split_at(rest.len().min(group * bytes));
             let count = w.len() / bytes;
-            let mut to = To { y: &mut y, first: i * W, count, adding };
-            if rows > 1 {
+            let mut to = To { y: &mut y, first, count, adding };
+            (rest, first) = (next, first + group);
+            if group == TOGETHER {
                 several::<S, R, B>(set, (w, bytes, inp), x, &mut to, &mut scratch);
-            } else if count == W {
-                one::<S, R, B, W>(set, (w, next, bytes, inp), x, &mut to);
+            } else if count == ALONE {
+                one::<S, R, B, ALONE>(set, (w, next, bytes, inp), x, &mut to);
             } else {
                 for w in w.chunks_exact(bytes) {
                     one::<S, R, B, 1>(set, (w, next, bytes, inp), x, &mut to);
@@ -148,8 +156,10 @@ fn one<S: Lanes, R: Read<B>, const B: usize, const N: usize>(
     let (whole, last) = x.split_at(count * (R::NUMBERS / LANES));
     for (i, x) in whole.chunks_exact(R::NUMBERS / LANES).enumerate() {
         for row in 0..N {
-            if let Some(soon) = next.get(row * bytes + i * B) {
-                set.fetch(soon);
+            for line in (0..B).step_by(LINE) {
+                if let Some(soon) = next.get(row * bytes + i * B + line) {
+                    set.fetch(soon);
+                }
             }
             let mut sum = lanes[row];
             R::block(
@@ -173,7 +183,7 @@ fn one<S: Lanes, R: Read<B>, const B: usize, const N: usize>(
     }
 }
 
-/// Up to [`W`] rows of the weight with all rows of the input: decoded once, in the cache.
+/// Up to [`TOGETHER`] rows of the weight with all rows of the input: decoded once, in the cache.
 #[inline(always)]
 fn several<S: Lanes, R: Read<B>, const B: usize>(
     set: S,
@@ -186,32 +196,32 @@ fn several<S: Lanes, R: Read<B>, const B: usize>(
     for (w, scratch) in w.chunks_exact(bytes).zip(scratch.chunks_exact_mut(count)) {
         decode_as::<S, R, B>(set, w, &mut scratch.as_flattened_mut()[..inp]);
     }
-    // Where there are fewer rows than `W`, the others are an earlier weight's, and their sums are dropped.
+    // Where there are fewer rows than a tile has, the others are an earlier weight's, and their sums are dropped.
     if S::WIDE {
-        columns::<S, W>(set, (scratch, count), x, to, 0);
+        columns::<S, 4, 4>(set, (scratch, count), x, to);
     } else {
-        let (upper, lower) = scratch.split_at(W / 2 * count);
-        columns::<S, { W / 2 }>(set, (upper, count), x, to, 0);
-        columns::<S, { W / 2 }>(set, (lower, count), x, to, W / 2);
+        columns::<S, 2, 3>(set, (scratch, count), x, to);
     }
 }
 
-/// `N` rows of numbers, the first of them row `above` of `to`, with all rows of the input, three at a time.
+/// Rows of numbers with all rows of the input, in tiles of `N` and up to `X` of them.
 #[inline(always)]
-fn columns<S: Lanes, const N: usize>(
+fn columns<S: Lanes, const N: usize, const X: usize>(
     set: S,
-    w: (&[[f32; LANES]], usize),
+    (w, count): (&[[f32; LANES]], usize),
     x: &[[f32; LANES]],
     to: &mut To<'_, '_>,
-    above: usize,
 ) {
     let rows = to.y.len();
-    for first in (0..rows).step_by(3) {
-        let x = &x[first * w.1..];
-        match rows - first {
-            1 => tile::<S, N, 1>(set, w, x, to, (above, first)),
-            2 => tile::<S, N, 2>(set, w, x, to, (above, first)),
-            _ => tile::<S, N, 3>(set, w, x, to, (above, first)),
+    for first in (0..rows).step_by(X) {
+        for above in (0..to.count).step_by(N) {
+            let (w, x, at) = ((&w[above * count..], count), &x[first * count..], (above, first));
+            match X.min(rows - first) {
+                1 => tile::<S, N, 1>(set, w, x, to, at),
+                2 => tile::<S, N, 2>(set, w, x, to, at),
+                3 => tile::<S, N, 3>(set, w, x, to, at),
+                _ => tile::<S, N, X>(set, w, x, to, at),
+            }
         }
     }
 }
@@ -242,7 +252,7 @@ fn tile<S: Lanes, const N: usize, const X: usize>(
             }
         }
     }
-    for (row, lanes) in lanes.iter().enumerate().take(to.count.saturating_sub(above)) {
+    for (row, lanes) in lanes.iter().enumerate().take(to.count - above) {
         for column in 0..X {
             to.put(above + row, first + column, set.array(lanes[column]));
         }
@@ -330,12 +340,17 @@ mod tests {
     fn wide_sets_have_the_same_bits_on_any_number_of_threads() {
         let (out, inp) = (700, 512);
         let (w, x) = (to_bytes(&random(out * inp, 1), Dtype::F16), random(3 * inp, 2));
+        let v = bytes(Stored::Q8_0, &random(333 * inp, 3));
         let run = |isa: Isa, threads: usize| {
-            let mut y = vec![0.0; 3 * out];
+            let (mut y, mut z) = (vec![0.0; 3 * out], vec![0.0; 3 * 333]);
+            let mut both =
+                [Product { stored: Stored::F16, w: &w, y: &mut y }, Product { stored: Stored::Q8_0, w: &v, y: &mut z }];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut product = [Product { stored: Stored::F16, w: &w, y: &mut y }];
-            pool.install(|| multiply(isa, (3, &x), &mut product, (false, 1.0)));
-            y
+            pool.install(|| multiply(isa, (3, &x), &mut both, (false, 1.0)));
+            let mut alone = vec![0.0; 3 * 333];
+            multiply(isa, (3, &x), &mut [Product { stored: Stored::Q8_0, w: &v, y: &mut alone }], (false, 1.0));
+            assert!(z == alone, "{}: a product differs with another beside it", isa.name());
+            [y, z].concat()
         };
         let wide: Vec<Isa> = Isa::all().into_iter().filter(|isa| isa.name() != "portable").collect();
         for isa in &wide {

@@ -147,6 +147,29 @@ fn merged_models_of_every_method_equal_peft_and_files_keep_their_meaning() {
     }
 }
 
+/// What is opened stays as it is stored, also f32 that does not begin where the processor can use it; a training decodes it.
+#[test]
+fn a_small_base_is_decoded_for_its_training() {
+    let model = Model::open(&crate::golden("llama/tied")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    model.weights.save(dir.path(), &model.config, Dtype::F32).unwrap();
+    let path = dir.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // One byte more of header moves every number off its place.
+    let length = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+    bytes.splice(..8, (length + 1).to_le_bytes());
+    bytes.insert(8 + length as usize, b' ');
+    std::fs::write(&path, bytes).unwrap();
+    let moved = Weights::load(dir.path(), &model.config).unwrap();
+    for (weights, stored) in [(model.weights.clone(), Stored::BF16), (moved, Stored::F32)] {
+        assert_eq!(weights.layers[0].q.dtype(), Some(stored));
+        let decoded = weights.clone().for_training(&model.config);
+        let kinds = decoded.layers.iter().flat_map(|layer| layer.linears().map(|matrix| matrix.dtype()));
+        assert!(kinds.chain([decoded.embed.dtype()]).all(|kind| kind.is_none()));
+        assert!(decoded == weights);
+    }
+}
+
 #[test]
 fn a_quantised_or_mapped_base_trains_as_its_decoded_numbers_do() {
     let model = Model::open(&crate::golden("llama/wide")).unwrap();
