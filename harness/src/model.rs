@@ -111,7 +111,7 @@ pub trait ChatLanguageModel {
 
 /// Opens models for the grader, which knows nothing about how they work.
 pub trait Models {
-    /// Opens the base, or the base with an adapter merged onto it.
+    /// Opens the base, or the base with an adapter applied to it.
     fn open(&self, base: &Path, adapter: Option<&Path>) -> Result<Box<dyn ChatLanguageModel>, ModelError>;
     /// Checks that an adapter fits `base`: only expected tensors, of the right shapes, all finite, trained on this base.
     fn check_adapter(&self, base: &Path, adapter: &Path) -> Result<(), ModelError>;
