@@ -178,8 +178,8 @@ fn one<S: Lanes, R: Read<B>, const B: usize, const N: usize>(
             lanes[row] = set.fma(set.floats(&numbers), set.floats(x), lanes[row]);
         }
     }
-    for row in 0..N {
-        to.put(row, 0, set.array(lanes[row]));
+    for (row, lanes) in lanes.into_iter().enumerate() {
+        to.put(row, 0, set.array(lanes));
     }
 }
 
@@ -253,8 +253,8 @@ fn tile<S: Lanes, const N: usize, const X: usize>(
         }
     }
     for (row, lanes) in lanes.iter().enumerate().take(to.count - above) {
-        for column in 0..X {
-            to.put(above + row, first + column, set.array(lanes[column]));
+        for (column, lanes) in lanes.iter().enumerate() {
+            to.put(above + row, first + column, set.array(*lanes));
         }
     }
 }
