@@ -131,6 +131,18 @@ impl Adapter {
         pairs.chain(saved).find(|(_, broken)| *broken).map(|(name, _)| name.as_str())
     }
 
+    /// A module whose change of its weight, `scaling · B A`, could be more than f32 holds: a bound, no weight is made.
+    pub fn overflowing(&self, config: &Config) -> Result<Option<String>> {
+        let most = |values: &[f32]| values.iter().fold(0.0f64, |most, x| most.max(f64::from(x.abs())));
+        let too_large = |module: &Module| {
+            let pair = self.tensors.get(&module.name);
+            let bound =
+                pair.map(|pair| module.r as f64 * most(&pair.a) * most(&pair.b) * f64::from(module.scaling.abs()));
+            bound.is_some_and(|bound| bound > f64::from(f32::MAX))
+        };
+        Ok(self.config.modules(config)?.into_iter().find(too_large).map(|module| module.name))
+    }
+
     /// Checks that the adapter changes exactly the modules it says, with the shapes of the base's `config`.
     pub fn check(&self, config: &Config) -> Result<()> {
         self.config.check()?;

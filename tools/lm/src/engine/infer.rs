@@ -87,6 +87,9 @@ impl Decoder {
     pub fn with_adapter(config: &Config, weights: &Weights, adapter: &Adapter) -> Result<Self> {
         adapter.check(config)?;
         weights.check(config)?;
+        if let Some(name) = adapter.overflowing(config)? {
+            return Err(Error::Adapter(format!("{name} overflows")));
+        }
         let (mut config, mut weights) = (config.clone(), weights.clone());
         adapter.untie(&mut config, &mut weights);
         let slots = Slots::new(&config, &Method::Lora(adapter.config.clone()))?;

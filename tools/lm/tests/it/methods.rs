@@ -227,6 +227,21 @@ fn an_adapter_on_a_stored_base_generates_what_the_merged_model_does() {
 }
 
 #[test]
+fn an_adapter_that_overflows_is_refused_beside_a_base_as_it_is_in_one() {
+    let model = Model::open(&crate::golden("llama/tied")).unwrap();
+    let mut adapter = Adapter::load(&model.path.join("adapter"), &model.config).unwrap();
+    assert_eq!(adapter.overflowing(&model.config).unwrap(), None);
+    let (name, pair) = adapter.tensors.iter_mut().next().unwrap();
+    let name = name.clone();
+    pair.a.fill(1e20);
+    pair.b.fill(1e20);
+    for (model, said) in [(decoded(&model), "overflows when it is merged"), (model, "overflows")] {
+        let refused = Session::new(&model, Some(&adapter)).err().unwrap().to_string();
+        assert!(refused.ends_with(&format!("{name} {said}")), "{refused}");
+    }
+}
+
+#[test]
 fn gradients_with_dropout_and_dora_are_those_of_small_differences() {
     let (_, config, weights, base) = golden("families/qwen2");
     let rows = row(&base, 1);
