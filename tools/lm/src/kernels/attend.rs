@@ -3,7 +3,7 @@
 
 use super::{
     Kernel,
-    lanes::{LANES, Lanes, total},
+    lanes::{LANES, Lanes},
 };
 
 /// Query heads that are worked on together.
@@ -72,7 +72,7 @@ impl Kernel for Scores<'_> {
                     }
                 }
                 for h in 0..heads {
-                    scores[h * keys.count + row] = scale * total(set.array(lanes[h]));
+                    scores[h * keys.count + row] = scale * set.total(lanes[h]);
                 }
             }
         }

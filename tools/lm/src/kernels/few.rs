@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     Isa, Kernel,
-    lanes::{LANES, Lanes, total},
+    lanes::{LANES, Lanes},
     stored::{Read, Reader, decode_as, with},
 };
 use crate::matrix::Stored;
@@ -128,12 +128,12 @@ struct To<'a, 'b> {
 }
 
 impl To<'_, '_> {
-    /// The sum of `lanes` for row `o` of these and row `row` of the input.
+    /// The sum for row `o` of these and row `row` of the input.
     #[inline(always)]
-    fn put(&mut self, o: usize, row: usize, lanes: [f32; LANES]) {
+    fn put(&mut self, o: usize, row: usize, sum: f32) {
         let (add, scale) = self.adding;
         let y = &mut self.y[row][self.first + o];
-        let product = scale * total(lanes);
+        let product = scale * sum;
         *y = if add { *y + product } else { product };
     }
 }
@@ -179,7 +179,7 @@ fn one<S: Lanes, R: Read<B>, const B: usize, const N: usize>(
         }
     }
     for (row, lanes) in lanes.into_iter().enumerate() {
-        to.put(row, 0, set.array(lanes));
+        to.put(row, 0, set.total(lanes));
     }
 }
 
@@ -254,7 +254,7 @@ fn tile<S: Lanes, const N: usize, const X: usize>(
     }
     for (row, lanes) in lanes.iter().enumerate().take(to.count - above) {
         for (column, lanes) in lanes.iter().enumerate() {
-            to.put(above + row, first + column, set.array(*lanes));
+            to.put(above + row, first + column, set.total(*lanes));
         }
     }
 }

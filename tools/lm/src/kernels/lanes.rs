@@ -34,24 +34,13 @@ pub trait Lanes: Copy + Send + Sync {
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Back to memory.
     fn array(self, v: Self::V) -> [f32; LANES];
+    /// The sum of all lanes, halves onto halves: the first eight with the last eight, and so on.
+    fn total(self, v: Self::V) -> f32;
     /// Has the processor fetch what will be read soon. It changes nothing.
     #[inline(always)]
     fn fetch(self, _soon: &u8) {}
     /// Runs `kernel` compiled for this set.
     fn with<K: Kernel>(self, kernel: K) -> K::Output;
-}
-
-/// The sum of all lanes, halves onto halves.
-#[inline(always)]
-pub fn total(mut v: [f32; LANES]) -> f32 {
-    let mut n = LANES / 2;
-    while n > 0 {
-        for i in 0..n {
-            v[i] += v[i + n];
-        }
-        n /= 2;
-    }
-    v[0]
 }
 
 /// An IEEE half as f32: its bits at the places of an f32's, with another bias of the exponent.
@@ -126,6 +115,18 @@ impl Lanes for Portable {
     #[inline(always)]
     fn array(self, v: Self::V) -> [f32; LANES] {
         v
+    }
+
+    #[inline(always)]
+    fn total(self, mut v: Self::V) -> f32 {
+        let mut n = LANES / 2;
+        while n > 0 {
+            for i in 0..n {
+                v[i] += v[i + n];
+            }
+            n /= 2;
+        }
+        v[0]
     }
 
     fn with<K: Kernel>(self, kernel: K) -> K::Output {

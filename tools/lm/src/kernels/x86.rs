@@ -90,6 +90,11 @@ impl Lanes for V4 {
     }
 
     #[inline(always)]
+    fn total(self, v: f32x16) -> f32 {
+        self.reduce_sum_f32s(v)
+    }
+
+    #[inline(always)]
     fn fetch(self, soon: &u8) {
         self.sse._mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(soon).cast());
     }
@@ -199,6 +204,11 @@ impl Lanes for V3 {
     #[inline(always)]
     fn array(self, v: Two) -> [f32; LANES] {
         cast(v)
+    }
+
+    #[inline(always)]
+    fn total(self, [low, high]: Two) -> f32 {
+        self.reduce_sum_f32s(self.add_f32x8(low, high))
     }
 
     #[inline(always)]
