@@ -5,17 +5,19 @@
 //! | [`lanes`] | sixteen numbers side by side: what kernels are written in, and the portable set |
 //! | `x86` | AVX-512 and AVX2 |
 //! | [`stored`] | how numbers that are stored in fewer bits become f32 |
-//! | [`gemm`] | the library's product for that set: many rows |
+//! | [`product`] | many rows: prompts and training |
+//! | `gemm` | the same by a library, where there is neither AVX-512 nor AVX2 |
 //! | [`few`] | a few rows times a weight that stays as it is stored: each step of a generation |
 //! | [`attend`] | attention of one row: each step of a generation |
 //!
-//! Each sum of [`few`] is made by one thread in an order that depends on its length alone: how many rows there are, and how
-//! many threads, changes no bit. AVX-512 and AVX2 give the same bits; the portable set rounds twice where they round once.
+//! Each sum of [`few`] and of [`product`] is made by one thread in an order that depends on its length alone: how many rows there
+//! are, and how many threads, changes no bit. AVX-512 and AVX2 give the same bits; the portable set rounds twice where they round once.
 
 pub mod attend;
 pub mod few;
-pub mod gemm;
+mod gemm;
 pub mod lanes;
+pub mod product;
 pub mod stored;
 #[cfg(target_arch = "x86_64")]
 mod x86;

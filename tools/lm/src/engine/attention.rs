@@ -7,10 +7,11 @@ use crate::{
     kernels::{
         Isa,
         attend::{Rows, Scores, Values},
+        product::Operand,
     },
 };
 
-use super::math::{Strides, causal_softmax, product, product_by_rows, softmax_backward};
+use super::math::{causal_softmax, product, softmax_backward};
 
 /// Sizes of an attention block, and how far back it sees.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +54,11 @@ impl Heads {
     fn probabilities(&self, h: usize, block: &Block, start: usize, q: &[f32], k: &[f32], p: &mut [f32]) {
         let (len, total) = (block.rows.len(), block.keys.len());
         let (sq, sk) = (self.q * self.dim, self.kv * self.dim);
-        product_by_rows(
+        product(
             (len, total, self.dim),
-            (p, Strides(total, 1)),
-            (&q[block.rows.start * sq + h * self.dim..], Strides(sq, 1)),
-            (&k[block.keys.start * sk + self.group(h) * self.dim..], Strides(1, sk)),
+            (p, total),
+            Operand::rows(&q[block.rows.start * sq + h * self.dim..], sq),
+            Operand::rows(&k[block.keys.start * sk + self.group(h) * self.dim..], sk),
             (false, self.scale),
         );
         causal_softmax(p, total, start + block.rows.start - block.keys.start, self.window);
@@ -99,11 +100,11 @@ pub fn forward(
             p.resize(n * total, 0.0);
             heads.probabilities(h, &block, start, q, k, p);
             for first in (0..total).step_by(KEYS) {
-                product_by_rows(
+                product(
                     (n, dim, KEYS.min(total - first)),
-                    (&mut out[block.rows.start * sq + h * dim..], Strides(sq, 1)),
-                    (&p[first..], Strides(total, 1)),
-                    (&v[(block.keys.start + first) * sk + heads.group(h) * dim..], Strides(sk, 1)),
+                    (&mut out[block.rows.start * sq + h * dim..], sq),
+                    Operand::rows(&p[first..], total),
+                    Operand::columns(&v[(block.keys.start + first) * sk + heads.group(h) * dim..], sk),
                     (first > 0, 1.0),
                 );
             }
@@ -138,22 +139,25 @@ pub fn backward(
     (p, dp): (&mut Vec<f32>, &mut Vec<f32>),
 ) {
     let (sq, sk, dim, scale) = (heads.q * heads.dim, heads.kv * heads.dim, heads.dim, heads.scale);
-    let (wide, narrow) = (Strides(sq, 1), Strides(sk, 1));
     for h in 0..heads.q {
         for block in heads.blocks(len, 0) {
             let (n, total) = (block.rows.len(), block.keys.len());
             let (row, key) = (block.rows.start * sq + h * dim, block.keys.start * sk + heads.group(h) * dim);
-            let (straight, flipped) = (Strides(total, 1), Strides(1, total));
             p.resize(n * total, 0.0);
             dp.resize(n * total, 0.0);
             heads.probabilities(h, &block, 0, q, k, p);
+            let (q, dout) = (&q[row..], &dout[row..]);
+            let (k, v) = (&k[key..], &v[key..]);
             // dv += pᵀ dout; dp = dout vᵀ
-            product((total, dim, n), (&mut dv[key..], narrow), (p, flipped), (&dout[row..], wide), (true, 1.0));
-            product((n, total, dim), (dp, straight), (&dout[row..], wide), (&v[key..], Strides(1, sk)), (false, 1.0));
+            let (by_key, by_row) = (Operand::columns(p, total), Operand::columns(dout, sq));
+            product((total, dim, n), (&mut dv[key..], sk), by_key, by_row, (true, 1.0));
+            product((n, total, dim), (dp, total), Operand::rows(dout, sq), Operand::rows(v, sk), (false, 1.0));
             softmax_backward(p, dp, total);
             // dq = dp k · scale; dk += dpᵀ q · scale
-            product((n, dim, total), (&mut dq[row..], wide), (dp, straight), (&k[key..], narrow), (false, scale));
-            product((total, dim, n), (&mut dk[key..], narrow), (dp, flipped), (&q[row..], wide), (true, scale));
+            let (by_key, by_row) = (Operand::columns(dp, total), Operand::columns(q, sq));
+            product((total, dim, n), (&mut dk[key..], sk), by_key, by_row, (true, scale));
+            let (dp, k) = (Operand::rows(dp, total), Operand::columns(k, sk));
+            product((n, dim, total), (&mut dq[row..], sq), dp, k, (false, scale));
         }
     }
 }

@@ -72,8 +72,6 @@ impl Head<'_> {
         let hidden = self.norm.len();
         let mut rows = Vec::with_capacity(groups.len() * hidden);
         groups.iter().for_each(|(row, _)| rows.extend_from_slice(&x[row * hidden..(row + 1) * hidden]));
-        // The product of a single row sums in another order: an empty one beside it makes it one of several.
-        rows.resize(rows.len().max(2 * hidden), 0.0);
         let mut logits = Vec::new();
         self.logits(&rows, &mut logits);
         let mut scores = Vec::new();

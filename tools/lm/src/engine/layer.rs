@@ -5,12 +5,13 @@ use std::ops::Range;
 use super::{
     attention::{self, Heads},
     dropout::Dropout,
-    linear::{Grads, Kept, Linear, Lora, Weight, add, row_norms},
+    linear::{Grads, Kept, Linear, Lora, Way, Weight, add, row_norms},
     math::{self, RmsNorm, Rope},
     params::{LayerSlots, shapes},
 };
 use crate::{
     config::{Activation, Config},
+    kernels::product::Panels,
     weights::LayerWeights,
 };
 
@@ -92,6 +93,9 @@ pub struct Saved {
 /// For each linear layer the norms of the rows of its changed weight, which DoRA divides by.
 pub type RowNorms = [Vec<f32>; 7];
 
+/// The weights of a layer, laid out for one pass.
+pub type AllPanels = [Option<Panels>; 7];
+
 /// The row norms of a layer: made once for all rows of a pass.
 pub fn all_row_norms(shape: &Shape, weights: &LayerWeights, slots: &LayerSlots, theta: &[f32]) -> RowNorms {
     let frozen = weights.linears();
@@ -159,6 +163,7 @@ impl<'a> Layer<'a> {
                 inp,
                 lora: slot.lora.as_ref().map(|slot| Lora::new(slot, theta, &norms[i])),
                 steps: false,
+                panels: None,
             }
         });
         let norm = |i: usize, frozen: &'a [f32]| slots.norms[i].clone().map_or(frozen, |range| &theta[range]);
@@ -180,6 +185,17 @@ impl<'a> Layer<'a> {
     /// The same for rows that are each a step of a generation.
     pub fn for_steps(mut self) -> Self {
         self.linears.iter_mut().for_each(|linear| linear.steps = true);
+        self
+    }
+
+    /// Its weights laid out for one pass of all shards; what is of no use is left out.
+    pub fn lay_out(&self, way: Way) -> AllPanels {
+        self.linears.each_ref().map(|linear| linear.lay_out(way))
+    }
+
+    /// The same layer with weights that are laid out for the pass that is done.
+    pub fn with(mut self, panels: &'a AllPanels) -> Self {
+        self.linears.iter_mut().zip(panels).for_each(|(linear, panels)| linear.panels = panels.as_ref());
         self
     }
 
@@ -230,7 +246,7 @@ impl<'a> Layer<'a> {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
         let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
         let [_, _, _, kept_o, kept_gate, kept_up, kept_down] = &mut s.kept;
-        self.linears[O].forward(rows, &s.attended, &mut s.middle, kept_o, &drop(O));
+        self.linears[O].forward(rows, &s.attended, &mut s.middle, kept_o, drop(O));
         if let Some([norm, _]) = self.post_norms {
             self.norm_rows(norm, &mut s.middle, &mut s.given[0], &mut s.given_inverse[0]);
         }
@@ -245,10 +261,10 @@ impl<'a> Layer<'a> {
         match self.post_norms {
             None => {
                 y.copy_from_slice(&s.middle);
-                self.linears[DOWN].accumulate(rows, &s.act, y, kept_down, &drop(DOWN));
+                self.linears[DOWN].accumulate(rows, &s.act, y, kept_down, drop(DOWN));
             }
             Some([_, norm]) => {
-                self.linears[DOWN].forward(rows, &s.act, &mut s.given[1], kept_down, &drop(DOWN));
+                self.linears[DOWN].forward(rows, &s.act, &mut s.given[1], kept_down, drop(DOWN));
                 s.given_inverse[1].resize(rows, 0.0);
                 shape.rms.forward(&s.given[1], norm, y, &mut s.given_inverse[1]);
                 add(y, &s.middle);

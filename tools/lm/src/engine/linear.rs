@@ -2,15 +2,18 @@
 
 use super::{
     dropout::Dropout,
-    math::{self, nn, nt, tn},
+    math::{self, nn, nt, product, tn},
     params::{LayerSlots, LinearSlot, LoraSlot},
 };
 use crate::{
-    kernels::{Isa, few},
+    kernels::{
+        Isa, few,
+        product::{Columns, Operand, Panels, Rows, To, multiply},
+    },
     matrix::{Matrix, Stored},
 };
 
-/// Rows that are decoded at a time where a weight is not f32: so many that the library packs the input seldom.
+/// Rows that are decoded at a time where a weight is not f32.
 const TILE: usize = 256;
 
 /// A weight `[out, in]`: f32, or as it is stored.
@@ -31,13 +34,33 @@ impl<'a> From<&'a Matrix> for Weight<'a> {
 impl<'a> Weight<'a> {
     /// `y (+)= x Wᵀ`, with W `[out, in]` and y `[rows, out]`.
     pub fn forward(self, (rows, out, inp): (usize, usize, usize), y: &mut [f32], x: &[f32], add: bool) {
-        match self {
-            Weight::Plain(w) => nt((rows, out, inp), y, x, w, add, 1.0),
-            Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
-                let (s, t) = (math::Strides(inp, 1), math::Strides(1, inp));
-                let y = (&mut y[first..], math::Strides(out, 1));
-                math::product((rows, n, inp), y, (x, s), (w, t), (add, 1.0));
-            }),
+        self.times(&laid_out(rows, x), (None, None), (out, inp), y, add);
+    }
+
+    /// `y (+)= x Wᵀ + l Bᵀ` in one pass over y, with W laid out if it was, and `[out, r]` numbers of B.
+    fn times(
+        self,
+        x: &Rows<'_>,
+        (panels, more): (Option<&Panels>, Beside<'_>),
+        (out, inp): (usize, usize),
+        y: &mut [f32],
+        add: bool,
+    ) {
+        let mut part = |first: usize, columns: usize, w: Columns<'_>| {
+            let to = To { numbers: &mut y[first..], stride: out, columns, add, scale: 1.0 };
+            match more {
+                None => multiply(&[(x, w)], to),
+                Some((low, b, r)) => {
+                    multiply(&[(x, w), (low, Columns::InPlace(Operand::rows(&b[first * r..], r)))], to);
+                }
+            }
+        };
+        match (self, panels) {
+            (_, Some(panels)) => part(0, out, Columns::Laid(panels)),
+            (Weight::Plain(w), None) => part(0, out, Columns::InPlace(Operand::rows(w, inp))),
+            (Weight::Stored(matrix), None) => {
+                self.tiles(matrix, inp, |first, n, w| part(first, n, Columns::InPlace(Operand::rows(w, inp))));
+            }
         }
     }
 
@@ -61,14 +84,33 @@ impl<'a> Weight<'a> {
 
     /// `dx += dy W`.
     pub fn backward(self, (rows, out, inp): (usize, usize, usize), dx: &mut [f32], dy: &[f32]) {
+        let mut part = |first: usize, n: usize, w: &[f32]| {
+            let dy = Operand::rows(&dy[first..], out);
+            product((rows, inp, n), (&mut *dx, inp), dy, Operand::columns(w, inp), (true, 1.0));
+        };
         match self {
-            Weight::Plain(w) => nn((rows, inp, out), dx, dy, w, true, 1.0),
-            Weight::Stored(matrix) => self.tiles(matrix, inp, |first, n, w| {
-                let s = math::Strides(inp, 1);
-                let dy = (&dy[first..], math::Strides(out, 1));
-                math::product((rows, inp, n), (dx, s), dy, (w, s), (true, 1.0));
-            }),
+            Weight::Plain(w) => part(0, out, w),
+            Weight::Stored(matrix) => self.tiles(matrix, inp, part),
         }
+    }
+
+    /// `dx += dy W + dl A`, in one pass over dx where W is plain or laid out, with `[r, in]` numbers of A. `laid` is `dy` laid
+    /// out.
+    fn back(
+        self,
+        (laid, dy): (&Rows<'_>, &[f32]),
+        (panels, more): (Option<&Panels>, Option<(&Rows<'_>, &[f32])>),
+        (rows, out, inp): (usize, usize, usize),
+        dx: &mut [f32],
+    ) {
+        let mut parts = Vec::with_capacity(2);
+        match (self, panels) {
+            (_, Some(panels)) => parts.push((laid, Columns::Laid(panels))),
+            (Weight::Plain(w), None) => parts.push((laid, Columns::InPlace(Operand::columns(w, inp)))),
+            (Weight::Stored(_), None) => self.backward((rows, out, inp), dx, dy),
+        }
+        parts.extend(more.map(|(dlow, a)| (dlow, Columns::InPlace(Operand::columns(a, inp)))));
+        multiply(&parts, To { numbers: dx, stride: inp, columns: inp, add: true, scale: 1.0 });
     }
 
     /// Calls `f` with the first row, the number of rows and the numbers of each part.
@@ -86,6 +128,15 @@ impl<'a> Weight<'a> {
     }
 }
 
+/// `x Aᵀ` of an adapter, laid out, with `[out, r]` numbers of B, and the rank.
+type Beside<'a> = Option<(&'a Rows<'a>, &'a [f32], usize)>;
+
+/// So many rows.
+fn laid_out(rows: usize, x: &[f32]) -> Rows<'_> {
+    let terms = x.len() / rows.max(1);
+    Rows::new(Isa::best(), (rows, terms), Operand::rows(x, terms))
+}
+
 /// A linear layer `y = x Wᵀ + b + s (x Aᵀ) Bᵀ`; with DoRA `y = g · (x Wᵀ + s (x Aᵀ) Bᵀ) + b`.
 pub struct Linear<'a> {
     /// `[out, in]`.
@@ -100,6 +151,17 @@ pub struct Linear<'a> {
     pub lora: Option<Lora<'a>>,
     /// Whether its rows are those of a step of generation, see [`Weight::step`].
     pub steps: bool,
+    /// The weight laid out for the pass that is done: its rows for [`Linear::forward`], its columns for [`Linear::backward`].
+    pub panels: Option<&'a Panels>,
+}
+
+/// Which pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the input to the output.
+    Forward,
+    /// The gradient.
+    Backward,
 }
 
 /// An adapter in place.
@@ -115,7 +177,7 @@ pub struct Lora<'a> {
 /// What the backward pass needs of a linear layer's forward pass.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// `x Aᵀ`, `[rows, r]`.
+    /// `s x Aᵀ`, `[rows, r]`.
     low: Vec<f32>,
     /// With DoRA what the magnitude multiplies, `[rows, out]`.
     before: Vec<f32>,
@@ -145,11 +207,18 @@ pub fn row_norms(slot: &LinearSlot, weight: Weight<'_>, (out, inp): (usize, usiz
 }
 
 impl Linear<'_> {
+    /// Its weight laid out for passes over many shards, where that is of use.
+    pub fn lay_out(&self, way: Way) -> Option<Panels> {
+        let Weight::Plain(w) = self.weight else { return None };
+        match way {
+            Way::Forward => Panels::new(Isa::best(), (self.out, self.inp), Operand::rows(w, self.inp)),
+            Way::Backward => Panels::new(Isa::best(), (self.inp, self.out), Operand::columns(w, self.inp)),
+        }
+    }
+
     /// `y = forward(x)`.
-    pub fn forward(&self, rows: usize, x: &[f32], y: &mut Vec<f32>, kept: &mut Kept, dropout: &Dropout<'_>) {
-        y.resize(rows * self.out, 0.0);
-        self.weigh(rows, y, x, false);
-        self.add_rest(rows, x, y, kept, dropout);
+    pub fn forward(&self, rows: usize, x: &[f32], y: &mut Vec<f32>, kept: &mut Kept, dropout: Dropout<'_>) {
+        Self::together([self], (rows, x), [(y, kept, dropout)]);
     }
 
     /// [`Linear::forward`] of several layers with the same input; of steps all at once.
@@ -165,23 +234,59 @@ impl Linear<'_> {
             let each = linears.iter().zip(&mut to);
             let mut products: Vec<_> = each.map(|(linear, (y, ..))| linear.weight.product(y)).collect();
             few::multiply(Isa::best(), (rows, x), &mut products, (false, 1.0));
+            for (linear, (y, kept, dropout)) in linears.into_iter().zip(to) {
+                linear.add_rest(rows, x, y, kept, &dropout);
+            }
         } else {
-            linears.iter().zip(&mut to).for_each(|(linear, (y, ..))| linear.weigh(rows, y, x, false));
-        }
-        for (linear, (y, kept, dropout)) in linears.into_iter().zip(to) {
-            linear.add_rest(rows, x, y, kept, &dropout);
+            let laid = laid_out(rows, x);
+            for (linear, (y, kept, dropout)) in linears.into_iter().zip(to) {
+                linear.apply((rows, x, &laid), y, false, kept, &dropout);
+            }
         }
     }
 
     /// `y += forward(x)`.
-    pub fn accumulate(&self, rows: usize, x: &[f32], y: &mut [f32], kept: &mut Kept, dropout: &Dropout<'_>) {
+    pub fn accumulate(&self, rows: usize, x: &[f32], y: &mut [f32], kept: &mut Kept, dropout: Dropout<'_>) {
         if self.lora.as_ref().is_some_and(|lora| lora.dora.is_some()) {
             let mut part = Vec::new();
             self.forward(rows, x, &mut part, kept, dropout);
-            return add(y, &part);
+            add(y, &part);
+        } else if self.steps {
+            self.weight.step(rows, y, x, (true, 1.0));
+            self.add_rest(rows, x, y, kept, &dropout);
+        } else {
+            self.apply((rows, x, &laid_out(rows, x)), y, true, kept, &dropout);
         }
-        self.weigh(rows, y, x, true);
-        self.add_rest(rows, x, y, kept, dropout);
+    }
+
+    /// `y (+)= forward(x)` of rows that are laid out; not added with DoRA.
+    fn apply(
+        &self,
+        (rows, x, laid): (usize, &[f32], &Rows<'_>),
+        y: &mut [f32],
+        add: bool,
+        kept: &mut Kept,
+        dropout: &Dropout<'_>,
+    ) {
+        match self.lora.as_ref().filter(|lora| lora.dora.is_none()) {
+            None => {
+                self.weight.times(laid, (self.panels, None), (self.out, self.inp), y, add);
+                self.add_rest(rows, x, y, kept, dropout);
+            }
+            Some(lora) => {
+                let low = room(&mut kept.low, rows * lora.r);
+                match dropout.apply(x, self.inp) {
+                    Some(x) => nt((rows, lora.r, self.inp), low, &x, lora.a, false, lora.scaling),
+                    None => {
+                        let to = To { numbers: low, stride: lora.r, columns: lora.r, add: false, scale: lora.scaling };
+                        multiply(&[(laid, Columns::InPlace(Operand::rows(lora.a, self.inp)))], to);
+                    }
+                }
+                let low = laid_out(rows, &kept.low);
+                self.weight.times(laid, (self.panels, Some((&low, lora.b, lora.r))), (self.out, self.inp), y, add);
+                self.add_bias(y);
+            }
+        }
     }
 
     /// `y (+)= x Wᵀ`.
@@ -205,13 +310,17 @@ impl Linear<'_> {
         if let Some(lora) = &self.lora {
             let dropped = dropout.apply(x, self.inp);
             let x = dropped.as_deref().unwrap_or(x);
-            kept.low.resize(rows * lora.r, 0.0);
-            self.adapt((rows, lora.r, self.inp), &mut kept.low, x, lora.a, (false, 1.0));
+            let low = room(&mut kept.low, rows * lora.r);
+            self.adapt((rows, lora.r, self.inp), low, x, lora.a, (false, lora.scaling));
             match &lora.dora {
-                None => self.adapt((rows, self.out, lora.r), y, &kept.low, lora.b, (true, lora.scaling)),
+                None => self.adapt((rows, self.out, lora.r), y, &kept.low, lora.b, (true, 1.0)),
                 Some((gain, _)) => self.magnify(rows, (lora, gain), dropped.as_deref(), y, kept),
             }
         }
+        self.add_bias(y);
+    }
+
+    fn add_bias(&self, y: &mut [f32]) {
         if let Some(bias) = self.bias {
             y.chunks_exact_mut(self.out).for_each(|row| add(row, bias));
         }
@@ -239,7 +348,7 @@ impl Linear<'_> {
                 y.iter_mut().zip(before.iter()).for_each(|(y, u)| *y -= u);
             }
         }
-        self.adapt((rows, self.out, lora.r), before, &kept.low, lora.b, (true, lora.scaling));
+        self.adapt((rows, self.out, lora.r), before, &kept.low, lora.b, (true, 1.0));
         for (y, before) in y.chunks_exact_mut(self.out).zip(before.chunks_exact(self.out)) {
             for ((y, before), gain) in y.iter_mut().zip(before).zip(gain) {
                 *y = if dropped.is_some() { *y } else { 0.0 } + gain * before;
@@ -267,7 +376,9 @@ impl Linear<'_> {
             tn((self.out, self.inp, rows), &mut grads.dtheta[range.clone()], dy, x, true, 1.0);
         }
         let sizes = (rows, self.out, self.inp);
-        let (Some(lora), Some(slot)) = (&self.lora, lora) else { return self.weight.backward(sizes, dx, dy) };
+        let (Some(lora), Some(slot)) = (&self.lora, lora) else {
+            return self.weight.back((&laid_out(rows, dy), dy), (self.panels, None), sizes, dx);
+        };
         let dropped = dropout.apply(x, self.inp);
         let mut behind = dropped.is_some().then(|| vec![0.0; rows * self.inp]);
         let scaled = lora.dora.as_ref().map(|(gain, norms)| {
@@ -275,29 +386,40 @@ impl Linear<'_> {
             magnitude_gradient(dy, &kept.before, norms, &mut grads.dtheta[range]);
             scale_columns(dy, gain)
         });
-        match (&scaled, &mut behind) {
+        if let (Some(scaled), Some(behind)) = (&scaled, &mut behind) {
             // y = x Wᵀ + (g − 1) · (x' Wᵀ) + …, with x' the dropped-out x.
-            (Some(scaled), Some(behind)) => {
-                self.weight.backward(sizes, dx, dy);
-                let rest: Vec<f32> = scaled.iter().zip(dy).map(|(scaled, dy)| scaled - dy).collect();
-                self.weight.backward(sizes, behind, &rest);
-            }
-            (scaled, _) => self.weight.backward(sizes, dx, scaled.as_deref().unwrap_or(dy)),
+            self.weight.backward(sizes, dx, dy);
+            let rest: Vec<f32> = scaled.iter().zip(dy).map(|(scaled, dy)| scaled - dy).collect();
+            self.weight.backward(sizes, behind, &rest);
         }
+        let apart = scaled.is_some() && behind.is_some();
         let dy = scaled.as_deref().unwrap_or(dy);
-        let (s, r) = (lora.scaling, lora.r);
-        tn((self.out, r, rows), &mut grads.dtheta[slot.b.clone()], dy, &kept.low, true, s);
+        let (laid, r) = (laid_out(rows, dy), lora.r);
         let mut dlow = vec![0.0; rows * r];
-        nn((rows, r, self.out), &mut dlow, dy, lora.b, false, s);
+        let to = To { numbers: &mut dlow, stride: r, columns: r, add: false, scale: lora.scaling };
+        multiply(&[(&laid, Columns::InPlace(Operand::columns(lora.b, r)))], to);
+        laid.add_transposed(&kept.low, r, &mut grads.dtheta[slot.b.clone()]);
         tn((r, self.inp, rows), &mut grads.dtheta[slot.a.clone()], &dlow, dropped.as_deref().unwrap_or(x), true, 1.0);
         match behind {
-            None => nn((rows, self.inp, r), dx, &dlow, lora.a, true, 1.0),
+            None => {
+                let dlow = laid_out(rows, &dlow);
+                self.weight.back((&laid, dy), (self.panels, Some((&dlow, lora.a))), sizes, dx);
+            }
             Some(mut behind) => {
+                if !apart {
+                    self.weight.back((&laid, dy), (self.panels, None), sizes, dx);
+                }
                 nn((rows, self.inp, r), &mut behind, &dlow, lora.a, true, 1.0);
                 dropout.backward(&behind, self.inp, dx);
             }
         }
     }
+}
+
+/// So many numbers, whatever they are.
+fn room(to: &mut Vec<f32>, numbers: usize) -> &mut [f32] {
+    to.resize(numbers, 0.0);
+    to
 }
 
 /// Where gradients of a layer's trained tensors go.

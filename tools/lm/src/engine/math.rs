@@ -3,132 +3,46 @@
 
 use std::sync::OnceLock;
 
-use gemm::Parallelism;
-
 use crate::{
     config::{Activation, Config},
-    kernels::{self, dispatch},
+    kernels::{
+        Isa, dispatch,
+        product::{Columns, DEPTH, Operand, Rows, To, multiply},
+    },
 };
 
-/// Row and column stride of a matrix in a slice.
-#[derive(Clone, Copy, Debug)]
-pub struct Strides(pub usize, pub usize);
+/// Terms of which a left operand is laid out at a time: an output layer has as many as there are tokens.
+pub(crate) const TERMS: usize = 16 * DEPTH;
 
-/// Sums of up to so many terms are made in one go by the library, on every machine.
-const TERMS: usize = 512;
-
-/// Columns up to which the library cuts longer sums by the number of rows; those of more columns it cuts into equal parts.
-const NARROW: usize = 64;
-
-/// Numbers with the strides of the matrix that they are.
-pub type Operand<'a> = (&'a [f32], Strides);
-
-/// `dst = a·b` (or `dst += a·b` when `add`), scaled: `dst` is m×n, `a` m×k, `b` k×n, each with its strides.
-///
-/// Every row of `dst` has the same bits however many rows there are, as long as there are two at least: for one alone the
-/// library has other loops, which are faster and sum in another order.
+/// `to (+)= scale · a b`: `dims` are rows, columns and terms, and `to` has this stride between its rows. A row has the same bits
+/// however many rows there are.
 pub fn product(
-    dims: (usize, usize, usize),
-    dst: (&mut [f32], Strides),
+    (m, n, k): (usize, usize, usize),
+    (numbers, stride): (&mut [f32], usize),
     a: Operand<'_>,
     b: Operand<'_>,
-    adding: (bool, f32),
-) {
-    match dims.0 {
-        0 | 1 => multiply(dims, dst, a, b, adding, false),
-        _ => product_by_rows(dims, dst, a, b, adding),
-    }
-}
-
-/// The same, and a single row too has the bits that it would have among others.
-pub fn product_by_rows(
-    (m, n, k): (usize, usize, usize),
-    (dst, ds): (&mut [f32], Strides),
-    (a, sa): Operand<'_>,
-    (b, sb): Operand<'_>,
     (add, scale): (bool, f32),
 ) {
-    if n > NARROW || k <= TERMS {
-        return multiply((m, n, k), (dst, ds), (a, sa), (b, sb), (add, scale), true);
-    }
-    let size = k.div_ceil(k.div_ceil(TERMS));
-    for first in (0..k).step_by(size) {
-        let (a, b) = ((&a[first * sa.1..], sa), (&b[first * sb.0..], sb));
-        multiply((m, n, size.min(k - first)), (dst, ds), a, b, (add || first > 0, scale), true);
-    }
-}
-
-/// Calls the library. It has loops of their own for vectors and for very small products; `general` keeps it to those
-/// that all others take.
-fn multiply(
-    (m, n, k): (usize, usize, usize),
-    (dst, ds): (&mut [f32], Strides),
-    (a, sa): Operand<'_>,
-    (b, sb): Operand<'_>,
-    (add, scale): (bool, f32),
-    general: bool,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    let last = |rows: usize, cols: usize, s: Strides| (rows - 1) * s.0 + (cols - 1) * s.1;
-    assert!(last(m, n, ds) < dst.len(), "product: destination too short");
-    if k > 0 {
-        assert!(last(m, k, sa) < a.len() && last(k, n, sb) < b.len(), "product: operand too short");
-    }
-    // The conjugate of a real number is the number, but only the general loops know conjugates. What calls this function
-    // for all types leaves that argument out, so it is called directly, as there: with the transposed operands where
-    // the result is stored by rows.
-    let product = kernels::gemm::best();
-    let flip = |s: Strides| Strides(s.1, s.0);
-    let ((m, n), ds, (a, sa), (b, sb)) = match ds.1 < ds.0 {
-        true => ((n, m), flip(ds), (b, flip(sb)), (a, flip(sa))),
-        false => ((m, n), ds, (a, sa), (b, sb)),
-    };
-    // SAFETY: the asserts above bound every address that the strides can reach, `dst` is borrowed mutably and so
-    // overlaps neither operand, and all three are initialised.
-    #[allow(unsafe_code)]
-    unsafe {
-        product(
-            m,
-            n,
-            k,
-            dst.as_mut_ptr(),
-            ds.1 as isize,
-            ds.0 as isize,
-            add,
-            a.as_ptr(),
-            sa.1 as isize,
-            sa.0 as isize,
-            b.as_ptr(),
-            sb.1 as isize,
-            sb.0 as isize,
-            1.0,
-            scale,
-            general,
-            false,
-            false,
-            Parallelism::None,
-        );
+    for first in (0..k.max(1)).step_by(TERMS) {
+        let rows = Rows::new(Isa::best(), (m, TERMS.min(k - first)), a.from(0, first));
+        let to = To { numbers, stride, columns: n, add: add || first > 0, scale };
+        multiply(&[(&rows, Columns::InPlace(b.from(0, first)))], to);
     }
 }
 
 /// `dst[m,n] (+)= scale · a[m,k] · b[n,k]ᵀ`: a linear layer with its weight stored `[out, in]`.
-pub fn nt(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
-    let (_, n, k) = dims;
-    product(dims, (dst, Strides(n, 1)), (a, Strides(k, 1)), (b, Strides(1, k)), (add, scale));
+pub fn nt((m, n, k): (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
+    product((m, n, k), (dst, n), Operand::rows(a, k), Operand::rows(b, k), (add, scale));
 }
 
 /// `dst[m,n] (+)= scale · a[m,k] · b[k,n]`: the input gradient of a linear layer.
-pub fn nn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
-    let (_, n, k) = dims;
-    product(dims, (dst, Strides(n, 1)), (a, Strides(k, 1)), (b, Strides(n, 1)), (add, scale));
+pub fn nn((m, n, k): (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
+    product((m, n, k), (dst, n), Operand::rows(a, k), Operand::columns(b, n), (add, scale));
 }
 
 /// `dst[m,n] (+)= scale · a[k,m]ᵀ · b[k,n]`: the weight gradient of a linear layer.
-pub fn tn(dims: (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
-    let (m, n, _) = dims;
-    product(dims, (dst, Strides(n, 1)), (a, Strides(1, m)), (b, Strides(n, 1)), (add, scale));
+pub fn tn((m, n, k): (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32], add: bool, scale: f32) {
+    product((m, n, k), (dst, n), Operand::columns(a, m), Operand::columns(b, n), (add, scale));
 }
 
 /// e^x to about 2 units in the last place, without branches so that loops over it vectorise (range reduction by ln 2

@@ -10,7 +10,7 @@ use super::{
     batch::Batch,
     head::{Head, HeadGrads, Loss},
     layer::{Layer, RowNorms, Saved, Segment, Shape, all_row_norms},
-    linear::{Grads, Weight},
+    linear::{Grads, Way, Weight},
     math::RmsNorm,
     params::Slots,
 };
@@ -68,6 +68,8 @@ impl CustomOp2 for LayerOp {
         let (x, theta) = (floats(s1, l1)?, floats(s2, l2)?);
         let norms = all_row_norms(&self.shape, &self.weights, &self.slots.layers[self.index], theta);
         let layer = self.layer(theta, &norms);
+        let panels = layer.lay_out(Way::Forward);
+        let layer = layer.with(&panels);
         let mut y = vec![0.0; x.len()];
         let saved: Vec<Option<Saved>> = split(&self.batch, x.len(), &mut y)
             .into_par_iter()
@@ -94,6 +96,8 @@ impl CustomOp2 for LayerOp {
         with_floats(&[x, theta, dy], |data| {
             let &[x_data, theta_data, dy] = data else { candle_core::bail!("decoder-layer: three inputs expected") };
             let (layer, slots) = (self.layer(theta_data, &norms), &self.slots.layers[self.index]);
+            let panels = layer.lay_out(Way::Backward);
+            let back = self.layer(theta_data, &norms).with(&panels);
             let mut dx = vec![0.0; x_data.len()];
             let shards: Vec<_> = split(&self.batch, x_data.len(), &mut dx).into_iter().zip(saved).collect();
             let parts: Vec<Vec<f32>> = shards
@@ -105,7 +109,7 @@ impl CustomOp2 for LayerOp {
                     let mut dtheta = vec![0.0; slots.len];
                     let mut grads = Grads { dtheta: &mut dtheta, slots };
                     let segments = segments(&self.batch, i);
-                    layer.backward((x, self.batch.keys(i)), &segments, saved, &dy[range], dx, &mut grads);
+                    back.backward((x, self.batch.keys(i)), &segments, saved, &dy[range], dx, &mut grads);
                     dtheta
                 })
                 .collect();

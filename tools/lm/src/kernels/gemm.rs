@@ -1,13 +1,13 @@
-//! The library's matrix product for the instruction set that was chosen: by itself it takes the best that the machine has.
+//! The library's matrix product, where [`super::product`] has no loops of its own.
 
 use std::sync::OnceLock;
 
 use gemm::Parallelism;
 
-use super::Isa;
+use super::product::Operand;
 
 /// The library's product of f32 matrices; its arguments are those of `gemm::gemm`.
-pub type Product = unsafe fn(
+type Product = unsafe fn(
     usize,
     usize,
     usize,
@@ -29,107 +29,158 @@ pub type Product = unsafe fn(
     Parallelism,
 );
 
-/// That for [`Isa::best`], chosen once.
-pub fn best() -> Product {
+/// On x86-64 the loops for what every processor has: where there is more, [`super::product`] has its own. Elsewhere the library's
+/// choice.
+fn best() -> Product {
     static BEST: OnceLock<Product> = OnceLock::new();
-    *BEST.get_or_init(|| match Isa::best() {
-        // The library asks for a little more than these sets; what it finds missing it leaves out by itself.
+    *BEST.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) if narrow::is_there() => narrow::product,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Portable(_) if plain::is_there() => plain::product,
-        _ => gemm_f32::gemm::f32::get_gemm_fn(),
+        if plain::is_there() {
+            return plain::product;
+        }
+        gemm_f32::gemm::f32::get_gemm_fn()
     })
+}
+
+/// Sums of up to so many terms are made in one go by the library, on every machine.
+const TERMS: usize = 512;
+
+/// Columns up to which the library cuts longer sums by the number of rows; those of more columns it cuts into equal parts.
+const NARROW: usize = 64;
+
+/// `to (+)= scale · a b` by the library; `dims` are rows, columns and terms, and `to` has this stride between its rows. A row has
+/// the same bits however many rows there are.
+pub fn multiply(
+    (m, n, k): (usize, usize, usize),
+    (to, stride): (&mut [f32], usize),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    (add, scale): (bool, f32),
+) {
+    if n > NARROW || k <= TERMS {
+        return call((m, n, k), (to, stride), a, b, (add, scale));
+    }
+    let size = k.div_ceil(k.div_ceil(TERMS));
+    for first in (0..k).step_by(size) {
+        let dims = (m, n, size.min(k - first));
+        call(dims, (to, stride), a.from(0, first), b.from(0, first), (add || first > 0, scale));
+    }
+}
+
+/// `to (+)= scale · a b` by [`best`]; `dims` are rows, columns and terms, and `to` has this stride between its rows.
+fn call(
+    (m, n, k): (usize, usize, usize),
+    (to, stride): (&mut [f32], usize),
+    a: Operand<'_>,
+    b: Operand<'_>,
+    (add, scale): (bool, f32),
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let last = |sums: usize, operand: &Operand<'_>| (sums - 1) * operand.across + (k.max(1) - 1) * operand.along;
+    assert!((m - 1) * stride + n <= to.len(), "product: destination too short");
+    assert!(k == 0 || last(m, &a) < a.numbers.len() && last(n, &b) < b.numbers.len(), "product: operand too short");
+    // SAFETY: the asserts bound every address that the strides can reach, `to` is borrowed mutably and so overlaps neither
+    // operand, and all three are initialised.
+    #[allow(unsafe_code)]
+    unsafe {
+        // The library wants results by columns: operands change places. Only its general loops know the conjugate of a number;
+        // asking for it keeps to those where a single row would be summed in another order.
+        best()(
+            n,
+            m,
+            k,
+            to.as_mut_ptr(),
+            stride as isize,
+            1,
+            add,
+            b.numbers.as_ptr(),
+            b.along as isize,
+            b.across as isize,
+            a.numbers.as_ptr(),
+            a.across as isize,
+            a.along as isize,
+            1.0,
+            scale,
+            true,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
 }
 
 /// The library's loops for one instruction set, which it keeps behind its own choice.
 #[cfg(target_arch = "x86_64")]
-macro_rules! loops {
-    ($name:ident, $set:ident, $kernels:ident, $lanes:expr) => {
-        mod $name {
-            use gemm::Parallelism;
-            use gemm_common::simd::{MixedSimd, $set};
-            use gemm_f32::microkernel::$kernels::f32::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
+mod plain {
+    use gemm::Parallelism;
+    use gemm_common::simd::{MixedSimd, Scalar};
+    use gemm_f32::microkernel::scalar::f32::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
 
-            /// Whether the library takes this machine for one that has the set.
-            pub fn is_there() -> bool {
-                <$set as MixedSimd<f32, f32, f32, f32>>::try_new().is_some()
-            }
+    /// Whether the library takes this machine for one that has the set.
+    pub fn is_there() -> bool {
+        <Scalar as MixedSimd<f32, f32, f32, f32>>::try_new().is_some()
+    }
 
-            /// Does nothing where the set is not there.
-            ///
-            /// # Safety
-            /// As `gemm::gemm`.
-            #[allow(unsafe_code, clippy::too_many_arguments)]
-            pub unsafe fn product(
-                m: usize,
-                n: usize,
-                k: usize,
-                dst: *mut f32,
-                dst_cs: isize,
-                dst_rs: isize,
-                read: bool,
-                lhs: *const f32,
-                lhs_cs: isize,
-                lhs_rs: isize,
-                rhs: *const f32,
-                rhs_cs: isize,
-                rhs_rs: isize,
-                alpha: f32,
-                beta: f32,
-                conj_dst: bool,
-                conj_lhs: bool,
-                conj_rhs: bool,
-                parallelism: Parallelism,
-            ) {
-                let Some(set) = <$set as MixedSimd<f32, f32, f32, f32>>::try_new() else { return };
-                // SAFETY: the caller promises what the library asks for, and the set was found on this machine.
-                unsafe {
-                    gemm_common::gemm::gemm_basic_generic::<
-                        _,
-                        f32,
-                        { $lanes },
-                        { MR_DIV_N * $lanes },
-                        NR,
-                        MR_DIV_N,
-                        H_M,
-                        H_N,
-                    >(
-                        set,
-                        m,
-                        n,
-                        k,
-                        dst,
-                        dst_cs,
-                        dst_rs,
-                        read,
-                        lhs,
-                        lhs_cs,
-                        lhs_rs,
-                        rhs,
-                        rhs_cs,
-                        rhs_rs,
-                        alpha,
-                        beta,
-                        conj_dst,
-                        conj_lhs,
-                        conj_rhs,
-                        |a, b, c| a * b + c,
-                        &UKR,
-                        &H_UKR,
-                        false,
-                        parallelism,
-                    );
-                }
-            }
+    /// Does nothing where the set is not there.
+    ///
+    /// # Safety
+    /// As `gemm::gemm`.
+    #[allow(unsafe_code, clippy::too_many_arguments)]
+    pub unsafe fn product(
+        m: usize,
+        n: usize,
+        k: usize,
+        dst: *mut f32,
+        dst_cs: isize,
+        dst_rs: isize,
+        read: bool,
+        lhs: *const f32,
+        lhs_cs: isize,
+        lhs_rs: isize,
+        rhs: *const f32,
+        rhs_cs: isize,
+        rhs_rs: isize,
+        alpha: f32,
+        beta: f32,
+        conj_dst: bool,
+        conj_lhs: bool,
+        conj_rhs: bool,
+        parallelism: Parallelism,
+    ) {
+        let Some(set) = <Scalar as MixedSimd<f32, f32, f32, f32>>::try_new() else { return };
+        // SAFETY: the caller promises what the library asks for, and the set was found on this machine.
+        unsafe {
+            gemm_common::gemm::gemm_basic_generic::<_, f32, 1, MR_DIV_N, NR, MR_DIV_N, H_M, H_N>(
+                set,
+                m,
+                n,
+                k,
+                dst,
+                dst_cs,
+                dst_rs,
+                read,
+                lhs,
+                lhs_cs,
+                lhs_rs,
+                rhs,
+                rhs_cs,
+                rhs_rs,
+                alpha,
+                beta,
+                conj_dst,
+                conj_lhs,
+                conj_rhs,
+                |a, b, c| a * b + c,
+                &UKR,
+                &H_UKR,
+                false,
+                parallelism,
+            );
         }
-    };
+    }
 }
-
-#[cfg(target_arch = "x86_64")]
-loops!(narrow, V3, fma, 8);
-#[cfg(target_arch = "x86_64")]
-loops!(plain, Scalar, scalar, 1);
 
 #[cfg(test)]
 #[cfg(target_arch = "x86_64")]
@@ -141,10 +192,7 @@ mod tests {
     #[test]
     fn every_set_gives_the_product() {
         let mut rng = Rng::new(1, "numbers");
-        let mut sets: Vec<Product> = vec![gemm_f32::gemm::f32::get_gemm_fn(), plain::product];
-        if narrow::is_there() {
-            sets.push(narrow::product);
-        }
+        let sets: [Product; 2] = [gemm_f32::gemm::f32::get_gemm_fn(), plain::product];
         for (m, n, k) in [(1, 1, 1), (2, 3, 5), (17, 33, 65), (48, 16, 300), (5, 100, 7)] {
             let (a, b): (Vec<f32>, Vec<f32>) =
                 ((0..m * k * 2).map(|_| rng.normal()).collect(), (0..k * n).map(|_| rng.normal()).collect());

@@ -36,9 +36,15 @@ pub trait Lanes: Copy + Send + Sync {
     fn array(self, v: Self::V) -> [f32; LANES];
     /// The sum of all lanes, halves onto halves: the first eight with the last eight, and so on.
     fn total(self, v: Self::V) -> f32;
+    /// Rows become columns.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
+        let rows = rows.map(|row| self.array(row));
+        std::array::from_fn(|column| self.floats(&std::array::from_fn(|row| rows[row][column])))
+    }
     /// Has the processor fetch what will be read soon. It changes nothing.
     #[inline(always)]
-    fn fetch(self, _soon: &u8) {}
+    fn fetch<T>(self, _soon: &T) {}
     /// Runs `kernel` compiled for this set.
     fn with<K: Kernel>(self, kernel: K) -> K::Output;
 }

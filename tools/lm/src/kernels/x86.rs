@@ -1,7 +1,7 @@
 //! AVX-512 in one register, AVX2 in two. `pulp` hands out an instruction only with the proof that the processor has it, so that
 //! nothing here is unsafe.
 
-use std::arch::x86_64::{__m128i, _MM_HINT_T0};
+use std::arch::x86_64::{__m128i, __m256, __m512, _MM_HINT_T0};
 
 use pulp::{
     NullaryFnOnce, Simd, cast, f32x8, f32x16,
@@ -94,8 +94,33 @@ impl Lanes for V4 {
         self.reduce_sum_f32s(v)
     }
 
+    /// Pairs, fours, eights and sixteens change places in turn.
     #[inline(always)]
-    fn fetch(self, soon: &u8) {
+    fn transpose(self, mut rows: [f32x16; LANES]) -> [f32x16; LANES] {
+        let f = self.avx512f;
+        for four in rows.as_chunks_mut::<4>().0 {
+            let [a, b, c, d]: [__m512; 4] = [cast(four[0]), cast(four[1]), cast(four[2]), cast(four[3])];
+            let (ab, cd) = (cast(f._mm512_unpacklo_ps(a, b)), cast(f._mm512_unpacklo_ps(c, d)));
+            let (ab2, cd2) = (cast(f._mm512_unpackhi_ps(a, b)), cast(f._mm512_unpackhi_ps(c, d)));
+            four[0] = cast(f._mm512_unpacklo_pd(ab, cd));
+            four[1] = cast(f._mm512_unpackhi_pd(ab, cd));
+            four[2] = cast(f._mm512_unpacklo_pd(ab2, cd2));
+            four[3] = cast(f._mm512_unpackhi_pd(ab2, cd2));
+        }
+        for i in 0..4 {
+            let [a, b, c, d]: [__m512; 4] = [cast(rows[i]), cast(rows[4 + i]), cast(rows[8 + i]), cast(rows[12 + i])];
+            let [ab, cd] = [f._mm512_shuffle_f32x4::<0x88>(a, b), f._mm512_shuffle_f32x4::<0x88>(c, d)];
+            let [ab2, cd2] = [f._mm512_shuffle_f32x4::<0xdd>(a, b), f._mm512_shuffle_f32x4::<0xdd>(c, d)];
+            rows[i] = cast(f._mm512_shuffle_f32x4::<0x88>(ab, cd));
+            rows[8 + i] = cast(f._mm512_shuffle_f32x4::<0xdd>(ab, cd));
+            rows[4 + i] = cast(f._mm512_shuffle_f32x4::<0x88>(ab2, cd2));
+            rows[12 + i] = cast(f._mm512_shuffle_f32x4::<0xdd>(ab2, cd2));
+        }
+        rows
+    }
+
+    #[inline(always)]
+    fn fetch<T>(self, soon: &T) {
         self.sse._mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(soon).cast());
     }
 
@@ -143,6 +168,28 @@ fn signed16(set: V3, x: __m128i) -> Two {
         cast(set.avx._mm256_cvtepi32_ps(set.avx2._mm256_cvtepi8_epi32(x))),
         cast(set.avx._mm256_cvtepi32_ps(set.avx2._mm256_cvtepi8_epi32(upper))),
     ]
+}
+
+/// Rows of eight numbers become columns: pairs, fours and eights change places in turn.
+#[inline(always)]
+fn transpose8(set: V3, rows: [f32x8; 8]) -> [f32x8; 8] {
+    let (f, mut fours) = (set.avx, rows);
+    for four in fours.as_chunks_mut::<4>().0 {
+        let [a, b, c, d]: [__m256; 4] = [cast(four[0]), cast(four[1]), cast(four[2]), cast(four[3])];
+        let (ab, cd) = (f._mm256_unpacklo_ps(a, b), f._mm256_unpacklo_ps(c, d));
+        let (ab2, cd2) = (f._mm256_unpackhi_ps(a, b), f._mm256_unpackhi_ps(c, d));
+        four[0] = cast(f._mm256_shuffle_ps::<0x44>(ab, cd));
+        four[1] = cast(f._mm256_shuffle_ps::<0xee>(ab, cd));
+        four[2] = cast(f._mm256_shuffle_ps::<0x44>(ab2, cd2));
+        four[3] = cast(f._mm256_shuffle_ps::<0xee>(ab2, cd2));
+    }
+    let mut columns = fours;
+    for i in 0..4 {
+        let (first, last) = (cast(fours[i]), cast(fours[4 + i]));
+        columns[i] = cast(f._mm256_permute2f128_ps::<0x20>(first, last));
+        columns[4 + i] = cast(f._mm256_permute2f128_ps::<0x31>(first, last));
+    }
+    columns
 }
 
 impl Lanes for V3 {
@@ -212,7 +259,25 @@ impl Lanes for V3 {
     }
 
     #[inline(always)]
-    fn fetch(self, soon: &u8) {
+    fn transpose(self, rows: [Two; LANES]) -> [Two; LANES] {
+        let mut columns = rows;
+        for row in [0, 8] {
+            for half in 0..2 {
+                let mut square = [rows[0][0]; 8];
+                for i in 0..8 {
+                    square[i] = rows[row + i][half];
+                }
+                let square = transpose8(self, square);
+                for i in 0..8 {
+                    columns[8 * half + i][row / 8] = square[i];
+                }
+            }
+        }
+        columns
+    }
+
+    #[inline(always)]
+    fn fetch<T>(self, soon: &T) {
         self.sse._mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(soon).cast());
     }
 

@@ -104,8 +104,8 @@ pub struct Amount {
 const PROGRAM: u64 = 16 << 20;
 /// Bytes of the process where the caller does not know: threads, tokenizer, rows.
 const UNKNOWN: u64 = 32 << 20;
-/// Bytes in which a thread packs the operands of its matrix products.
-const PACKED: u64 = 2 << 20;
+/// Bytes in which a thread lays out columns of its matrix products.
+const PANEL: u64 = 1 << 20;
 /// Where a step has several parts, one of so many bytes of activations lies between buffers of the part before, where nothing fits.
 const UNUSED: u64 = 5;
 const F32: u64 = 4;
@@ -301,7 +301,9 @@ impl<'a> Demand<'a> {
         let weights = self.weights.bytes(self.config) as u64;
         let owned = owned(self.weights, self.config);
         let held = memory.held.checked_sub(owned).filter(|_| memory.held > 0).unwrap_or(UNKNOWN);
-        let other = held + PROGRAM + sizes.tables + PACKED * self.threads as u64;
+        let plain = self.weights.layers.first().is_some_and(|layer| layer.q.plain().is_some());
+        let panels = if plain { sizes.panels } else { 0 };
+        let other = held + PROGRAM + sizes.tables + panels + PANEL * self.threads as u64;
         // An adapter is tried out at the end: merged into copies of the layers that it changes.
         let merged = 3 * n + sizes.merged;
         let total = (weights + other + (standing + peak).max(merged)).max(memory.peak);

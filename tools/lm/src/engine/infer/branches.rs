@@ -65,7 +65,7 @@ impl Decoder {
     /// before it. Returns the hidden row of every token, `[tokens, hidden]`, before the last norm. `stem` then holds the
     /// first `keep` tokens of the last sequence. All bits are the same however sequences are cut into passes.
     pub fn branches(&self, stem: &mut Cache, runs: &[Run<'_>], keep: usize) -> Result<Vec<f32>> {
-        let rows: usize = self.costs(runs.iter().map(|run| (run.tokens, run.start)))?.iter().sum();
+        self.costs(runs.iter().map(|run| (run.tokens, run.start)))?;
         stem.layers.resize_with(self.weights.layers.len(), Default::default);
         let (mut parts, mut kept) = self.lay_out(stem.len, runs);
         kept.truncate(keep);
@@ -91,9 +91,7 @@ impl Decoder {
             });
         }
         stem.len = kept.stem + kept.rows.iter().map(Range::len).sum::<usize>();
-        let mut hidden: Vec<f32> = parts.into_iter().flat_map(|part| part.x).collect();
-        hidden.truncate(rows * self.config.hidden_size);
-        Ok(hidden)
+        Ok(parts.into_iter().flat_map(|part| part.x).collect())
     }
 
     /// Cuts the rows of `runs` into parts. Returns them and where the tokens of the last sequence are.
@@ -119,10 +117,7 @@ impl Decoder {
             }
         }
         for part in &mut all {
-            // The product of a single row sums in another order: an empty one beside it makes it one of several.
-            let numbers = part.x.len().max(2 * self.config.hidden_size);
-            part.x.resize(numbers, 0.0);
-            part.y.resize(numbers, 0.0);
+            part.y.resize(part.x.len(), 0.0);
         }
         (all, path)
     }

@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     engine::{
         batch::SHARDS,
-        head,
+        head, math,
         params::{LayerSlots, Slots, shapes},
     },
 };
@@ -41,6 +41,8 @@ pub(super) struct Sizes {
     pub(super) tables: u64,
     /// Copies of the layers that an adapter changes.
     pub(super) merged: u64,
+    /// The weights of a layer, laid out for its products.
+    pub(super) panels: u64,
 }
 
 impl Sizes {
@@ -66,8 +68,9 @@ impl Sizes {
         let scaled = behind.iter().flat_map(|layer| &layer.linears).filter_map(|slot| slot.lora.as_ref());
         let scaled = scaled.filter(|lora| lora.magnitude.is_some()).count() > 0;
         let widest = inner.max(q).max(hidden);
-        // normed, act and dact; dnormed, dmiddle; dattended, dq, dk and dv.
+        // normed, act and dact; dnormed, dmiddle; dattended, dq, dk and dv; rows that are laid out.
         let transient = 2 * hidden
+            + widest
             + 2 * inner
             + 2 * hidden
             + 2 * q
@@ -96,6 +99,7 @@ impl Sizes {
             output: optional(slots.head || slots.tied, ends),
             tables: rope * F32 * if config.sliding_frequencies().is_some() { 2 } else { 1 },
             merged: slots.layers.iter().map(changed).sum::<u64>() * F32,
+            panels: shapes.map(|(out, inp)| (out * inp) as u64).iter().sum::<u64>() * F32,
         }
     }
 
@@ -119,7 +123,8 @@ impl Sizes {
     /// What the loss takes on all threads.
     pub(super) fn loss(&self, part: &Part, threads: u64) -> u64 {
         let rows = part.targets.min(head::CHUNK as u64);
-        let chunks = threads.min(part.shards) * rows * (self.vocab + 4 * self.hidden);
+        let laid_out = self.vocab.min(math::TERMS as u64);
+        let chunks = threads.min(part.shards) * rows * (self.vocab + laid_out + 4 * self.hidden);
         (chunks + part.shards * self.output) * F32
     }
 
