@@ -29,6 +29,11 @@ const PATIENCE: usize = 5;
 /// (candidates, epochs), the most thorough first.
 const RUNGS: [(usize, usize); 13] =
     [(3, 20), (3, 15), (3, 10), (2, 15), (2, 10), (1, 15), (1, 10), (1, 8), (1, 6), (1, 4), (1, 3), (1, 2), (1, 1)];
+/// The same for labels, which are learned sooner.
+const RUNGS_OF_LABELS: [(usize, usize); 13] =
+    [(2, 20), (2, 15), (2, 10), (2, 8), (2, 6), (1, 10), (2, 4), (1, 8), (1, 6), (1, 4), (1, 3), (1, 2), (1, 1)];
+/// Steps after which labels are learned, and epochs that are taken even where they have more.
+const ENOUGH: (usize, usize) = (480, 4);
 /// Steps where not even one epoch fits.
 const SHORT: [usize; 8] = [800, 400, 200, 100, 50, 25, 12, 6];
 
@@ -92,7 +97,11 @@ pub fn choose(kind: JobKind, speed: &Speed, time: Option<Duration>) -> Option<Re
         batch_size,
         seconds: needed.as_secs_f64(),
     };
-    for (candidates, epochs) in RUNGS.into_iter().filter(|rung| rung.0 <= most) {
+    let (rungs, enough) = match kind {
+        JobKind::Classification => (RUNGS_OF_LABELS, (ENOUGH.0 / steps.max(1)).max(ENOUGH.1)),
+        _ => (RUNGS, usize::MAX),
+    };
+    for (candidates, epochs) in rungs.into_iter().filter(|rung| rung.0 <= most && rung.1 <= enough) {
         let needed = speed.training(candidates, epochs as f64);
         if fits(needed) {
             return Some(recipe(candidates, epochs, None, needed));
@@ -192,7 +201,7 @@ mod tests {
     #[test]
     fn less_time_means_a_lower_rung_and_too_little_means_none() {
         let speed = speed(1_000, 5_000.0);
-        let rungs: Vec<_> = [600, 300, 100, 40, 8, 4, 1].map(|s| chosen(JobKind::Classification, &speed, s)).into();
+        let rungs: Vec<_> = [600, 300, 100, 40, 8, 4, 1].map(|s| chosen(JobKind::Extraction, &speed, s)).into();
         assert_eq!((rungs[0], rungs[6]), (Some((3, 20, None)), None));
         let size =
             |rung: &Option<(usize, usize, Option<usize>)>| rung.map_or(0, |(n, e, s)| s.unwrap_or(1_000 * n * e));
@@ -201,6 +210,12 @@ mod tests {
             let needed = rung.map(|(n, e, s)| speed.training(n, s.map_or(e as f64, |s| (s * BATCH) as f64 / 1_000.0)));
             assert!(needed.is_none_or(|needed| needed.as_secs_f64() <= seconds));
         }
+    }
+
+    #[test]
+    fn labels_are_trained_until_they_are_learned() {
+        let of = |rows| chosen(JobKind::Classification, &speed(rows, 5_000.0), 100_000);
+        assert_eq!([of(200), of(1_268), of(10_000)], [Some((2, 20, None)), Some((2, 6, None)), Some((2, 4, None))]);
     }
 
     #[test]
