@@ -30,9 +30,24 @@ const PATIENCE: usize = 5;
 const RUNGS: [(usize, usize); 13] =
     [(3, 20), (3, 15), (3, 10), (2, 15), (2, 10), (1, 15), (1, 10), (1, 8), (1, 6), (1, 4), (1, 3), (1, 2), (1, 1)];
 /// The same for labels, which are learned sooner.
-const RUNGS_OF_LABELS: [(usize, usize); 13] =
-    [(2, 20), (2, 15), (2, 10), (2, 8), (2, 6), (1, 10), (2, 4), (1, 8), (1, 6), (1, 4), (1, 3), (1, 2), (1, 1)];
-/// Steps after which labels are learned, and epochs that are taken even where they have more.
+const RUNGS_OF_LABELS: [(usize, usize); 14] = [
+    (2, 20),
+    (2, 15),
+    (2, 10),
+    (2, 8),
+    (2, 6),
+    (2, 5),
+    (1, 10),
+    (2, 4),
+    (1, 8),
+    (1, 6),
+    (1, 4),
+    (1, 3),
+    (1, 2),
+    (1, 1),
+];
+/// Steps after which labels are learned, and epochs that are taken even where they have more. On 400 test rows of banking77 `nano`
+/// reached 91.3 % after 5 epochs and 91.0 % after 10 for the ten most frequent intents, 95.3 % and 96.3 % for ten others.
 const ENOUGH: (usize, usize) = (480, 4);
 /// Steps where not even one epoch fits.
 const SHORT: [usize; 8] = [800, 400, 200, 100, 50, 25, 12, 6];
@@ -98,10 +113,10 @@ pub fn choose(kind: JobKind, speed: &Speed, time: Option<Duration>) -> Option<Re
         seconds: needed.as_secs_f64(),
     };
     let (rungs, enough) = match kind {
-        JobKind::Classification => (RUNGS_OF_LABELS, (ENOUGH.0 / steps.max(1)).max(ENOUGH.1)),
-        _ => (RUNGS, usize::MAX),
+        JobKind::Classification => (&RUNGS_OF_LABELS[..], (ENOUGH.0 / steps.max(1)).max(ENOUGH.1)),
+        _ => (&RUNGS[..], usize::MAX),
     };
-    for (candidates, epochs) in rungs.into_iter().filter(|rung| rung.0 <= most && rung.1 <= enough) {
+    for (candidates, epochs) in rungs.iter().copied().filter(|rung| rung.0 <= most && rung.1 <= enough) {
         let needed = speed.training(candidates, epochs as f64);
         if fits(needed) {
             return Some(recipe(candidates, epochs, None, needed));
@@ -201,8 +216,14 @@ mod tests {
     #[test]
     fn less_time_means_a_lower_rung_and_too_little_means_none() {
         let speed = speed(1_000, 5_000.0);
-        let rungs: Vec<_> = [600, 300, 100, 40, 8, 4, 1].map(|s| chosen(JobKind::Extraction, &speed, s)).into();
-        assert_eq!((rungs[0], rungs[6]), (Some((3, 20, None)), None));
+        rungs_fit(JobKind::Extraction, &speed, (3, 20, None));
+        rungs_fit(JobKind::Classification, &speed, (2, 6, None));
+    }
+
+    /// The first of these times is enough for `most`, the last for nothing.
+    fn rungs_fit(kind: JobKind, speed: &Speed, most: (usize, usize, Option<usize>)) {
+        let rungs: Vec<_> = [600, 300, 100, 40, 8, 4, 1].map(|s| chosen(kind, speed, s)).into();
+        assert_eq!((rungs[0], rungs[6]), (Some(most), None));
         let size =
             |rung: &Option<(usize, usize, Option<usize>)>| rung.map_or(0, |(n, e, s)| s.unwrap_or(1_000 * n * e));
         assert!(rungs.windows(2).all(|pair| size(&pair[0]) >= size(&pair[1])), "{rungs:?}");

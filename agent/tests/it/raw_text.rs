@@ -51,12 +51,17 @@ fn a_handbook_is_read_on_and_the_gain_is_measured_on_passages_that_nobody_has_se
     assert!(plan["notes"].to_string().contains("texts are read in passages"), "{plan}");
 
     let said: Said = tunesmith(dir, &["run", task, "--file", "handbook", "--minutes", "1.5", "--approve", "auto"]);
-    let said = said.ok();
+    // Where the machine slows down after its speed was measured, training ends at the deadline, and says so.
+    let outcome = match said.code {
+        0 => "met",
+        4 => "budget",
+        _ => panic!("{said:?}"),
+    };
     let run = fs::read_dir(dir.join("runs")).unwrap().next().unwrap().unwrap().path();
     let report: Value = serde_json::from_str(&fs::read_to_string(run.join("report.json")).unwrap()).unwrap();
     let number = |at: &str| report.pointer(at).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let (base, tuned) = (number("/base/value"), number("/tuned/value"));
-    assert_eq!((&report["metric"], &report["outcome"]), (&json!("bits_per_byte"), &json!("met")));
+    assert_eq!((&report["metric"], &report["outcome"]), (&json!("bits_per_byte"), &json!(outcome)), "{said:?}");
     assert!(tuned < base && tuned > 0.05, "{base} to {tuned}");
     assert!((number("/gain/value") - (base - tuned)).abs() < 1e-9 && number("/gain/interval/0") > 0.0, "{report}");
     assert!(number("/gain/p_value") < 0.001 && number("/tuned/perplexity") < number("/base/perplexity"), "{report}");

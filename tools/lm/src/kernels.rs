@@ -11,7 +11,7 @@
 //! | [`attend`] | attention of one row: each step of a generation |
 //!
 //! Each sum of [`few`] and of [`product`] is made by one thread in an order that depends on its length alone: how many rows there
-//! are, and how many threads, changes no bit. AVX-512 and AVX2 give the same bits; the portable set rounds twice where they round once.
+//! are, and how many threads, changes no bit. What the library cuts of longer sums depends on the number of columns too. AVX-512 and AVX2 give the same bits; the portable set rounds twice where they round once.
 
 pub mod attend;
 pub mod few;

@@ -46,6 +46,9 @@ impl<'a> Weight<'a> {
         y: &mut [f32],
         add: bool,
     ) {
+        if y.is_empty() {
+            return;
+        }
         let mut part = |first: usize, columns: usize, w: Columns<'_>| {
             let to = To { numbers: &mut y[first..], stride: out, columns, add, scale: 1.0 };
             match more {
@@ -118,12 +121,11 @@ impl<'a> Weight<'a> {
         matrix.parts(TILE * inp, |range, w| f(range.start / inp, range.len() / inp, w));
     }
 
-    /// Calls `f` with every row.
-    fn rows(self, inp: usize, mut f: impl FnMut(usize, &[f32])) {
-        let mut each = |first: usize, w: &[f32]| w.chunks_exact(inp).enumerate().for_each(|(i, row)| f(first + i, row));
+    /// Calls `f` with the first row and the numbers of each part, whatever it is.
+    fn parts(self, inp: usize, mut f: impl FnMut(usize, &[f32])) {
         match self {
-            Weight::Plain(w) => each(0, w),
-            Weight::Stored(matrix) => self.tiles(matrix, inp, |first, _, w| each(first, w)),
+            Weight::Plain(w) => w.chunks(TILE * inp).enumerate().for_each(|(i, w)| f(i * TILE, w)),
+            Weight::Stored(matrix) => self.tiles(matrix, inp, |first, _, w| f(first, w)),
         }
     }
 }
@@ -197,11 +199,20 @@ impl<'a> Lora<'a> {
 /// The norm of each row of `W + s B A` where `slot` has DoRA, else nothing.
 pub fn row_norms(slot: &LinearSlot, weight: Weight<'_>, (out, inp): (usize, usize), theta: &[f32]) -> Vec<f32> {
     let Some(LoraSlot { a, b, magnitude: Some(_), r, scaling }) = &slot.lora else { return Vec::new() };
-    let (mut norms, mut row) = (vec![0.0; out], vec![0.0; inp]);
-    weight.rows(inp, |o, w| {
-        row.copy_from_slice(w);
-        nn((1, inp, *r), &mut row, &theta[b.clone()][o * r..][..*r], &theta[a.clone()], true, *scaling);
-        norms[o] = math::norm(&row);
+    let (mut norms, mut changed) = (vec![0.0; out], Vec::new());
+    weight.parts(inp, |first, w| {
+        let rows = w.len() / inp;
+        changed.clear();
+        changed.extend_from_slice(w);
+        nn(
+            (rows, inp, *r),
+            &mut changed,
+            &theta[b.clone()][first * r..][..rows * r],
+            &theta[a.clone()],
+            true,
+            *scaling,
+        );
+        norms[first..].iter_mut().zip(changed.chunks_exact(inp)).for_each(|(norm, row)| *norm = math::norm(row));
     });
     norms
 }
@@ -289,11 +300,11 @@ impl Linear<'_> {
         }
     }
 
-    /// `y (+)= x Wᵀ`.
-    fn weigh(&self, rows: usize, y: &mut [f32], x: &[f32], add: bool) {
+    /// `y = x Wᵀ`.
+    fn weigh(&self, rows: usize, y: &mut [f32], x: &[f32]) {
         match self.steps {
-            true => self.weight.step(rows, y, x, (add, 1.0)),
-            false => self.weight.forward((rows, self.out, self.inp), y, x, add),
+            true => self.weight.step(rows, y, x, (false, 1.0)),
+            false => self.weight.forward((rows, self.out, self.inp), y, x, false),
         }
     }
 
@@ -344,7 +355,7 @@ impl Linear<'_> {
             }
             Some(x) => {
                 before.resize(rows * self.out, 0.0);
-                self.weigh(rows, before, x, false);
+                self.weigh(rows, before, x);
                 y.iter_mut().zip(before.iter()).for_each(|(y, u)| *y -= u);
             }
         }
@@ -377,7 +388,10 @@ impl Linear<'_> {
         }
         let sizes = (rows, self.out, self.inp);
         let (Some(lora), Some(slot)) = (&self.lora, lora) else {
-            return self.weight.back((&laid_out(rows, dy), dy), (self.panels, None), sizes, dx);
+            return match (self.weight, self.panels) {
+                (Weight::Stored(_), None) => self.weight.backward(sizes, dx, dy),
+                (weight, panels) => weight.back((&laid_out(rows, dy), dy), (panels, None), sizes, dx),
+            };
         };
         let dropped = dropout.apply(x, self.inp);
         let mut behind = dropped.is_some().then(|| vec![0.0; rows * self.inp]);

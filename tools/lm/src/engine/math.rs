@@ -11,22 +11,26 @@ use crate::{
     },
 };
 
-/// Terms of which a left operand is laid out at a time: an output layer has as many as there are tokens.
-pub(crate) const TERMS: usize = 16 * DEPTH;
+/// Rows and terms of which a left operand is laid out at a time: of an output layer one of both is the number of tokens.
+pub(crate) const LARGEST: usize = 16 * DEPTH;
 
 /// `to (+)= scale · a b`: `dims` are rows, columns and terms, and `to` has this stride between its rows. A row has the same bits
 /// however many rows there are.
 pub fn product(
     (m, n, k): (usize, usize, usize),
-    (numbers, stride): (&mut [f32], usize),
+    (to, stride): (&mut [f32], usize),
     a: Operand<'_>,
     b: Operand<'_>,
     (add, scale): (bool, f32),
 ) {
-    for first in (0..k.max(1)).step_by(TERMS) {
-        let rows = Rows::new(Isa::best(), (m, TERMS.min(k - first)), a.from(0, first));
-        let to = To { numbers, stride, columns: n, add: add || first > 0, scale };
-        multiply(&[(&rows, Columns::InPlace(b.from(0, first)))], to);
+    for row in (0..m).step_by(LARGEST) {
+        for term in (0..k.max(1)).step_by(LARGEST) {
+            let part = (LARGEST.min(m - row), LARGEST.min(k - term));
+            let rows = Rows::new(Isa::best(), part, a.from(row, term));
+            let numbers = &mut to[row * stride..];
+            let to = To { numbers, stride, columns: n, add: add || term > 0, scale };
+            multiply(&[(&rows, Columns::InPlace(b.from(0, term)))], to);
+        }
     }
 }
 

@@ -96,6 +96,7 @@ impl CustomOp2 for LayerOp {
         with_floats(&[x, theta, dy], |data| {
             let &[x_data, theta_data, dy] = data else { candle_core::bail!("decoder-layer: three inputs expected") };
             let (layer, slots) = (self.layer(theta_data, &norms), &self.slots.layers[self.index]);
+            // What is computed twice lays out its weights anew for each shard: it is there to take less memory.
             let panels = layer.lay_out(Way::Backward);
             let back = self.layer(theta_data, &norms).with(&panels);
             let mut dx = vec![0.0; x_data.len()];

@@ -18,7 +18,7 @@ use crate::{
         params::{Method, Slots},
     },
     error::{Error, Result},
-    weights::{Numbers, Weights},
+    weights::{LayerWeights, Numbers, Weights},
 };
 
 mod sizes;
@@ -277,7 +277,7 @@ impl<'a> Demand<'a> {
         let sizes = Sizes::new(self.config, &slots);
         let amount = self.amount();
         let threads = self.threads.min(SHARDS) as u64;
-        let (mut activations, mut head, mut worst, mut several) = (0, 0, 0, false);
+        let (mut activations, mut head, mut worst, mut rooms, mut several) = (0, 0, 0, 0, false);
         self.each_step(amount.steps, |groups| {
             let parts = runs(groups, |group| self.tokens(&self.groups[*group]), plan.micro_tokens);
             several |= parts.len() > 1;
@@ -288,6 +288,7 @@ impl<'a> Demand<'a> {
                 let loss = sizes.loss(&part, threads);
                 (activations, head) = (activations.max(kept + transient), head.max(loss));
                 worst = worst.max(kept + transient.max(loss));
+                rooms = rooms.max(sizes.rooms(&part, threads));
             }
         });
         let n = sizes.numbers * F32;
@@ -301,9 +302,10 @@ impl<'a> Demand<'a> {
         let weights = self.weights.bytes(self.config) as u64;
         let owned = owned(self.weights, self.config);
         let held = memory.held.checked_sub(owned).filter(|_| memory.held > 0).unwrap_or(UNKNOWN);
-        let plain = self.weights.layers.first().is_some_and(|layer| layer.q.plain().is_some());
-        let panels = if plain { sizes.panels } else { 0 };
-        let other = held + PROGRAM + sizes.tables + panels + PANEL * self.threads as u64;
+        let whole = slots.layers.iter().flat_map(|layer| &layer.linears).any(|slot| slot.weight.is_some());
+        let plain = self.weights.layers.iter().flat_map(LayerWeights::linears).any(|weight| weight.plain().is_some());
+        let panels = if plain || whole { sizes.panels } else { 0 };
+        let other = held + PROGRAM + sizes.tables + panels + rooms + PANEL * self.threads as u64;
         // An adapter is tried out at the end: merged into copies of the layers that it changes.
         let merged = 3 * n + sizes.merged;
         let total = (weights + other + (standing + peak).max(merged)).max(memory.peak);

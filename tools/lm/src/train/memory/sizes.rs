@@ -8,6 +8,7 @@ use crate::{
         head, math,
         params::{LayerSlots, Slots, shapes},
     },
+    kernels::product::KEPT,
 };
 
 /// What is worked on at a time.
@@ -43,6 +44,8 @@ pub(super) struct Sizes {
     pub(super) merged: u64,
     /// The weights of a layer, laid out for its products.
     pub(super) panels: u64,
+    /// Numbers of a token that a linear layer takes or gives at most.
+    widest: u64,
 }
 
 impl Sizes {
@@ -68,9 +71,8 @@ impl Sizes {
         let scaled = behind.iter().flat_map(|layer| &layer.linears).filter_map(|slot| slot.lora.as_ref());
         let scaled = scaled.filter(|lora| lora.magnitude.is_some()).count() > 0;
         let widest = inner.max(q).max(hidden);
-        // normed, act and dact; dnormed, dmiddle; dattended, dq, dk and dv; rows that are laid out.
+        // normed, act and dact; dnormed, dmiddle; dattended, dq, dk and dv.
         let transient = 2 * hidden
-            + widest
             + 2 * inner
             + 2 * hidden
             + 2 * q
@@ -100,6 +102,7 @@ impl Sizes {
             tables: rope * F32 * if config.sliding_frequencies().is_some() { 2 } else { 1 },
             merged: slots.layers.iter().map(changed).sum::<u64>() * F32,
             panels: shapes.map(|(out, inp)| (out * inp) as u64).iter().sum::<u64>() * F32,
+            widest,
         }
     }
 
@@ -123,9 +126,15 @@ impl Sizes {
     /// What the loss takes on all threads.
     pub(super) fn loss(&self, part: &Part, threads: u64) -> u64 {
         let rows = part.targets.min(head::CHUNK as u64);
-        let laid_out = self.vocab.min(math::TERMS as u64);
-        let chunks = threads.min(part.shards) * rows * (self.vocab + laid_out + 4 * self.hidden);
+        let chunks = threads.min(part.shards) * rows * (self.vocab + 4 * self.hidden);
         (chunks + part.shards * self.output) * F32
+    }
+
+    /// Room in which all threads lay out rows, which they keep.
+    pub(super) fn rooms(&self, part: &Part, threads: u64) -> u64 {
+        let rows = part.targets.min(head::CHUNK as u64) * self.vocab.min(math::LARGEST as u64);
+        let largest = rows.max(part.shard * self.widest) * F32;
+        threads.min(part.shards) * largest.min(KEPT as u64)
     }
 
     /// Partial sums of a layer's gradients and of the output layer's, beside the sums.
