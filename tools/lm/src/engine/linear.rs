@@ -222,8 +222,8 @@ impl Linear<'_> {
     pub fn lay_out(&self, way: Way) -> Option<Panels> {
         let Weight::Plain(w) = self.weight else { return None };
         match way {
-            Way::Forward => Panels::new(Isa::best(), (self.out, self.inp), Operand::rows(w, self.inp)),
-            Way::Backward => Panels::new(Isa::best(), (self.inp, self.out), Operand::columns(w, self.inp)),
+            Way::Forward => Panels::together(Isa::best(), (self.out, self.inp), Operand::rows(w, self.inp)),
+            Way::Backward => Panels::together(Isa::best(), (self.inp, self.out), Operand::columns(w, self.inp)),
         }
     }
 

@@ -72,19 +72,35 @@ pub enum Columns<'a> {
     Laid(&'a Panels),
 }
 
-/// A right operand that is laid out for any number of products.
+/// A right operand that is laid out for any number of products, also for products with its first columns and terms alone.
 pub struct Panels {
-    /// Columns in whole panels.
-    columns: usize,
+    /// Columns of a panel.
+    wide: usize,
+    /// Columns in whole panels, and terms.
+    dims: (usize, usize),
     /// For each piece of [`DEPTH`] terms, for each panel, for each term: a number of each column. It begins at a cache line.
     laid: Vec<f32>,
     begin: usize,
 }
 
 impl Panels {
-    /// Lays out `columns` columns of so many terms each, on all threads. Nothing where a set has no use for it, or a panel would
-    /// be mostly empty.
-    pub fn new(isa: Isa, (columns, terms): (usize, usize), from: Operand<'_>) -> Option<Self> {
+    /// Lays out `dims.0` columns of `dims.1` terms each, on this thread. Nothing where a set has no use for it, or a panel would be
+    /// mostly empty.
+    pub fn new(isa: Isa, dims: (usize, usize), from: Operand<'_>) -> Option<Self> {
+        Self::fill(isa, dims, from, |panels| panels.into_iter().for_each(|panel| isa.run(panel)))
+    }
+
+    /// The same on all threads.
+    pub fn together(isa: Isa, dims: (usize, usize), from: Operand<'_>) -> Option<Self> {
+        Self::fill(isa, dims, from, |panels| panels.into_par_iter().for_each(|panel| isa.run(panel)))
+    }
+
+    fn fill(
+        isa: Isa,
+        (columns, terms): (usize, usize),
+        from: Operand<'_>,
+        lay: impl FnOnce(Vec<LayPanel<'_>>),
+    ) -> Option<Self> {
         let wide = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) if columns > LANES => 32,
@@ -95,20 +111,23 @@ impl Panels {
         let all = columns.next_multiple_of(wide);
         let mut laid = room(all * terms + LINE);
         let begin = laid.as_ptr().align_offset(LINE);
+        let mut panels = Vec::with_capacity(all / wide * terms.div_ceil(DEPTH));
         for (piece, laid) in laid[begin..][..all * terms].chunks_mut(all * DEPTH).enumerate() {
-            let (first, depth) = (piece * DEPTH, laid.len() / all);
-            laid.par_chunks_mut(wide * depth).enumerate().for_each(|(panel, to)| {
-                let (from, left) = (from.from(panel * wide, first), columns - panel * wide);
-                isa.run(LayPanel { wide, to, terms: depth, from, left });
-            });
+            let terms = laid.len() / all;
+            panels.extend(laid.chunks_mut(wide * terms).enumerate().map(|(panel, to)| {
+                let (from, left) = (from.from(panel * wide, piece * DEPTH), columns - panel * wide);
+                LayPanel { wide, to, terms, from, left }
+            }));
         }
-        Some(Panels { columns: all, laid, begin })
+        lay(panels);
+        Some(Panels { wide, dims: (all, terms), laid, begin })
     }
 
     /// The terms of a piece of the panel that begins with this column.
     #[inline(always)]
     fn piece<const P: usize>(&self, terms: &Range<usize>, column: usize) -> &[[f32; P]] {
-        let first = self.begin + self.columns * terms.start + column * terms.len();
+        let (columns, all) = self.dims;
+        let first = self.begin + columns * terms.start + column * DEPTH.min(all - terms.start);
         &self.laid[first..].as_chunks().0[..terms.len()]
     }
 }
@@ -373,7 +392,8 @@ impl Kernel for Multiply<'_, '_> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, set: S) {
-        match (self.parts[0].0.high, self.to.columns > LANES) {
+        let laid = |(_, columns): &(_, Columns<'_>)| matches!(columns, Columns::Laid(panels) if panels.wide > LANES);
+        match (self.parts[0].0.high, self.to.columns > LANES || self.parts.iter().any(laid)) {
             (14, true) => self.with::<S, 14, 2, 32>(set),
             (14, false) => self.with::<S, 14, 1, 16>(set),
             (8, true) => self.with::<S, 8, 2, 32>(set),
