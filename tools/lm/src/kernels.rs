@@ -6,6 +6,7 @@
 //! | `x86` | AVX-512 and AVX2 |
 //! | [`stored`] | how numbers that are stored in fewer bits become f32 |
 //! | [`product`] | many rows: prompts and training |
+//! | [`room`] | room for numbers that was used before |
 //! | `gemm` | the same by a library, where there is neither AVX-512 nor AVX2 |
 //! | [`few`] | a few rows times a weight that stays as it is stored: each step of a generation |
 //! | [`attend`] | attention of one row: each step of a generation |
@@ -18,6 +19,7 @@ pub mod few;
 mod gemm;
 pub mod lanes;
 pub mod product;
+pub mod room;
 pub mod stored;
 #[cfg(target_arch = "x86_64")]
 mod x86;

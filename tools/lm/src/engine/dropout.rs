@@ -25,9 +25,14 @@ impl<'a> Dropout<'a> {
         Dropout { keys, share: (p * 65536.0).round() as u32, salt }
     }
 
+    /// Whether it drops anything.
+    pub fn drops(&self) -> bool {
+        !self.keys.is_empty() && self.share > 0
+    }
+
     /// `x` with dropped numbers 0 and the others scaled up, `[rows, width]`; `None` where nothing is dropped.
     pub fn apply(&self, x: &[f32], width: usize) -> Option<Vec<f32>> {
-        if self.keys.is_empty() || self.share == 0 {
+        if !self.drops() {
             return None;
         }
         let mut out = vec![0.0; x.len()];

@@ -117,9 +117,8 @@ impl Head<'_> {
     /// `s.logits` holds the gradient of the logits.
     fn chunk_backward(&self, chunk: &[(usize, u32, f32)], s: &mut Scratch, grads: &mut HeadGrads) {
         let (n, hidden, vocab) = (chunk.len(), self.norm.len(), self.vocab);
-        s.dnormed.clear();
         s.dnormed.resize(n * hidden, 0.0);
-        self.weight.backward((n, vocab, hidden), &mut s.dnormed, &s.logits);
+        self.weight.backward((n, vocab, hidden), &mut s.dnormed, &s.logits, false);
         if let Some(dweight) = &mut grads.dweight {
             tn((vocab, hidden, n), dweight, &s.logits, &s.normed, true, 1.0);
         }

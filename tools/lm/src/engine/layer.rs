@@ -5,13 +5,13 @@ use std::ops::Range;
 use super::{
     attention::{self, Heads},
     dropout::Dropout,
-    linear::{Grads, Kept, Linear, Lora, Way, Weight, add, row_norms},
+    linear::{Grads, Kept, Linear, Lora, Low, Way, Weight, add, row_norms},
     math::{self, RmsNorm, Rope},
     params::{LayerSlots, shapes},
 };
 use crate::{
     config::{Activation, Config},
-    kernels::product::Panels,
+    kernels::{product::Panels, room::Room},
     weights::LayerWeights,
 };
 
@@ -71,7 +71,6 @@ pub struct Layer<'a> {
 #[derive(Debug, Default)]
 pub struct Saved {
     inverse: [Vec<f32>; 2],
-    normed: [Vec<f32>; 2],
     /// Queries and keys before the norms of their heads, and `1/rms` of each head; empty without such norms.
     raw: [Vec<f32>; 2],
     head_inverse: [Vec<f32>; 2],
@@ -85,7 +84,6 @@ pub struct Saved {
     middle: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
-    act: Vec<f32>,
     /// What each linear layer keeps.
     kept: [Kept; 7],
 }
@@ -111,12 +109,6 @@ impl Saved {
     /// Where the result of attention goes.
     pub fn attended(&mut self) -> &mut Vec<f32> {
         &mut self.attended
-    }
-
-    /// Drops what is cheap to make again: a third of what the layer keeps until its backward pass.
-    pub fn shrink(&mut self) {
-        self.normed = Default::default();
-        self.act = Vec::new();
     }
 }
 
@@ -224,10 +216,10 @@ impl<'a> Layer<'a> {
         let rows = x.len() / self.shape.hidden;
         let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
         let [kept_q, kept_k, kept_v, ..] = &mut s.kept;
-        self.norm(0, x, &mut s.normed[0], &mut s.inverse[0]);
+        let normed = self.norm(0, x, &mut s.inverse[0]);
         let [q, k, v, ..] = &self.linears;
         let to = [(&mut s.q, kept_q, drop(Q)), (&mut s.k, kept_k, drop(K)), (&mut s.v, kept_v, drop(V))];
-        Linear::together([q, k, v], (rows, &s.normed[0]), to);
+        Linear::together([q, k, v], (rows, &normed), to);
         if let Some([q_norm, k_norm]) = self.qk_norms {
             self.norm_rows(q_norm, &mut s.q, &mut s.raw[0], &mut s.head_inverse[0]);
             self.norm_rows(k_norm, &mut s.k, &mut s.raw[1], &mut s.head_inverse[1]);
@@ -252,19 +244,19 @@ impl<'a> Layer<'a> {
         }
         add(&mut s.middle, x);
 
-        self.norm(1, &s.middle, &mut s.normed[1], &mut s.inverse[1]);
+        let normed = self.norm(1, &s.middle, &mut s.inverse[1]);
         let [.., gate, up, _] = &self.linears;
         let to = [(&mut s.gate, kept_gate, drop(GATE)), (&mut s.up, kept_up, drop(UP))];
-        Linear::together([gate, up], (rows, &s.normed[1]), to);
-        s.act.resize(rows * shape.inner, 0.0);
-        math::glu(shape.activation, &s.gate, &s.up, &mut s.act);
+        Linear::together([gate, up], (rows, &normed), to);
+        let mut act = Room::new(rows * shape.inner);
+        math::glu(shape.activation, &s.gate, &s.up, &mut act);
         match self.post_norms {
             None => {
                 y.copy_from_slice(&s.middle);
-                self.linears[DOWN].accumulate(rows, &s.act, y, kept_down, drop(DOWN));
+                self.linears[DOWN].accumulate(rows, &act, y, kept_down, drop(DOWN));
             }
             Some([_, norm]) => {
-                self.linears[DOWN].forward(rows, &s.act, &mut s.given[1], kept_down, drop(DOWN));
+                self.linears[DOWN].forward(rows, &act, &mut s.given[1], kept_down, drop(DOWN));
                 s.given_inverse[1].resize(rows, 0.0);
                 shape.rms.forward(&s.given[1], norm, y, &mut s.given_inverse[1]);
                 add(y, &s.middle);
@@ -272,76 +264,67 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Makes again what [`Saved::shrink`] dropped.
-    fn refill(&self, x: &[f32], s: &mut Saved) {
-        if !s.act.is_empty() {
-            return;
-        }
-        for (i, x) in [x, &s.middle].into_iter().enumerate() {
-            s.normed[i].resize(x.len(), 0.0);
-            self.shape.rms.forward(x, self.norms[i], &mut s.normed[i], &mut s.inverse[i]);
-        }
-        s.act.resize(s.gate.len(), 0.0);
-        math::glu(self.shape.activation, &s.gate, &s.up, &mut s.act);
-    }
-
-    /// Gradients of [`Layer::forward`] over whole sequences: writes `dx` and adds to `grads`. Consumes what the forward
-    /// pass saved.
+    /// Gradients of [`Layer::forward`] over whole sequences: writes `dx` and adds to `grads`. What the forward pass saved is of
+    /// no use after it.
     pub fn backward(
         &self,
         (x, keys): (&[f32], &[u64]),
         segments: &[Segment],
-        mut s: Saved,
+        s: &mut Saved,
         dy: &[f32],
         dx: &mut [f32],
         grads: &mut Grads,
     ) {
         let (shape, rows) = (self.shape, x.len() / self.shape.hidden);
         let drop = |i: usize| Dropout::new(keys, self.dropout, (self.index, i));
-        self.refill(x, &mut s);
-        let mut dact = vec![0.0; rows * shape.inner];
+        let back = |i: usize, kept: &[Kept; 7], dy: &[f32], dx: (&mut [f32], bool), grads: &mut Grads| {
+            self.linears[i].backward((rows, i), (&kept[i], dy), dx, grads, &drop(i))
+        };
+        let learn = |i: usize, x: &[f32], dy: &[f32], low: &Low, grads: &mut Grads| {
+            self.linears[i].learn((rows, i), (x, dy, low), grads, &drop(i));
+        };
+        // The feed-forward block. What it multiplied is made again together with its gradient.
         let dgiven = self
             .post_norms
             .map(|[_, norm]| self.norm_rows_backward(norm, &s.given[1], &s.given_inverse[1], dy, grads.norm(5)));
         let ddown = dgiven.as_deref().unwrap_or(dy);
-        self.linears[DOWN].backward(rows, DOWN, (&s.act, &s.kept[DOWN], ddown), &mut dact, grads, &drop(DOWN));
-        math::glu_backward(shape.activation, &mut s.gate, &mut s.up, &dact);
-        let mut dnormed = vec![0.0; rows * shape.hidden];
-        self.linears[GATE].backward(
-            rows,
-            GATE,
-            (&s.normed[1], &s.kept[GATE], &s.gate),
-            &mut dnormed,
-            grads,
-            &drop(GATE),
-        );
-        self.linears[UP].backward(rows, UP, (&s.normed[1], &s.kept[UP], &s.up), &mut dnormed, grads, &drop(UP));
-        let mut dmiddle = dy.to_vec();
-        let gain = grads.norm(1);
-        shape.rms.backward(&s.middle, self.norms[1], &s.inverse[1], &dnormed, &mut dmiddle, gain);
+        let mut act = Room::new(rows * shape.inner);
+        let low = back(DOWN, &s.kept, ddown, (&mut act, false), grads);
+        math::glu_backward(shape.activation, &mut s.gate, &mut s.up, &mut act);
+        learn(DOWN, &act, ddown, &low, grads);
+        let mut normed = self.norm(1, &s.middle, &mut s.inverse[1]);
+        let mut dnormed = Room::new(x.len());
+        for (i, dy, add) in [(GATE, &s.gate, false), (UP, &s.up, true)] {
+            let low = back(i, &s.kept, dy, (&mut dnormed, add), grads);
+            learn(i, &normed, dy, &low, grads);
+        }
+        dx.copy_from_slice(dy);
+        shape.rms.backward(&s.middle, self.norms[1], &s.inverse[1], &dnormed, dx, grads.norm(1));
 
-        let mut dattended = vec![0.0; s.attended.len()];
         let dgiven = self
             .post_norms
-            .map(|[norm, _]| self.norm_rows_backward(norm, &s.given[0], &s.given_inverse[0], &dmiddle, grads.norm(4)));
-        let dout = dgiven.as_deref().unwrap_or(&dmiddle);
-        self.linears[O].backward(rows, O, (&s.attended, &s.kept[O], dout), &mut dattended, grads, &drop(O));
-        let (mut dq, mut dk, dv) = self.attention_backward(segments, &s, &dattended);
+            .map(|[norm, _]| self.norm_rows_backward(norm, &s.given[0], &s.given_inverse[0], dx, grads.norm(4)));
+        let dout = dgiven.as_deref().unwrap_or(dx);
+        let mut dattended = Room::new(s.attended.len());
+        let low = back(O, &s.kept, dout, (&mut dattended, false), grads);
+        learn(O, &s.attended, dout, &low, grads);
+        let [mut dq, mut dk, dv] = self.attention_backward(segments, s, &dattended);
         if let Some([q_norm, k_norm]) = self.qk_norms {
             dq = self.norm_rows_backward(q_norm, &s.raw[0], &s.head_inverse[0], &dq, grads.norm(2));
             dk = self.norm_rows_backward(k_norm, &s.raw[1], &s.head_inverse[1], &dk, grads.norm(3));
         }
-        dnormed.fill(0.0);
-        self.linears[Q].backward(rows, Q, (&s.normed[0], &s.kept[Q], &dq), &mut dnormed, grads, &drop(Q));
-        self.linears[K].backward(rows, K, (&s.normed[0], &s.kept[K], &dk), &mut dnormed, grads, &drop(K));
-        self.linears[V].backward(rows, V, (&s.normed[0], &s.kept[V], &dv), &mut dnormed, grads, &drop(V));
-        dx.copy_from_slice(&dmiddle);
+        shape.rms.forward(x, self.norms[0], &mut normed, &mut s.inverse[0]);
+        for (i, dy, add) in [(Q, &dq, false), (K, &dk, true), (V, &dv, true)] {
+            let low = back(i, &s.kept, dy, (&mut dnormed, add), grads);
+            learn(i, &normed, dy, &low, grads);
+        }
         shape.rms.backward(x, self.norms[0], &s.inverse[0], &dnormed, dx, grads.norm(0));
     }
 
-    fn attention_backward(&self, segments: &[Segment], s: &Saved, dattended: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    /// Gradients of queries, keys and values.
+    fn attention_backward(&self, segments: &[Segment], s: &Saved, dattended: &[f32]) -> [Room; 3] {
         let heads = self.heads;
-        let (mut dq, mut dk, mut dv) = (vec![0.0; s.q.len()], vec![0.0; s.k.len()], vec![0.0; s.v.len()]);
+        let (mut dq, mut dk, mut dv) = (Room::new(s.q.len()), Room::zeros(s.k.len()), Room::zeros(s.v.len()));
         let (mut p, mut dp) = (Vec::new(), Vec::new());
         for Segment { rows, .. } in segments {
             let part = |width: usize| rows.start * width..rows.end * width;
@@ -359,13 +342,15 @@ impl<'a> Layer<'a> {
             self.rope.rotate(dq, heads.q, 0, -1.0);
             self.rope.rotate(dk, heads.kv, 0, -1.0);
         }
-        (dq, dk, dv)
+        [dq, dk, dv]
     }
 
-    fn norm(&self, i: usize, x: &[f32], y: &mut Vec<f32>, inverse: &mut Vec<f32>) {
-        y.resize(x.len(), 0.0);
+    /// Norm `i` of `x`.
+    fn norm(&self, i: usize, x: &[f32], inverse: &mut Vec<f32>) -> Room {
+        let mut y = Room::new(x.len());
         inverse.resize(x.len() / self.shape.hidden, 0.0);
-        self.shape.rms.forward(x, self.norms[i], y, inverse);
+        self.shape.rms.forward(x, self.norms[i], &mut y, inverse);
+        y
     }
 
     /// Norms `x` in place, in rows as long as `gain`; keeps what it was in `raw`.
@@ -384,8 +369,8 @@ impl<'a> Layer<'a> {
         inverse: &[f32],
         dy: &[f32],
         dgain: Option<&mut [f32]>,
-    ) -> Vec<f32> {
-        let mut dx = vec![0.0; raw.len()];
+    ) -> Room {
+        let mut dx = Room::zeros(raw.len());
         self.shape.rms.backward(raw, gain, inverse, dy, &mut dx, dgain);
         dx
     }

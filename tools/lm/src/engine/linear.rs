@@ -9,6 +9,7 @@ use crate::{
     kernels::{
         Isa, few,
         product::{Columns, Operand, Panels, Rows, To, multiply},
+        room::Room,
     },
     matrix::{Matrix, Stored},
 };
@@ -85,11 +86,11 @@ impl<'a> Weight<'a> {
         few::Product { stored, w, y }
     }
 
-    /// `dx += dy W`.
-    pub fn backward(self, (rows, out, inp): (usize, usize, usize), dx: &mut [f32], dy: &[f32]) {
+    /// `dx (+)= dy W`.
+    pub fn backward(self, (rows, out, inp): (usize, usize, usize), dx: &mut [f32], dy: &[f32], add: bool) {
         let mut part = |first: usize, n: usize, w: &[f32]| {
             let dy = Operand::rows(&dy[first..], out);
-            product((rows, inp, n), (&mut *dx, inp), dy, Operand::columns(w, inp), (true, 1.0));
+            product((rows, inp, n), (&mut *dx, inp), dy, Operand::columns(w, inp), (add || first > 0, 1.0));
         };
         match self {
             Weight::Plain(w) => part(0, out, w),
@@ -97,23 +98,26 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// `dx += dy W + dl A`, in one pass over dx where W is plain or laid out, with `[r, in]` numbers of A. `laid` is `dy` laid
+    /// `dx (+)= dy W + dl A`, in one pass over dx where W is plain or laid out, with `[r, in]` numbers of A. `laid` is `dy` laid
     /// out.
     fn back(
         self,
         (laid, dy): (&Rows<'_>, &[f32]),
         (panels, more): (Option<&Panels>, Option<(&Rows<'_>, &[f32])>),
         (rows, out, inp): (usize, usize, usize),
-        dx: &mut [f32],
+        (dx, add): (&mut [f32], bool),
     ) {
-        let mut parts = Vec::with_capacity(2);
+        let (mut parts, mut done) = (Vec::with_capacity(2), false);
         match (self, panels) {
             (_, Some(panels)) => parts.push((laid, Columns::Laid(panels))),
             (Weight::Plain(w), None) => parts.push((laid, Columns::InPlace(Operand::columns(w, inp)))),
-            (Weight::Stored(_), None) => self.backward((rows, out, inp), dx, dy),
+            (Weight::Stored(_), None) => {
+                self.backward((rows, out, inp), dx, dy, add);
+                done = true;
+            }
         }
         parts.extend(more.map(|(dlow, a)| (dlow, Columns::InPlace(Operand::columns(a, inp)))));
-        multiply(&parts, To { numbers: dx, stride: inp, columns: inp, add: true, scale: 1.0 });
+        multiply(&parts, To { numbers: dx, stride: inp, columns: inp, add: add || done, scale: 1.0 });
     }
 
     /// Calls `f` with the first row, the number of rows and the numbers of each part.
@@ -367,34 +371,30 @@ impl Linear<'_> {
         }
     }
 
-    /// `dx += dy · d(forward)/dx`, and the gradients of whatever of linear layer `index` is trained. A frozen weight
-    /// costs no gradient.
+    /// `dx (+)= dy · d(forward)/dx`, and the gradients of what of linear layer `index` is trained and needs no input. Gives
+    /// what [`Linear::learn`] takes. A frozen weight costs no gradient.
     pub fn backward(
         &self,
-        rows: usize,
-        index: usize,
-        (x, kept, dy): (&[f32], &Kept, &[f32]),
-        dx: &mut [f32],
+        (rows, index): (usize, usize),
+        (kept, dy): (&Kept, &[f32]),
+        (dx, add): (&mut [f32], bool),
         grads: &mut Grads,
         dropout: &Dropout<'_>,
-    ) {
-        let LinearSlot { weight, bias, lora } = &grads.slots.linears[index];
+    ) -> Low {
+        let LinearSlot { bias, lora, .. } = &grads.slots.linears[index];
         if let Some(range) = bias {
             let dbias = &mut grads.dtheta[range.clone()];
-            dy.chunks_exact(self.out).for_each(|row| add(dbias, row));
-        }
-        if let Some(range) = weight {
-            tn((self.out, self.inp, rows), &mut grads.dtheta[range.clone()], dy, x, true, 1.0);
+            dy.chunks_exact(self.out).for_each(|row| self::add(dbias, row));
         }
         let sizes = (rows, self.out, self.inp);
         let (Some(lora), Some(slot)) = (&self.lora, lora) else {
-            return match (self.weight, self.panels) {
-                (Weight::Stored(_), None) => self.weight.backward(sizes, dx, dy),
-                (weight, panels) => weight.back((&laid_out(rows, dy), dy), (panels, None), sizes, dx),
-            };
+            match (self.weight, self.panels) {
+                (Weight::Stored(_), None) => self.weight.backward(sizes, dx, dy, add),
+                (weight, panels) => weight.back((&laid_out(rows, dy), dy), (panels, None), sizes, (dx, add)),
+            }
+            return Low::default();
         };
-        let dropped = dropout.apply(x, self.inp);
-        let mut behind = dropped.is_some().then(|| vec![0.0; rows * self.inp]);
+        let mut behind = dropout.drops().then(|| vec![0.0; rows * self.inp]);
         let scaled = lora.dora.as_ref().map(|(gain, norms)| {
             let range = slot.magnitude.clone().unwrap_or_default();
             magnitude_gradient(dy, &kept.before, norms, &mut grads.dtheta[range]);
@@ -402,33 +402,56 @@ impl Linear<'_> {
         });
         if let (Some(scaled), Some(behind)) = (&scaled, &mut behind) {
             // y = x Wᵀ + (g − 1) · (x' Wᵀ) + …, with x' the dropped-out x.
-            self.weight.backward(sizes, dx, dy);
+            self.weight.backward(sizes, dx, dy, add);
             let rest: Vec<f32> = scaled.iter().zip(dy).map(|(scaled, dy)| scaled - dy).collect();
-            self.weight.backward(sizes, behind, &rest);
+            self.weight.backward(sizes, behind, &rest, true);
         }
         let apart = scaled.is_some() && behind.is_some();
         let dy = scaled.as_deref().unwrap_or(dy);
         let (laid, r) = (laid_out(rows, dy), lora.r);
-        let mut dlow = vec![0.0; rows * r];
+        let mut dlow = Room::new(rows * r);
         let to = To { numbers: &mut dlow, stride: r, columns: r, add: false, scale: lora.scaling };
         multiply(&[(&laid, Columns::InPlace(Operand::columns(lora.b, r)))], to);
         laid.add_transposed(&kept.low, r, &mut grads.dtheta[slot.b.clone()]);
-        tn((r, self.inp, rows), &mut grads.dtheta[slot.a.clone()], &dlow, dropped.as_deref().unwrap_or(x), true, 1.0);
         match behind {
             None => {
                 let dlow = laid_out(rows, &dlow);
-                self.weight.back((&laid, dy), (self.panels, Some((&dlow, lora.a))), sizes, dx);
+                self.weight.back((&laid, dy), (self.panels, Some((&dlow, lora.a))), sizes, (dx, add));
             }
             Some(mut behind) => {
                 if !apart {
-                    self.weight.back((&laid, dy), (self.panels, None), sizes, dx);
+                    self.weight.back((&laid, dy), (self.panels, None), sizes, (dx, add));
                 }
                 nn((rows, self.inp, r), &mut behind, &dlow, lora.a, true, 1.0);
                 dropout.backward(&behind, self.inp, dx);
             }
         }
+        Low(dlow)
+    }
+
+    /// The gradients of what of linear layer `index` is multiplied with its input `x`.
+    pub fn learn(
+        &self,
+        (rows, index): (usize, usize),
+        (x, dy, low): (&[f32], &[f32], &Low),
+        grads: &mut Grads,
+        dropout: &Dropout<'_>,
+    ) {
+        let LinearSlot { weight, lora, .. } = &grads.slots.linears[index];
+        if let Some(range) = weight {
+            tn((self.out, self.inp, rows), &mut grads.dtheta[range.clone()], dy, x, true, 1.0);
+        }
+        if let Some(slot) = lora {
+            let dropped = dropout.apply(x, self.inp);
+            let (x, da) = (dropped.as_deref().unwrap_or(x), &mut grads.dtheta[slot.a.clone()]);
+            tn((slot.r, self.inp, rows), da, &low.0, x, true, 1.0);
+        }
     }
 }
+
+/// The gradient of `x Aᵀ`, `[rows, r]`; nothing without an adapter.
+#[derive(Default)]
+pub struct Low(Room);
 
 /// So many numbers, whatever they are.
 fn room(to: &mut Vec<f32>, numbers: usize) -> &mut [f32] {
@@ -530,7 +553,7 @@ mod tests {
             let run = |weight: Weight<'_>| {
                 let (mut y, mut dx) = (vec![1.0; rows * out], vec![1.0; rows * inp]);
                 weight.forward((rows, out, inp), &mut y, &x, true);
-                weight.backward((rows, out, inp), &mut dx, &dy);
+                weight.backward((rows, out, inp), &mut dx, &dy, true);
                 [y, dx].concat()
             };
             let (got, want) = (run(Weight::Stored(&matrix)), run(Weight::Plain(&decoded)));

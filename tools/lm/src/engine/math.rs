@@ -53,9 +53,10 @@ pub fn tn((m, n, k): (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32
 /// and a polynomial of degree 6, after Cephes). Below −87 it gives 0.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0; // 1.5·2^23: adding and subtracting it rounds to the nearest integer
+    const MAGIC: f32 = 12_582_912.0; // 1.5·2^23: adding it rounds to the nearest integer, which the lowest bits hold then
     let clamped = x.clamp(-87.0, 88.0);
-    let n = (clamped * std::f32::consts::LOG2_E + MAGIC) - MAGIC;
+    let rounded = clamped * std::f32::consts::LOG2_E + MAGIC;
+    let n = rounded - MAGIC;
     let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
     p = p * r + 1.398_199_9e-3;
@@ -64,7 +65,7 @@ fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 5.0e-1;
     p = p * r * r + r + 1.0;
-    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { p * scale }
 }
 
@@ -183,8 +184,8 @@ pub fn glu(activation: Activation, gate: &[f32], up: &[f32], a: &mut [f32]) {
     }
 }
 
-/// Gradient of [`glu`], in place: `gate` becomes dgate and `up` becomes dup.
-pub fn glu_backward(activation: Activation, gate: &mut [f32], up: &mut [f32], da: &[f32]) {
+/// Gradient of [`glu`], in place: `gate` becomes dgate, `up` becomes dup, and `da` becomes `a`.
+pub fn glu_backward(activation: Activation, gate: &mut [f32], up: &mut [f32], da: &mut [f32]) {
     match activation {
         Activation::Silu => swiglu_backward(gate, up, da),
         Activation::GeluTanh => geglu_backward(gate, up, da),
@@ -212,17 +213,17 @@ pub fn geglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
     );
 }
 
-/// Gradient of [`geglu`], in place: `gate` becomes dgate and `up` becomes dup.
-pub fn geglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
+/// Gradient of [`geglu`], in place as that of [`glu`].
+pub fn geglu_backward(gate: &mut [f32], up: &mut [f32], da: &mut [f32]) {
     dispatch(
         #[inline(always)]
         || {
-            for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
+            for ((g, u), d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
                 let s = gelu_gate(*g);
                 let slope = GELU_SLOPE * (1.0 + 3.0 * GELU_CUBIC * *g * *g);
-                let dg = d * *u * s * (1.0 + *g * (1.0 - s) * slope);
-                *u = d * *g * s;
-                *g = dg;
+                let dg = *d * *u * s * (1.0 + *g * (1.0 - s) * slope);
+                let (du, a) = (*d * *g * s, *g * s * *u);
+                (*g, *u, *d) = (dg, du, a);
             }
         },
     );
@@ -240,17 +241,17 @@ pub fn swiglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
     );
 }
 
-/// Gradient of [`swiglu`], in place: `gate` becomes dgate and `up` becomes dup.
-pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &[f32]) {
+/// Gradient of [`swiglu`], in place as that of [`glu`].
+pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &mut [f32]) {
     dispatch(
         #[inline(always)]
         || {
-            for ((g, u), &d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
+            for ((g, u), d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
                 let s = 1.0 / (1.0 + exp(-*g));
                 let silu = *g * s;
-                let dg = d * *u * s * (1.0 + *g * (1.0 - s));
-                *u = d * silu;
-                *g = dg;
+                let dg = *d * *u * s * (1.0 + *g * (1.0 - s));
+                let (du, a) = (*d * silu, silu * *u);
+                (*g, *u, *d) = (dg, du, a);
             }
         },
     );
@@ -406,7 +407,9 @@ mod tests {
             let (mut gate, mut up, mut act) = ([x], [2.0], [0.0]);
             super::geglu(&gate, &up, &mut act);
             near(act[0] / 2.0, value, x);
-            super::geglu_backward(&mut gate, &mut up, &[0.5]);
+            let mut act = [0.5];
+            super::geglu_backward(&mut gate, &mut up, &mut act);
+            near(act[0] / 2.0, value, x);
             near(gate[0], slope, x);
             near(up[0] * 2.0, value, x);
         }

@@ -2,13 +2,14 @@
 //! one number after the other: the left one once for all that it is multiplied with, the right one in panels over which all
 //! rows of the left one pass.
 
-use std::{cell::RefCell, ops::Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{
     Isa, Kernel, gemm,
     lanes::{LANES, Lanes},
+    room::Room,
 };
 
 /// Terms that are summed in registers at a time. Sums are cut at its multiples, so that terms of zero at their end change
@@ -17,9 +18,6 @@ pub const DEPTH: usize = 576;
 
 /// Terms up to which an operand joins the last piece of the one before it, instead of passing over the result once more.
 const SHORT: usize = 64;
-
-/// Bytes of the largest room that a thread keeps for its next product.
-pub const KEPT: usize = 64 << 20;
 
 /// Bytes of a cache line, at which panels begin.
 const LINE: usize = 64;
@@ -45,7 +43,7 @@ pub struct Rows<'a> {
     /// Rows of a tile.
     high: usize,
     /// For each piece of [`DEPTH`] terms, for each tile, for each term: a number of each row. Nothing on the portable set.
-    laid: Vec<f32>,
+    laid: Room,
 }
 
 /// Where sums go: the first of them, from one row to the next, how many columns there are, whether they are added, and what
@@ -79,7 +77,7 @@ pub struct Panels {
     /// Columns in whole panels, and terms.
     dims: (usize, usize),
     /// For each piece of [`DEPTH`] terms, for each panel, for each term: a number of each column. It begins at a cache line.
-    laid: Vec<f32>,
+    laid: Room,
     begin: usize,
 }
 
@@ -109,7 +107,7 @@ impl Panels {
             _ => return None,
         };
         let all = columns.next_multiple_of(wide);
-        let mut laid = room(all * terms + LINE);
+        let mut laid = Room::new(all * terms + LINE);
         let begin = laid.as_ptr().align_offset(LINE);
         let mut panels = Vec::with_capacity(all / wide * terms.div_ceil(DEPTH));
         for (piece, laid) in laid[begin..][..all * terms].chunks_mut(all * DEPTH).enumerate() {
@@ -129,12 +127,6 @@ impl Panels {
         let (columns, all) = self.dims;
         let first = self.begin + columns * terms.start + column * DEPTH.min(all - terms.start);
         &self.laid[first..].as_chunks().0[..terms.len()]
-    }
-}
-
-impl Drop for Panels {
-    fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.laid));
     }
 }
 
@@ -158,38 +150,6 @@ impl Kernel for LayPanel<'_> {
     }
 }
 
-thread_local! {
-    /// Room that was used before: fresh memory would be cleared by the system, page by page.
-    static ROOMS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Room for so many numbers, whatever they are: the smallest that is large enough. Where none is, the largest makes way for it.
-fn room(numbers: usize) -> Vec<f32> {
-    ROOMS.with_borrow_mut(|rooms| {
-        let fitting = (0..rooms.len()).filter(|at| rooms[*at].len() >= numbers).min_by_key(|at| rooms[*at].len());
-        match fitting {
-            Some(at) => rooms.swap_remove(at),
-            None => {
-                let largest = (0..rooms.len()).max_by_key(|at| rooms[*at].len());
-                drop(largest.map(|at| rooms.swap_remove(at)));
-                vec![0.0; numbers]
-            }
-        }
-    })
-}
-
-impl Drop for Rows<'_> {
-    fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.laid));
-    }
-}
-
-fn give_back(room: Vec<f32>) {
-    if (1..=KEPT / size_of::<f32>()).contains(&room.len()) {
-        ROOMS.with_borrow_mut(|rooms| rooms.push(room));
-    }
-}
-
 impl<'a> Rows<'a> {
     /// Lays out `dims.0` rows of `dims.1` terms each.
     pub fn new(isa: Isa, dims: (usize, usize), from: Operand<'a>) -> Self {
@@ -206,7 +166,7 @@ impl<'a> Rows<'a> {
             Isa::Avx2(_) => 6,
             Isa::Portable(_) => 0,
         };
-        let laid = if high > 0 { room(dims.0.next_multiple_of(high) * dims.1 + LANES) } else { Vec::new() };
+        let laid = Room::new(if high > 0 { dims.0.next_multiple_of(high) * dims.1 + LANES } else { 0 });
         let mut rows = Rows { isa, from, dims, high, laid };
         isa.run(Lay(&mut rows));
         rows
@@ -239,7 +199,7 @@ impl Lay<'_, '_> {
     #[inline(always)]
     fn tiles<S: Lanes, const M: usize>(self, set: S) {
         let Rows { from, dims: (rows, terms), laid, .. } = self.0;
-        let mut laid = laid.as_mut_slice();
+        let mut laid = &mut laid[..];
         for first in (0..*terms).step_by(DEPTH) {
             let depth = DEPTH.min(*terms - first);
             for row in (0..*rows).step_by(M) {
@@ -410,7 +370,7 @@ impl Multiply<'_, '_> {
     /// In tiles of M rows and of P columns, which are N registers.
     #[inline(always)]
     fn with<S: Lanes, const M: usize, const N: usize, const P: usize>(mut self, set: S) {
-        let mut panels = room((DEPTH + SHORT) * P + LINE);
+        let mut panels = Room::new((DEPTH + SHORT) * P + LINE);
         let begin = panels.as_ptr().align_offset(LINE);
         let panel = &mut panels[begin..];
         let terms = |part: usize| self.parts.get(part).map_or(0, |(rows, _)| rows.dims.1);
@@ -430,7 +390,6 @@ impl Multiply<'_, '_> {
             self.pieces::<S, M, N, P>(set, [piece, joined], panel);
             self.to.add = true;
         }
-        give_back(panels);
     }
 
     /// What some terms of each sum give.
@@ -655,7 +614,7 @@ mod tests {
             let (a, b, c, d) = (numbers(m, k, 1), numbers(n, k, 2), numbers(m, extra, 3), numbers(n, extra, 4));
             let (a, b) = (operand(&a, (m, k), left, gap), operand(&b, (n, k), right, gap));
             let (c, d) = (operand(&c, (m, extra), left, gap), operand(&d, (n, extra), !right, gap));
-            give_back(vec![f32::NAN; 1 << 17]);
+            Room::new(1 << 17).fill(f32::NAN);
             for isa in Isa::all() {
                 let run = |first: usize, rows: usize, laid: bool| {
                     let (x, z) = (a.from(first, 0), c.from(first, 0));
@@ -690,7 +649,7 @@ mod tests {
         #[test]
         fn every_set_adds_the_product_of_transposed_rows((m, n, k) in (1usize..40, 1usize..40, prop_oneof![1usize..40, 570usize..600])) {
             let (a, b) = (random(m * k, 1), random(m * n, 2));
-            give_back(vec![f32::NAN; 1 << 17]);
+            Room::new(1 << 17).fill(f32::NAN);
             for isa in Isa::all() {
                 let mut got = vec![1.0; k * n];
                 Rows::new(isa, (m, k), Operand::rows(&a, k)).add_transposed(&b, n, &mut got);

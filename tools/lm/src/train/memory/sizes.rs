@@ -8,7 +8,7 @@ use crate::{
         head, math,
         params::{LayerSlots, Slots, shapes},
     },
-    kernels::product::KEPT,
+    kernels::room::KEPT,
 };
 
 /// What is worked on at a time.
