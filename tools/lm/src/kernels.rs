@@ -110,12 +110,21 @@ fn choose(all: &[Isa], wanted: &str) -> Isa {
 /// Runs `f` compiled for the best set, provided that `f` is marked `#[inline(always)]`.
 #[inline(always)]
 pub(crate) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
+    dispatch_fused(
+        #[inline(always)]
+        |_| f(),
+    )
+}
+
+/// The same for what is told [`Lanes::FUSED`], which is known when it is compiled.
+#[inline(always)]
+pub(crate) fn dispatch_fused<R>(f: impl FnOnce(bool) -> R) -> R {
     struct Plain<F>(F);
-    impl<R, F: FnOnce() -> R> Kernel for Plain<F> {
+    impl<R, F: FnOnce(bool) -> R> Kernel for Plain<F> {
         type Output = R;
         #[inline(always)]
         fn run<S: Lanes>(self, _: S) -> R {
-            (self.0)()
+            (self.0)(S::FUSED)
         }
     }
     Isa::best().run(Plain(f))

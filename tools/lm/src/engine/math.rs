@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::{
     config::{Activation, Config},
     kernels::{
-        Isa, dispatch,
+        Isa, dispatch, dispatch_fused,
         product::{Columns, DEPTH, Operand, Rows, To, multiply},
     },
 };
@@ -49,24 +49,28 @@ pub fn tn((m, n, k): (usize, usize, usize), dst: &mut [f32], a: &[f32], b: &[f32
     product((m, n, k), (dst, n), Operand::columns(a, m), Operand::columns(b, n), (add, scale));
 }
 
+/// `a · b + c`; rounded once where that is one instruction.
+#[inline(always)]
+fn fma(a: f32, b: f32, c: f32, fused: bool) -> f32 {
+    if fused { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// e^x to about 2 units in the last place, without branches so that loops over it vectorise (range reduction by ln 2
 /// and a polynomial of degree 6, after Cephes). Below −87 it gives 0.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+fn exp(x: f32, fused: bool) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5·2^23: adding it rounds to the nearest integer, which the lowest bits hold then
+    const TERMS: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
     let clamped = x.clamp(-87.0, 88.0);
-    let rounded = clamped * std::f32::consts::LOG2_E + MAGIC;
+    let rounded = fma(clamped, std::f32::consts::LOG2_E, MAGIC, fused);
     let n = rounded - MAGIC;
-    let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.0e-1;
-    p = p * r * r + r + 1.0;
+    let r = fma(n, 2.121_944_4e-4, fma(n, -0.693_359_4, clamped, fused), fused);
+    let mut p = TERMS[0];
+    for term in &TERMS[1..] {
+        p = fma(p, r, *term, fused);
+    }
     let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { p * scale }
+    if x < -87.0 { 0.0 } else { fma(p, r * r, r + 1.0, fused) * scale }
 }
 
 /// Sum in sixteen lanes, so that it vectorises in a fixed order.
@@ -83,6 +87,19 @@ fn sum16(len: usize, term: impl Fn(usize) -> f32) -> f32 {
     }
     for (lane, i) in (whole..len).enumerate() {
         lanes[lane] += term(i);
+    }
+    lanes.iter().sum()
+}
+
+/// Each number becomes `e^(x − max)`; gives their sum, in the order of [`sum16`].
+#[inline(always)]
+fn exponentials(x: &mut [f32], max: f32, fused: bool) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    for chunk in x.chunks_mut(16) {
+        for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
+            *x = exp(*x - max, fused);
+            *lane += *x;
+        }
     }
     lanes.iter().sum()
 }
@@ -197,17 +214,17 @@ const GELU_CUBIC: f32 = 0.044_715;
 
 /// `½(1 + tanh(√(2/π)(g + 0.044715 g³)))`, which is a sigmoid of twice that argument.
 #[inline(always)]
-fn gelu_gate(g: f32) -> f32 {
-    1.0 / (1.0 + exp(-GELU_SLOPE * g * (1.0 + GELU_CUBIC * g * g)))
+fn gelu_gate(g: f32, fused: bool) -> f32 {
+    1.0 / (1.0 + exp(-GELU_SLOPE * g * (1.0 + GELU_CUBIC * g * g), fused))
 }
 
 /// `a = gelu(gate) · up`, with GELU's tanh approximation.
 pub fn geglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
-    dispatch(
+    dispatch_fused(
         #[inline(always)]
-        || {
+        |fused| {
             for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
-                *a = g * gelu_gate(g) * u;
+                *a = g * gelu_gate(g, fused) * u;
             }
         },
     );
@@ -215,11 +232,11 @@ pub fn geglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
 
 /// Gradient of [`geglu`], in place as that of [`glu`].
 pub fn geglu_backward(gate: &mut [f32], up: &mut [f32], da: &mut [f32]) {
-    dispatch(
+    dispatch_fused(
         #[inline(always)]
-        || {
+        |fused| {
             for ((g, u), d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
-                let s = gelu_gate(*g);
+                let s = gelu_gate(*g, fused);
                 let slope = GELU_SLOPE * (1.0 + 3.0 * GELU_CUBIC * *g * *g);
                 let dg = *d * *u * s * (1.0 + *g * (1.0 - s) * slope);
                 let (du, a) = (*d * *g * s, *g * s * *u);
@@ -231,11 +248,11 @@ pub fn geglu_backward(gate: &mut [f32], up: &mut [f32], da: &mut [f32]) {
 
 /// `a = silu(gate) · up`.
 pub fn swiglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
-    dispatch(
+    dispatch_fused(
         #[inline(always)]
-        || {
+        |fused| {
             for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
-                *a = g / (1.0 + exp(-g)) * u;
+                *a = g / (1.0 + exp(-g, fused)) * u;
             }
         },
     );
@@ -243,11 +260,11 @@ pub fn swiglu(gate: &[f32], up: &[f32], a: &mut [f32]) {
 
 /// Gradient of [`swiglu`], in place as that of [`glu`].
 pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &mut [f32]) {
-    dispatch(
+    dispatch_fused(
         #[inline(always)]
-        || {
+        |fused| {
             for ((g, u), d) in gate.iter_mut().zip(up.iter_mut()).zip(da) {
-                let s = 1.0 / (1.0 + exp(-*g));
+                let s = 1.0 / (1.0 + exp(-*g, fused));
                 let silu = *g * s;
                 let dg = *d * *u * s * (1.0 + *g * (1.0 - s));
                 let (du, a) = (*d * silu, silu * *u);
@@ -260,19 +277,16 @@ pub fn swiglu_backward(gate: &mut [f32], up: &mut [f32], da: &mut [f32]) {
 /// Causal softmax in place: row `i` of `p` (row length `total`) keeps columns `0..=start+i`, or the last `window` of
 /// them; the rest become 0.
 pub fn causal_softmax(p: &mut [f32], total: usize, start: usize, window: Option<usize>) {
-    dispatch(
+    dispatch_fused(
         #[inline(always)]
-        || {
+        |fused| {
             for (i, row) in p.chunks_exact_mut(total).enumerate() {
                 let end = start + i + 1;
                 let (kept, masked) = row.split_at_mut(end);
                 let (before, kept) = kept.split_at_mut(window.map_or(0, |window| end.saturating_sub(window)));
                 before.fill(0.0);
                 let max = max16(kept);
-                for v in kept.iter_mut() {
-                    *v = exp(*v - max);
-                }
-                let scale = 1.0 / sum16(kept.len(), |j| kept[j]);
+                let scale = 1.0 / exponentials(kept, max, fused);
                 for v in kept.iter_mut() {
                     *v *= scale;
                 }
@@ -300,23 +314,20 @@ pub fn softmax_backward(p: &[f32], dp: &mut [f32], total: usize) {
 /// One row of logits: returns (log of the sum of exponentials, index of the first maximum), and turns the row into
 /// probabilities times `softmax` where that is given.
 pub fn log_sum_exp(row: &mut [f32], softmax: Option<f32>) -> (f32, usize) {
-    dispatch(
+    dispatch_fused(
         #[inline(always)]
-        || {
+        |fused| {
             let max = max16(row);
             let best = first_equal(row, max);
             let sum = if let Some(factor) = softmax {
-                for v in row.iter_mut() {
-                    *v = exp(*v - max);
-                }
-                let sum = sum16(row.len(), |j| row[j]);
+                let sum = exponentials(row, max, fused);
                 let scale = factor / sum;
                 for v in row.iter_mut() {
                     *v *= scale;
                 }
                 sum
             } else {
-                sum16(row.len(), |j| exp(row[j] - max))
+                sum16(row.len(), |j| exp(row[j] - max, fused))
             };
             (max + sum.ln(), best)
         },
@@ -383,11 +394,13 @@ impl Rope {
 mod tests {
     #[test]
     fn exp_agrees_with_the_standard_library() {
-        for x in (-8_600..8_800).map(|i| i as f32 / 100.0) {
-            assert!(((super::exp(x) - x.exp()) / x.exp()).abs() < 3e-7, "{x}");
+        for fused in [false, true] {
+            for x in (-8_600..8_800).map(|i| i as f32 / 100.0) {
+                assert!(((super::exp(x, fused) - x.exp()) / x.exp()).abs() < 3e-7, "{x}");
+            }
+            assert_eq!(super::exp(f32::NEG_INFINITY, fused), 0.0);
+            assert!(super::exp(f32::NAN, fused).is_nan());
         }
-        assert_eq!(super::exp(f32::NEG_INFINITY), 0.0);
-        assert!(super::exp(f32::NAN).is_nan());
     }
 
     /// Against the definition in f64, far out too, where squares and exponentials overflow.

@@ -13,6 +13,8 @@ pub trait Lanes: Copy + Send + Sync {
     type V: Copy;
     /// Whether registers hold the sums of twelve products, else of six.
     const WIDE: bool;
+    /// Whether a product and a sum are one instruction, which rounds once.
+    const FUSED: bool = true;
 
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;
@@ -72,6 +74,7 @@ pub struct Portable;
 impl Lanes for Portable {
     type V = [f32; LANES];
     const WIDE: bool = false;
+    const FUSED: bool = false;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

@@ -83,7 +83,10 @@ mod tests {
         assert_eq!((&again[..], Room::new(5)[4]), (&[1.0; 3][..], 2.0));
         drop(again);
         let larger = Room::new(9);
-        assert_eq!((&larger[..], &Room::new(2)[..], &Room::zeros(4)[..]), (&[0.0; 9][..], &[1.0; 2][..], &[0.0; 4][..]));
-        ROOMS.with_borrow(|rooms| assert_eq!(rooms.iter().map(Vec::len).collect::<Vec<_>>(), [4]));
+        assert_eq!(
+            (&larger[..], &Room::new(2)[..], &Room::zeros(4)[..]),
+            (&[0.0; 9][..], &[1.0; 2][..], &[0.0; 4][..])
+        );
+        ROOMS.with_borrow(|rooms| assert_eq!(rooms.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4]));
     }
 }

@@ -287,7 +287,7 @@ impl<'a> Demand<'a> {
                 let transient = sizes.transient(&part, threads, plan.recompute);
                 let loss = sizes.loss(&part, threads);
                 (activations, head) = (activations.max(kept + transient), head.max(loss));
-                worst = worst.max(kept + transient.max(loss));
+                worst = worst.max(kept + transient + loss);
                 rooms = rooms.max(sizes.rooms(&part, threads));
             }
         });

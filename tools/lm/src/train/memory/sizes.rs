@@ -71,9 +71,8 @@ impl Sizes {
         let scaled = behind.iter().flat_map(|layer| &layer.linears).filter_map(|slot| slot.lora.as_ref());
         let scaled = scaled.filter(|lora| lora.magnitude.is_some()).count() > 0;
         let widest = inner.max(q).max(hidden);
-        // normed, act and dact; dnormed, dmiddle; dattended, dq, dk and dv.
-        let transient = 2 * hidden
-            + 2 * inner
+        // act, normed and dnormed; dattended, dq, dk and dv.
+        let transient = inner
             + 2 * hidden
             + 2 * q
             + 2 * kv
