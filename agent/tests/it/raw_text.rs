@@ -54,7 +54,7 @@ fn a_handbook_is_read_on_and_the_gain_is_measured_on_passages_that_nobody_has_se
     // Where the machine slows down after its speed was measured, training ends at the deadline, and says so.
     let outcome = match said.code {
         0 => "met",
-        4 => "budget",
+        4 if said.out.contains("training ended at the deadline") => "budget",
         _ => panic!("{said:?}"),
     };
     let run = fs::read_dir(dir.join("runs")).unwrap().next().unwrap().unwrap().path();

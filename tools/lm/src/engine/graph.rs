@@ -34,7 +34,6 @@ pub struct Graph {
     /// Whether layers keep what they computed for the backward pass, or compute it again.
     pub recompute: bool,
     variables: Variables,
-    spare: Arc<Mutex<Vec<Saved>>>,
 }
 
 impl Graph {
@@ -47,7 +46,6 @@ impl Graph {
             weights: weights.clone(),
             config: config.clone(),
             recompute: false,
-            spare: Arc::default(),
         })
     }
 
@@ -121,7 +119,6 @@ impl Graph {
                     (true, true) => Keep::Recompute,
                 },
                 saved: Mutex::default(),
-                spare: self.spare.clone(),
             };
             let theta = theta.map_or_else(nothing, |var| Ok(var.as_tensor().clone()))?;
             x = x.apply_op2_arc(&theta, Arc::new(Box::new(op) as Box<dyn CustomOp2 + Send + Sync>))?;

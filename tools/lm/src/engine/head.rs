@@ -49,7 +49,7 @@ impl Head<'_> {
         let (rows, hidden) = (x.len() / self.norm.len(), self.norm.len());
         let normed = self.normed(x);
         out.resize(rows * self.vocab, 0.0);
-        self.weight.forward((rows, self.vocab, hidden), out, &normed, false);
+        self.weight.forward((rows, self.vocab, hidden), out, &normed);
     }
 
     /// The same for rows that are each a step of a generation: on all threads, straight from how the weight is stored, and with
@@ -95,7 +95,7 @@ impl Head<'_> {
             s.inverse.resize(n, 0.0);
             s.logits.resize(n * vocab, 0.0);
             self.rms.forward(&s.x, self.norm, &mut s.normed, &mut s.inverse);
-            self.weight.forward((n, vocab, hidden), &mut s.logits, &s.normed, false);
+            self.weight.forward((n, vocab, hidden), &mut s.logits, &s.normed);
             for (row, &(_, token, weight)) in s.logits.chunks_exact_mut(vocab).zip(chunk) {
                 let token = token as usize;
                 let logit = row[token];

@@ -33,9 +33,9 @@ impl<'a> From<&'a Matrix> for Weight<'a> {
 }
 
 impl<'a> Weight<'a> {
-    /// `y (+)= x Wᵀ`, with W `[out, in]` and y `[rows, out]`.
-    pub fn forward(self, (rows, out, inp): (usize, usize, usize), y: &mut [f32], x: &[f32], add: bool) {
-        self.times(&laid_out(rows, x), (None, None), (out, inp), y, add);
+    /// `y = x Wᵀ`, with W `[out, in]` and y `[rows, out]`.
+    pub fn forward(self, (rows, out, inp): (usize, usize, usize), y: &mut [f32], x: &[f32]) {
+        self.times(&laid_out(rows, x), (None, None), (out, inp), y, false);
     }
 
     /// `y (+)= x Wᵀ + l Bᵀ` in one pass over y, with W laid out if it was, and `[out, r]` numbers of B.
@@ -308,7 +308,7 @@ impl Linear<'_> {
     fn weigh(&self, rows: usize, y: &mut [f32], x: &[f32]) {
         match self.steps {
             true => self.weight.step(rows, y, x, (false, 1.0)),
-            false => self.weight.forward((rows, self.out, self.inp), y, x, false),
+            false => self.weight.forward((rows, self.out, self.inp), y, x),
         }
     }
 
@@ -552,7 +552,7 @@ mod tests {
             assert!(matrix.floats() == decoded, "{kind:?} is decoded otherwise");
             let run = |weight: Weight<'_>| {
                 let (mut y, mut dx) = (vec![1.0; rows * out], vec![1.0; rows * inp]);
-                weight.forward((rows, out, inp), &mut y, &x, true);
+                weight.forward((rows, out, inp), &mut y, &x);
                 weight.backward((rows, out, inp), &mut dx, &dy, true);
                 [y, dx].concat()
             };

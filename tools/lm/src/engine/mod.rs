@@ -71,6 +71,7 @@ pub fn keep_freed_memory() {
 
 /// Gives memory that is free, and that [`keep_freed_memory`] would keep, back to the system. Affects speed only.
 pub fn return_freed_memory() {
+    crate::kernels::room::clear();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim only returns free pages of the C allocator and may be called at any time.
     #[allow(unsafe_code)]

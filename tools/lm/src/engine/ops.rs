@@ -27,8 +27,6 @@ pub(super) struct LayerOp {
     pub keep: Keep,
     /// What the forward pass kept, by shard, and the row norms.
     pub saved: Mutex<(Vec<Saved>, RowNorms)>,
-    /// What passes before this one kept, to be written over: fresh memory would be cleared.
-    pub spare: Arc<Mutex<Vec<Saved>>>,
 }
 
 /// What of the forward pass is kept for the backward pass.
@@ -47,12 +45,11 @@ impl LayerOp {
         Layer::new(&self.shape, self.index, &self.weights, &self.slots.layers[self.index], theta, norms)
     }
 
-    fn shard(&self, layer: &Layer<'_>, i: usize, x: &[f32], y: &mut [f32]) -> Result<Saved, LockError> {
-        let segments = segments(&self.batch, i);
-        let mut saved = lock(&self.spare)?.pop().unwrap_or_default();
+    fn shard(&self, layer: &Layer<'_>, i: usize, x: &[f32], y: &mut [f32]) -> Saved {
+        let (segments, mut saved) = (segments(&self.batch, i), Saved::default());
         let mut attend = attend(layer.heads(), &segments);
         layer.forward((x, self.batch.keys(i)), &segments, y, &mut saved, &mut attend);
-        Ok(saved)
+        saved
     }
 }
 
@@ -75,11 +72,11 @@ impl CustomOp2 for LayerOp {
         let layer = layer.with(&panels);
         let mut y = vec![0.0; x.len()];
         let shards = split(&self.batch, x.len(), &mut y).into_par_iter().enumerate();
-        let saved = shards.map(|(i, (range, y))| match (self.shard(&layer, i, &x[range], y)?, self.keep) {
-            (saved, Keep::All) => Ok(Some(saved)),
-            (saved, _) => lock(&self.spare).map(|mut spare| spare.push(saved)).map(|()| None),
+        let saved = shards.map(|(i, (range, y))| {
+            let saved = self.shard(&layer, i, &x[range], y);
+            Some(saved).filter(|_| self.keep == Keep::All)
         });
-        let saved = saved.collect::<Result<Vec<_>, LockError>>()?;
+        let saved: Vec<Option<Saved>> = saved.collect();
         *lock(&self.saved)? = (saved.into_iter().flatten().collect(), norms);
         Ok((CpuStorage::F32(y), l1.shape().clone()))
     }
@@ -101,20 +98,19 @@ impl CustomOp2 for LayerOp {
             let back = self.layer(theta_data, &norms).with(&panels);
             let mut dx = vec![0.0; x_data.len()];
             let shards: Vec<_> = split(&self.batch, x_data.len(), &mut dx).into_iter().zip(saved).collect();
-            let parts = shards
+            let parts: Vec<Vec<f32>> = shards
                 .into_par_iter()
                 .enumerate()
                 .map(|(i, ((range, dx), saved))| {
                     let x = &x_data[range.clone()];
-                    let mut saved = saved.map_or_else(|| self.shard(&layer, i, x, dx), Ok)?;
+                    let mut saved = saved.unwrap_or_else(|| self.shard(&layer, i, x, dx));
                     let mut dtheta = vec![0.0; slots.len];
                     let mut grads = Grads { dtheta: &mut dtheta, slots };
                     let segments = segments(&self.batch, i);
                     back.backward((x, self.batch.keys(i)), &segments, &mut saved, &dy[range], dx, &mut grads);
-                    lock(&self.spare)?.push(saved);
-                    Ok(dtheta)
+                    dtheta
                 })
-                .collect::<Result<Vec<_>, LockError>>()?;
+                .collect();
             let dtheta = match slots.len {
                 0 => None,
                 _ => Some(Tensor::from_vec(sum(parts), theta.shape(), &Device::Cpu)?),

@@ -8,7 +8,6 @@ use crate::{
         head, math,
         params::{LayerSlots, Slots, shapes},
     },
-    kernels::room::KEPT,
 };
 
 /// What is worked on at a time.
@@ -24,6 +23,8 @@ pub(super) struct Part {
 /// Sizes of a model's buffers, in bytes.
 pub(super) struct Sizes {
     hidden: u64,
+    /// Numbers of a head.
+    head: u64,
     vocab: u64,
     layers: u64,
     /// Layers through which gradients go.
@@ -77,7 +78,7 @@ impl Sizes {
             + 2 * q
             + 2 * kv
             + optional(config.qk_norm, q + kv)
-            + optional(config.post_norms, hidden)
+            + optional(config.post_norms, 2 * hidden)
             + optional(dropped, 2 * widest)
             + optional(scaled, widest * if dropped { 2 } else { 1 });
         let ends = vocab * hidden;
@@ -89,6 +90,7 @@ impl Sizes {
         let rope = (config.max_position_embeddings * config.head_dim) as u64;
         Sizes {
             hidden,
+            head: config.head_dim as u64,
             vocab,
             layers: slots.layers.len() as u64,
             backward: behind.len() as u64,
@@ -116,7 +118,8 @@ impl Sizes {
     pub(super) fn transient(&self, part: &Part, threads: u64, recompute: bool) -> u64 {
         let own = self.transient + if recompute { self.layer } else { 0 };
         let at_once = threads.min(part.shards);
-        let scores = 2 * 64 * part.longest;
+        // Probabilities of 64 rows and their gradients, and keys and values that are laid out.
+        let scores = (2 * 64 + 3 * self.head) * part.longest;
         let own = if self.backward > 0 { own } else { 0 };
         // dx, and candle's sums of it.
         (at_once * (part.shard * own + scores) + 2 * part.tokens * self.hidden) * F32
@@ -129,11 +132,10 @@ impl Sizes {
         (chunks + part.shards * self.output) * F32
     }
 
-    /// Room in which all threads lay out rows, which they keep.
+    /// Room in which all threads lay out rows.
     pub(super) fn rooms(&self, part: &Part, threads: u64) -> u64 {
         let rows = part.targets.min(head::CHUNK as u64) * self.vocab.min(math::LARGEST as u64);
-        let largest = rows.max(part.shard * self.widest) * F32;
-        threads.min(part.shards) * largest.min(KEPT as u64)
+        threads.min(part.shards) * rows.max(part.shard * self.widest) * F32
     }
 
     /// Partial sums of a layer's gradients and of the output layer's, beside the sums.
