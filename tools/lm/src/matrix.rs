@@ -164,19 +164,6 @@ impl Matrix {
         }
     }
 
-    /// The same numbers as f32 in memory.
-    pub fn decoded(&self) -> Self {
-        match &self.0 {
-            Data::Plain(_) => self.clone(),
-            Data::Stored { .. } => self.floats().into_owned().into(),
-        }
-    }
-
-    /// The same where its numbers can be used where they are, else [`Matrix::decoded`].
-    pub(crate) fn in_place(&self) -> Self {
-        if self.plain().is_some() { self.clone() } else { self.decoded() }
-    }
-
     /// The bytes of all its numbers, and how they are stored.
     pub fn raw(&self) -> (Stored, &[u8]) {
         match &self.0 {

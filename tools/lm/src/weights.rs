@@ -100,9 +100,6 @@ pub enum Check {
     Later,
 }
 
-/// Models of more weights are trained as they are stored.
-const LARGEST_DECODED: usize = 1 << 28;
-
 /// How numbers are stored in a safetensors file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
@@ -160,20 +157,6 @@ impl Weights {
         }
         drop(opened);
         Ok((weights, Files(maps.into_iter().map(|(_, map)| map).collect())))
-    }
-
-    /// The same weights as they are best trained: decoded to f32, unless there are more than 2^28 of them, a gigabyte in f32. It
-    /// depends on nothing else, so that results do not. What is f32 already is used where it is.
-    pub fn for_training(self, config: &Config) -> Self {
-        if config.parameters() <= LARGEST_DECODED { self.decoded() } else { self }
-    }
-
-    /// The same weights in f32.
-    pub fn decoded(mut self) -> Self {
-        let linears = self.layers.iter_mut().flat_map(LayerWeights::linears_mut);
-        let all = linears.chain([&mut self.embed]).chain(&mut self.head);
-        all.for_each(|matrix| *matrix = matrix.in_place());
-        self
     }
 
     /// Writes `model.safetensors` into `dir`, whole or not at all.

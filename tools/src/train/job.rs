@@ -46,8 +46,7 @@ const MARGIN: (f64, f64, f64) = (0.05, 2.0, 20.0);
 pub(super) fn run(job: &Job, live: &mut Live<'_>) -> anyhow::Result<Output> {
     let on_device = compute(&job.device)?;
     job.settings.check().map_err(anyhow::Error::msg)?;
-    let mut model = Model::open(&job.base).context("the base cannot be used")?;
-    model.weights = model.weights.for_training(&model.config);
+    let model = Model::open(&job.base).context("the base cannot be used")?;
     let data = Data::load(job, &model)?;
     let mut findings = match &data.tally {
         None => faults::rows(&model.tokenizer, &data.train)?,

@@ -1,15 +1,17 @@
 """PyTorch + PEFT's side of the benchmark: LoRA training on a random model; prints one line of JSON.
 
-    python peer.py CONFIG STEPS THREADS ROWS LENGTH RANK
+    python peer.py CONFIG STEPS THREADS ROWS LENGTH RANK float32|bfloat16 eager|compiled
 """
 
 import json
 import os
+import resource
 import sys
 import time
 
 config = json.loads(sys.argv[1])
-steps, threads, rows, length, rank = map(int, sys.argv[2:])
+steps, threads, rows, length, rank = map(int, sys.argv[2:7])
+dtype, how = sys.argv[7:]
 os.environ["OMP_NUM_THREADS"] = str(threads)
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -28,21 +30,27 @@ def cpu_seconds():
     return times.user + times.system
 
 
+def faults_so_far():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
+
+
 torch.set_num_threads(threads)
 torch.manual_seed(1)
-model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32)
+model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=getattr(torch, dtype))
 model.config.use_cache = False
 lora = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
 model = get_peft_model(model, lora)
 model.train()
+run = torch.compile(model) if how == "compiled" else model
 trained = [p for p in model.parameters() if p.requires_grad]
 optimizer = torch.optim.AdamW(trained, lr=2e-4, weight_decay=0.0)
 ids = torch.randint(0, config["vocab_size"], (rows, length))
 
-seconds, cpu = [], []
+seconds, cpu, faults = [], [], []
 for _ in range(steps):
-    began, computed = time.perf_counter(), cpu_seconds()
-    loss = model(input_ids=ids, labels=ids).loss
+    began, computed, faulted = time.perf_counter(), cpu_seconds(), faults_so_far()
+    loss = run(input_ids=ids, labels=ids).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
@@ -50,4 +58,5 @@ for _ in range(steps):
     loss.item()
     seconds.append(time.perf_counter() - began)
     cpu.append(cpu_seconds() - computed)
-print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_bytes": peak_bytes()}))
+    faults.append(faults_so_far() - faulted)
+print(json.dumps({"seconds": seconds, "cpu": cpu, "faults": faults, "peak_bytes": peak_bytes()}))

@@ -31,6 +31,10 @@ pub enum Setting {
     Tuned,
     /// The same, and MKL told that the processor is Intel's.
     TunedWide,
+    /// As [`Setting::Tuned`], through `torch.compile`.
+    Compiled,
+    /// As [`Setting::Tuned`], model and arithmetic in bfloat16.
+    Bfloat16,
 }
 
 impl Setting {
@@ -40,7 +44,14 @@ impl Setting {
             Setting::Default => "PyTorch + PEFT, default allocator",
             Setting::Tuned => "the same, tuned allocator",
             Setting::TunedWide => "the same, and MKL's AVX-512 path",
+            Setting::Compiled => "tuned allocator and torch.compile",
+            Setting::Bfloat16 => "tuned allocator, in bfloat16",
         }
+    }
+
+    /// Whether it is what ours is compared with: the same precision, ready as quickly.
+    pub fn compared(self) -> bool {
+        !matches!(self, Setting::Compiled | Setting::Bfloat16)
     }
 }
 
@@ -72,10 +83,11 @@ impl Peer {
         Ok(Peer { python, script, shim })
     }
 
-    /// The settings that make sense on this machine.
-    pub fn settings(&self) -> Vec<Setting> {
+    /// The settings that make sense on this machine; those that are compared come first.
+    pub fn settings(&self, all: bool) -> Vec<Setting> {
         let mut settings = vec![Setting::Default, Setting::Tuned];
         settings.extend(self.shim.is_some().then_some(Setting::TunedWide));
+        settings.extend([Setting::Compiled, Setting::Bfloat16].into_iter().filter(|_| all));
         settings
     }
 
@@ -84,6 +96,8 @@ impl Peer {
         let mut command = Command::new(&self.python);
         command.arg("-Wignore").arg(&self.script).arg(shape.json);
         command.args([steps, threads, ROWS, LENGTH, RANK].map(|n| n.to_string()));
+        command.arg(if setting == Setting::Bfloat16 { "bfloat16" } else { "float32" });
+        command.arg(if setting == Setting::Compiled { "compiled" } else { "eager" });
         for (name, value) in TUNED {
             command.env_remove(name);
             if setting != Setting::Default {

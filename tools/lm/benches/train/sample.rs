@@ -7,12 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::{LENGTH, ROWS, shared::median};
 
 /// One process's figures, printed as one line of JSON.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Sample {
     /// Seconds of each step.
     pub seconds: Vec<f64>,
     /// Seconds that all its threads computed in each step.
     pub cpu: Vec<f64>,
+    /// Pages that the system had to give it in each step.
+    pub faults: Vec<u64>,
+    /// Calls of the allocator in each step, where they are counted.
+    #[serde(default)]
+    pub allocations: Vec<u64>,
     /// Largest resident memory since it started.
     pub peak_bytes: u64,
 }
@@ -36,13 +41,16 @@ pub struct Samples {
     pub name: &'static str,
     seconds: Vec<f64>,
     cpu: Vec<f64>,
+    faults: Vec<f64>,
+    allocations: Vec<f64>,
     peaks: Vec<f64>,
 }
 
 impl Samples {
     /// None yet.
     pub fn new(name: &'static str) -> Self {
-        Samples { name, seconds: Vec::new(), cpu: Vec::new(), peaks: Vec::new() }
+        let none = Vec::new;
+        Samples { name, seconds: none(), cpu: none(), faults: none(), allocations: none(), peaks: none() }
     }
 
     /// Adds a process's figures without its first step, which warms up.
@@ -50,6 +58,8 @@ impl Samples {
         eprintln!("  {}: {:.2?} s", self.name, sample.seconds);
         self.seconds.extend(sample.seconds.iter().skip(1));
         self.cpu.extend(sample.cpu.iter().skip(1));
+        self.faults.extend(sample.faults.iter().skip(1).map(|n| *n as f64));
+        self.allocations.extend(sample.allocations.iter().skip(1).map(|n| *n as f64));
         self.peaks.push(sample.peak_bytes as f64);
     }
 
@@ -61,6 +71,16 @@ impl Samples {
     /// Seconds of computing per token in the median step.
     pub fn cpu_per_token(&self) -> f64 {
         median(self.cpu.clone()) / (ROWS * LENGTH) as f64
+    }
+
+    /// Page faults in the median step.
+    pub fn faults(&self) -> f64 {
+        median(self.faults.clone())
+    }
+
+    /// Calls of the allocator in the median step; `None` where they are not counted.
+    pub fn allocations(&self) -> Option<f64> {
+        (!self.allocations.is_empty()).then(|| median(self.allocations.clone()))
     }
 
     /// Median of the processes' peaks.
@@ -78,13 +98,25 @@ pub fn output(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// Seconds that this process has computed in user mode and in the system.
-pub fn cpu_seconds() -> Result<f64, String> {
-    let stat = std::fs::read_to_string("/proc/self/stat").map_err(|e| format!("/proc/self/stat: {e}"))?;
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: Option<u64> = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().ok()).sum();
-    // Linux counts these in hundredths of a second on every platform that is supported.
-    ticks.map(|ticks| ticks as f64 / 100.0).ok_or_else(|| "unexpected /proc/self/stat".into())
+/// What the system has counted for this process so far.
+pub struct Counted {
+    /// Seconds computed in user mode and in the system, by all threads.
+    pub cpu: f64,
+    /// Page faults, with and without reading.
+    pub faults: u64,
+}
+
+impl Counted {
+    /// Reads `/proc/self/stat`.
+    pub fn now() -> Result<Self, String> {
+        let stat = std::fs::read_to_string("/proc/self/stat").map_err(|e| format!("/proc/self/stat: {e}"))?;
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let field = |i: usize| after_name.split_whitespace().nth(i).and_then(|n| n.parse::<u64>().ok());
+        let sum = |a, b| field(a)?.checked_add(field(b)?);
+        let (faults, ticks) = sum(7, 9).zip(sum(11, 12)).ok_or("unexpected /proc/self/stat")?;
+        // Linux counts time in hundredths of a second on every platform that is supported.
+        Ok(Counted { cpu: ticks as f64 / 100.0, faults })
+    }
 }
 
 /// Largest resident memory of this process since it was started.

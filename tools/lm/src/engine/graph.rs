@@ -16,7 +16,7 @@ use super::{
     batch::Batch,
     head::{Head, Loss},
     layer::{Layer, Saved, Shape, all_row_norms},
-    linear::Weight,
+    linear::{Way, Weight},
     math::RmsNorm,
     ops::{LayerOp, LossOp, attend, lock, merge, segments},
     params::Slots,
@@ -160,8 +160,7 @@ impl Graph {
         };
         let scale = self.config.embedding_scale();
         let layers = || self.weights.layers.iter().zip(&self.slots.layers).zip(&params.layers);
-        let norms: Vec<_> = layers().map(|((w, slots), theta)| all_row_norms(&self.shape, w, slots, theta)).collect();
-        let losses: Vec<Loss> = (0..batch.shards.len())
+        let mut shards: Vec<_> = (0..batch.shards.len())
             .into_par_iter()
             .map(|i| {
                 let (tokens, mut x) = (&batch.tokens[batch.rows(i)], Vec::new());
@@ -172,18 +171,24 @@ impl Graph {
                         x.extend(tokens.iter().flat_map(row).map(|value| value * scale));
                     }
                 }
-                let (segments, mut y, mut saved) = (segments(batch, i), vec![0.0; x.len()], Saved::default());
                 watch(0, &x);
-                for (index, (((weights, slots), theta), norms)) in layers().zip(&norms).enumerate() {
-                    let layer = Layer::new(&self.shape, index, weights, slots, theta, norms);
-                    let mut attend = attend(layer.heads(), &segments);
-                    layer.forward((&x, &[]), &segments, &mut y, &mut saved, &mut attend);
-                    std::mem::swap(&mut x, &mut y);
-                    watch(index + 1, &x);
-                }
-                head.cross_entropy(&x, &batch.shard_targets(i), None)
+                (segments(batch, i), vec![0.0; x.len()], x, Saved::default())
             })
             .collect();
+        for (index, ((weights, slots), theta)) in layers().enumerate() {
+            let norms = all_row_norms(&self.shape, weights, slots, theta);
+            let layer = Layer::new(&self.shape, index, weights, slots, theta, &norms);
+            let panels = layer.lay_out(Way::Forward);
+            let layer = layer.with(&panels);
+            shards.par_iter_mut().for_each(|(segments, y, x, saved)| {
+                let mut attend = attend(layer.heads(), segments);
+                layer.forward((x, &[]), segments, y, saved, &mut attend);
+                std::mem::swap(x, y);
+                watch(index + 1, x);
+            });
+        }
+        let losses = shards.into_par_iter().enumerate();
+        let losses = losses.map(|(i, (_, _, x, _))| head.cross_entropy(&x, &batch.shard_targets(i), None)).collect();
         merge(losses)
     }
 }

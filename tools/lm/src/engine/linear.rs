@@ -1,5 +1,7 @@
 //! A linear layer with its adapter: forward, and a backward written by hand.
 
+use std::ops::Range;
+
 use super::{
     dropout::Dropout,
     math::{self, nn, nt, product, tn},
@@ -224,10 +226,18 @@ pub fn row_norms(slot: &LinearSlot, weight: Weight<'_>, (out, inp): (usize, usiz
 impl Linear<'_> {
     /// Its weight laid out for passes over many shards, where that is of use.
     pub fn lay_out(&self, way: Way) -> Option<Panels> {
-        let Weight::Plain(w) = self.weight else { return None };
-        match way {
-            Way::Forward => Panels::together(Isa::best(), (self.out, self.inp), Operand::rows(w, self.inp)),
-            Way::Backward => Panels::together(Isa::best(), (self.inp, self.out), Operand::columns(w, self.inp)),
+        let (isa, inp) = (Isa::best(), self.inp);
+        let (forward, backward) = ((self.out, inp), (inp, self.out));
+        match (self.weight, way) {
+            (Weight::Plain(w), Way::Forward) => Panels::together(isa, forward, Operand::rows(w, inp)),
+            (Weight::Plain(w), Way::Backward) => Panels::together(isa, backward, Operand::columns(w, inp)),
+            (Weight::Stored(matrix), way) => {
+                let read = |rows: Range<usize>, to: &mut [f32]| matrix.read(rows.start * inp..rows.end * inp, to);
+                match way {
+                    Way::Forward => Panels::of_rows(isa, forward, read),
+                    Way::Backward => Panels::of_columns(isa, backward, read),
+                }
+            }
         }
     }
 

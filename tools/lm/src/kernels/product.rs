@@ -19,6 +19,9 @@ pub const DEPTH: usize = 576;
 /// Terms up to which an operand joins the last piece of the one before it, instead of passing over the result once more.
 const SHORT: usize = 64;
 
+/// Rows of a matrix that are read at a time where they are terms. It divides [`DEPTH`].
+const READ: usize = 32;
+
 /// Bytes of a cache line, at which panels begin.
 const LINE: usize = 64;
 
@@ -85,20 +88,58 @@ impl Panels {
     /// Lays out `dims.0` columns of `dims.1` terms each, on this thread. Nothing where a set has no use for it, or a panel would be
     /// mostly empty.
     pub fn new(isa: Isa, dims: (usize, usize), from: Operand<'_>) -> Option<Self> {
-        Self::fill(isa, dims, from, |panels| panels.into_iter().for_each(|panel| isa.run(panel)))
+        Self::fill(isa, dims, |panels| panels.into_iter().for_each(|mut panel| panel.lay_out(isa, from)))
     }
 
     /// The same on all threads.
     pub fn together(isa: Isa, dims: (usize, usize), from: Operand<'_>) -> Option<Self> {
-        Self::fill(isa, dims, from, |panels| panels.into_par_iter().for_each(|panel| isa.run(panel)))
+        Self::fill(isa, dims, |panels| panels.into_par_iter().for_each(|mut panel| panel.lay_out(isa, from)))
     }
 
-    fn fill(
+    /// [`Panels::together`] whose columns are the rows of a matrix `[columns, terms]` that must be read: `read` is called with some
+    /// of its rows, and where to write their numbers.
+    pub fn of_rows(
         isa: Isa,
         (columns, terms): (usize, usize),
-        from: Operand<'_>,
-        lay: impl FnOnce(Vec<LayPanel<'_>>),
+        read: impl Fn(Range<usize>, &mut [f32]) + Sync,
     ) -> Option<Self> {
+        Self::fill(isa, (columns, terms), |panels| {
+            let by_column = |panel: &LayPanel<'_>| panel.column;
+            in_groups(panels, by_column, |panels| {
+                let first = panels[0].column;
+                let rows = first..columns.min(first + panels[0].wide);
+                let mut numbers = Room::new(rows.len() * terms);
+                read(rows, &mut numbers);
+                for panel in panels {
+                    panel.column = 0;
+                    panel.lay_out(isa, Operand::rows(&numbers, terms));
+                }
+            });
+        })
+    }
+
+    /// [`Panels::of_rows`] of a matrix `[terms, columns]`.
+    pub fn of_columns(
+        isa: Isa,
+        (columns, terms): (usize, usize),
+        read: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    ) -> Option<Self> {
+        Self::fill(isa, (columns, terms), |panels| {
+            let parts = panels.into_iter().flat_map(LayPanel::split).collect();
+            let by_term = |panel: &LayPanel<'_>| panel.term;
+            in_groups(parts, by_term, |panels| {
+                let (first, terms) = (panels[0].term, panels[0].terms);
+                let mut numbers = Room::new(terms * columns);
+                read(first..first + terms, &mut numbers);
+                for panel in panels {
+                    panel.term = 0;
+                    panel.lay_out(isa, Operand::columns(&numbers, columns));
+                }
+            });
+        })
+    }
+
+    fn fill(isa: Isa, (columns, terms): (usize, usize), lay: impl FnOnce(Vec<LayPanel<'_>>)) -> Option<Self> {
         let wide = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) if columns > LANES => 32,
@@ -113,8 +154,8 @@ impl Panels {
         for (piece, laid) in laid[begin..][..all * terms].chunks_mut(all * DEPTH).enumerate() {
             let terms = laid.len() / all;
             panels.extend(laid.chunks_mut(wide * terms).enumerate().map(|(panel, to)| {
-                let (from, left) = (from.from(panel * wide, piece * DEPTH), columns - panel * wide);
-                LayPanel { wide, to, terms, from, left }
+                let (column, term) = (panel * wide, piece * DEPTH);
+                LayPanel { wide, to, terms, column, term, left: columns - column }
             }));
         }
         lay(panels);
@@ -130,22 +171,54 @@ impl Panels {
     }
 }
 
+/// Some terms of a panel that is to be laid out.
 struct LayPanel<'a> {
     wide: usize,
     to: &'a mut [f32],
     terms: usize,
-    from: Operand<'a>,
+    /// The first of its columns and of its terms.
+    column: usize,
+    term: usize,
+    /// Columns from the first on.
     left: usize,
 }
 
-impl Kernel for LayPanel<'_> {
+impl<'a> LayPanel<'a> {
+    fn lay_out(&mut self, isa: Isa, from: Operand<'_>) {
+        isa.run(LayFrom(from.from(self.column, self.term), self));
+    }
+
+    /// In parts of [`READ`] terms.
+    fn split(self) -> impl Iterator<Item = Self> {
+        let LayPanel { wide, to, column, term, left, .. } = self;
+        to.chunks_mut(wide * READ).enumerate().map(move |(part, to)| {
+            let terms = to.len() / wide;
+            LayPanel { wide, to, terms, column, term: term + part * READ, left }
+        })
+    }
+}
+
+/// Calls `lay` with the panels that agree in `key`, on all threads.
+fn in_groups<'a>(
+    mut panels: Vec<LayPanel<'a>>,
+    key: fn(&LayPanel<'a>) -> usize,
+    lay: impl Fn(&mut [LayPanel<'a>]) + Sync + Send,
+) {
+    panels.sort_by_key(key);
+    panels.par_chunk_by_mut(|a, b| key(a) == key(b)).for_each(lay);
+}
+
+struct LayFrom<'a, 'b, 'c>(Operand<'a>, &'b mut LayPanel<'c>);
+
+impl Kernel for LayFrom<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Lanes>(self, set: S) {
-        match self.wide {
-            32 => lay_out::<S, 32>(set, self.to, self.terms, self.from, self.left),
-            _ => lay_out::<S, 16>(set, self.to, self.terms, self.from, self.left),
+        let LayFrom(from, LayPanel { wide, to, terms, left, .. }) = self;
+        match wide {
+            32 => lay_out::<S, 32>(set, to, *terms, from, *left),
+            _ => lay_out::<S, 16>(set, to, *terms, from, *left),
         }
     }
 }
@@ -598,6 +671,25 @@ mod tests {
         }
     }
 
+    /// How a right operand is laid out.
+    #[derive(Clone, Copy)]
+    enum Laid {
+        InPlace,
+        Before,
+        Read,
+    }
+
+    /// Panels of an operand that is read row by row.
+    fn read(isa: Isa, dims: (usize, usize), from: Operand<'_>) -> Option<Panels> {
+        let (between, width) = if from.along == 1 { (from.across, dims.1) } else { (from.along, dims.0) };
+        let rows = |rows: Range<usize>, to: &mut [f32]| {
+            assert_eq!(to.len(), rows.len() * width);
+            rows.zip(to.chunks_mut(width))
+                .for_each(|(i, to)| to.copy_from_slice(&from.numbers[i * between..][..width]));
+        };
+        if from.along == 1 { Panels::of_rows(isa, dims, rows) } else { Panels::of_columns(isa, dims, rows) }
+    }
+
     fn at(operand: &Operand<'_>, sum: usize, term: usize) -> f64 {
         f64::from(operand.numbers[sum * operand.across + term * operand.along])
     }
@@ -616,10 +708,14 @@ mod tests {
             let (c, d) = (operand(&c, (m, extra), left, gap), operand(&d, (n, extra), !right, gap));
             Room::new(1 << 17).fill(f32::NAN);
             for isa in Isa::all() {
-                let run = |first: usize, rows: usize, laid: bool| {
+                let run = |first: usize, rows: usize, laid: Laid| {
                     let (x, z) = (a.from(first, 0), c.from(first, 0));
                     let (x, z) = (Rows::new(isa, (rows, k), x), Rows::new(isa, (rows, extra), z));
-                    let panels = Panels::new(isa, (n, k), b).filter(|_| laid);
+                    let panels = match laid {
+                        Laid::InPlace => None,
+                        Laid::Before => Panels::new(isa, (n, k), b),
+                        Laid::Read => read(isa, (n, k), b),
+                    };
                     let mut parts = vec![(&x, panels.as_ref().map_or(Columns::InPlace(b), Columns::Laid))];
                     parts.extend((extra > 0).then_some((&z, Columns::InPlace(d))));
                     let mut y = vec![1.0; rows * (n + gap)];
@@ -627,8 +723,9 @@ mod tests {
                     multiply(&parts, to);
                     y
                 };
-                let got = run(0, m, false);
-                prop_assert_eq!(&got, &run(0, m, true), "{}: panels change it", isa.name());
+                let got = run(0, m, Laid::InPlace);
+                prop_assert_eq!(&got, &run(0, m, Laid::Before), "{}: panels change it", isa.name());
+                prop_assert_eq!(&got, &run(0, m, Laid::Read), "{}: panels that are read change it", isa.name());
                 for (i, row) in got.chunks_exact(n + gap).enumerate() {
                     let (row, behind) = row.split_at(n);
                     prop_assert!(behind.iter().all(|x| *x == 1.0), "{} writes between rows", isa.name());
@@ -639,7 +736,7 @@ mod tests {
                     }
                 }
                 for row in [0, m / 2, m - 1] {
-                    let alone = run(row, 1, false);
+                    let alone = run(row, 1, Laid::InPlace);
                     prop_assert_eq!(&got[row * (n + gap)..][..n + gap], &alone[..], "{}: alone it differs", isa.name());
                 }
             }

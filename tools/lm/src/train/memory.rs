@@ -18,7 +18,7 @@ use crate::{
         params::{Method, Slots},
     },
     error::{Error, Result},
-    weights::{LayerWeights, Numbers, Weights},
+    weights::{Numbers, Weights},
 };
 
 mod sizes;
@@ -302,10 +302,7 @@ impl<'a> Demand<'a> {
         let weights = self.weights.bytes(self.config) as u64;
         let owned = owned(self.weights, self.config);
         let held = memory.held.checked_sub(owned).filter(|_| memory.held > 0).unwrap_or(UNKNOWN);
-        let whole = slots.layers.iter().flat_map(|layer| &layer.linears).any(|slot| slot.weight.is_some());
-        let plain = self.weights.layers.iter().flat_map(LayerWeights::linears).any(|weight| weight.plain().is_some());
-        let panels = if plain || whole { sizes.panels } else { 0 };
-        let other = held + PROGRAM + sizes.tables + panels + rooms + PANEL * self.threads as u64;
+        let other = held + PROGRAM + sizes.tables + sizes.panels + rooms + PANEL * self.threads as u64;
         // An adapter is tried out at the end: merged into copies of the layers that it changes.
         let merged = 3 * n + sizes.merged;
         let total = (weights + other + (standing + peak).max(merged)).max(memory.peak);

@@ -20,7 +20,7 @@ pub type Golden = std::collections::HashMap<String, Tensor>;
 pub fn golden(name: &str) -> (PathBuf, Config, Weights, Golden) {
     let dir = crate::golden(name);
     let config = Config::from_json(&std::fs::read_to_string(dir.join("config.json")).unwrap()).unwrap();
-    let weights = Weights::load(&dir, &config).unwrap().for_training(&config);
+    let weights = Weights::load(&dir, &config).unwrap();
     let expected = candle_core::safetensors::load(dir.join("expected.safetensors"), &Device::Cpu).unwrap();
     (dir, config, weights, expected)
 }

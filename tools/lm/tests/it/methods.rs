@@ -14,10 +14,10 @@ use tunesmith_lm::{
     generate::Session,
     gguf::{self, Quant},
     lora::{Adapter, LoraConfig},
-    matrix::Stored,
+    matrix::{Matrix, Stored},
     model::Model,
     rng::Rng,
-    weights::{Dtype, Weights},
+    weights::{Dtype, LayerWeights, Weights},
 };
 
 use crate::engine::{Golden, floats, furthest, golden, relative, row};
@@ -147,9 +147,9 @@ fn merged_models_of_every_method_equal_peft_and_files_keep_their_meaning() {
     }
 }
 
-/// What is opened stays as it is stored, also f32 that does not begin where the processor can use it; a training decodes it.
+/// What is opened stays as it is stored, also f32 that does not begin where the processor can use it.
 #[test]
-fn a_small_base_is_decoded_for_its_training() {
+fn a_base_stays_as_it_is_stored() {
     let model = Model::open(&crate::golden("llama/tied")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     model.weights.save(dir.path(), &model.config, Dtype::F32).unwrap();
@@ -163,10 +163,9 @@ fn a_small_base_is_decoded_for_its_training() {
     let moved = Weights::load(dir.path(), &model.config).unwrap();
     for (weights, stored) in [(model.weights.clone(), Stored::BF16), (moved, Stored::F32)] {
         assert_eq!(weights.layers[0].q.dtype(), Some(stored));
-        let decoded = weights.clone().for_training(&model.config);
-        let kinds = decoded.layers.iter().flat_map(|layer| layer.linears().map(|matrix| matrix.dtype()));
-        assert!(kinds.chain([decoded.embed.dtype()]).all(|kind| kind.is_none()));
-        assert!(decoded == weights);
+        let kinds = weights.layers.iter().flat_map(|layer| layer.linears().map(|matrix| matrix.dtype()));
+        assert!(kinds.chain([weights.embed.dtype()]).all(|kind| kind == Some(stored)));
+        assert!(weights == model.weights);
     }
 }
 
@@ -185,7 +184,13 @@ fn a_quantised_or_mapped_base_trains_as_its_decoded_numbers_do() {
 
 /// The same model with its numbers in f32.
 pub fn decoded(model: &Model) -> Model {
-    Model { weights: model.weights.clone().decoded(), ..model.clone() }
+    let (mut model, decoded) = (model.clone(), |matrix: &Matrix| matrix.floats().into_owned().into());
+    let Weights { embed, layers, head, .. } = &mut model.weights;
+    for LayerWeights { q, k, v, o, gate, up, down, .. } in layers {
+        [q, k, v, o, gate, up, down].into_iter().for_each(|matrix| *matrix = decoded(matrix));
+    }
+    [embed].into_iter().chain(head).for_each(|matrix| *matrix = decoded(matrix));
+    model
 }
 
 /// Loss and gradients of DoRA are the same whether matrices are decoded at once or stay as they are stored.
