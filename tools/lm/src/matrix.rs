@@ -104,6 +104,11 @@ impl Matrix {
         }
     }
 
+    /// Whether its bytes are in memory and not in a file.
+    pub fn in_memory(&self) -> bool {
+        !matches!(&self.0, Data::Stored { bytes: Bytes::Mapped(..), .. })
+    }
+
     /// Its numbers, where they are f32, in memory or in a file that has them where the processor can read them.
     pub fn plain(&self) -> Option<&[f32]> {
         match &self.0 {

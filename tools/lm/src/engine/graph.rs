@@ -118,6 +118,7 @@ impl Graph {
                     (true, false) => Keep::All,
                     (true, true) => Keep::Recompute,
                 },
+                decode: !self.recompute,
                 saved: Mutex::default(),
             };
             let theta = theta.map_or_else(nothing, |var| Ok(var.as_tensor().clone()))?;
@@ -178,8 +179,8 @@ impl Graph {
         for (index, ((weights, slots), theta)) in layers().enumerate() {
             let norms = all_row_norms(&self.shape, weights, slots, theta);
             let layer = Layer::new(&self.shape, index, weights, slots, theta, &norms);
-            let panels = layer.lay_out(Way::Forward);
-            let layer = layer.with(&panels);
+            let laid = layer.lay_out(Way::Forward, !self.recompute);
+            let layer = layer.with(&laid);
             shards.par_iter_mut().for_each(|(segments, y, x, saved)| {
                 let mut attend = attend(layer.heads(), segments);
                 layer.forward((x, &[]), segments, y, saved, &mut attend);
@@ -187,8 +188,9 @@ impl Graph {
                 watch(index + 1, x);
             });
         }
-        let losses = shards.into_par_iter().enumerate();
-        let losses = losses.map(|(i, (_, _, x, _))| head.cross_entropy(&x, &batch.shard_targets(i), None)).collect();
+        let rows: Vec<_> = shards.into_iter().map(|(_, _, x, _)| x).collect();
+        let losses = rows.par_iter().enumerate();
+        let losses = losses.map(|(i, x)| head.cross_entropy(x, &batch.shard_targets(i), None)).collect();
         merge(losses)
     }
 }

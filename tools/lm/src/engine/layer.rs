@@ -5,13 +5,13 @@ use std::ops::Range;
 use super::{
     attention::{self, Heads},
     dropout::Dropout,
-    linear::{Grads, Kept, Linear, Lora, Low, Way, Weight, add, row_norms},
+    linear::{Grads, Kept, Laid, Linear, Lora, Low, Way, Weight, add, row_norms},
     math::{self, RmsNorm, Rope},
     params::{LayerSlots, shapes},
 };
 use crate::{
     config::{Activation, Config},
-    kernels::{product::Panels, room::Room},
+    kernels::room::Room,
     weights::LayerWeights,
 };
 
@@ -91,8 +91,8 @@ pub struct Saved {
 /// For each linear layer the norms of the rows of its changed weight, which DoRA divides by.
 pub type RowNorms = [Vec<f32>; 7];
 
-/// The weights of a layer, laid out for one pass.
-pub type AllPanels = [Option<Panels>; 7];
+/// The weights of a layer, ready for one pass.
+pub type AllLaid = [Laid; 7];
 
 /// The row norms of a layer: made once for all rows of a pass.
 pub fn all_row_norms(shape: &Shape, weights: &LayerWeights, slots: &LayerSlots, theta: &[f32]) -> RowNorms {
@@ -180,14 +180,14 @@ impl<'a> Layer<'a> {
         self
     }
 
-    /// Its weights laid out for one pass of all shards; what is of no use is left out.
-    pub fn lay_out(&self, way: Way) -> AllPanels {
-        self.linears.each_ref().map(|linear| linear.lay_out(way))
+    /// Its weights made ready for one pass of all shards, see [`Linear::lay_out`].
+    pub fn lay_out(&self, way: Way, decode: bool) -> AllLaid {
+        self.linears.each_ref().map(|linear| linear.lay_out(way, decode))
     }
 
-    /// The same layer with weights that are laid out for the pass that is done.
-    pub fn with(mut self, panels: &'a AllPanels) -> Self {
-        self.linears.iter_mut().zip(panels).for_each(|(linear, panels)| linear.panels = panels.as_ref());
+    /// The same layer with weights that are ready for the pass that is done.
+    pub fn with(mut self, laid: &'a AllLaid) -> Self {
+        self.linears.iter_mut().zip(laid).for_each(|(linear, laid)| linear.with(laid));
         self
     }
 

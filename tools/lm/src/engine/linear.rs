@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::{
     dropout::Dropout,
     math::{self, nn, nt, product, tn},
@@ -172,6 +174,16 @@ pub enum Way {
     Backward,
 }
 
+/// A weight that is ready for a pass of many shards.
+pub enum Laid {
+    /// As it was.
+    Not,
+    /// Laid out.
+    Panels(Panels),
+    /// Decoded, where panels are of no use.
+    Numbers(Room),
+}
+
 /// An adapter in place.
 pub struct Lora<'a> {
     a: &'a [f32],
@@ -223,21 +235,38 @@ pub fn row_norms(slot: &LinearSlot, weight: Weight<'_>, (out, inp): (usize, usiz
     norms
 }
 
-impl Linear<'_> {
-    /// Its weight laid out for passes over many shards, where that is of use.
-    pub fn lay_out(&self, way: Way) -> Option<Panels> {
+impl<'a> Linear<'a> {
+    /// Its weight made ready for a pass of many shards. One that is stored is left as it is unless it may be decoded whole.
+    pub fn lay_out(&self, way: Way, decode: bool) -> Laid {
         let (isa, inp) = (Isa::best(), self.inp);
         let (forward, backward) = ((self.out, inp), (inp, self.out));
-        match (self.weight, way) {
+        let read =
+            |matrix: &Matrix, rows: Range<usize>, to: &mut [f32]| matrix.read(rows.start * inp..rows.end * inp, to);
+        let panels = match (self.weight, way) {
+            (Weight::Stored(_), _) if !decode => return Laid::Not,
             (Weight::Plain(w), Way::Forward) => Panels::together(isa, forward, Operand::rows(w, inp)),
             (Weight::Plain(w), Way::Backward) => Panels::together(isa, backward, Operand::columns(w, inp)),
-            (Weight::Stored(matrix), way) => {
-                let read = |rows: Range<usize>, to: &mut [f32]| matrix.read(rows.start * inp..rows.end * inp, to);
-                match way {
-                    Way::Forward => Panels::of_rows(isa, forward, read),
-                    Way::Backward => Panels::of_columns(isa, backward, read),
-                }
+            (Weight::Stored(w), Way::Forward) => Panels::of_rows(isa, forward, |rows, to| read(w, rows, to)),
+            (Weight::Stored(w), Way::Backward) => Panels::of_columns(isa, backward, |rows, to| read(w, rows, to)),
+        };
+        match (panels, self.weight) {
+            (Some(panels), _) => Laid::Panels(panels),
+            (None, Weight::Plain(_)) => Laid::Not,
+            (None, Weight::Stored(w)) => {
+                let mut numbers = Room::new(self.out * inp);
+                let parts = numbers.par_chunks_mut(TILE * inp).enumerate();
+                parts.for_each(|(i, to)| read(w, i * TILE..i * TILE + to.len() / inp, to));
+                Laid::Numbers(numbers)
             }
+        }
+    }
+
+    /// The same layer with what [`Linear::lay_out`] gave for the pass that is done.
+    pub fn with(&mut self, laid: &'a Laid) {
+        match laid {
+            Laid::Not => {}
+            Laid::Panels(panels) => self.panels = Some(panels),
+            Laid::Numbers(numbers) => self.weight = Weight::Plain(numbers),
         }
     }
 
@@ -318,7 +347,7 @@ impl Linear<'_> {
     fn weigh(&self, rows: usize, y: &mut [f32], x: &[f32]) {
         match self.steps {
             true => self.weight.step(rows, y, x, (false, 1.0)),
-            false => self.weight.forward((rows, self.out, self.inp), y, x),
+            false => self.weight.times(&laid_out(rows, x), (self.panels, None), (self.out, self.inp), y, false),
         }
     }
 
@@ -412,9 +441,9 @@ impl Linear<'_> {
         });
         if let (Some(scaled), Some(behind)) = (&scaled, &mut behind) {
             // y = x Wᵀ + (g − 1) · (x' Wᵀ) + …, with x' the dropped-out x.
-            self.weight.backward(sizes, dx, dy, add);
+            self.weight.back((&laid_out(rows, dy), dy), (self.panels, None), sizes, (dx, add));
             let rest: Vec<f32> = scaled.iter().zip(dy).map(|(scaled, dy)| scaled - dy).collect();
-            self.weight.backward(sizes, behind, &rest, true);
+            self.weight.back((&laid_out(rows, &rest), &rest), (self.panels, None), sizes, (behind, true));
         }
         let apart = scaled.is_some() && behind.is_some();
         let dy = scaled.as_deref().unwrap_or(dy);

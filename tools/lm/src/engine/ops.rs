@@ -25,6 +25,8 @@ pub(super) struct LayerOp {
     pub weights: LayerWeights,
     pub batch: Arc<Batch>,
     pub keep: Keep,
+    /// Whether all its weights may be decoded at once.
+    pub decode: bool,
     /// What the forward pass kept, by shard, and the row norms.
     pub saved: Mutex<(Vec<Saved>, RowNorms)>,
 }
@@ -68,8 +70,8 @@ impl CustomOp2 for LayerOp {
         let (x, theta) = (floats(s1, l1)?, floats(s2, l2)?);
         let norms = all_row_norms(&self.shape, &self.weights, &self.slots.layers[self.index], theta);
         let layer = self.layer(theta, &norms);
-        let panels = layer.lay_out(Way::Forward);
-        let layer = layer.with(&panels);
+        let laid = layer.lay_out(Way::Forward, self.decode);
+        let layer = layer.with(&laid);
         let mut y = vec![0.0; x.len()];
         let shards = split(&self.batch, x.len(), &mut y).into_par_iter().enumerate();
         let saved = shards.map(|(i, (range, y))| {
@@ -94,8 +96,8 @@ impl CustomOp2 for LayerOp {
             let &[x_data, theta_data, dy] = data else { candle_core::bail!("decoder-layer: three inputs expected") };
             let (layer, slots) = (self.layer(theta_data, &norms), &self.slots.layers[self.index]);
             // What is computed twice lays out its weights anew for each shard: it is there to take less memory.
-            let panels = layer.lay_out(Way::Backward);
-            let back = self.layer(theta_data, &norms).with(&panels);
+            let laid = layer.lay_out(Way::Backward, self.decode);
+            let back = self.layer(theta_data, &norms).with(&laid);
             let mut dx = vec![0.0; x_data.len()];
             let shards: Vec<_> = split(&self.batch, x_data.len(), &mut dx).into_iter().zip(saved).collect();
             let parts: Vec<Vec<f32>> = shards

@@ -88,12 +88,12 @@ impl Panels {
     /// Lays out `dims.0` columns of `dims.1` terms each, on this thread. Nothing where a set has no use for it, or a panel would be
     /// mostly empty.
     pub fn new(isa: Isa, dims: (usize, usize), from: Operand<'_>) -> Option<Self> {
-        Self::fill(isa, dims, |panels| panels.into_iter().for_each(|mut panel| panel.lay_out(isa, from)))
+        Self::fill(isa, dims, |panels| panels.into_iter().for_each(|mut panel| panel.lay_out(isa, from, (0, 0))))
     }
 
     /// The same on all threads.
     pub fn together(isa: Isa, dims: (usize, usize), from: Operand<'_>) -> Option<Self> {
-        Self::fill(isa, dims, |panels| panels.into_par_iter().for_each(|mut panel| panel.lay_out(isa, from)))
+        Self::fill(isa, dims, |panels| panels.into_par_iter().for_each(|mut panel| panel.lay_out(isa, from, (0, 0))))
     }
 
     /// [`Panels::together`] whose columns are the rows of a matrix `[columns, terms]` that must be read: `read` is called with some
@@ -110,10 +110,7 @@ impl Panels {
                 let rows = first..columns.min(first + panels[0].wide);
                 let mut numbers = Room::new(rows.len() * terms);
                 read(rows, &mut numbers);
-                for panel in panels {
-                    panel.column = 0;
-                    panel.lay_out(isa, Operand::rows(&numbers, terms));
-                }
+                panels.iter_mut().for_each(|panel| panel.lay_out(isa, Operand::rows(&numbers, terms), (first, 0)));
             });
         })
     }
@@ -131,10 +128,8 @@ impl Panels {
                 let (first, terms) = (panels[0].term, panels[0].terms);
                 let mut numbers = Room::new(terms * columns);
                 read(first..first + terms, &mut numbers);
-                for panel in panels {
-                    panel.term = 0;
-                    panel.lay_out(isa, Operand::columns(&numbers, columns));
-                }
+                let from = Operand::columns(&numbers, columns);
+                panels.iter_mut().for_each(|panel| panel.lay_out(isa, from, (0, first)));
             });
         })
     }
@@ -184,8 +179,9 @@ struct LayPanel<'a> {
 }
 
 impl<'a> LayPanel<'a> {
-    fn lay_out(&mut self, isa: Isa, from: Operand<'_>) {
-        isa.run(LayFrom(from.from(self.column, self.term), self));
+    /// `from` begins with this column and this term.
+    fn lay_out(&mut self, isa: Isa, from: Operand<'_>, (column, term): (usize, usize)) {
+        isa.run(LayFrom(from.from(self.column - column, self.term - term), self));
     }
 
     /// In parts of [`READ`] terms.

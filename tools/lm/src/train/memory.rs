@@ -18,7 +18,7 @@ use crate::{
         params::{Method, Slots},
     },
     error::{Error, Result},
-    weights::{Numbers, Weights},
+    weights::{LayerWeights, Numbers, Weights},
 };
 
 mod sizes;
@@ -302,7 +302,10 @@ impl<'a> Demand<'a> {
         let weights = self.weights.bytes(self.config) as u64;
         let owned = owned(self.weights, self.config);
         let held = memory.held.checked_sub(owned).filter(|_| memory.held > 0).unwrap_or(UNKNOWN);
-        let other = held + PROGRAM + sizes.tables + sizes.panels + rooms + PANEL * self.threads as u64;
+        let whole = slots.layers.iter().flat_map(|layer| &layer.linears).any(|slot| slot.weight.is_some());
+        let plain = self.weights.layers.iter().flat_map(LayerWeights::linears).any(|weight| weight.plain().is_some());
+        let panels = if plain || whole || !plan.recompute { sizes.panels } else { 0 };
+        let other = held + PROGRAM + sizes.tables + panels + rooms + PANEL * self.threads as u64;
         // An adapter is tried out at the end: merged into copies of the layers that it changes.
         let merged = 3 * n + sizes.merged;
         let total = (weights + other + (standing + peak).max(merged)).max(memory.peak);
@@ -336,7 +339,7 @@ impl<'a> Demand<'a> {
 fn owned(weights: &Weights, config: &Config) -> u64 {
     let bytes = |numbers: Numbers<'_>| match numbers {
         Numbers::Vector(values) => values.len() as u64 * F32,
-        Numbers::Matrix(matrix) if matrix.dtype().is_none() => matrix.bytes() as u64,
+        Numbers::Matrix(matrix) if matrix.in_memory() => matrix.bytes() as u64,
         Numbers::Matrix(_) => 0,
     };
     weights.named(config).into_iter().map(|(.., numbers)| bytes(numbers)).sum()

@@ -221,6 +221,40 @@ pub fn same_gradients(decoded: &Model, stored: &Model, dtype: Stored) {
 }
 
 #[test]
+fn a_stored_base_gives_the_same_gradients_in_many_shards_with_dropout_and_where_layers_are_done_again() {
+    let stored = Model::open(&crate::golden("llama/tied")).unwrap();
+    let decoded = decoded(&stored);
+    let rows: Vec<_> =
+        (0..6).map(|i| Sequence::from((0..9 + i).map(|j| (i * 31 + j * 19) % 300).collect(), 2)).collect();
+    let rows: Vec<&Sequence> = rows.iter().collect();
+    for (lora_dropout, use_dora) in [(0.0, false), (0.0, true), (0.3, false), (0.3, true)] {
+        let lora = LoraConfig { r: 3, lora_dropout, use_dora, ..LoraConfig::default() };
+        let slots = Slots::new(&decoded.config, &Method::Lora(lora)).unwrap();
+        let mut params = Params::initial(&slots, &decoded.config, &decoded.weights, &mut Rng::new(1, ""));
+        let mut rng = Rng::new(2, "");
+        params.layers.iter_mut().flatten().for_each(|x| *x += 0.1 * rng.normal());
+        let batch = Arc::new(Batch::new(&rows, |_| 0.1).with_dropout(3, 1, 0));
+        let gradients = |model: &Model, recompute: bool| {
+            let mut graph = Graph::new(&model.config, &model.weights, slots.clone(), &params).unwrap();
+            graph.recompute = recompute;
+            let (loss, figures) = graph.loss(&batch).unwrap();
+            let store = loss.backward().unwrap();
+            let grads = graph.variables().flat_map(|(_, var)| floats(store.get(var).unwrap())).collect::<Vec<_>>();
+            let evaluated = graph.evaluate(&batch, &params).sum;
+            assert!(lora_dropout > 0.0 || evaluated == figures.sum, "evaluated {evaluated}, trained {}", figures.sum);
+            (figures.sum, grads)
+        };
+        let want = gradients(&decoded, false);
+        for (model, recompute) in [(&decoded, true), (&stored, false), (&stored, true)] {
+            let got = gradients(model, recompute);
+            assert!((want.0 - got.0).abs() < 1e-5 * want.0, "loss {} and {}", want.0, got.0);
+            let difference = relative(&got.1, &want.1);
+            assert!(difference < 1e-5, "dropout {lora_dropout}, DoRA {use_dora}, again {recompute}: {difference}");
+        }
+    }
+}
+
+#[test]
 fn an_adapter_on_a_stored_base_generates_what_the_merged_model_does() {
     for name in ["llama/tied", "families/gemma3"] {
         let model = Model::open(&crate::golden(name)).unwrap();
